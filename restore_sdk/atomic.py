@@ -1,0 +1,107 @@
+"""Writing so that a final name never holds half a file: temporary name beside it, fsync, rename."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from restore_sdk.errors import OutputError
+
+
+def check_writable(path: Path) -> None:
+    """Raise :class:`OutputError` when a file cannot be created or replaced at ``path``; touches nothing."""
+    folder = path.parent
+    if not folder.exists():
+        raise OutputError(f"the output folder does not exist: {folder}", f"create it first: mkdir -p {folder}")
+    if not folder.is_dir():
+        raise OutputError(f"the output's parent is not a folder: {folder}", "choose another output path")
+    if path.is_dir():
+        raise OutputError(f"the output is a folder: {path}", "name a file in it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"the output folder cannot be written: {folder}", "choose another, or change its permissions")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` in one step; an existing file is replaced, or kept whole when anything fails.
+
+    Raises:
+        OutputError: the folder does not exist, cannot be written, or the disk is full.
+    """
+    check_writable(path)
+    temporary = _beside(path)
+    try:
+        _write_synced(temporary, data)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}", "check space and permissions") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of flat files in one step, replacing the folder that stands at ``path``, if any.
+
+    The new folder is complete on disk before the old one moves aside; when the last rename fails, the old one is put
+    back. Whether an existing folder may be replaced is for the caller to decide.
+
+    Raises:
+        OutputError: the parent folder does not exist, cannot be written, or the disk is full.
+    """
+    _check_folder(path)
+    fresh, old = _beside(path), _beside(path)
+    try:
+        fresh.mkdir()
+        for name, data in files.items():
+            _write_synced(fresh / name, data)
+        _sync_folder(fresh)
+        if path.exists():
+            os.rename(path, old)
+        try:
+            os.rename(fresh, path)
+        except OSError:
+            if old.exists():
+                os.rename(old, path)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}", "check space and permissions") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_folder(path: Path) -> None:
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise OutputError(f"the output is not a plain folder: {path}", "choose another output path")
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"the output folder does not exist: {path.parent}", f"create it first: mkdir -p {path.parent}"
+        )
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    # O_EXCL: never through a link that someone else put there. Mode 0o666 leaves the permissions to the umask.
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows opens no folders; its rename is durable enough
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,257 @@
+"""The model bundle: a folder that holds everything a host needs to run the model.
+
+    manifest.json   what the model is: stages, tensors, file hashes, training data, measured quality
+    edge.onnx       edge stage for CPU runtimes; edge.fp16.onnx for TensorRT
+    repair.onnx     repair stage, likewise with repair.fp16.onnx
+    golden.npz      inputs with the reference's outputs
+
+A file is read when it is needed, once, and its SHA-256 is checked on the very bytes that are then handed on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk.atomic import write_folder
+from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError, OutputError
+from restore_sdk.image import MODEL_SIZE
+from restore_sdk.manifest import (
+    MAX_MANIFEST_BYTES,
+    STAGE_CONTRACT,
+    FileSpec,
+    Manifest,
+    StageSpec,
+    dump_manifest,
+    parse_manifest,
+    tensor_contract,
+)
+
+#: The bundle inside the wheel.
+DEFAULT_BUNDLE = Path(__file__).resolve().parent / "bundles" / "default"
+
+#: Golden vectors are a handful of 256 x 256 images; anything near this size is not one.
+MAX_GOLDEN_BYTES = 256 * 1024 * 1024
+
+_GET_ANOTHER = "get the bundle again, or export it again with: python -m export"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A model bundle on disk whose manifest was read and found sound."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | None = None) -> Bundle:
+        """Open the bundle in folder ``path``, or the one inside the wheel for ``None``.
+
+        Reads the manifest only; every other file is read, and its hash checked, by :meth:`read`.
+
+        Raises:
+            BundleError: there is no bundle at ``path``.
+            BundleManifestError: the manifest breaks the schema, or describes another contract than this version's.
+        """
+        folder = DEFAULT_BUNDLE if path is None else Path(path)
+        if not folder.is_dir():
+            if path is None:
+                raise BundleError("this installation holds no default bundle", "pass bundle=... or reinstall the wheel")
+            raise BundleError(f"no bundle at {folder}: not a folder", "pass the folder that holds manifest.json")
+        data = _read_plain(folder, "manifest.json", MAX_MANIFEST_BYTES)
+        return cls(folder, parse_manifest(data))
+
+    @property
+    def name(self) -> str:
+        """Name and version, as in ``restore-face 1.0``."""
+        return f"{self.manifest.name} {self.manifest.version}"
+
+    @property
+    def size(self) -> int:
+        """Side of the model's square input in pixels."""
+        return self.manifest.size
+
+    @property
+    def stages(self) -> tuple[StageSpec, ...]:
+        """The stages in the order in which they run."""
+        return self.manifest.stages
+
+    def file(self, stage: str, precision: str) -> str:
+        """Name of the file that holds a stage's graph in ``"fp32"`` or ``"fp16"``."""
+        for spec in self.stages:
+            if spec.name == stage and precision in spec.files:
+                return spec.files[precision]
+        raise BundleError(f"bundle {self.name} has no {precision} graph of stage {stage!r}", _GET_ANOTHER)
+
+    def read(self, name: str) -> bytes:
+        """Bytes of one file of the bundle, after their SHA-256 was found to be the manifest's.
+
+        Raises:
+            BundleIntegrityError: the file is missing, no plain file, or not the one that the manifest names.
+        """
+        spec = self.manifest.files.get(name)
+        if spec is None:
+            raise BundleIntegrityError(f"the bundle's manifest does not list {name!r}", _GET_ANOTHER)
+        data = _read_plain(self.path, name, spec.bytes)
+        _check(name, data, spec)
+        return data
+
+    def golden(self) -> dict[str, NDArray[np.uint8]]:
+        """The golden vectors: arrays ``image``, ``mask``, ``edges`` and the reference's outputs.
+
+        Returns:
+            ``uint8`` arrays by tensor name, N along the first axis, shaped as the stages take and give them.
+        """
+        name = self.manifest.golden
+        try:
+            data = self.read(name)
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > MAX_GOLDEN_BYTES:
+                    raise BundleIntegrityError(f"{name} unpacks to more than {MAX_GOLDEN_BYTES} bytes", _GET_ANOTHER)
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                golden: dict[str, NDArray[Any]] = {key: arrays[key] for key in arrays.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise BundleIntegrityError(f"{name} is no archive of plain arrays: {error}", _GET_ANOTHER) from error
+        self.check_golden(golden)
+        return golden
+
+    def verify_files(self) -> None:
+        """Read every file that the manifest lists and check its hash."""
+        for name in self.manifest.files:
+            self.read(name)
+
+    def check_golden(self, golden: Mapping[str, NDArray[Any]]) -> None:
+        """Raise :class:`BundleIntegrityError` when arrays are missing, or not shaped as the stages' tensors."""
+        tensors = {tensor.name: tensor for spec in self.stages for tensor in (*spec.inputs, *spec.outputs)}
+        missing = sorted(set(tensors) - set(golden))
+        if missing:
+            raise BundleIntegrityError(f"golden vectors lack {', '.join(missing)}", _GET_ANOTHER)
+        count = len(golden["image"]) if golden["image"].ndim else 0
+        for key, tensor in tensors.items():
+            array = golden[key]
+            if count == 0 or array.dtype != np.uint8 or array.shape != (count, *tensor.shape[1:]):
+                raise BundleIntegrityError(
+                    f"golden vector {key} is {array.dtype} {array.shape}, expected uint8 (N, {tensor.shape[1:]})",
+                    _GET_ANOTHER,
+                )
+
+
+def _check(name: str, data: bytes, spec: FileSpec) -> None:
+    if len(data) != spec.bytes or hashlib.sha256(data).hexdigest() != spec.sha256:
+        raise BundleIntegrityError(f"{name} is not the file that the bundle's manifest names", _GET_ANOTHER)
+
+
+def _read_plain(folder: Path, name: str, limit: int) -> bytes:
+    """Bytes of a plain file, at most ``limit``; never through a link, a pipe or a device."""
+    path = folder / name
+    try:
+        if path.is_symlink():  # for systems without O_NOFOLLOW
+            raise BundleIntegrityError(f"{path} is a link, not a plain file", _GET_ANOTHER)
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BundleIntegrityError(f"{path} is not a plain file", _GET_ANOTHER)
+            data = file.read(limit + 1)
+    except FileNotFoundError as error:
+        raise BundleIntegrityError(f"the bundle lacks {name}: {path}", _GET_ANOTHER) from error
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}", "check the file's permissions") from error
+    if len(data) > limit:
+        raise BundleIntegrityError(f"{name} is larger than the {limit} bytes it may have", _GET_ANOTHER)
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class StageFiles:
+    """What an export made of one stage: ``name`` is ``"edge"`` or ``"repair"``, the graphs are serialised ONNX."""
+
+    name: str
+    fp32: bytes
+    fp16: bytes
+    parameters: int
+    macs: int
+    max_activation: float | None = None
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    *,
+    name: str,
+    version: str,
+    edge: StageFiles,
+    repair: StageFiles,
+    golden: Mapping[str, NDArray[np.uint8]],
+    training: Mapping[str, Any],
+    quality: Mapping[str, Any],
+    created: str | None = None,
+) -> Bundle:
+    """Write a whole bundle in one step and open it.
+
+    Everything is checked and laid out in a temporary folder beside ``path``, synced to disk, then renamed. A bundle
+    that stands at ``path`` is replaced; any other folder is refused.
+
+    Args:
+        path: the folder to write; its parent must exist.
+        name: name of the model. ``version``: version of the model, free text.
+        edge: the edge stage's graphs. ``repair``: the repair stage's.
+        golden: ``uint8`` arrays ``image``, ``mask``, ``edges``, ``completed_edges`` and ``restored``, N first; the
+            last two as the PyTorch reference gives them in float32.
+        training: ``{"data": [{"name", "licence", "images"}...], "images_seen": int, ...}``, JSON types only.
+        quality: the evaluation table, JSON types only.
+        created: ISO 8601 date and time in UTC; ``None`` means now.
+
+    Raises:
+        BundleManifestError: what was handed in would make an unsound manifest.
+        BundleIntegrityError: the golden arrays do not fit the stages.
+        OutputError: ``path`` cannot be written, or holds something that is no bundle.
+    """
+    target = Path(path)
+    if target.exists() and not (target / "manifest.json").is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise OutputError(f"{target} exists and is no bundle", "choose another folder, or remove this one")
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **{key: np.ascontiguousarray(array) for key, array in sorted(golden.items())})
+    files = {"golden.npz": archive.getvalue()}
+    stages = []
+    for stage, (label, inputs, outputs) in zip((edge, repair), STAGE_CONTRACT, strict=True):
+        if stage.name != label:
+            raise BundleManifestError(f"stage {stage.name!r} was handed in as {label!r}", "check the arguments")
+        names = {"fp32": f"{label}.onnx", "fp16": f"{label}.fp16.onnx"}
+        files |= {names["fp32"]: stage.fp32, names["fp16"]: stage.fp16}
+        stages.append(
+            StageSpec(
+                name=label,
+                files=names,
+                inputs=tuple(map(tensor_contract, inputs)),
+                outputs=tuple(map(tensor_contract, outputs)),
+                parameters=stage.parameters,
+                macs=stage.macs,
+                max_activation=stage.max_activation,
+            )
+        )
+    manifest = dump_manifest(
+        Manifest(
+            name=name,
+            version=version,
+            size=MODEL_SIZE,
+            stages=tuple(stages),
+            files={key: FileSpec(hashlib.sha256(data).hexdigest(), len(data)) for key, data in files.items()},
+            golden="golden.npz",
+            training=training,
+            quality=quality,
+            created=created or datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+    )
+    Bundle(target, parse_manifest(manifest)).check_golden(golden)  # nothing unsound is written
+    write_folder(target, {**files, "manifest.json": manifest})
+    return Bundle.load(target)

@@ -1,0 +1,207 @@
+"""Pixels in, pixels out: the one place that prepares images, masks and edges.
+
+Training, evaluation and serving all call the functions of this file, so a model is trained on exactly what it is
+served.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk._opencv import cv2
+from restore_sdk.errors import ImageError, MaskError, ShapeError
+
+Color = Literal["rgb", "bgr"]
+
+#: Side in pixels of the square that the model takes.
+MODEL_SIZE = 256
+
+#: A mask value above this is hole.
+HOLE_ABOVE = 127
+
+#: Gaussian sigma (pixels), and the Canny thresholds on the L2 gradient of a 3x3 Sobel, at the model's 256 px scale.
+CANNY_SIGMA = 1.4
+CANNY_LOW = 40.0
+CANNY_HIGH = 100.0
+
+
+def canny_edges(image: NDArray[np.uint8], hole: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+    """Canny edges of the known part of an image, without the outline of the hole.
+
+    The blur is a normalised convolution over known pixels only, and gradients inside the hole are set to zero before
+    non-maximum suppression. The result therefore depends on no pixel inside the hole, and the step from known pixels
+    to whatever stands in the hole is never seen as an edge.
+
+    Args:
+        image: ``(H, W, 3)`` RGB, ``uint8``.
+        hole: ``(H, W)`` bool, true where pixels are missing. ``None`` means nothing is missing.
+
+    Returns:
+        ``(H, W)`` ``uint8``, 255 on an edge and 0 elsewhere.
+
+    Reference: J. Canny, "A computational approach to edge detection", PAMI 1986; the masking follows the normalised
+    convolution of Knutsson and Westin, CVPR 1993.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    if hole is None or not hole.any():
+        smooth = cv2.GaussianBlur(grey, (0, 0), CANNY_SIGMA)
+    else:
+        known = (~hole).astype(np.float32)
+        weight = cv2.GaussianBlur(known, (0, 0), CANNY_SIGMA)
+        smooth = cv2.GaussianBlur(grey * known, (0, 0), CANNY_SIGMA)
+        np.divide(smooth, weight, out=smooth, where=weight > 1e-4)
+    dx = cv2.Sobel(smooth, cv2.CV_16S, 1, 0, ksize=3)
+    dy = cv2.Sobel(smooth, cv2.CV_16S, 0, 1, ksize=3)
+    if hole is not None:
+        dx[hole] = 0
+        dy[hole] = 0
+    edges: NDArray[np.uint8] = cv2.Canny(dx, dy, CANNY_LOW, CANNY_HIGH, L2gradient=True)
+    return edges
+
+
+def as_pixels(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
+    """The pixels of an image as they are, after a check that their form is one that the SDK takes.
+
+    Accepted: ``uint8`` arrays of shape ``(H, W)`` or ``(H, W, 1)`` (grey), ``(H, W, 3)`` (colour) and ``(H, W, 4)``
+    (colour with straight alpha), of any strides; PIL images of mode ``L``, ``RGB`` and ``RGBA``.
+
+    Args:
+        image: the array, or anything that behaves like a PIL image.
+        color: channel order of a colour array. PIL images are always ``"rgb"``.
+
+    Returns:
+        The array itself, or an array of the PIL image's pixels; do not write into it.
+
+    Raises:
+        ImageError: anything else: floats, 16 bits, channels first, palettes, CMYK, lists, no pixels at all.
+    """
+    if color not in ("rgb", "bgr"):
+        raise ImageError(f"color is {color!r}", 'pass color="rgb" or color="bgr"')
+    pixels: NDArray[Any]
+    if isinstance(image, np.ndarray):
+        pixels = image
+    elif _is_pil(image):
+        pixels = _from_pil(image, ("L", "RGB", "RGBA"), ImageError, 'image.convert("RGB")')
+        if color != "rgb":
+            raise ImageError("a PIL image has no BGR order", 'leave out color="bgr", or pass an array')
+    else:
+        raise ImageError(f"the image is a {type(image).__name__}", "pass a numpy uint8 array, H x W x 3, or a PIL image")
+    if pixels.dtype != np.uint8:
+        raise ImageError(f"the image is {pixels.dtype}, only uint8 in 0..255 is taken", _to_uint8(pixels.dtype))
+    if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4) and pixels.shape[0] in (1, 3, 4):
+        raise ImageError(f"the image has shape {pixels.shape}", "put channels last: numpy.moveaxis(image, 0, -1)")
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
+        raise ImageError(f"the image has shape {pixels.shape}", "pass H x W, or H x W x 1, 3 or 4; one image a call")
+    if pixels.size == 0:
+        raise ImageError(f"the image has no pixels: shape {pixels.shape}", "pass at least 1 x 1")
+    return pixels
+
+
+def to_rgb(pixels: NDArray[np.uint8], color: Color = "rgb") -> NDArray[np.uint8]:
+    """Pixels of any accepted form as a fresh contiguous ``(H, W, 3)`` RGB array.
+
+    Grey is repeated into the three channels. Alpha is dropped: the colours under it are taken as they stand, straight
+    (not premultiplied).
+    """
+    pixels = np.ascontiguousarray(pixels)
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels == 3 and color == "rgb":
+        return pixels.copy()
+    code = {
+        (1, "rgb"): cv2.COLOR_GRAY2RGB,
+        (1, "bgr"): cv2.COLOR_GRAY2RGB,
+        (3, "bgr"): cv2.COLOR_BGR2RGB,
+        (4, "rgb"): cv2.COLOR_RGBA2RGB,
+        (4, "bgr"): cv2.COLOR_BGRA2RGB,
+    }[channels, color]
+    rgb: NDArray[np.uint8] = cv2.cvtColor(pixels, code)  # type: ignore[assignment]
+    return rgb
+
+
+def like_pixels(rgb: NDArray[np.uint8], pixels: NDArray[np.uint8], color: Color = "rgb") -> NDArray[np.uint8]:
+    """An RGB array in the form of ``pixels``, of the same height and width: the inverse of :func:`to_rgb`.
+
+    Grey is the luma of ITU-R BT.601 (as in OpenCV); alpha is that of ``pixels``.
+    """
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels == 1:
+        return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).reshape(pixels.shape)  # type: ignore[return-value]
+    ordered = rgb if color == "rgb" else rgb[..., ::-1]
+    if channels == 3:
+        return np.ascontiguousarray(ordered)
+    return np.dstack((ordered, pixels[..., 3]))
+
+
+def as_rgb(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
+    """Any accepted image as a fresh contiguous ``(H, W, 3)`` RGB ``uint8`` array.
+
+    See :func:`as_pixels` for what is accepted and raised, :func:`to_rgb` for the rule on grey and alpha.
+    """
+    return to_rgb(as_pixels(image, color), color)
+
+
+def as_hole(mask: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """A mask as a fresh ``(H, W)`` bool array, true where pixels are missing.
+
+    Accepted: ``bool`` arrays, true is hole; ``uint8`` arrays, above 127 is hole (white is what to repaint); PIL images
+    of mode ``1`` and ``L``; each ``(H, W)`` or ``(H, W, 1)``. A mask without any hole is fine.
+
+    Args:
+        mask: the mask.
+        shape: height and width of the image.
+
+    Raises:
+        ShapeError: the mask's height and width are not the image's.
+        MaskError: another type or form; every pixel is hole; or a ``uint8`` mask that is not black, yet has nothing
+            above 127, as a 0/1 mask has.
+    """
+    values: NDArray[Any]
+    if isinstance(mask, np.ndarray):
+        values = mask
+    elif _is_pil(mask):
+        values = _from_pil(mask, ("1", "L"), MaskError, 'mask.convert("L")')
+    else:
+        raise MaskError(f"the mask is a {type(mask).__name__}", "pass a numpy bool or uint8 array, H x W")
+    if values.dtype not in (np.uint8, np.bool_):
+        raise MaskError(f"the mask is {values.dtype}, only bool and uint8 are taken", "pass mask > threshold, a bool")
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[..., 0]
+    if values.ndim != 2:
+        raise MaskError(f"the mask has shape {values.shape}, expected H x W", "pass one channel: mask[..., 0]")
+    if values.shape != tuple(shape):
+        raise ShapeError(
+            f"the mask is {values.shape[1]} x {values.shape[0]} px, the image {shape[1]} x {shape[0]} px",
+            "make the mask in the image's size",
+        )
+    hole: NDArray[np.bool_] = values.copy() if values.dtype == np.bool_ else values > HOLE_ABOVE
+    hole = np.ascontiguousarray(hole)
+    holes = cv2.countNonZero(hole.view(np.uint8))
+    if holes == hole.size:
+        raise MaskError("the mask marks the whole image, so nothing is known to restore from", "white is what to repaint")
+    if holes == 0 and values.any():
+        raise MaskError(
+            f"the mask is not black, but nothing in it is above {HOLE_ABOVE} (highest: {int(values.max())})",
+            "white (255) is what to repaint; multiply a 0/1 mask by 255, or pass a bool array",
+        )
+    return hole
+
+
+def _is_pil(image: object) -> bool:
+    return hasattr(image, "mode") and hasattr(image, "convert") and hasattr(image, "__array_interface__")
+
+
+def _from_pil(image: Any, modes: tuple[str, ...], error: type[ImageError | MaskError], hint: str) -> NDArray[Any]:
+    if image.mode not in modes:
+        raise error(f"a PIL image of mode {image.mode!r} is not taken, only {', '.join(modes)}", f"pass {hint}")
+    return np.asarray(image)
+
+
+def _to_uint8(dtype: np.dtype[Any]) -> str:
+    if dtype.kind == "f":
+        return "if its range is 0..1, pass (image * 255).round().astype(numpy.uint8)"
+    if dtype == np.uint16:
+        return "if its range is 0..65535, pass (image / 257).round().astype(numpy.uint8)"
+    return "bring it to 0..255 and pass image.astype(numpy.uint8)"

@@ -1,0 +1,1 @@
+"""Runtimes: one file each, all behind :class:`restore_sdk.runtime.base.StageRunner`."""

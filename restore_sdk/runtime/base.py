@@ -1,0 +1,112 @@
+"""What every runtime offers to the engine, and the pool of slots that lets threads share it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk.errors import ClosedError
+
+U8 = NDArray[np.uint8]
+Slot = TypeVar("Slot")
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """What both stages gave for one batch, and how long each took.
+
+    ``restored`` is ``(N, 256, 256, 3)``, ``completed_edges`` ``(N, 256, 256)``, both ``uint8``, fresh and contiguous: no
+    later call writes into them. Times are in milliseconds of wall-clock, copies to and from the stage included.
+    """
+
+    restored: U8
+    completed_edges: U8
+    edge_ms: float
+    repair_ms: float
+
+
+class StageRunner(Protocol):
+    """Runs the edge stage, then the repair stage, on one device.
+
+    Safe to call from as many threads as like; at most ``slots`` calls compute at a time, the others wait.
+    """
+
+    @property
+    def slots(self) -> int:
+        """How many calls may compute at the same time."""
+        ...
+
+    @property
+    def max_batch(self) -> int:
+        """Largest N that :meth:`infer` takes."""
+        ...
+
+    def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
+        """Restore a batch.
+
+        Args:
+            images: ``(N, 256, 256, 3)`` RGB, contiguous.
+            masks: ``(N, 256, 256)``, above 127 is hole.
+            edges: ``(N, 256, 256)``, Canny edges of the known part, 0 or 255.
+
+        Raises:
+            ExecutionError: the runtime failed. ``OutOfMemoryError``: for want of memory.
+            ClosedError: the runner was closed.
+        """
+        ...
+
+    def info(self) -> dict[str, Any]:
+        """Facts about the runner, of JSON types: ``runtime``, its version, device, precision, ..."""
+        ...
+
+    def close(self) -> None:
+        """Wait for running calls, then free everything. Idempotent."""
+        ...
+
+
+class SlotPool(Generic[Slot]):
+    """A fixed set of slots, each handed to one thread at a time."""
+
+    def __init__(self, slots: list[Slot]) -> None:
+        self._free = deque(slots)  # first in, first out: calls one after another visit every slot
+        self._count = len(slots)
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return self._count
+
+    @contextmanager
+    def take(self) -> Iterator[Slot]:
+        """Wait for a free slot and hold it; raises :class:`ClosedError` when the pool is, or gets, closed."""
+        with self._changed:
+            while not self._free and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                raise ClosedError("the engine is closed", "open a new RestoreEngine")
+            slot = self._free.popleft()
+        try:
+            yield slot
+        finally:
+            with self._changed:
+                self._free.append(slot)
+                self._changed.notify_all()
+
+    def close(self) -> list[Slot]:
+        """Let nobody in any more, wait until every slot is back, and give them out to be freed (once)."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            while len(self._free) < self._count:
+                self._changed.wait()
+            freed = list(self._free)
+            self._free.clear()
+            self._count = 0
+            return freed

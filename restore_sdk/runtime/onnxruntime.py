@@ -1,0 +1,186 @@
+"""The stage chain on ONNX Runtime, on the CPU: the runtime that works on every machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import (
+    BundleError,
+    DeviceError,
+    ExecutionError,
+    MissingDependencyError,
+    OutOfMemoryError,
+    RestoreError,
+)
+from restore_sdk.image import MODEL_SIZE
+from restore_sdk.manifest import StageSpec
+from restore_sdk.runtime.base import U8, Inference, SlotPool
+
+try:
+    import onnxruntime as ort
+except ImportError as error:
+    raise MissingDependencyError(
+        f"ONNX Runtime cannot be imported: {error}", "run: pip install --force-reinstall onnxruntime"
+    ) from error
+
+PROVIDER = "CPUExecutionProvider"
+
+#: Largest batch of one run. Four images give the threads of a run longer pieces of work; more only costs memory.
+MAX_BATCH = 4
+
+
+class OnnxRunner:
+    """Edge and repair stage on ONNX Runtime.
+
+    The two sessions are shared by all slots, since a session may run in several threads at once; each slot has its own
+    buffers, bound once. The edge stage writes its output into the very buffer from which the repair stage reads.
+
+    Args:
+        bundle: the model.
+        slots: how many calls may compute at the same time.
+        threads: threads that one call computes with; ``None`` shares the cores that this process may use among the slots.
+        device: must be 0; there is one CPU.
+    """
+
+    def __init__(self, bundle: Bundle, slots: int = 1, threads: int | None = None, device: int = 0) -> None:
+        if device != 0:
+            raise DeviceError(f"ONNX Runtime runs on the CPU here, there is no device {device}", "leave device at 0")
+        self._threads = threads if threads is not None else max(1, usable_cores() // slots)
+        edge_spec, repair_spec = bundle.stages
+        self._edge = _open_session(bundle, edge_spec, self._threads)
+        self._repair = _open_session(bundle, repair_spec, self._threads)
+        self._pool = SlotPool([_Slot(self._edge, self._repair) for _ in range(slots)])
+        self._slots = slots
+
+    @property
+    def slots(self) -> int:
+        """How many calls may compute at the same time."""
+        return self._slots
+
+    @property
+    def max_batch(self) -> int:
+        """Largest N that :meth:`infer` takes."""
+        return MAX_BATCH
+
+    def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
+        """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
+        with self._pool.take() as slot:
+            return slot.run(images, masks, edges)
+
+    def info(self) -> dict[str, Any]:
+        """Facts about the runner, of JSON types."""
+        return {
+            "runtime": "onnxruntime",
+            "runtime_version": ort.__version__,
+            "providers": [PROVIDER],
+            "device": "cpu",
+            "precision": "fp32",
+            "threads": self._threads,
+            "slots": self._slots,
+            "max_batch": self.max_batch,
+        }
+
+    def close(self) -> None:
+        """Wait for running calls, then free everything. Idempotent."""
+        for slot in self._pool.close():
+            slot.free()
+        self._edge = self._repair = None
+
+
+class _Slot:
+    """Buffers of one caller at a time, bound to both stages."""
+
+    def __init__(self, edge: Any, repair: Any) -> None:
+        square = (MAX_BATCH, MODEL_SIZE, MODEL_SIZE)
+        self._buffers = {
+            "image": np.empty((*square, 3), np.uint8),
+            "mask": np.empty(square, np.uint8),
+            "edges": np.empty(square, np.uint8),
+            "completed_edges": np.empty(square, np.uint8),
+            "restored": np.empty((*square, 3), np.uint8),
+        }
+        self._edge, self._repair = edge, repair
+        self._bindings: dict[int, tuple[Any, Any]] = {}  # by batch size
+
+    def run(self, images: U8, masks: U8, edges: U8) -> Inference:
+        count, buffers = len(images), self._buffers
+        edge_binding, repair_binding = self._bindings.get(count) or self._bind(count)
+        started = time.perf_counter()
+        buffers["image"][:count] = images
+        buffers["mask"][:count] = masks
+        buffers["edges"][:count] = edges
+        with _mapped_errors("the edge stage failed"):
+            self._edge.run_with_iobinding(edge_binding)
+        between = time.perf_counter()
+        with _mapped_errors("the repair stage failed"):
+            self._repair.run_with_iobinding(repair_binding)
+        restored, completed = buffers["restored"][:count].copy(), buffers["completed_edges"][:count].copy()
+        ended = time.perf_counter()
+        return Inference(restored, completed, 1e3 * (between - started), 1e3 * (ended - between))
+
+    def _bind(self, count: int) -> tuple[Any, Any]:
+        # On the CPU an OrtValue made from an array stands on the array's own memory: filling the array fills the input,
+        # and the value that the edge stage writes is the one that the repair stage reads.
+        values = {name: ort.OrtValue.ortvalue_from_numpy(array[:count]) for name, array in self._buffers.items()}
+        edge, repair = self._edge.io_binding(), self._repair.io_binding()
+        for name in ("image", "mask", "edges"):
+            edge.bind_ortvalue_input(name, values[name])
+        edge.bind_ortvalue_output("completed_edges", values["completed_edges"])
+        for name in ("image", "mask", "completed_edges"):
+            repair.bind_ortvalue_input(name, values[name])
+        repair.bind_ortvalue_output("restored", values["restored"])
+        self._bindings[count] = edge, repair
+        return edge, repair
+
+    def free(self) -> None:
+        self._bindings, self._buffers = {}, {}
+        self._edge = self._repair = None
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else (os.cpu_count() or 1)
+
+
+def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
+    graph = bundle.read(bundle.file(stage.name, "fp32"))
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3
+    with _mapped_errors(f"ONNX Runtime {ort.__version__} cannot load the {stage.name} stage", BundleError):
+        session = ort.InferenceSession(graph, options, providers=[PROVIDER])
+    if session.get_providers() != [PROVIDER]:
+        raise DeviceError(f"asked ONNX Runtime for {PROVIDER}, got {session.get_providers()}", "reinstall onnxruntime")
+    for found, expected in ((session.get_inputs(), stage.inputs), (session.get_outputs(), stage.outputs)):
+        have = {tensor.name: (tensor.type, tuple(tensor.shape[1:])) for tensor in found}
+        want = {tensor.name: ("tensor(uint8)", tensor.shape[1:]) for tensor in expected}
+        if have != want:
+            raise BundleError(
+                f"the {stage.name} graph has tensors {have}, its manifest says {want}", "export the bundle again"
+            )
+    return session
+
+
+@contextmanager
+def _mapped_errors(what: str, kind: type[RestoreError] = ExecutionError) -> Iterator[None]:
+    """ONNX Runtime's exceptions as the SDK's; they share no base class of their own."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemoryError(f"{what}: out of memory", "free memory, or use fewer slots") from error
+    except Exception as error:
+        if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
+            raise OutOfMemoryError(f"{what}: {error}", "free memory, or use fewer slots") from error
+        raise kind(f"{what}: {error}", "run: restore-sdk verify") from error

@@ -1,0 +1,111 @@
+"""Does this host compute what the model's reference computed? Golden vectors through a runtime."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import DriftError
+from restore_sdk.image import HOLE_ABOVE, canny_edges
+from restore_sdk.quality import drift_psnr
+from restore_sdk.runtime.select import Runtime, open_runner
+
+#: Least PSNR in dB of each golden image against the reference, for the runtime to pass.
+MIN_PSNR = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far one output is from the reference over all golden images, in dB (infinite: equal)."""
+
+    mean_db: float
+    worst_db: float
+    worst_image: int
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; ``null`` for infinite."""
+        return {
+            "mean_db": None if math.isinf(self.mean_db) else round(self.mean_db, 2),
+            "worst_db": None if math.isinf(self.worst_db) else round(self.worst_db, 2),
+            "worst_image": self.worst_image,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What :func:`verify` found.
+
+    Attributes:
+        images: number of golden images.
+        restored: drift of the repair stage's output. ``completed_edges``: of the edge stage's.
+        canny_equal: share of pixels, 0..1, at which this host's Canny edges are those of the golden inputs.
+        min_psnr: the gate in dB.
+        runtime: facts about the runner.
+    """
+
+    images: int
+    restored: Drift
+    completed_edges: Drift
+    canny_equal: float
+    min_psnr: float
+    runtime: dict[str, Any]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no image of either output is beyond the gate."""
+        return min(self.restored.worst_db, self.completed_edges.worst_db) >= self.min_psnr
+
+    def require(self) -> None:
+        """Raise :class:`DriftError` unless it passed."""
+        if self.passed:
+            return
+        name, drift = min(
+            (("restored image", self.restored), ("completed edges", self.completed_edges)),
+            key=lambda pair: pair[1].worst_db,
+        )
+        raise DriftError(
+            f"{name} {drift.worst_image} is {drift.worst_db:.1f} dB from the reference, the gate is {self.min_psnr:g} dB",
+            "do not use this runtime here; report the output of: restore-sdk doctor --json",
+        )
+
+
+def verify(bundle: Bundle, runtime: Runtime = "auto", *, min_psnr: float = MIN_PSNR, device: int = 0) -> Verification:
+    """Run a bundle's golden vectors through a runtime, and check every file of the bundle.
+
+    Returns the figures whether they pass or not: see :attr:`Verification.passed` and :meth:`Verification.require`.
+
+    Raises:
+        BundleError, MissingDependencyError, EngineNotBuiltError, DeviceError, ExecutionError: it could not run.
+    """
+    bundle.verify_files()
+    golden = bundle.golden()
+    runner, _ = open_runner(runtime, bundle, device=device, slots=1, threads=None)
+    try:
+        results = [
+            runner.infer(*(golden[name][index : index + 1] for name in ("image", "mask", "edges")))
+            for index in range(len(golden["image"]))
+        ]
+        facts = runner.info()
+    finally:
+        runner.close()
+    canny = [
+        canny_edges(image, mask > HOLE_ABOVE) for image, mask in zip(golden["image"], golden["mask"], strict=True)
+    ]
+    return Verification(
+        images=len(results),
+        restored=_drift(golden["restored"], [result.restored for result in results]),
+        completed_edges=_drift(golden["completed_edges"], [result.completed_edges for result in results]),
+        canny_equal=float(np.mean(np.stack(canny) == golden["edges"])),
+        min_psnr=min_psnr,
+        runtime=facts,
+    )
+
+
+def _drift(reference: NDArray[np.uint8], results: list[NDArray[np.uint8]]) -> Drift:
+    values = drift_psnr(reference, np.concatenate(results))
+    return Drift(float(values.mean()), float(values.min()), int(values.argmin()))
