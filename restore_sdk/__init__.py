@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from restore_sdk.bundle import Bundle as Bundle
-    from restore_sdk.engine import RestoreEngine as RestoreEngine
     from restore_sdk.engine import Restoration as Restoration
+    from restore_sdk.engine import RestoreEngine as RestoreEngine
     from restore_sdk.engine import Timings as Timings
     from restore_sdk.errors import RestoreError as RestoreError
 

@@ -34,7 +34,7 @@ def write_file(path: Path, data: bytes) -> None:
     temporary = _beside(path)
     try:
         _write_synced(temporary, data)
-        os.replace(temporary, path)
+        temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}", "check space and permissions") from error
@@ -59,12 +59,12 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             _write_synced(fresh / name, data)
         _sync_folder(fresh)
         if path.exists():
-            os.rename(path, old)
+            path.rename(old)
         try:
-            os.rename(fresh, path)
+            fresh.rename(path)
         except OSError:
             if old.exists():
-                os.rename(old, path)
+                old.rename(path)
             raise
         _sync_folder(path.parent)
     except OSError as error:

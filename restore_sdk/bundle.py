@@ -220,7 +220,8 @@ def write_bundle(
     if target.exists() and not (target / "manifest.json").is_file() and (not target.is_dir() or any(target.iterdir())):
         raise OutputError(f"{target} exists and is no bundle", "choose another folder, or remove this one")
     archive = io.BytesIO()
-    np.savez_compressed(archive, **{key: np.ascontiguousarray(array) for key, array in sorted(golden.items())})
+    arrays: dict[str, Any] = {key: np.ascontiguousarray(array) for key, array in sorted(golden.items())}
+    np.savez_compressed(archive, **arrays)
     files = {"golden.npz": archive.getvalue()}
     stages = []
     for stage, (label, inputs, outputs) in zip((edge, repair), STAGE_CONTRACT, strict=True):

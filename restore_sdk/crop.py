@@ -27,8 +27,8 @@ LEAST_CONTEXT = 1.25
 class Crop:
     """A box of the picture, and the place that it takes in the model's square, all in pixels.
 
-    The box ``height x width`` at ``(y, x)`` lies inside the picture. Scaled to ``inner_height x inner_width``, it lies at
-    ``(top, left)`` in the square; what the square holds beside it is the box reflected at its borders.
+    The box ``height x width`` at ``(y, x)`` lies inside the picture. Scaled to ``inner_height x inner_width``, it lies
+    at ``(top, left)`` in the square; what the square holds beside it is the box reflected at its borders.
     """
 
     y: int
@@ -163,7 +163,8 @@ def _resize(array: NDArray[np.uint8], height: int, width: int, enlarge: int) -> 
     """Area averages on the way down, the interpolation ``enlarge`` on the way up."""
     shrinks = height <= array.shape[0] and width <= array.shape[1]
     interpolation = cv2.INTER_AREA if shrinks else enlarge
-    return cv2.resize(array, (width, height), interpolation=interpolation)  # type: ignore[return-value]
+    resized: NDArray[np.uint8] = cv2.resize(array, (width, height), interpolation=interpolation)
+    return resized
 
 
 def _touched(hole: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
@@ -174,17 +175,17 @@ def _touched(hole: NDArray[np.bool_], height: int, width: int) -> NDArray[np.boo
         # A target pixel averages a footprint of rows/height by columns/width around its centre; the maximum over at
         # least that footprint, read at the centre.
         reach_y, reach_x = math.ceil(rows / height / 2), math.ceil(columns / width / 2)
-        mask = cv2.dilate(mask, np.ones((2 * reach_y + 1, 2 * reach_x + 1), np.uint8))  # type: ignore[assignment]
+        grown: NDArray[np.uint8] = cv2.dilate(mask, np.ones((2 * reach_y + 1, 2 * reach_x + 1), np.uint8))
         ys = ((np.arange(height) + 0.5) * rows / height).astype(np.intp)
         xs = ((np.arange(width) + 0.5) * columns / width).astype(np.intp)
-        return mask[np.ix_(ys, xs)].view(np.bool_)
-    weight = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    return weight > 0  # type: ignore[return-value]
+        return grown[np.ix_(ys, xs)].view(np.bool_)
+    weight: NDArray[np.float32] = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    touched: NDArray[np.bool_] = weight > 0
+    return touched
 
 
 def _reflect(square: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
     bottom = MODEL_SIZE - crop.top - crop.inner_height
     right = MODEL_SIZE - crop.left - crop.inner_width
-    return cv2.copyMakeBorder(  # type: ignore[return-value]
-        square, crop.top, bottom, crop.left, right, cv2.BORDER_REFLECT_101
-    )
+    whole: NDArray[np.uint8] = cv2.copyMakeBorder(square, crop.top, bottom, crop.left, right, cv2.BORDER_REFLECT_101)
+    return whole

@@ -83,19 +83,19 @@ class RestoreEngine:
     """The two-stage model, opened once and used for many images.
 
     Images are ``uint8``: ``(H, W, 3)`` RGB (``color="bgr"`` for OpenCV's order), grey ``(H, W)`` or ``(H, W, 1)``,
-    ``(H, W, 4)`` with alpha (kept as it is), or PIL images (``L``, ``RGB``, ``RGBA``; the result is an array). Masks are
-    ``(H, W)``, ``bool`` or ``uint8`` above 127: white is what to repaint. Sizes from 1 x 1 up.
+    ``(H, W, 4)`` with alpha (kept as it is), or PIL images (``L``, ``RGB``, ``RGBA``; the result is an array). Masks
+    are ``(H, W)``, ``bool`` or ``uint8`` above 127: white is what to repaint. Sizes from 1 x 1 up.
 
     The result is a fresh contiguous array in the form of the image, and outside the hole byte-equal to it. The hole is
     restored at the model's 256 x 256: a square with the hole and its surroundings is scaled to that and back (see
     :func:`restore_sdk.crop.plan_crops`), so a large hole comes out softer than the photograph around it.
 
-    Threads may share one engine: ``slots`` of them compute at a time, the others wait. Same input, same output, whatever
-    the number of slots. A process that forks must open its own engine.
+    Threads may share one engine: ``slots`` of them compute at a time, the others wait. Same input, same output,
+    whatever the number of slots. A process that forks must open its own engine.
 
     Args:
         bundle: a model bundle or its folder; ``None`` is the one inside the wheel.
-        runtime: ``"auto"`` takes what serves best on this host and logs it; a runtime asked for by name never falls back.
+        runtime: ``"auto"`` takes what serves best on this host and logs it; one asked for by name never falls back.
         device: index of the GPU, for runtimes that use one.
         slots: how many requests may compute at the same time.
         threads: CPU threads that one request computes with; ``None`` shares the usable cores among the slots.
@@ -184,9 +184,7 @@ class RestoreEngine:
         results = ordered_map(lambda chunk: self._restore_numbered(chunk, color), chunks, runner.slots + 1)
         return [image for chunk in results for image in chunk]
 
-    def stream(
-        self, pairs: Iterable[tuple[object, object]], *, color: Color = "rgb"
-    ) -> Iterator[NDArray[np.uint8]]:
+    def stream(self, pairs: Iterable[tuple[object, object]], *, color: Color = "rgb") -> Iterator[NDArray[np.uint8]]:
         """Restore ``(image, mask)`` pairs as they come; yields the results in order.
 
         Reads only a few pairs ahead of the results taken, so that a stream may be endless. Decoding and pasting of
@@ -246,7 +244,9 @@ class RestoreEngine:
         if self._closed:
             raise ClosedError("the engine is closed", "open a new RestoreEngine")
         if os.getpid() != self._process:
-            raise ClosedError("the engine was opened before this process forked", "open a RestoreEngine in each process")
+            raise ClosedError(
+                "the engine was opened before this process forked", "open a RestoreEngine in each process"
+            )
         return self._runner
 
     def _restore_numbered(

@@ -1,15 +1,17 @@
 """Image files: what is read, how large, which way up; and writing without ever leaving half a file.
 
-Read and written: PNG, JPEG, WebP, BMP and TIFF, 8 bits a channel. The header's claimed size is checked before a pixel is
-decoded. A photograph is turned upright as its EXIF orientation says, and written upright, without metadata.
+Read and written: PNG, JPEG, WebP, BMP and TIFF, 8 bits a channel. The header's claimed size is checked before a pixel
+is decoded. A photograph is turned upright as its EXIF orientation says, and written upright, without metadata. JPEG is
+written at quality 95 and so with loss, also outside the hole; the other formats keep every byte.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,8 @@ _ENCODERS = {
 LOSSY = (".jpg", ".jpeg")
 
 # EXIF orientation: what brings the stored picture upright.
-_UPRIGHT = {
+_UPRIGHT: dict[int, Callable[[Any], Any]] = {
+    1: lambda picture: picture,
     2: lambda picture: cv2.flip(picture, 1),
     3: lambda picture: cv2.rotate(picture, cv2.ROTATE_180),
     4: lambda picture: cv2.flip(picture, 0),
@@ -70,11 +73,11 @@ def read_mask(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> NDA
     picture = _read(Path(path), max_pixels, "mask", MaskError)
     if picture.ndim == 2:
         return picture
-    if picture.shape[2] == 4:
-        if picture[..., 3].min() < 255:
-            raise MaskError(f"the mask {path} has transparent pixels", "save it without alpha, white on black")
-        return cv2.cvtColor(picture, cv2.COLOR_BGRA2GRAY)  # type: ignore[return-value]
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)  # type: ignore[return-value]
+    if picture.shape[2] == 4 and picture[..., 3].min() < 255:
+        raise MaskError(f"the mask {path} has transparent pixels", "save it without alpha, white on black")
+    code = cv2.COLOR_BGRA2GRAY if picture.shape[2] == 4 else cv2.COLOR_BGR2GRAY
+    grey: NDArray[np.uint8] = cv2.cvtColor(picture, code)
+    return grey
 
 
 def write_image(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> None:
@@ -128,8 +131,8 @@ def _read(
         raise kind(f"the {what} {path} is damaged or truncated", "get the file again")
     if picture.dtype != np.uint8:
         raise kind(f"the {what} {path} has {picture.dtype} channels, only 8 bits are taken", "convert it to 8 bits")
-    turn = _UPRIGHT.get(header.orientation)
-    return turn(picture) if turn else picture  # type: ignore[return-value]
+    upright: NDArray[np.uint8] = _UPRIGHT[header.orientation](picture)
+    return upright
 
 
 def _read_bytes(path: Path, what: str, kind: type[InputError]) -> bytes:
@@ -153,9 +156,11 @@ def _read_bytes(path: Path, what: str, kind: type[InputError]) -> bytes:
 def _check_header(header: Header, path: Path, max_pixels: int, what: str, kind: type[InputError]) -> None:
     if header.width * header.height > max_pixels:
         raise kind(
-            f"the {what} {path} is {header.width} x {header.height} px, at most {max_pixels / 1e6:g} megapixels are read",
+            f"the {what} {path} has {header.width} x {header.height} px, over the limit of {max_pixels / 1e6:g} MP",
             "scale it down, or raise the limit with --max-megapixels",
         )
+    if header.truncated:
+        raise kind(f"the {what} {path} is damaged or truncated", "get the file again")
     if header.animated:
         raise kind(f"the {what} {path} is animated", "save one frame of it as PNG")
 

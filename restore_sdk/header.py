@@ -1,7 +1,7 @@
 """What an image file claims to be, read from its first bytes without decoding a pixel.
 
-Format, size, EXIF orientation and whether it is animated, for PNG, JPEG, WebP, BMP and TIFF. Everything here reads hostile
-bytes: a value out of bounds ends in "no known image", never in a large allocation or a long loop.
+Format, size, EXIF orientation and whether it is animated, for PNG, JPEG, WebP, BMP and TIFF. Everything here reads
+hostile bytes: a value out of bounds ends in "no known image", never in a large allocation or a long loop.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ _MAX_TAGS = 512
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A file's claims; ``orientation`` is EXIF's 1..8, 1 is upright."""
+    """A file's claims; ``orientation`` is EXIF's 1..8, 1 is upright.
+
+    ``truncated``: a JPEG without its end marker, which decoders fill up with grey rather than refuse.
+    """
 
     format: Literal["png", "jpeg", "webp", "bmp", "tiff"]
     width: int
     height: int
     orientation: int = 1
     animated: bool = False
+    truncated: bool = False
 
 
 def read_header(data: bytes) -> Header | None:
@@ -82,7 +86,7 @@ def _jpeg(data: bytes) -> Header | None:
             orientation = _orientation(data[at + 10 : at + 2 + length])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
             height, width = struct.unpack_from(">HH", data, at + 5)
-            return Header("jpeg", width, height, orientation)
+            return Header("jpeg", width, height, orientation, truncated=data.find(b"\xff\xd9", at) < 0)
         if marker in (0xD9, 0xDA) or length < 2:  # pixels or end, and no frame before
             return None
         at += 2 + length

@@ -88,7 +88,9 @@ def as_pixels(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
         if color != "rgb":
             raise ImageError("a PIL image has no BGR order", 'leave out color="bgr", or pass an array')
     else:
-        raise ImageError(f"the image is a {type(image).__name__}", "pass a numpy uint8 array, H x W x 3, or a PIL image")
+        raise ImageError(
+            f"the image is a {type(image).__name__}", "pass a numpy uint8 array, H x W x 3, or a PIL image"
+        )
     if pixels.dtype != np.uint8:
         raise ImageError(f"the image is {pixels.dtype}, only uint8 in 0..255 is taken", _to_uint8(pixels.dtype))
     if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4) and pixels.shape[0] in (1, 3, 4):
@@ -117,7 +119,7 @@ def to_rgb(pixels: NDArray[np.uint8], color: Color = "rgb") -> NDArray[np.uint8]
         (4, "rgb"): cv2.COLOR_RGBA2RGB,
         (4, "bgr"): cv2.COLOR_BGRA2RGB,
     }[channels, color]
-    rgb: NDArray[np.uint8] = cv2.cvtColor(pixels, code)  # type: ignore[assignment]
+    rgb: NDArray[np.uint8] = cv2.cvtColor(pixels, code)
     return rgb
 
 
@@ -128,7 +130,8 @@ def like_pixels(rgb: NDArray[np.uint8], pixels: NDArray[np.uint8], color: Color 
     """
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels == 1:
-        return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).reshape(pixels.shape)  # type: ignore[return-value]
+        grey: NDArray[np.uint8] = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        return grey.reshape(pixels.shape)
     ordered = rgb if color == "rgb" else rgb[..., ::-1]
     if channels == 3:
         return np.ascontiguousarray(ordered)
@@ -180,7 +183,9 @@ def as_hole(mask: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
     hole = np.ascontiguousarray(hole)
     holes = cv2.countNonZero(hole.view(np.uint8))
     if holes == hole.size:
-        raise MaskError("the mask marks the whole image, so nothing is known to restore from", "white is what to repaint")
+        raise MaskError(
+            "the mask marks the whole image, so nothing is known to restore from", "white is what to repaint"
+        )
     if holes == 0 and values.any():
         raise MaskError(
             f"the mask is not black, but nothing in it is above {HOLE_ABOVE} (highest: {int(values.max())})",

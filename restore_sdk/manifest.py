@@ -122,10 +122,7 @@ def parse_manifest(data: bytes) -> Manifest:
     _same("canny", root.get("canny"), CANNY_CONTRACT)
     files = {_plain(name): _file(name, entry) for name, entry in _get(root, "files", dict).items()}
     golden = _plain(_get(_get(root, "golden", dict), "file", str))
-    stages = tuple(
-        _stage(entry, contract)
-        for entry, contract in zip(_stage_list(root), STAGE_CONTRACT, strict=True)
-    )
+    stages = tuple(_stage(entry, contract) for entry, contract in zip(_stage_list(root), STAGE_CONTRACT, strict=True))
     for name in (golden, *(name for stage in stages for name in stage.files.values())):
         if name not in files:
             raise BundleManifestError(f"the manifest uses {name!r} but does not list it under files", _HINT)

@@ -15,8 +15,9 @@ Result = TypeVar("Result")
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in the items' order.
 
-    At most ``2 * workers`` items are read ahead of what was yielded. ``items`` is read in the caller's thread. The first
-    exception is raised in its item's place and ends the iteration; work that runs then is finished, the rest is dropped.
+    At most ``2 * workers`` items are read ahead of what was yielded. ``items`` is read in the caller's thread. The
+    first exception is raised in its item's place and ends the iteration; work that runs then is finished, the rest is
+    dropped.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="restore-sdk") as pool:
         pending: deque[Future[Result]] = deque()

@@ -65,18 +65,17 @@ def ssim(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
 def drift_psnr(reference: NDArray[np.uint8], result: NDArray[np.uint8]) -> NDArray[np.float64]:
     """PSNR in dB of each item of a batch against the reference runtime's, ``(N,)``; infinite where equal.
 
-    Both arrays are ``uint8``, ``(N, ...)``. How it differs from :func:`psnr`: one figure an image, so that the worst one
-    shows.
+    Both arrays are ``uint8``, ``(N, ...)``. How it differs from :func:`psnr`: one figure an image, so that the worst
+    one shows.
     """
     _check(reference, result)
     return np.array([psnr(a, b) for a, b in zip(reference, result, strict=True)], np.float64)
 
 
 def _window_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    mean = cv2.blur(values, (SSIM_WINDOW, SSIM_WINDOW))
+    mean = np.asarray(cv2.blur(values, (SSIM_WINDOW, SSIM_WINDOW)), np.float64)
     margin = SSIM_WINDOW // 2
-    inner: NDArray[np.float64] = mean[margin : values.shape[0] - margin, margin : values.shape[1] - margin]
-    return inner
+    return mean[margin : values.shape[0] - margin, margin : values.shape[1] - margin]
 
 
 def _check(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:

@@ -69,7 +69,7 @@ class Verification:
             key=lambda pair: pair[1].worst_db,
         )
         raise DriftError(
-            f"{name} {drift.worst_image} is {drift.worst_db:.1f} dB from the reference, the gate is {self.min_psnr:g} dB",
+            f"{name} {drift.worst_image} is {drift.worst_db:.1f} dB from the reference, below {self.min_psnr:g} dB",
             "do not use this runtime here; report the output of: restore-sdk doctor --json",
         )
 
@@ -93,9 +93,7 @@ def verify(bundle: Bundle, runtime: Runtime = "auto", *, min_psnr: float = MIN_P
         facts = runner.info()
     finally:
         runner.close()
-    canny = [
-        canny_edges(image, mask > HOLE_ABOVE) for image, mask in zip(golden["image"], golden["mask"], strict=True)
-    ]
+    canny = [canny_edges(image, mask > HOLE_ABOVE) for image, mask in zip(golden["image"], golden["mask"], strict=True)]
     return Verification(
         images=len(results),
         restored=_drift(golden["restored"], [result.restored for result in results]),

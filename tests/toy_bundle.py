@@ -1,9 +1,9 @@
-"""The test double ``toy_bundle``: a sound bundle whose two stages are a few ONNX operators, so that tests need no training.
+"""The test double ``toy_bundle``: a sound bundle of two small ONNX graphs, so that tests need no trained model.
 
 Edge stage: keeps the known edges; in the hole, half of the mean of a 9 x 9 window of edges.
 Repair stage: fills the hole with the mean colour of the known pixels, plus a quarter of the completed edges.
-Both honour the contract of a stage: uint8 at the edges with a Cast first and last, dynamic batch, nothing under the hole
-reaches the result, known pixels byte-equal.
+Both honour the contract of a stage: uint8 at the edges with a Cast first and last, dynamic batch, nothing under the
+hole reaches the result, known pixels byte-equal.
 """
 
 from __future__ import annotations
@@ -142,9 +142,7 @@ def _model(
         [helper.make_tensor_value_info(key, TensorProto.UINT8, shape) for key, shape in inputs.items()],
         [helper.make_tensor_value_info(key, TensorProto.UINT8, shape) for key, shape in outputs.items()],
         [
-            numpy_helper.from_array(
-                value if isinstance(value, np.ndarray) else np.array(value, np.float32), key
-            )
+            numpy_helper.from_array(value if isinstance(value, np.ndarray) else np.array(value, np.float32), key)
             for key, value in constants.items()
         ],
     )

@@ -22,8 +22,8 @@ Slot = TypeVar("Slot")
 class Inference:
     """What both stages gave for one batch, and how long each took.
 
-    ``restored`` is ``(N, 256, 256, 3)``, ``completed_edges`` ``(N, 256, 256)``, both ``uint8``, fresh and contiguous: no
-    later call writes into them. Times are in milliseconds of wall-clock, copies to and from the stage included.
+    ``restored`` is ``(N, 256, 256, 3)``, ``completed_edges`` ``(N, 256, 256)``, both ``uint8``, fresh and contiguous:
+    no later call writes into them. Times are in milliseconds of wall-clock, copies to and from the stage included.
     """
 
     restored: U8

@@ -45,7 +45,7 @@ class OnnxRunner:
     Args:
         bundle: the model.
         slots: how many calls may compute at the same time.
-        threads: threads that one call computes with; ``None`` shares the cores that this process may use among the slots.
+        threads: threads that one call computes with; ``None`` shares the cores of this process among the slots.
         device: must be 0; there is one CPU.
     """
 

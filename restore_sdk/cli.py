@@ -1,0 +1,264 @@
+"""The command ``restore-sdk``.
+
+Exit codes:
+
+    0    done
+    1    a fault of this program, please report it
+    2    usage, or an input or output that cannot be used
+    3    environment: a missing or broken dependency, no such device
+    4    engine: not built, incompatible, or its build failed
+    5    integrity: the model bundle is missing, altered or unsound
+    6    drift: the runtime computes something else than the reference
+    7    the runtime failed while it computed, or ran out of memory
+    130  interrupted
+
+Errors are one line on standard error and a hint on the next. With ``--json``, standard output holds one JSON object,
+``{"ok": true, ...}`` or ``{"ok": false, "error": {"type", "message", "hint", "exit_code"}}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from restore_sdk import __version__
+from restore_sdk.errors import (
+    BuildError,
+    BundleError,
+    ClosedError,
+    DeviceError,
+    DriftError,
+    EngineError,
+    ExecutionError,
+    InputError,
+    MaskError,
+    MissingDependencyError,
+    OutputError,
+    RestoreError,
+)
+
+RUNTIMES = ("auto", "onnxruntime", "tensorrt")
+
+_EXIT_CODES: tuple[tuple[type[RestoreError], int], ...] = (
+    (InputError, 2),
+    (OutputError, 2),
+    (MissingDependencyError, 3),
+    (DeviceError, 3),
+    (EngineError, 4),
+    (BuildError, 4),
+    (BundleError, 5),
+    (DriftError, 6),
+    (ExecutionError, 7),
+    (ClosedError, 7),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with ``arguments`` (default: the process's) and return its exit code."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its findings arrive as our errors
+    options = _parser().parse_args(arguments)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except RestoreError as error:
+        code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
+        return _fail(options, type(error).__name__, error.message, error.hint, code)
+    except KeyboardInterrupt:
+        return _fail(options, "KeyboardInterrupt", "interrupted", "", 130)
+    except BrokenPipeError:  # the reader of our output went away; say nothing more, and not at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return _fail(options, "MemoryError", "out of memory", "scale the photo down", 7)
+    except Exception as error:
+        if options.traceback:
+            raise
+        hint = "run again with --traceback before the command, and report what it shows"
+        return _fail(options, type(error).__name__, f"{type(error).__name__}: {_one_line(str(error))}", hint, 1)
+
+
+def restore(options: argparse.Namespace) -> int:
+    """``restore-sdk restore``: one photograph, one mask, one restored photograph."""
+    from restore_sdk.bundle import Bundle
+    from restore_sdk.engine import RestoreEngine
+    from restore_sdk.files import LOSSY, check_output, read_mask, read_photo, write_image
+
+    if not options.max_megapixels > 0:
+        raise InputError("--max-megapixels must be above 0", "leave it out for 100")
+    outputs = [path for path in (options.output, options.edges) if path is not None]
+    for path in outputs:  # before any work
+        check_output(path, options.photo, options.mask)
+    if len(outputs) == 2 and _same_place(*outputs):
+        raise OutputError(f"--output and --edges both name {options.output}", "name two files")
+    limit = int(options.max_megapixels * 1e6)
+    photo, mask = read_photo(options.photo, limit), read_mask(options.mask, limit)
+    if not mask.any():
+        raise MaskError(
+            f"the mask {options.mask} is all black, so nothing is to be restored", "white is what to repaint"
+        )
+    with RestoreEngine(Bundle.load(options.bundle), runtime=options.runtime) as engine:
+        result = engine.run(photo, mask, color="bgr")
+        facts = engine.info()
+    write_image(options.output, result.image)
+    if options.edges is not None:
+        write_image(options.edges, result.edges)
+    timings, crop = result.timings, result.crop
+    report: dict[str, Any] = {
+        "output": str(options.output),
+        "edges": None if options.edges is None else str(options.edges),
+        "width": int(photo.shape[1]),
+        "height": int(photo.shape[0]),
+        "lossless": options.output.suffix.lower() not in LOSSY,
+        "crop": None if crop is None else {"x": crop.x, "y": crop.y, "width": crop.width, "height": crop.height},
+        "runtime": facts["runtime"],
+        "bundle": facts["bundle"],
+        "timings_ms": {
+            "prepare": round(timings.prepare_ms, 3),
+            "edge": round(timings.edge_ms, 3),
+            "repair": round(timings.repair_ms, 3),
+            "paste": round(timings.paste_ms, 3),
+            "total": round(timings.total_ms, 3),
+        },
+    }
+    done = f"restored in {timings.total_ms:.0f} ms on {facts['runtime']}"
+    return _report(options, report, [f"{options.output}: {photo.shape[1]} x {photo.shape[0]} px, {done}"])
+
+
+def info(options: argparse.Namespace) -> int:
+    """``restore-sdk info``: the engine that this host would use, and the model in it."""
+    from restore_sdk.bundle import Bundle
+    from restore_sdk.engine import RestoreEngine
+
+    bundle = Bundle.load(options.bundle)
+    with RestoreEngine(bundle, runtime=options.runtime) as engine:
+        facts = engine.info()
+    facts |= {"training": dict(bundle.manifest.training), "quality": dict(bundle.manifest.quality)}
+    model = facts["bundle"]
+    return _report(
+        options,
+        facts,
+        [
+            f"restore-sdk {facts['version']}",
+            f"model      {model['name']} {model['version']}, {model['parameters'] / 1e6:.2f} M parameters, "
+            f"{model['macs'] / 1e9:.2f} GMAC, {model['size']} x {model['size']} px",
+            f"bundle     {model['path']}",
+            f"runtime    {facts['runtime']} {facts['runtime_version']} ({facts['reason']})",
+            f"device     {facts['device']}, {facts['precision']}, {facts['threads']} threads, {facts['slots']} slot(s)",
+        ],
+    )
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """``restore-sdk doctor``: what runs here, what does not, and how to get it."""
+    from restore_sdk.doctor import examine
+
+    findings = examine()
+    works = all(finding.status != "broken" for finding in findings if finding.required)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.status:<8} {finding.name:<16} {finding.detail}")
+        if finding.hint:
+            lines.append(f"{'':<8} {'':<16} -> {finding.hint}")
+    lines.append("restore-sdk works on this host" if works else "restore-sdk does not work on this host yet")
+    report = {"works": works, "findings": [finding.to_json() for finding in findings]}
+    return _report(options, report, lines, code=0 if works else 3)
+
+
+def verify(options: argparse.Namespace) -> int:
+    """``restore-sdk verify``: does this host compute what the reference computed."""
+    from restore_sdk.bundle import Bundle
+    from restore_sdk.verify import verify as run
+
+    bundle = Bundle.load(options.bundle)
+    found = run(bundle, options.runtime, min_psnr=options.min_psnr)
+    report = {
+        "passed": found.passed,
+        "bundle": bundle.name,
+        "runtime": found.runtime["runtime"],
+        "images": found.images,
+        "min_psnr_db": found.min_psnr,
+        "restored": found.restored.to_json(),
+        "completed_edges": found.completed_edges.to_json(),
+        "canny_equal": found.canny_equal,
+    }
+    lines = [f"{bundle.name} on {found.runtime['runtime']}: {found.images} golden images, all file hashes match"]
+    for label, drift in (("restored image", found.restored), ("completed edges", found.completed_edges)):
+        lines.append(
+            f"{label:<16} mean {drift.mean_db:.1f} dB, worst {drift.worst_db:.1f} dB (image {drift.worst_image})"
+        )
+    lines.append(f"{'Canny edges':<16} {100 * found.canny_equal:.3f} % of pixels equal")
+    lines.append(f"{'passed' if found.passed else 'FAILED'}: the gate is {found.min_psnr:g} dB")
+    return _report(options, report, lines, code=0 if found.passed else 6)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="restore-sdk",
+        description="Face image restoration: repaints what a mask marks in white.",
+        epilog="exit codes: 0 done, 1 internal fault, 2 usage or input, 3 environment, 4 engine, 5 model bundle, "
+        "6 drift, 7 execution, 130 interrupted",
+    )
+    parser.add_argument("--version", action="version", version=f"restore-sdk {__version__}")
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an internal fault")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    command = commands.add_parser("restore", help="restore one photograph")
+    command.add_argument("photo", type=Path, metavar="PHOTO", help="PNG, JPEG, WebP, BMP or TIFF, 8 bits a channel")
+    command.add_argument("--mask", type=Path, required=True, help="an image of the same size, white where to repaint")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the extension is the format")
+    command.add_argument("--edges", type=Path, metavar="OUT", help="also write the completed edge map")
+    command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
+    _common(command, restore, model=True)
+
+    command = commands.add_parser("info", help="show the model and the runtime that serve here")
+    _common(command, info, model=True)
+
+    command = commands.add_parser("doctor", help="show what runs here, what does not, and how to get it")
+    _common(command, doctor, model=False)
+
+    command = commands.add_parser("verify", help="compare a runtime with the model's reference")
+    command.add_argument("--min-psnr", type=float, default=60.0, metavar="DB", help="the gate in dB (default 60)")
+    _common(command, verify, model=True)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int], *, model: bool) -> None:
+    if model:
+        parser.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+        parser.add_argument("--runtime", choices=RUNTIMES, default="auto", help="default: auto")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=command)
+
+
+def _report(options: argparse.Namespace, report: dict[str, Any], lines: list[str], *, code: int = 0) -> int:
+    print(json.dumps({"ok": code == 0, **report}, indent=2) if options.json else "\n".join(lines))
+    sys.stdout.flush()
+    return code
+
+
+def _fail(options: argparse.Namespace, kind: str, message: str, hint: str, code: int) -> int:
+    message, hint = _one_line(message), _one_line(hint)
+    if options.json:
+        error = {"type": kind, "message": message, "hint": hint, "exit_code": code}
+        print(json.dumps({"ok": False, "error": error}, indent=2))
+    print(f"restore-sdk: error: {message}", file=sys.stderr)
+    if hint:
+        print(f"  hint: {hint}", file=sys.stderr)
+    return code
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:500]
+
+
+def _same_place(first: Path, second: Path) -> bool:
+    return first.resolve() == second.resolve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""What runs on this host, what does not, and how to get it.
+
+Nothing here may crash: every native library is imported in a process of its own, the CUDA driver is asked before
+anything that needs it, and no TensorRT object is made.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, distributions, version
+from pathlib import Path
+from typing import Any, Literal
+
+from restore_sdk import __version__
+
+#: "ok" works, "absent" is optional and not there, "warning" works but should be looked at, "broken" does not work.
+Status = Literal["ok", "absent", "warning", "broken"]
+
+#: Seconds that one import may take before it counts as hanging.
+PROBE_SECONDS = 60
+
+_OPENCV_WHEELS = (
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)
+
+_DRIVER_PROBE = """
+import ctypes, sys
+name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+try:
+    driver = ctypes.CDLL(name)
+except OSError as error:
+    sys.exit(f"no NVIDIA driver: {error}")
+status = driver.cuInit(0)
+if status:
+    sys.exit(f"the NVIDIA driver finds no usable GPU (cuInit: error {status})")
+count, number = ctypes.c_int(), ctypes.c_int()
+driver.cuDeviceGetCount(ctypes.byref(count))
+driver.cuDriverGetVersion(ctypes.byref(number))
+names = []
+for index in range(count.value):
+    text = ctypes.create_string_buffer(256)
+    driver.cuDeviceGetName(text, 256, index)
+    names.append(text.value.decode(errors="replace"))
+print(f"CUDA {number.value // 1000}.{number.value % 1000 // 10}: {', '.join(names)}")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; ``required`` ones must not be broken for ``restore-sdk restore`` to work."""
+
+    name: str
+    status: Status
+    detail: str
+    hint: str = ""
+    required: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types."""
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Look at everything that the SDK can use; takes a second or two, changes nothing."""
+    driver = _driver()
+    return [
+        Finding("restore-sdk", "ok", f"{__version__} at {Path(__file__).parent}"),
+        Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
+        Finding("cpu", "ok", f"{os.cpu_count()} cores, {platform.machine()}"),
+        _required("numpy", "numpy", "print(numpy.__version__)", "pip install 'numpy>=1.26,<3'"),
+        _opencv(),
+        _onnxruntime(),
+        _bundle(),
+        driver,
+        _pycuda(driver),
+        _optional("tensorrt", "tensorrt", "NVIDIA data-centre and Jetson GPUs: pip install 'restore-sdk[tensorrt]'"),
+        _optional("tensorrt_rtx", "tensorrt-rtx-cu13", "consumer GPUs: pip install 'restore-sdk[rtx]'"),
+        Finding("tensorrt runtime", "absent", "this version runs models on ONNX Runtime only", ""),
+    ]
+
+
+def _required(module: str, package: str, show: str, install: str) -> Finding:
+    found, text = _run(f"import {module}; {show}")
+    if found:
+        return Finding(package, "ok", text, required=True)
+    return Finding(package, "broken", text, install, required=True)
+
+
+def _opencv() -> Finding:
+    wheels = sorted({name for name in map(_name, distributions()) if name in _OPENCV_WHEELS})
+    found, text = _run("import cv2; cv2.imencode; print(cv2.__version__)")
+    if len(wheels) > 1:
+        removal = f"pip uninstall -y {' '.join(wheels)} && pip install opencv-python-headless"
+        status: Status = "warning" if found else "broken"
+        return Finding(
+            "opencv", status, f"{text}; {' and '.join(wheels)} overwrite each other's files", removal, required=True
+        )
+    if found:
+        return Finding("opencv", "ok", f"{text} ({wheels[0] if wheels else 'not from a wheel'})", required=True)
+    hint = "pip install --force-reinstall opencv-python-headless"
+    if "libGL" in text or "libgthread" in text or "libX" in text or "libxcb" in text:
+        hint = f"needs a desktop; run: pip uninstall -y {' '.join(wheels)} && pip install opencv-python-headless"
+    return Finding("opencv", "broken", text, hint, required=True)
+
+
+def _onnxruntime() -> Finding:
+    found, text = _run(
+        "import onnxruntime as o; p = o.get_available_providers(); print(o.__version__, ' '.join(p)); "
+        "assert 'CPUExecutionProvider' in p"
+    )
+    if found:
+        return Finding("onnxruntime", "ok", text, required=True)
+    return Finding("onnxruntime", "broken", text, "pip install --force-reinstall onnxruntime", required=True)
+
+
+def _bundle() -> Finding:
+    found, text = _run(
+        "from restore_sdk.bundle import Bundle; b = Bundle.load(); b.verify_files(); "
+        "print(f'{b.name}, all {len(b.manifest.files)} files match their hashes')"
+    )
+    if found:
+        return Finding("default model", "ok", text, required=True)
+    return Finding("default model", "broken", text, "reinstall restore-sdk, or pass --bundle", required=True)
+
+
+def _driver() -> Finding:
+    found, text = _run(_DRIVER_PROBE)
+    if found:
+        return Finding("nvidia driver", "ok", text)
+    return Finding("nvidia driver", "absent", text, "only for NVIDIA GPUs: install the driver of your distribution")
+
+
+def _pycuda(driver: Finding) -> Finding:
+    if importlib.util.find_spec("pycuda") is None:
+        return Finding("pycuda", "absent", "not installed", "only for NVIDIA GPUs: pip install 'restore-sdk[tensorrt]'")
+    if driver.status != "ok":
+        return Finding("pycuda", "absent", f"{_version('pycuda')} installed, but it needs the NVIDIA driver")
+    found, text = _run("import pycuda, pycuda.driver; print(pycuda.VERSION_TEXT)")
+    if found:
+        return Finding("pycuda", "ok", text)
+    return Finding(
+        "pycuda", "broken", text, "build it for this CUDA: pip install --force-reinstall --no-cache-dir pycuda"
+    )
+
+
+def _optional(module: str, package: str, hint: str) -> Finding:
+    if importlib.util.find_spec(module) is None:
+        return Finding(module, "absent", "not installed", hint)
+    found, text = _run(f"import {module}; print({module}.__version__)")
+    if found:
+        return Finding(module, "ok", text)
+    return Finding(module, "broken", text, f"pip install --force-reinstall {package}")
+
+
+def _run(code: str) -> tuple[bool, str]:
+    """Run code in a process of its own: whether it worked, and its last line."""
+    # -P: not the current folder, where a stray cv2.py may lie. The SDK is imported from where this file is.
+    home = str(Path(__file__).resolve().parents[1])
+    code = f"import sys; sys.path.insert(0, {home!r})\n{code}"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PROBE_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return False, f"{type(error).__name__}: {error}"
+    if done.returncode < 0:
+        return False, f"the import crashed with signal {-done.returncode}"
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    return done.returncode == 0, (lines[-1] if lines else f"exit code {done.returncode}").removeprefix(
+        "restore_sdk.errors."
+    )[:300]
+
+
+def _name(distribution: Any) -> str:
+    try:
+        return str(distribution.metadata["Name"]).lower().replace("_", "-")
+    except Exception:  # broken metadata of some other package is not our patient
+        return ""
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown version"
