@@ -2,13 +2,14 @@
 
     python examples/make_damage.py [--seed 8] [--out FOLDER]
 
-Reads portrait.png beside this file; writes portrait_damaged.png and portrait_mask.png (white is damage). One seed always
-gives the same pictures. Needs numpy and OpenCV only.
+Reads portrait.png beside this file; writes portrait_damaged.png and portrait_mask.png (white is damage). One seed
+always gives the same pictures. Needs numpy and OpenCV only.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import cv2
@@ -69,7 +70,7 @@ def scratch(damage: Pixels, rng: Rng, start: tuple[float, float], end: tuple[flo
     along = np.linspace(0, 1, 40)[:, None]
     points = np.array(start) * (1 - along) + np.array(end) * along + np.sin(np.pi * along) * bow
     pixels = np.round(points * size).astype(int).tolist()
-    for a, b in zip(pixels, pixels[1:], strict=False):
+    for a, b in itertools.pairwise(pixels):
         if rng.random() > 0.1:
             cv2.line(damage, tuple(a), tuple(b), 255, width)
 
