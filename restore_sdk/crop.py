@@ -110,7 +110,7 @@ def cut(
         ``(256, 256, 3)`` RGB ``uint8`` and ``(256, 256)`` bool, both contiguous.
 
     Raises:
-        MaskError: the holes are so fine and dense that, scaled to the square, nothing known remains.
+        MaskError: scaled to the square, so fine or dense a mask leaves nothing known.
     """
     square = to_rgb(pixels[crop.box], color)
     missing = np.ascontiguousarray(hole[crop.box])
@@ -123,8 +123,8 @@ def cut(
         missing = _reflect(missing.view(np.uint8), crop).view(np.bool_)
     if crop.resized and missing.all():
         raise MaskError(
-            "the holes are so fine and dense that no known pixel remains at the model's 256 x 256",
-            "restore the picture in smaller parts",
+            "scaled to the model's 256 x 256, the mask leaves no known pixel",
+            "leave more of the picture around the hole, or restore it in smaller parts",
         )
     return square, missing
 

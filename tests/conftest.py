@@ -1,0 +1,57 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from restore_sdk.bundle import Bundle
+from restore_sdk.engine import RestoreEngine
+from tests.toy_bundle import write_toy_bundle
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A sound bundle of two small graphs; do not write into it."""
+    return write_toy_bundle(tmp_path_factory.mktemp("bundles") / "toy")
+
+
+@pytest.fixture(scope="session")
+def engine(toy_bundle: Bundle) -> Iterator[RestoreEngine]:
+    """An engine on the toy bundle, shared by the tests of a session."""
+    with RestoreEngine(toy_bundle) as engine:
+        yield engine
+
+
+@pytest.fixture
+def photo() -> NDArray[np.uint8]:
+    """A 256 x 256 RGB picture with three different channels, gradients and an outline."""
+    return make_photo(256, 256)
+
+
+@pytest.fixture
+def mask() -> NDArray[np.uint8]:
+    """A mask for ``photo``: two white shapes."""
+    mask = np.zeros((256, 256), np.uint8)
+    mask[60:120, 80:170] = 255
+    mask[200:210, 20:230] = 255
+    return mask
+
+
+@pytest.fixture
+def writable_bundle(tmp_path: Path) -> Path:
+    """A toy bundle of the test's own, to spoil."""
+    return write_toy_bundle(tmp_path / "bundle").path
+
+
+def make_photo(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """A picture of any size: gradients in red and green, a square in blue, some noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    picture = np.stack((60 + 120 * y / height, 30 + 90 * x / width, np.full((height, width), 20.0)), axis=-1)
+    picture[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4, 2] = 200
+    return np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)

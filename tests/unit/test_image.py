@@ -1,0 +1,156 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from restore_sdk.errors import ImageError, MaskError, ShapeError
+from restore_sdk.image import CANNY_HIGH, CANNY_LOW, CANNY_SIGMA, as_hole, as_pixels, as_rgb, canny_edges, like_pixels
+from tests.conftest import make_photo
+
+
+def test_colour_orders(photo: NDArray[np.uint8]) -> None:
+    assert np.array_equal(as_rgb(photo), photo)
+    assert np.array_equal(as_rgb(photo[..., ::-1], "bgr"), photo)
+    assert as_rgb(photo) is not photo
+    assert as_rgb(photo[..., ::-1]).flags.c_contiguous
+
+
+def test_grey_is_repeated_and_alpha_dropped(photo: NDArray[np.uint8]) -> None:
+    grey = photo[..., 0]
+    assert np.array_equal(as_rgb(grey), np.dstack([grey] * 3))
+    assert np.array_equal(as_rgb(grey[..., None]), np.dstack([grey] * 3))
+    assert np.array_equal(as_rgb(np.dstack((photo, grey))), photo)
+    assert np.array_equal(as_rgb(np.dstack((photo[..., ::-1], grey)), "bgr"), photo)
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 1), (9, 7, 3), (9, 7, 4)])
+def test_like_pixels_is_the_inverse(shape: tuple[int, ...], color: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert np.array_equal(like_pixels(as_rgb(pixels, color), pixels, color), pixels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_pil_images(mode: str, photo: NDArray[np.uint8]) -> None:
+    image = Image.fromarray(photo).convert(mode)
+    assert np.array_equal(as_pixels(image), np.asarray(image))
+    with pytest.raises(ImageError, match="BGR"):
+        as_pixels(image, "bgr")
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4, 3), np.float32), r"float32.*\* 255"),
+        (np.zeros((4, 4, 3), np.float64), "float64"),
+        (np.zeros((4, 4, 3), np.uint16), r"uint16.*/ 257"),
+        (np.zeros((4, 4, 3), np.int64), "int64"),
+        (np.zeros((4, 4, 3), bool), "bool"),
+        (np.zeros((3, 40, 40), np.uint8), "channels last"),
+        (np.zeros((1, 4, 4, 3), np.uint8), "one image a call"),
+        (np.zeros((4, 4, 2), np.uint8), r"\(4, 4, 2\)"),
+        (np.zeros((4,), np.uint8), r"\(4,\)"),
+        (np.zeros((), np.uint8), r"\(\)"),
+        (np.zeros((0, 4, 3), np.uint8), "no pixels"),
+        ([[1, 2], [3, 4]], "list"),
+        (None, "NoneType"),
+        ("photo.png", "str"),
+        (Image.new("P", (4, 4)), "'P'"),
+        (Image.new("CMYK", (4, 4)), "'CMYK'"),
+        (Image.new("I;16", (4, 4)), "'I;16'"),
+    ],
+)
+def test_images_that_are_refused(image: object, message: str) -> None:
+    with pytest.raises(ImageError, match=message) as caught:
+        as_pixels(image)
+    assert caught.value.hint
+
+
+def test_unknown_colour_order(photo: NDArray[np.uint8]) -> None:
+    with pytest.raises(ImageError, match="gbr"):
+        as_pixels(photo, "gbr")  # type: ignore[arg-type]
+
+
+def test_masks(mask: NDArray[np.uint8]) -> None:
+    hole = mask > 127
+    for form in (mask, hole, mask[..., None], Image.fromarray(mask), Image.fromarray(mask).convert("1")):
+        assert np.array_equal(as_hole(form, (256, 256)), hole)
+    assert as_hole(hole, (256, 256)) is not hole
+
+
+def test_the_threshold_of_a_mask() -> None:
+    values = np.array([[0, 127, 128, 255]], np.uint8)
+    assert as_hole(values, (1, 4)).tolist() == [[False, False, True, True]]
+
+
+def test_an_empty_mask_is_fine() -> None:
+    assert not as_hole(np.zeros((3, 4), np.uint8), (3, 4)).any()
+    assert not as_hole(np.zeros((3, 4), bool), (3, 4)).any()
+
+
+@pytest.mark.parametrize(
+    ("mask", "kind", "message"),
+    [
+        (np.full((4, 6), 255, np.uint8), MaskError, "whole image"),
+        (np.ones((4, 6), bool), MaskError, "whole image"),
+        (np.ones((4, 6), np.uint8), MaskError, "0/1 mask"),
+        (np.full((4, 6), 90, np.uint8), MaskError, "highest: 90"),
+        (np.zeros((6, 4), np.uint8), ShapeError, "4 x 6 px, the image 6 x 4 px"),
+        (np.zeros((4, 6, 3), np.uint8), MaskError, "one channel"),
+        (np.zeros((1, 4, 6), np.uint8), MaskError, r"\(1, 4, 6\)"),
+        (np.zeros((4, 6), np.float32), MaskError, "float32"),
+        (np.zeros((4, 6), np.int64), MaskError, "int64"),
+        (np.zeros((4, 6), np.uint16), MaskError, "uint16"),
+        ([[0]], MaskError, "list"),
+        (None, MaskError, "NoneType"),
+        (Image.new("RGB", (6, 4)), MaskError, "'RGB'"),
+    ],
+)
+def test_masks_that_are_refused(mask: object, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
+        as_hole(mask, (4, 6))
+    assert caught.value.hint  # type: ignore[attr-defined]
+
+
+def canny_reference(image: NDArray[np.uint8], hole: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+    """The definition of the edges that models are trained on, step by step; ``canny_edges`` must equal it bit by bit."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    if hole is None or not hole.any():
+        smooth = cv2.GaussianBlur(grey, (0, 0), CANNY_SIGMA)
+    else:
+        known = (~hole).astype(np.float32)
+        weight = cv2.GaussianBlur(known, (0, 0), CANNY_SIGMA)
+        smooth = cv2.GaussianBlur(grey * known, (0, 0), CANNY_SIGMA)
+        np.divide(smooth, weight, out=smooth, where=weight > 1e-4)
+    dx = cv2.Sobel(smooth, cv2.CV_16S, 1, 0, ksize=3)
+    dy = cv2.Sobel(smooth, cv2.CV_16S, 0, 1, ksize=3)
+    if hole is not None:
+        dx[hole] = 0
+        dy[hole] = 0
+    return cv2.Canny(dx, dy, CANNY_LOW, CANNY_HIGH, L2gradient=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.integers(1, 300), st.floats(0, 1))
+def test_canny_is_the_one_that_models_are_trained_on(seed: int, height: int, width: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    image = make_photo(height, width, seed)
+    blobs = rng.random((height // 16 + 1, width // 16 + 1)) < share
+    hole = np.kron(blobs, np.ones((16, 16), bool))[:height, :width]
+    assert np.array_equal(canny_edges(image, hole), canny_reference(image, hole))
+    assert np.array_equal(canny_edges(image), canny_reference(image, None))
+
+
+def test_canny_sees_neither_the_hole_nor_its_outline(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    hole = mask > 127
+    white, noise = photo.copy(), photo.copy()
+    white[hole] = 255
+    noise[hole] = np.random.default_rng(1).integers(0, 256, (int(hole.sum()), 3))
+    assert np.array_equal(canny_edges(white, hole), canny_edges(noise, hole))
+    flat = np.full((256, 256, 3), 90, np.uint8)
+    flat[hole] = 255
+    assert not canny_edges(flat, hole).any()
+    assert canny_edges(flat).any()
