@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from training.augment import random_view
+from training.data import DamagedFaces, DataError, find_images, read_rgb, sampling_weights, stream
+from training.masks import DAMAGES, random_mask
+
+
+def test_masks_are_seeded_and_keep_to_their_share() -> None:
+    ratios = []
+    for seed in range(60):
+        mask = random_mask(np.random.default_rng(seed))
+        assert mask.dtype == np.uint8
+        assert set(np.unique(mask)) <= {0, 255}
+        assert np.array_equal(mask, random_mask(np.random.default_rng(seed)))
+        ratios.append((mask > 0).mean())
+    assert min(ratios) > 0
+    assert max(ratios) <= 0.9
+    assert np.histogram(ratios, [0, 0.1, 0.3, 0.5, 0.9])[0].min() >= 5, "all sizes of hole occur"
+
+
+@pytest.mark.parametrize(("draw", "_odds"), DAMAGES)
+def test_every_kind_of_damage_leaves_a_mark(draw: object, _odds: float) -> None:
+    shares = []
+    for seed in range(20):
+        canvas = np.zeros((256, 256), np.uint8)
+        draw(canvas, np.random.default_rng(seed))  # type: ignore[operator]
+        shares.append((canvas > 0).mean())
+    assert np.median(shares) > 0.0005
+    assert max(shares) < 0.9
+
+
+def test_views_differ_but_are_seeded(pictures: Path) -> None:
+    image = read_rgb(pictures / "0.png")
+    views = [random_view(image, np.random.default_rng(seed)) for seed in range(12)]
+    assert all(view.shape == (256, 256, 3) and view.dtype == np.uint8 for view in views)
+    assert len({view.tobytes() for view in views}) > 6
+    assert np.array_equal(views[3], random_view(image, np.random.default_rng(3)))
+
+
+def test_other_sizes_and_grey_files_are_taken(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((90, 140), 77, np.uint8))
+    sample = DamagedFaces(tmp_path, 0, 0, 1)[0]
+    assert sample[0].shape == (3, 256, 256)
+    assert all(each.shape == (1, 256, 256) for each in sample[1:])
+
+
+def test_a_stream_goes_on_where_it_was_left(pictures: Path) -> None:
+    whole = [torch.stack([p.float().sum() for p in parts]) for parts in stream(pictures, 5, 0, 8, 2, 0)]
+    rest = [torch.stack([p.float().sum() for p in parts]) for parts in stream(pictures, 5, 4, 8, 2, 0)]
+    assert len(whole) == 4
+    assert torch.equal(torch.stack(whole[2:]), torch.stack(rest))
+    assert not torch.equal(whole[0], whole[1])
+
+
+def test_damaged_edges_do_not_show_the_hole(pictures: Path) -> None:
+    _, mask, _edges, damaged = DamagedFaces(pictures, 1, 0, 1)[0]
+    assert not ((mask > 0) & (damaged > 0)).any()
+
+
+def test_broken_files_are_skipped_with_a_word(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(pictures / "0.png", tmp_path)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    faces = DamagedFaces(tmp_path, 0, 0, 12)
+    assert all(faces[i][0].shape == (3, 256, 256) for i in range(12))
+    assert "broken.png is not an image" in capfd.readouterr().out
+
+
+def test_only_broken_files_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="Twenty files"):
+        DamagedFaces(tmp_path, 0, 0, 1)[0]
+
+
+def test_no_images_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="No images below"):
+        find_images(tmp_path)
+    with pytest.raises(DataError, match="not a folder"):
+        find_images(tmp_path / "nowhere")
+
+
+def test_sampling_favours_sharp_real_colour_photographs(tmp_path: Path) -> None:
+    names = ["soft", "sharp", "fake", "grey"]
+    files = [tmp_path / "train" / f"{name}.jpg" for name in names]
+    (tmp_path / "index.csv").write_text(
+        "file,source,synthetic,gray,sharpness\n"
+        "train/soft.jpg,a,0,0,30\ntrain/sharp.jpg,a,0,0,400\ntrain/fake.jpg,a,1,0,400\ntrain/grey.jpg,a,0,1,400\n"
+    )
+    soft, sharp, fake, grey = sampling_weights(tmp_path / "train", files)
+    assert sharp > 2 * soft
+    assert sharp > fake
+    assert sharp > grey
+    assert np.isclose(soft + sharp + fake + grey, 1.0)
+    assert len(set(sampling_weights(tmp_path / "elsewhere", [tmp_path / "x.jpg", tmp_path / "y.jpg"]))) == 1

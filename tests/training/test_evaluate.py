@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from training.checkpoint import CheckpointError
+from training.cli import main
+from training.config import Config, from_json
+from training.evaluate import evaluate
+from training.fit import Options, StageTrainer
+from training.perceptual import VggLosses
+from training.protocol import BUCKETS, Image, cases, count_cases, masks_by_bucket, square
+from training.validate import Validator
+
+
+def test_buckets_and_pairs(pictures: Path, mask_files: Path) -> None:
+    found = list(cases(pictures, mask_files))
+    assert BUCKETS == ("1-10%", "10-20%", "20-30%", "30-40%", "40-50%", "50-60%")
+    assert len(found) == count_cases(pictures, mask_files) == 36
+    for case in found:
+        low, high = (int(part.strip("%")) / 100 for part in case.bucket.split("-"))
+        assert low < (case.mask > 127).mean() <= high
+        assert (case.damaged[case.mask > 127] == 255).all()
+        assert np.array_equal(case.damaged[case.mask == 0], case.image[case.mask == 0])
+
+
+def test_masks_outside_every_bucket_are_left_out(mask_files: Path) -> None:
+    assert "230.png" not in {path.name for paths in masks_by_bucket(mask_files).values() for path in paths}
+
+
+def test_larger_and_oblong_faces_are_squared() -> None:
+    image = np.zeros((218, 178, 3), np.uint8)
+    image[20:198] = 200
+    assert square(image).shape == (256, 256, 3)
+    assert square(image).min() == 200
+
+
+def test_a_perfect_model_scores_perfectly_and_opencv_does_not(pictures: Path, mask_files: Path) -> None:
+    truth = {case.damaged.tobytes(): case.image for case in cases(pictures, mask_files, 2)}
+
+    def oracle(image: Image, mask: Image) -> tuple[Image, Image]:
+        return truth[image.tobytes()], mask
+
+    report = evaluate(oracle, cases(pictures, mask_files, 2))
+    for bucket in BUCKETS:
+        assert report.mean(bucket, "model", "l1") == 0
+        assert report.mean(bucket, "model", "ssim") == pytest.approx(1)
+        assert 10 < report.mean(bucket, "telea", "psnr") < 60
+        assert report.mean(bucket, "telea", "l1") > 0
+    assert report.mean("1-10%", "telea", "psnr") > report.mean("50-60%", "telea", "psnr")
+    assert report.sheet().shape == (12 * 256, 4 * 256, 3)
+    assert report.to_markdown().count("\n") == 8
+
+
+def test_validator_figures(tiny: Config, pictures: Path, mask_files: Path) -> None:
+    validate = Validator(pictures, mask_files, per_bucket=2)
+    edge, repair = tiny.build("edge"), tiny.build("repair")
+    assert {"precision", "recall", "cross_entropy"} == validate({"edge": edge}).keys()
+    figures = validate({"edge": edge, "repair": repair})
+    assert tuple(figures) == BUCKETS
+    assert figures["1-10%"] > figures["50-60%"]
+
+
+class TestCommand:
+    def test_fit_evaluate_and_plot(
+        self, tiny: Config, pictures: Path, mask_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        settings = tmp_path / "settings.json"
+        settings.write_text(json.dumps(tiny.to_json()))
+        run = tmp_path / "run"
+        arguments = ["fit", "--data", str(pictures), "--out", str(run), "--config", str(settings), "--workers", "0"]
+        assert main([*arguments, "--validate", str(pictures), str(mask_files)]) == 0
+        table, sheet = tmp_path / "table.json", tmp_path / "sheet.png"
+        folders = ["--images", str(pictures), "--masks", str(mask_files), "--per-bucket", "1"]
+        outputs = ["--json", str(table), "--sheet", str(sheet), "--markdown", str(tmp_path / "table.md")]
+        assert main(["evaluate", "--weights", str(run / "weights.safetensors"), *folders, *outputs]) == 0
+        rows = json.loads(table.read_text())
+        assert list(rows) == list(BUCKETS)
+        assert rows["1-10%"]["model"]["psnr"] > rows["50-60%"]["model"]["psnr"]
+        assert cv2.imread(str(sheet)).shape == (6 * 256, 4 * 256, 3)
+        assert main(["plot", "--run", str(run), "--out", str(tmp_path / "curve.png")]) == 0
+        assert cv2.imread(str(tmp_path / "curve.png")) is not None
+        assert "| 50-60% |" in capsys.readouterr().out
+
+    def test_info_prints_the_budget(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["info"]) == 0
+        assert "GMAC" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["fit", "--data", "nowhere", "--out", "x"], "nowhere is not a folder"),
+            (["evaluate", "--weights", "none.safetensors", "--images", ".", "--masks", "."], "none.safetensors"),
+            (["plot", "--run", "nowhere", "--out", "x.png"], "does not exist"),
+            (["info", "--config", "none.json"], "cannot be read as a configuration"),
+        ],
+    )
+    def test_mistakes_are_one_line(
+        self,
+        arguments: list[str],
+        says: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert says in error
+        assert error.count("\n") == 1
+        assert not list(tmp_path.iterdir())
+
+
+class TestPerceptual:
+    def test_needs_the_weights_of_vgg19(self, tmp_path: Path) -> None:
+        save_file({"features.0.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
+        with pytest.raises(CheckpointError, match="is not VGG-19"):
+            VggLosses(tmp_path / "other.safetensors")
+        with pytest.raises(CheckpointError, match="Convert"):
+            VggLosses(tmp_path / "none.safetensors")
+
+    def test_trains_with_them(
+        self, tiny: Config, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With random weights in VGG-19's shapes, thinned out to run in a test."""
+        monkeypatch.setattr("training.perceptual._LAYERS", (4, 4, 0, 4, 4, 0, 4, 4, 4, 4, 0, 4, 4, 4, 4, 0, 4, 4))
+        shapes = {}
+        inputs, index = 3, 0
+        for outputs in (4, 4, 0, 4, 4, 0, 4, 4, 4, 4, 0, 4, 4, 4, 4, 0, 4, 4):
+            if outputs:
+                shapes[f"features.{index}.weight"] = torch.randn(outputs, inputs, 3, 3) * 0.3
+                shapes[f"features.{index}.bias"] = torch.zeros(outputs)
+                inputs, index = outputs, index + 2
+            else:
+                index += 1
+        save_file(shapes, tmp_path / "vgg.safetensors")
+        vgg = VggLosses(tmp_path / "vgg.safetensors")
+        image = torch.rand(1, 3, 64, 64)
+        assert [float(each) for each in vgg(image, image)] == [0.0, 0.0]
+        perceptual, style = vgg(image, -image)
+        assert perceptual > 0
+        assert style > 0
+        settings = tiny.to_json()
+        settings["repair"]["losses"] |= {"perceptual": 0.1, "style": 10.0}
+        options = Options(pictures, tmp_path / "run", workers=0, perceptual=vgg)
+        options.out.mkdir()
+        trainer = StageTrainer("repair", from_json(settings), options, tiny.build("edge"))
+        losses = trainer.step(next(trainer._batches()))
+        assert losses["perceptual"] > 0
+        assert losses["style"] > 0

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from training import checkpoint
+from training.checkpoint import CheckpointError, load_tensors, save_tensors
+from training.config import Config, ConfigError, from_json
+from training.fit import Options, RunLog, StageTrainer, StoppedError, fit
+from training.weights import load_stages
+
+
+def _options(pictures: Path, out: Path) -> Options:
+    out.mkdir(exist_ok=True)
+    return Options(pictures, out, workers=0)
+
+
+def _edge(config: Config) -> torch.nn.Module:
+    torch.manual_seed(1)
+    return config.build("edge")
+
+
+def _longer(config: Config, stage: str, images: int) -> Config:
+    part = config.stage(stage)
+    part = dataclasses.replace(part, schedule=dataclasses.replace(part.schedule, images=images))
+    return dataclasses.replace(config, **{stage: part})  # type: ignore[arg-type]
+
+
+def _same(a: Path, b: Path) -> bool:
+    first, second = load_tensors(a)[0], load_tensors(b)[0]
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_whole_run_leaves_weights_a_log_and_its_configuration(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    path = fit(tiny, _options(pictures, tmp_path / "run"))
+    edge, repair, config, facts = load_stages(path)
+    assert config == tiny
+    assert facts["images"] == {"edge": 8, "repair": 10}
+    initial = tiny.build("repair").state_dict()
+    assert any(not torch.equal(value, initial[name]) for name, value in repair.generator.state_dict().items())
+    assert next(edge.parameters()).dtype == torch.float32
+    assert from_json(json.loads((tmp_path / "run" / "config.json").read_text())) == tiny
+    assert not list((tmp_path / "run").glob(".*tmp"))
+
+
+@pytest.mark.parametrize("stop_at", [2, 8])
+def test_a_stopped_run_resumes_exactly(tiny: Config, pictures: Path, tmp_path: Path, stop_at: int) -> None:
+    whole = StageTrainer("repair", tiny, _options(pictures, tmp_path / "whole"), _edge(tiny))
+    whole.run(RunLog(tmp_path / "whole"), lambda: False)
+
+    options = _options(pictures, tmp_path / "parts")
+    first = StageTrainer("repair", tiny, options, _edge(tiny))
+    with pytest.raises(StoppedError, match=f"at {stop_at} images"):
+        first.run(RunLog(options.out), lambda: first.images >= stop_at)
+    second = StageTrainer("repair", tiny, options, _edge(tiny))
+    second.run(RunLog(options.out), lambda: False)
+    assert _same(whole.path, second.path)
+
+
+def test_a_longer_plan_goes_on_from_before_the_decay(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    long = _longer(tiny, "repair", 16)
+    long = dataclasses.replace(
+        long, repair=dataclasses.replace(long.repair, losses=dataclasses.replace(long.repair.losses, adversarial=0.0))
+    )
+    short = _longer(long, "repair", 8)
+    at_once = StageTrainer("repair", long, _options(pictures, tmp_path / "once"), _edge(tiny))
+    at_once.run(RunLog(tmp_path / "once"), lambda: False)
+    options = _options(pictures, tmp_path / "twice")
+    StageTrainer("repair", short, options, _edge(tiny)).run(RunLog(options.out), lambda: False)
+    prolonged = StageTrainer("repair", long, options, _edge(tiny))
+    prolonged.run(RunLog(options.out), lambda: False)
+    assert prolonged.images == 16
+    assert _same(at_once.path, prolonged.path)
+
+
+def test_a_finished_stage_is_not_trained_again(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    options = _options(pictures, tmp_path)
+    StageTrainer("edge", tiny, options, None).run(RunLog(tmp_path), lambda: False)
+    before = (tmp_path / "edge.last.safetensors").stat().st_mtime_ns
+    again = StageTrainer("edge", tiny, options, None)
+    again.run(RunLog(tmp_path), lambda: False)
+    assert again.images == 8
+    assert (tmp_path / "edge.last.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_log_forgets_what_will_happen_again(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    for images in (2, 4, 6):
+        log.write("edge", images, {"cross_entropy": 1.0})
+    log.write("repair", 2, {"l1": 1.0})
+    log.truncate("edge", 4)
+    kept = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(record["stage"], record["images"]) for record in kept] == [("edge", 2), ("edge", 4), ("repair", 2)]
+
+
+def test_adversarial_losses_set_in_when_they_should(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    trainer = StageTrainer("repair", tiny, _options(pictures, tmp_path), _edge(tiny))
+    batches = trainer._batches()
+    judge = trainer.discriminator.judge.parametrizations.weight.original
+    before = judge.detach().clone()
+    assert "adversarial" not in trainer.step(next(batches))
+    assert torch.equal(judge, before)
+    trainer.images = 6
+    assert {"adversarial", "feature_matching", "discriminator"} <= trainer.step(next(batches)).keys()
+    assert not torch.equal(judge, before)
+
+
+def test_schedule(tiny: Config) -> None:
+    schedule = dataclasses.replace(tiny.repair.schedule, images=100, warmup=10, decay=0.5, rate=1.0)
+    assert [round(schedule.rate_at(i), 3) for i in (0, 9, 30, 50, 75, 100)] == [0.1, 1.0, 1.0, 1.0, 0.5, 0.0]
+
+
+class TestCheckpoint:
+    def test_a_full_disk_leaves_the_last_one_whole(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "last.safetensors"
+        save_tensors(path, {"a": torch.ones(3)}, {"images": 1})
+
+        def full(_descriptor: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            save_tensors(path, {"a": torch.zeros(3)}, {"images": 2})
+        monkeypatch.undo()
+        assert load_tensors(path)[1] == {"images": 1}
+        assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize("keep", [0, 5, 60, -1])
+    def test_a_torn_file_is_refused(self, tmp_path: Path, keep: int) -> None:
+        path = tmp_path / "torn.safetensors"
+        save_tensors(path, {"a": torch.ones(30)}, {"images": 1})
+        path.write_bytes(path.read_bytes()[:keep])
+        with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+            load_tensors(path)
+
+    def test_another_configuration_is_refused_by_name(self, tiny: Config, pictures: Path, tmp_path: Path) -> None:
+        StageTrainer("edge", tiny, _options(pictures, tmp_path), None).save()
+        wider = from_json({**tiny.to_json(), "edge": {"generator": {"width": 32, "body": 16, "growth": 8}}})
+        with pytest.raises(CheckpointError, match=r"another network.*expected .*32.*found .*16"):
+            StageTrainer("edge", wider, _options(pictures, tmp_path), None).resume()
+
+    def test_weights_that_overflow_half_precision_are_refused(self) -> None:
+        with pytest.raises(CheckpointError, match="does not fit"):
+            checkpoint.half_precision({"a": torch.tensor([7e4])})
+
+
+def test_unknown_settings_are_named() -> None:
+    with pytest.raises(ConfigError, match="'lerning_rate'"):
+        from_json({"repair": {"schedule": {"lerning_rate": 1}}})

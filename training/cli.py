@@ -1,0 +1,178 @@
+"""The command line of the trainer."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.checkpoint import CheckpointError, write_atomically
+from training.config import Config, ConfigError, read_config
+from training.data import DataError, find_images
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 on success, 2 on a mistake of the caller's, 130 when interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train and measure the two-stage model.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _fit_arguments(commands.add_parser("fit", help="train both stages; run again to resume"))
+    info = commands.add_parser("info", help="parameters and multiply-accumulates of both stages")
+    info.add_argument("--config", type=Path, help="a configuration file (default: the shipped one)")
+    info.set_defaults(run=_info)
+    _evaluate_arguments(
+        commands.add_parser("evaluate", help="PSNR, SSIM and L1 by hole ratio, beside OpenCV's methods")
+    )
+    curve = commands.add_parser("plot", help="plot the log of a run")
+    curve.add_argument("--run", type=Path, required=True, dest="folder", help="the --out folder of fit")
+    curve.add_argument("--out", type=Path, required=True, help="picture to write, such as curve.png")
+    curve.set_defaults(run=_plot)
+    arguments = parser.parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+        return status
+    except (DataError, ConfigError, CheckpointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}. The last checkpoint is intact; run again to resume.", file=sys.stderr)
+        return 2
+
+
+def _fit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder of aligned face photographs")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, log and weights")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="settings as JSON; see training/config.py (default: those of --out, else the shipped ones)",
+    )
+    parser.add_argument("--edge-images", type=int, help="length of the edge stage's run, in images")
+    parser.add_argument("--repair-images", type=int, help="length of the repair stage's run, in images")
+    parser.add_argument("--seed", type=int, help="of weights, samples and masks")
+    parser.add_argument(
+        "--validate", type=Path, nargs=2, metavar=("FACES", "MASKS"), help="folders to measure on as the run goes"
+    )
+    parser.add_argument(
+        "--vgg",
+        type=Path,
+        help="VGG-19 weights as safetensors, for the perceptual and style losses of the configuration",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare samples (default 1)")
+    parser.add_argument("--threads", type=int, help="threads of the arithmetic (default: all cores)")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the networks first (a minute, then about 20%% faster)"
+    )
+    parser.add_argument("--float32", action="store_true", help="do not use bfloat16 even where the CPU has it")
+    parser.set_defaults(run=_fit)
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    from training.fit import Options, StoppedError, fit
+    from training.perceptual import VggLosses
+    from training.validate import Validator
+
+    find_images(arguments.data)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    own = arguments.out / "config.json"
+    path = arguments.config or (own if own.exists() else None)
+    config = read_config(path) if path else Config()
+    if arguments.seed is not None:
+        config = dataclasses.replace(config, seed=arguments.seed)
+    for stage in ("edge", "repair"):
+        images = getattr(arguments, f"{stage}_images")
+        if images is not None:
+            part = config.stage(stage)
+            part = dataclasses.replace(part, schedule=dataclasses.replace(part.schedule, images=images))
+            config = dataclasses.replace(config, **{stage: part})
+    wanted = config.repair.losses
+    if (wanted.perceptual or wanted.style) and not arguments.vgg:
+        raise ConfigError("The configuration weighs perceptual or style losses: name VGG-19's weights with --vgg.")
+    options = Options(
+        arguments.data,
+        arguments.out,
+        workers=arguments.workers,
+        compile=arguments.compile,
+        bfloat16=False if arguments.float32 else None,
+        validator=Validator(*arguments.validate) if arguments.validate else None,
+        perceptual=VggLosses(arguments.vgg) if arguments.vgg else None,
+    )
+    try:
+        print(f"weights: {fit(config, options)}")
+    except StoppedError as interruption:
+        print(interruption)
+        return 130
+    return 0
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from training.networks.cost import cost
+
+    config = read_config(arguments.config) if arguments.config else Config()
+    total = (0, 0)
+    for stage in ("edge", "repair"):
+        parameters, macs = cost(stage, config)
+        total = (total[0] + parameters, total[1] + macs)
+        print(f"{stage:8s} {parameters / 1e6:6.3f} M parameters  {macs / 1e9:6.3f} GMAC at 256 x 256")
+    print(f"{'both':8s} {total[0] / 1e6:6.3f} M parameters  {total[1] / 1e9:6.3f} GMAC at 256 x 256")
+    return 0
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--bundle", type=Path, help="an exported bundle (default: the one in the wheel)")
+    model.add_argument("--weights", type=Path, help="weights.safetensors of a run, in PyTorch")
+    parser.add_argument(
+        "--images", type=Path, required=True, help="folder of face photographs (CelebA-HQ's layout will do)"
+    )
+    parser.add_argument("--masks", type=Path, required=True, help="folder of masks, white = hole")
+    parser.add_argument("--per-bucket", type=int, help="take only so many faces a bucket")
+    parser.add_argument("--runtime", default="auto", help="runtime of the bundle (default auto)")
+    parser.add_argument("--json", type=Path, help="write the table as JSON")
+    parser.add_argument("--markdown", type=Path, help="write the table as Markdown")
+    parser.add_argument("--sheet", type=Path, help="write a contact sheet: damaged, edges, restored, original")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from training.evaluate import bundle_model, evaluate, weights_model
+    from training.protocol import cases, count_cases
+
+    weights = arguments.weights
+    model = weights_model(weights) if weights else bundle_model(arguments.bundle, arguments.runtime)
+    chosen = (arguments.images, arguments.masks, arguments.per_bucket)
+    report = evaluate(model, cases(*chosen), count_cases(*chosen))
+    print(report.to_markdown(), end="")
+    for bucket, row in report.to_json().items():
+        edges = row["edges"]
+        print(f"edges in the hole, {bucket}: precision {edges['precision']:.3f}, recall {edges['recall']:.3f}")
+    if arguments.json:
+        write_atomically(arguments.json, json.dumps(report.to_json(), indent=2).encode())
+    if arguments.markdown:
+        write_atomically(arguments.markdown, report.to_markdown().encode())
+    if arguments.sheet:
+        _write_picture(arguments.sheet, report.sheet())
+    return 0
+
+
+def _write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
+    done, encoded = cv2.imencode(path.suffix or ".png", rgb[..., ::-1])
+    if not done:
+        raise DataError(f"{path} does not end in a picture format. Use .png or .jpg.")
+    write_atomically(path, encoded.tobytes())
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    from training.curve import plot
+
+    plot(arguments.folder / "log.jsonl", arguments.out)
+    print(f"written: {arguments.out}")
+    return 0

@@ -1,0 +1,127 @@
+"""What a training run is made of: one frozen tree of settings, kept as JSON beside its checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from training.networks.edge import EdgeGenerator
+from training.networks.repair import RepairGenerator
+
+
+class ConfigError(Exception):
+    """The settings do not fit: one another, or the checkpoint they meet."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over images: linear warm-up, constant, then linear decay to zero over the last part.
+
+    A constant middle lets a run be prolonged: ask for more images and it goes on from where the decay began.
+    """
+
+    images: int
+    rate: float = 6e-4
+    warmup: int = 6_000
+    decay: float = 0.25
+
+    @property
+    def decay_from(self) -> int:
+        """The image at which the learning rate begins to fall."""
+        return int(self.images * (1.0 - self.decay))
+
+    def rate_at(self, image: int) -> float:
+        """The learning rate for the batch that begins with this image."""
+        if image >= self.decay_from:
+            return self.rate * max(self.images - image, 0) / max(self.images - self.decay_from, 1)
+        return self.rate * min(1.0, (image + 1) / max(self.warmup, 1))
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Weights of a stage's losses. ``adversarial_from`` is the share of the run after which the GAN terms set in."""
+
+    l1: float = 1.0
+    log_mse: float = 0.0
+    cross_entropy: float = 0.0
+    adversarial: float = 0.0
+    feature_matching: float = 0.0
+    perceptual: float = 0.0
+    style: float = 0.0
+    adversarial_from: float = 0.0
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage: the size of its generator, its schedule and its losses."""
+
+    generator: dict[str, Any]
+    schedule: Schedule
+    losses: Losses
+    discriminator_rate: float = 2e-4
+
+
+def _edge() -> StageConfig:
+    losses = Losses(l1=0.0, cross_entropy=1.0, adversarial=0.05, feature_matching=0.5, adversarial_from=0.3)
+    return StageConfig({"width": 48, "body": 96, "growth": 48}, Schedule(60_000), losses)
+
+
+def _repair() -> StageConfig:
+    losses = Losses(l1=1.0, log_mse=0.05, adversarial=0.002, feature_matching=0.02, adversarial_from=0.75)
+    return StageConfig({"width": 64, "body": 128, "growth": 64, "blocks": [2, 2]}, Schedule(120_000), losses)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    seed: int = 0
+    batch: int = 8
+    ema: float = 0.999
+    edge: StageConfig = field(default_factory=_edge)
+    repair: StageConfig = field(default_factory=_repair)
+
+    def build(self, stage: str) -> EdgeGenerator | RepairGenerator:
+        """A freshly initialised generator of a stage, ``edge`` or ``repair``."""
+        if stage == "edge":
+            return EdgeGenerator(**self.edge.generator)
+        sizes = dict(self.repair.generator)
+        if "blocks" in sizes:
+            sizes["blocks"] = tuple(sizes["blocks"])
+        return RepairGenerator(**sizes)
+
+    def stage(self, name: str) -> StageConfig:
+        """The part that concerns one stage."""
+        chosen: StageConfig = getattr(self, name)
+        return chosen
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, as :func:`from_json` reads them."""
+        return dataclasses.asdict(self)
+
+
+def from_json(values: dict[str, Any]) -> Config:
+    """Read a :class:`Config`; what is left out keeps its default. Raises :class:`ConfigError` on unknown settings."""
+    config: Config = _replaced(Config(), values)
+    return config
+
+
+def _replaced(base: Any, values: dict[str, Any]) -> Any:
+    known = {each.name: getattr(base, each.name) for each in dataclasses.fields(base)}
+    if unknown := sorted(values.keys() - known.keys()):
+        raise ConfigError(f"Unknown setting {unknown[0]!r}; known here: {', '.join(known)}. See training/config.py.")
+    nested = {
+        name: _replaced(known[name], value) for name, value in values.items() if dataclasses.is_dataclass(known[name])
+    }
+    return dataclasses.replace(base, **values | nested)
+
+
+def read_config(path: Path) -> Config:
+    """Read a configuration file."""
+    try:
+        return from_json(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as a configuration: {error}") from error

@@ -1,0 +1,121 @@
+"""Faces from a folder, and an endless, seeded stream of damaged ones.
+
+Sample ``k`` of a stream depends on the seed and ``k`` alone. A training run is resumed by asking for the samples after
+the last one it used: nothing is repeated and nothing left out.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from restore_sdk.image import canny_edges
+from training.augment import random_view
+from training.masks import random_mask
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+class DataError(Exception):
+    """The data folder cannot be trained on; the message says why and what to do."""
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files below ``folder``, sorted. Raises :class:`DataError` where there are none."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder. Name a folder of face photographs.")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if not found:
+        raise DataError(f"No images below {folder}. Expected files ending in {', '.join(sorted(_SUFFIXES))}.")
+    return found
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Decode one file to ``(H, W, 3)`` RGB ``uint8``; grey files become three equal channels."""
+    decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    if decoded is None:
+        raise DataError(f"{path} is not an image that can be read. Remove or replace it.")
+    rgb: NDArray[np.uint8] = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return rgb
+
+
+def sampling_weights(folder: Path, files: list[Path]) -> NDArray[np.float64]:
+    """How often each file is drawn: sharp, real, colour photographs more often, by an ``index.csv`` if there is one.
+
+    The index has the columns ``file`` (relative to the index), ``sharpness`` (variance of the Laplacian), ``synthetic``
+    and ``gray``. It may lie in the folder or beside it. Without one, all files weigh the same.
+    """
+    weights = np.ones(len(files))
+    for index in (folder / "index.csv", folder.parent / "index.csv"):
+        if index.is_file():
+            with index.open(newline="") as lines:
+                rows = {str(index.parent / row["file"]): row for row in csv.DictReader(lines)}
+            for i, path in enumerate(files):
+                if row := rows.get(str(path)):
+                    sharp = float(np.clip((float(row["sharpness"]) / 200.0) ** 0.5, 0.45, 1.6))
+                    weights[i] = (
+                        sharp * (0.7 if row["synthetic"] == "1" else 1.0) * (0.7 if row["gray"] == "1" else 1.0)
+                    )
+            break
+    return weights / weights.sum()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of training samples, ``uint8``: ``image`` ``(N, 3, S, S)``; the others ``(N, 1, S, S)``, 0 or 255.
+
+    ``edges`` is of the whole image (what the edge stage should find), ``damaged_edges`` of what is left of it.
+    """
+
+    image: Tensor
+    mask: Tensor
+    edges: Tensor
+    damaged_edges: Tensor
+
+
+class DamagedFaces(Dataset[tuple[Tensor, ...]]):
+    """Samples ``start`` to ``end`` of the seeded stream."""
+
+    def __init__(self, folder: Path, seed: int, start: int, end: int, size: int = 256) -> None:
+        self.files = find_images(folder)
+        self.weights = np.cumsum(sampling_weights(folder, self.files))
+        self.seed, self.start, self.end, self.size = seed, start, end, size
+
+    def __len__(self) -> int:
+        return max(self.end - self.start, 0)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        rng = np.random.default_rng((self.seed, self.start + index))
+        for _ in range(20):
+            path = self.files[min(int(np.searchsorted(self.weights, rng.random())), len(self.files) - 1)]
+            try:
+                image = random_view(read_rgb(path), rng, self.size)
+                break
+            except DataError as error:
+                print(f"skipped: {error}", flush=True)
+        else:
+            raise DataError("Twenty files in a row could not be read. Check the data folder.")
+        mask = random_mask(rng, self.size)
+        edges, damaged = canny_edges(image), canny_edges(image, mask > 127)
+        chw = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return chw, *(torch.from_numpy(each)[None] for each in (mask, edges, damaged))
+
+
+def stream(folder: Path, seed: int, start: int, end: int, batch: int, workers: int) -> DataLoader[tuple[Tensor, ...]]:
+    """Batches of the samples ``start`` to ``end``, in order; wrap each in :class:`Batch`."""
+    cv2.setNumThreads(0)
+    return DataLoader(
+        DamagedFaces(folder, seed, start, end),
+        batch_size=batch,
+        num_workers=workers,
+        drop_last=True,
+        prefetch_factor=6 if workers else None,
+    )

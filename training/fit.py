@@ -1,0 +1,264 @@
+"""The trainer: the edge GAN first, then the repair GAN on the edge stage's own output. Stops and resumes anywhere."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+from tqdm import tqdm
+
+from training import checkpoint, steps
+from training.config import Config
+from training.data import Batch, stream
+from training.networks.discriminator import PatchDiscriminator
+from training.steps import Sample
+
+#: Measures ``{stage: generator}`` and returns figures for the log.
+Validator = Callable[[dict[str, nn.Module]], dict[str, float]]
+
+_SAVE_EVERY_SECONDS = 180.0
+_LOG_EVERY = 50
+
+
+class StoppedError(Exception):
+    """The run was asked to stop; its state is saved."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, as opposed to what to train: none of these changes the result but ``compile``, by rounding."""
+
+    data: Path
+    out: Path
+    workers: int = 1
+    compile: bool = False
+    bfloat16: bool | None = None
+    validate_every: int = 12_000
+    validator: Validator | None = None
+    perceptual: steps.Perceptual | None = None
+
+
+class StageTrainer:
+    """Trains one stage: generator, its moving average, discriminator, their optimisers and the images seen so far."""
+
+    def __init__(self, stage: str, config: Config, options: Options, edge: nn.Module | None) -> None:
+        torch.manual_seed(config.seed)
+        self.stage, self.config, self.options, self.edge = stage, config, options, edge
+        self.settings = config.stage(stage)
+        self.generator = config.build(stage)
+        self.average = config.build(stage)
+        self.average.load_state_dict(self.generator.state_dict())
+        self.average.requires_grad_(False)
+        self.discriminator = PatchDiscriminator(2 if stage == "edge" else 4)
+        self.optimizer = optim.AdamW(
+            self.generator.parameters(), self.settings.schedule.rate, (0.9, 0.99), weight_decay=1e-4
+        )
+        self.critic = optim.Adam(self.discriminator.parameters(), self.settings.discriminator_rate, (0.5, 0.99))
+        self.images = 0
+        wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+        self.bfloat16 = wide if options.bfloat16 is None else options.bfloat16
+        compiled = (lambda f: torch.compile(f)) if options.compile else (lambda f: f)
+        self.forward = compiled(self.generator)
+        self.edge_forward = compiled(edge) if edge is not None else None
+
+    # -- one step ------------------------------------------------------------------------------------------------
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Optimise on one batch and return its losses."""
+        weights, schedule = self.settings.losses, self.settings.schedule
+        adversarial = bool(weights.adversarial) and self.images >= weights.adversarial_from * schedule.images
+        for group in self.optimizer.param_groups:
+            group["lr"] = schedule.rate_at(self.images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            sample = Sample.of(batch)
+            outcome = self._outcome(sample)
+            parts = dict(outcome.parts)
+            if adversarial:
+                self.discriminator.requires_grad_(False)
+                parts |= steps.adversarial_parts(self.discriminator, outcome, sample.hole)
+                self.discriminator.requires_grad_(True)
+            loss = steps.weighted_sum(parts, weights)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if adversarial:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+                parts["discriminator"] = steps.discriminator_loss(self.discriminator, outcome)
+            parts["discriminator"].backward()
+            self.critic.step()
+            self.critic.zero_grad(set_to_none=True)
+        self._update_average()
+        self.images += batch.image.shape[0]
+        return {name: float(value.detach()) for name, value in parts.items()}
+
+    def _outcome(self, sample: Sample) -> steps.Outcome:
+        if self.edge_forward is None:
+            return steps.edge_step(self.forward, sample)
+        with torch.no_grad():
+            _, completed = steps.complete_edges(self.edge_forward, sample)
+        return steps.repair_step(self.forward, sample, completed, self.settings.losses, self.options.perceptual)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # a short memory at first, or the average would drag the initial weights along
+        keep = min(self.config.ema, (1 + self.images) / (2_000 + self.images))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1.0 - keep)
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """The newest state."""
+        return self.options.out / f"{self.stage}.last.safetensors"
+
+    @property
+    def stable_path(self) -> Path:
+        """The state at the moment the learning rate began to fall: what a longer run goes on from."""
+        return self.options.out / f"{self.stage}.stable.safetensors"
+
+    def save(self, path: Path | None = None) -> None:
+        """Write the whole state, atomically."""
+        modules = {"generator": self.generator, "average": self.average, "discriminator": self.discriminator}
+        optimizers = {"optimizer": self.optimizer, "critic": self.critic}
+        tensors: dict[str, Tensor] = {}
+        for name, module in modules.items():
+            tensors |= checkpoint.with_prefix(name, module.state_dict())
+        for name, optimizer in optimizers.items():
+            tensors |= checkpoint.with_prefix(name, checkpoint.optimizer_tensors(optimizer))
+        checkpoint.save_tensors(path or self.path, tensors, {"images": self.images, "config": self.config.to_json()})
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, or from the stable one where the plan has since become longer."""
+        for path in (self.path, self.stable_path):
+            if not path.exists():
+                continue
+            tensors, meta = checkpoint.load_tensors(path)
+            planned = int(meta["config"][self.stage]["schedule"]["images"])
+            decaying = self.path == path and meta["images"] > planned * (1.0 - self.settings.schedule.decay)
+            if decaying and planned < self.settings.schedule.images and self.stable_path.exists():
+                continue
+            for name in ("generator", "average", "discriminator"):
+                checkpoint.load_module(getattr(self, name), checkpoint.under_prefix(name, tensors), path)
+            for name in ("optimizer", "critic"):
+                checkpoint.load_optimizer(getattr(self, name), checkpoint.under_prefix(name, tensors))
+            self.images = int(meta["images"])
+            return
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def run(self, log: RunLog, stop: Callable[[], bool]) -> None:
+        """Train until the schedule ends. Raises :class:`StoppedError` after saving, where ``stop`` says so."""
+        self.resume()
+        schedule, options = self.settings.schedule, self.options
+        if self.images + self.config.batch > schedule.images:
+            return
+        log.truncate(self.stage, self.images)
+        saved, sums, count = time.monotonic(), {}, 0
+        bar = tqdm(
+            total=schedule.images, initial=self.images, unit="img", desc=self.stage, disable=None, smoothing=0.02
+        )
+        for batch in self._batches():
+            before = self.images
+            if before < schedule.decay_from <= before + self.config.batch:
+                self.save(self.stable_path)
+            losses = self.step(batch)
+            bar.update(self.images - before)
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value
+            count += 1
+            if self.images // self.config.batch % _LOG_EVERY == 0:
+                log.write(self.stage, self.images, {name: value / count for name, value in sums.items()})
+                sums, count = {}, 0
+            if self.images // options.validate_every != before // options.validate_every:
+                self._validate(log)
+            if stop() or time.monotonic() - saved > _SAVE_EVERY_SECONDS:
+                self.save()
+                saved = time.monotonic()
+            if stop():
+                raise StoppedError(f"Stopped at {self.images} images of the {self.stage} stage; run again to go on.")
+        bar.close()
+        self.save()
+        self._validate(log)
+
+    def _batches(self) -> Iterator[Batch]:
+        seed = 2 * self.config.seed + (self.stage == "repair")
+        options, config = self.options, self.config
+        for parts in stream(
+            options.data, seed, self.images, self.settings.schedule.images, config.batch, options.workers
+        ):
+            yield Batch(*parts)
+
+    def _validate(self, log: RunLog) -> None:
+        if self.options.validator is None:
+            return
+        stages = {self.stage: self.average} if self.edge is None else {"edge": self.edge, self.stage: self.average}
+        figures = self.options.validator(stages)
+        log.write(self.stage, self.images, {f"val_{name}": value for name, value in figures.items()})
+        print(
+            f"{self.stage} {self.images} images: " + "  ".join(f"{k} {v:.3f}" for k, v in figures.items()), flush=True
+        )
+
+
+class RunLog:
+    """``log.jsonl``: one line a record, with the stage, the images seen and the seconds since the epoch."""
+
+    def __init__(self, out: Path) -> None:
+        self.path = out / "log.jsonl"
+
+    def write(self, stage: str, images: int, figures: dict[str, float]) -> None:
+        """Append one record."""
+        with self.path.open("a") as file:
+            file.write(json.dumps({"stage": stage, "images": images, "time": round(time.time(), 1), **figures}) + "\n")
+
+    def truncate(self, stage: str, images: int) -> None:
+        """Forget what was logged after the checkpoint that a run goes on from: it is about to happen again."""
+        if not self.path.exists():
+            return
+        records = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
+        kept = [record for record in records if record["stage"] != stage or record["images"] <= images]
+        checkpoint.write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+
+
+def fit(config: Config, options: Options) -> Path:
+    """Train both stages and write ``weights.safetensors`` (half precision, both stages) into ``options.out``.
+
+    Raises :class:`StoppedError` after SIGINT or SIGTERM, when the state is saved.
+    """
+    options.out.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_atomically(options.out / "config.json", json.dumps(config.to_json(), indent=2).encode())
+    asked: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+
+    previous: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    log = RunLog(options.out)
+    try:
+        edge = StageTrainer("edge", config, options, None)
+        edge.run(log, lambda: bool(asked))
+        repair = StageTrainer("repair", config, options, edge.average)
+        repair.run(log, lambda: bool(asked))
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    path = options.out / "weights.safetensors"
+    save_weights(path, {"edge": edge, "repair": repair}, config)
+    return path
+
+
+def save_weights(path: Path, trainers: dict[str, StageTrainer], config: Config) -> None:
+    """Write the moving averages of both stages in half precision: what is evaluated, exported and released."""
+    tensors: dict[str, Tensor] = {}
+    for stage, trainer in trainers.items():
+        tensors |= checkpoint.with_prefix(stage, checkpoint.half_precision(trainer.average.state_dict()))
+    images = {stage: trainer.images for stage, trainer in trainers.items()}
+    checkpoint.save_tensors(path, tensors, {"config": config.to_json(), "images": images})

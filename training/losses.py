@@ -1,0 +1,46 @@
+"""The losses of both stages. Images are in -1..1, ``hole`` is 1 where pixels are missing, all ``(N, C, H, W)``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def hole_l1(output: Tensor, target: Tensor, hole: Tensor) -> Tensor:
+    """Mean absolute error over the hole of each image, averaged over images: small holes count as much as wide ones."""
+    error = (output - target).abs().mean(dim=1, keepdim=True) * hole
+    return (error.sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3)).clamp(min=1.0)).mean()
+
+
+def hole_log_mse(output: Tensor, target: Tensor, hole: Tensor, floor: float = 1e-4) -> Tensor:
+    """Mean of ``log(MSE)`` over the hole of each image: PSNR as a loss, up to a factor.
+
+    After HINet (Chen et al., CVPRW 2021). ``floor`` keeps holes that are already exact from dominating.
+    """
+    error = (output - target).square().mean(dim=1, keepdim=True) * hole
+    return (error.sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3)).clamp(min=1.0) + floor).log().mean()
+
+
+def edge_cross_entropy(logits: Tensor, target: Tensor, hole: Tensor) -> Tensor:
+    """Binary cross-entropy over the hole of each image, averaged over images."""
+    error = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * hole
+    return (error.sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3)).clamp(min=1.0)).mean()
+
+
+def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:
+    """Hinge loss of the discriminator (Lim and Ye, "Geometric GAN", 2017)."""
+    return F.relu(1.0 - real).mean() + F.relu(1.0 + fake).mean()
+
+
+def generator_hinge(fake: Tensor, hole: Tensor) -> Tensor:
+    """Hinge loss of the generator, over patches that touch the hole: only there has it painted anything."""
+    touched = F.adaptive_max_pool2d(hole, fake.shape[-2:])
+    return -(fake * touched).sum() / touched.sum().clamp(min=1.0)
+
+
+def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """Mean absolute difference of the discriminator's features (pix2pixHD: Wang et al., CVPR 2018)."""
+    return torch.stack([(f - r.detach()).abs().mean() for r, f in zip(real, fake, strict=True)]).mean()

@@ -1,0 +1,140 @@
+"""Random damage: irregular strokes, rectangles, scratches, cracks, text and spots, by a target share of the picture.
+
+Every function draws white (255) on a square black ``uint8`` canvas and takes its randomness from the generator it is
+given, so one seed always makes one mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.uint8]
+Rng = np.random.Generator
+
+
+def strokes(canvas: Mask, rng: Rng) -> None:
+    """One free-form brush stroke: a random walk with a turning angle (Yu et al., "Free-form inpainting", ICCV 2019)."""
+    size = canvas.shape[0]
+    width = int(np.exp(rng.uniform(np.log(4), np.log(size / 4.5))))
+    point = rng.uniform(0, size, 2)
+    angle = rng.uniform(0, 2 * np.pi)
+    for _ in range(int(rng.integers(2, 9))):
+        angle += rng.normal(0, 0.9)
+        length = rng.uniform(0.06, 0.28) * size
+        end = point + length * np.array([np.cos(angle), np.sin(angle)])
+        _line(canvas, point, end, width)
+        point = np.clip(end, 0, size - 1)
+
+
+def rectangles(canvas: Mask, rng: Rng) -> None:
+    """One upright or turned rectangle."""
+    size = canvas.shape[0]
+    sides = rng.uniform(0.04, 0.5, 2) * size
+    turn = 0.0 if rng.random() < 0.6 else rng.uniform(0, 90)
+    corners = cv2.boxPoints((tuple(rng.uniform(0, size, 2)), tuple(sides), turn))
+    cv2.fillPoly(canvas, [np.round(corners).astype(np.int32)], 255)
+
+
+def blocks(canvas: Mask, rng: Rng) -> None:
+    """A cluster of small squares, as irregular masks have where strokes were dilated."""
+    size = canvas.shape[0]
+    centre = rng.uniform(0, size, 2)
+    side = int(rng.integers(6, size // 10))
+    for _ in range(int(rng.integers(3, 14))):
+        x, y = np.round(centre + rng.normal(0, size / 7, 2)).astype(int)
+        cv2.rectangle(canvas, (x, y), (x + side, y + side), 255, -1)
+
+
+def scratches(canvas: Mask, rng: Rng) -> None:
+    """A few long, thin, nearly straight lines, as on an old print."""
+    size = canvas.shape[0]
+    for _ in range(int(rng.integers(1, 5))):
+        start, angle = rng.uniform(0, size, 2), rng.uniform(0, np.pi)
+        end = start + rng.uniform(0.3, 1.3) * size * np.array([np.cos(angle), np.sin(angle)])
+        _line(canvas, start, end, int(rng.integers(1, 5)))
+
+
+def cracks(canvas: Mask, rng: Rng) -> None:
+    """A jagged line with branches, as cracked emulsion or a torn fold."""
+    size = canvas.shape[0]
+
+    def grow(point: NDArray[np.float64], angle: float, steps: int, width: int) -> None:
+        for _ in range(steps):
+            angle += rng.normal(0, 0.45)
+            end = point + rng.uniform(0.015, 0.06) * size * np.array([np.cos(angle), np.sin(angle)])
+            _line(canvas, point, end, width)
+            point = end
+            if width > 1 and rng.random() < 0.15:
+                grow(point, angle + rng.choice([-1.0, 1.0]) * rng.uniform(0.5, 1.2), steps // 2, width - 1)
+
+    grow(rng.uniform(0, size, 2), rng.uniform(0, 2 * np.pi), int(rng.integers(10, 35)), int(rng.integers(1, 5)))
+
+
+def text(canvas: Mask, rng: Rng) -> None:
+    """A stamp or a caption: random letters in one of OpenCV's fonts."""
+    size = canvas.shape[0]
+    letters = "".join(
+        rng.choice(list("ABCDEFGHKLMNPRSTUVWXYZabcdeghknopqrstuvxyz0123456789 "), int(rng.integers(4, 14)))
+    )
+    at = (int(rng.uniform(-0.1, 0.5) * size), int(rng.uniform(0.1, 1.0) * size))
+    font, scale = int(rng.integers(0, 8)), float(rng.uniform(0.5, 2.2))
+    cv2.putText(canvas, letters, at, font, scale * size / 256, 255, int(rng.integers(1, 6)))
+
+
+def spots(canvas: Mask, rng: Rng) -> None:
+    """A handful of ellipses: stains, mould, punched holes."""
+    size = canvas.shape[0]
+    largest = rng.choice([0.02, 0.05, 0.15])
+    for _ in range(int(rng.integers(1, 9))):
+        centre = np.round(rng.uniform(0, size, 2)).astype(int)
+        axes = np.maximum(1, np.round(rng.uniform(0.3, 1.0, 2) * largest * size)).astype(int)
+        cv2.ellipse(canvas, centre.tolist(), axes.tolist(), rng.uniform(0, 180), 0, 360, 255, -1)
+
+
+def _line(canvas: Mask, start: NDArray[np.float64], end: NDArray[np.float64], width: int) -> None:
+    a, b = (tuple(np.round(p).astype(int).tolist()) for p in (start, end))
+    cv2.line(canvas, a, b, 255, width)
+
+
+#: What is drawn, and how often. Wide damage first: it carries most of the error.
+DAMAGES: tuple[tuple[Callable[[Mask, Rng], None], float], ...] = (
+    (strokes, 0.38),
+    (rectangles, 0.16),
+    (blocks, 0.14),
+    (scratches, 0.10),
+    (cracks, 0.08),
+    (text, 0.06),
+    (spots, 0.08),
+)
+
+
+def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: float = 0.9) -> Mask:
+    """Damage of one to four kinds, drawn until it covers a random share of the picture.
+
+    The target share is uniform from ``smallest`` to 0.6 for most masks and up to ``largest`` for one in ten, since wide
+    holes are rare in practice but must not break the model.
+
+    Returns:
+        ``(size, size)`` ``uint8``, 255 = hole. The share never exceeds ``largest`` and is never zero.
+    """
+    target = rng.uniform(0.6, largest) if rng.random() < 0.1 else rng.uniform(smallest, min(0.6, largest))
+    odds = np.array([weight for _, weight in DAMAGES])
+    kinds = rng.choice(len(DAMAGES), size=int(rng.integers(1, 5)), p=odds / odds.sum())
+    mask: Mask = np.zeros((size, size), np.uint8)
+    for _ in range(200):
+        before = mask.copy()
+        DAMAGES[int(rng.choice(kinds))][0](mask, rng)
+        share = np.count_nonzero(mask) / mask.size
+        if share > min(1.35 * target + 0.01, largest):
+            mask = before  # one stroke too wide for what was asked; try another
+        elif share >= 0.85 * target:
+            break
+    mask = np.where(mask > 127, np.uint8(255), np.uint8(0))  # some versions of OpenCV smooth the outlines of letters
+    if not mask.any():
+        x, y = rng.integers(0, size - 8, 2)
+        mask[y : y + 8, x : x + 8] = 255
+    return mask

@@ -1,0 +1,1 @@
+"""The two generators, their discriminators and the parts they are made of."""

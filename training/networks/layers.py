@@ -1,0 +1,48 @@
+"""Building blocks shared by both stages. No normalisation layers, and every activation is bounded: safe in FP16."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+#: Upper bound of every hidden activation. Far above what trained networks reach, far below FP16's 65,504.
+ACTIVATION_BOUND = 64.0
+
+
+class BoundedReLU(nn.Module):
+    """``clamp(x, 0, ACTIVATION_BOUND)``: a ReLU that cannot overflow FP16; runtimes fuse it into the convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(0.0, ACTIVATION_BOUND)
+
+
+class ConvAct(nn.Sequential):
+    """A zero-padded convolution followed by :class:`BoundedReLU`; the spatial size is divided by ``stride``."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__(conv(inputs, outputs, kernel, stride, dilation), BoundedReLU())
+
+
+def conv(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1, gain: float = 1.0
+) -> nn.Conv2d:
+    """A zero-padded convolution with He initialisation scaled by ``gain`` (He et al., ICCV 2015)."""
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation)
+    nn.init.normal_(layer.weight, std=gain * math.sqrt(2.0 / (inputs * kernel * kernel)))
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Upsample(nn.Sequential):
+    """Twice the size by sub-pixel convolution (Shi et al., CVPR 2016): ``(N, C, H, W)`` to ``(N, outputs, 2H, 2W)``."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(conv(inputs, 4 * outputs, kernel=1), nn.PixelShuffle(2))
+
+
+def masked(x: Tensor, hole: Tensor) -> Tensor:
+    """``x`` with zeros in the hole; ``hole`` is ``(N, 1, H, W)``, 1 where pixels are missing."""
+    return torch.where(hole > 0.5, torch.zeros((), dtype=x.dtype, device=x.device), x)

@@ -1,0 +1,96 @@
+"""The two stages as they are deployed: ``uint8`` in, ``uint8`` out, with all that lies between inside the graph.
+
+A stage holds its generator and carries normalisation, the first guess, masking, composition and rounding, so that a
+host only has to copy bytes. Casts from and to ``uint8`` stand at the very edges, as TensorRT demands. Arithmetic runs
+in the dtype of the generator's weights; in FP16 every step outside the generator is exact (integers up to 2,048) or a
+mean of at most four numbers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from training.networks.edge import EdgeGenerator
+from training.networks.prefill import pull_push
+from training.networks.repair import RepairGenerator
+
+#: ITU-R BT.601 luma, as OpenCV's RGB to grey.
+LUMA = (0.299, 0.587, 0.114)
+
+
+def to_unit(image: Tensor) -> Tensor:
+    """0..255 to -1..1."""
+    return image * (1.0 / 127.5) - 1.0
+
+
+def grey_of(image: Tensor) -> Tensor:
+    """Luma of an RGB batch: ``(N, 3, H, W)`` to ``(N, 1, H, W)``, in the same range."""
+    red, green, blue = image.split(1, dim=1)
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+
+
+def first_guess(image: Tensor, hole: Tensor) -> Tensor:
+    """The image in -1..1 with its hole filled smoothly; whatever stood in the hole has no influence."""
+    return pull_push(image, hole)
+
+
+class _Stage(nn.Module):
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.generator.parameters()).dtype
+
+    def _maps(self, *maps: Tensor) -> tuple[Tensor, ...]:
+        return tuple(each.to(self.dtype).unsqueeze(1) for each in maps)
+
+    def _image(self, image: Tensor) -> Tensor:
+        return image.to(self.dtype).permute(0, 3, 1, 2)
+
+
+def hole_of(mask: Tensor) -> Tensor:
+    """1 where a 0..255 mask is above 127, else 0 (integers in, so the clamp is a comparison)."""
+    return (mask - 127.0).clamp(0.0, 1.0)
+
+
+class EdgeStage(_Stage):
+    """Completes the edges of a damaged image.
+
+    ``image`` ``(N, 256, 256, 3)``, ``mask`` and ``edges`` ``(N, 256, 256)``, all ``uint8``; above 127 in ``mask`` is a
+    hole. Returns ``completed_edges`` ``(N, 256, 256)`` ``uint8``: the given edges where the image is known, 255 times
+    the probability of an edge in the hole.
+    """
+
+    generator: EdgeGenerator
+
+    def forward(self, image: Tensor, mask: Tensor, edges: Tensor) -> Tensor:
+        soft_mask, given = self._maps(mask, edges)
+        hole = hole_of(soft_mask)
+        given = given * (1.0 - hole)
+        grey = first_guess(grey_of(to_unit(self._image(image))), hole)
+        probability = torch.sigmoid(self.generator(grey, given * (1.0 / 255.0), hole))
+        completed = given + hole * (255.0 * probability)
+        return completed.round().squeeze(1).to(torch.uint8)
+
+
+class RepairStage(_Stage):
+    """Restores a damaged image with the help of its completed edges.
+
+    ``image`` ``(N, 256, 256, 3)``, ``mask`` and ``completed_edges`` ``(N, 256, 256)``, all ``uint8``. Returns
+    ``restored``, like ``image``; outside the hole it is equal to ``image``, byte for byte.
+    """
+
+    generator: RepairGenerator
+
+    def forward(self, image: Tensor, mask: Tensor, completed_edges: Tensor) -> Tensor:
+        soft_mask, edges = self._maps(mask, completed_edges)
+        pixels = self._image(image)
+        hole = hole_of(soft_mask)
+        guess = first_guess(to_unit(pixels), hole)
+        residual = self.generator(guess, edges * (1.0 / 255.0), hole)
+        painted = ((guess + residual + 1.0) * 127.5).clamp(0.0, 255.0).round()
+        restored = pixels * (1.0 - hole) + painted * hole
+        return restored.permute(0, 2, 3, 1).to(torch.uint8)

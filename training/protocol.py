@@ -1,0 +1,116 @@
+"""The evaluation protocol: which face meets which mask, and what is measured.
+
+As MISF and HINT do: 256 x 256 RGB ``uint8``, irregular masks by bucket of hole ratio, known pixels from the input, and
+edges from the damaged image only.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data import DataError, find_images, read_rgb
+
+Image = NDArray[np.uint8]
+#: ``(image, mask)`` to the restored image.
+Restorer = Callable[[Image, Image], Image]
+
+#: Upper bounds of the hole ratio, and the names of the buckets between them.
+BOUNDS = (0.01, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60)
+BUCKETS = tuple(f"{low:.0%}-{high:.0%}".replace("%-", "-") for low, high in itertools.pairwise(BOUNDS))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One face and one mask: ``image`` ``(256, 256, 3)`` RGB and ``mask`` ``(256, 256)`` 0 or 255, both ``uint8``."""
+
+    bucket: str
+    name: str
+    image: Image
+    mask: Image
+
+    @property
+    def damaged(self) -> Image:
+        """The image with white where the mask is."""
+        return np.where(self.mask[..., None] > 127, np.uint8(255), self.image)
+
+
+def square(image: Image, size: int = 256) -> Image:
+    """The centred square of a picture, at ``size`` (CelebA-HQ at 1024 and its kin; 178 x 218 CelebA too)."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    y, x = (height - side) // 2, (width - side) // 2
+    image = image[y : y + side, x : x + side]
+    if side == size:
+        return np.ascontiguousarray(image)
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
+
+
+def masks_by_bucket(folder: Path) -> dict[str, list[Path]]:
+    """Mask files by bucket of hole ratio, measured from their pixels; those outside every bucket are left out."""
+    found: dict[str, list[Path]] = {bucket: [] for bucket in BUCKETS}
+    for path in find_images(folder):
+        ratio = float((read_mask(path) > 127).mean())
+        index = int(np.searchsorted(BOUNDS, ratio, side="left")) - 1
+        if 0 <= index < len(BUCKETS):
+            found[BUCKETS[index]].append(path)
+    if not any(found.values()):
+        raise DataError(f"No mask below {folder} has between 1% and 60% white pixels (white = hole).")
+    return found
+
+
+def read_mask(path: Path, size: int = 256) -> Image:
+    """A mask file as ``(size, size)`` ``uint8``, 255 where it is above 127 (the hole) and 0 elsewhere."""
+    decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE) if path.stat().st_size else None
+    if decoded is None:
+        raise DataError(f"{path} is not an image that can be read. Remove or replace it.")
+    if decoded.shape != (size, size):
+        decoded = cv2.resize(decoded, (size, size), interpolation=cv2.INTER_NEAREST)
+    return np.where(decoded > 127, np.uint8(255), np.uint8(0))
+
+
+def count_cases(images: Path, masks: Path, per_bucket: int | None = None) -> int:
+    """How many cases :func:`cases` yields where every file can be read."""
+    faces = len(find_images(images))
+    used = sum(bool(found) for found in masks_by_bucket(masks).values())
+    return used * min(faces, per_bucket or faces)
+
+
+def cases(images: Path, masks: Path, per_bucket: int | None = None) -> Iterator[Case]:
+    """Face ``i`` meets mask ``i`` of every bucket (both sorted by name; masks are used again where they run out).
+
+    Files that cannot be read are reported and left out. ``per_bucket`` takes an even choice of that many faces.
+    """
+    files = find_images(images)
+    if per_bucket is not None and per_bucket < len(files):
+        files = [files[i * len(files) // per_bucket] for i in range(per_bucket)]
+    faces: list[tuple[str, Image]] = []
+    for path in files:
+        try:
+            faces.append((path.name, square(read_rgb(path))))
+        except DataError as error:
+            print(f"left out: {error}", flush=True)
+    for bucket, found in masks_by_bucket(masks).items():
+        for i, (name, image) in enumerate(faces if found else []):
+            yield Case(bucket, name, image, read_mask(found[i % len(found)]))
+
+
+def telea(image: Image, mask: Image) -> Image:
+    """OpenCV's fast marching inpainting (Telea 2004), radius 3."""
+    return _opencv(image, mask, cv2.INPAINT_TELEA)
+
+
+def navier_stokes(image: Image, mask: Image) -> Image:
+    """OpenCV's Navier-Stokes inpainting (Bertalmio et al., CVPR 2001), radius 3."""
+    return _opencv(image, mask, cv2.INPAINT_NS)
+
+
+def _opencv(image: Image, mask: Image, method: int) -> Image:
+    painted = cv2.inpaint(np.ascontiguousarray(image[..., ::-1]), mask, 3, method)
+    return np.where(mask[..., None] > 127, painted[..., ::-1], image)
