@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RestoreError as error:
         code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
         return _fail(options, type(error).__name__, error.message, error.hint, code)
+    except ImportError as error:  # numpy; the other dependencies have seams that raise a RestoreError
+        return _fail(options, "ImportError", f"a dependency is missing: {error}", "run: restore-sdk doctor", 3)
     except KeyboardInterrupt:
         return _fail(options, "KeyboardInterrupt", "interrupted", "", 130)
     except BrokenPipeError:  # the reader of our output went away; say nothing more, and not at exit either

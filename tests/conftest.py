@@ -49,9 +49,9 @@ def writable_bundle(tmp_path: Path) -> Path:
 
 
 def make_photo(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """A picture of any size: gradients in red and green, a square in blue, some noise."""
+    """A picture of any size: gradients in red and green, a bluish square with an outline for Canny, some noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
     picture = np.stack((60 + 120 * y / height, 30 + 90 * x / width, np.full((height, width), 20.0)), axis=-1)
-    picture[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4, 2] = 200
+    picture[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] += (0, 100, 180)
     return np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)

@@ -26,7 +26,7 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="does not exist.*mkdir -p"):
+    with pytest.raises(OutputError, match=r"does not exist.*mkdir -p"):
         write_file(tmp_path / "no" / "out.bin", b"x")
 
 

@@ -144,7 +144,19 @@ def test_names_that_the_manifest_does_not_list(toy_bundle: Bundle) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../evil.onnx", "/etc/passwd", "a/b.onnx", "a\\b.onnx", "..", ".hidden", "", "C:x", "manifest.json", "x\0y", "x\n"],
+    [
+        "../evil.onnx",
+        "/etc/passwd",
+        "a/b.onnx",
+        "a\\b.onnx",
+        "..",
+        ".hidden",
+        "",
+        "C:x",
+        "manifest.json",
+        "x\0y",
+        "x\n",
+    ],
 )
 def test_file_names_that_leave_the_bundle(writable_bundle: Path, name: str) -> None:
     root = manifest(writable_bundle)

@@ -116,7 +116,7 @@ def test_masks_that_are_refused(mask: object, kind: type[Exception], message: st
 
 
 def canny_reference(image: NDArray[np.uint8], hole: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-    """The definition of the edges that models are trained on, step by step; ``canny_edges`` must equal it bit by bit."""
+    """The definition of the edges that models are trained on; ``canny_edges`` must equal it bit by bit."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     if hole is None or not hole.any():
         smooth = cv2.GaussianBlur(grey, (0, 0), CANNY_SIGMA)

@@ -1,0 +1,175 @@
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from restore_sdk import RestoreEngine
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import ClosedError
+from restore_sdk.ordered import chunked, ordered_map
+from restore_sdk.runtime.base import SlotPool
+from tests.conftest import make_photo
+
+
+def work(count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+    """Different photos and masks, so that an exchanged result shows."""
+    items = []
+    for index in range(count):
+        photo = make_photo(200 + 13 * (index % 7), 256, seed=index)
+        mask = np.zeros(photo.shape[:2], bool)
+        mask[10 + index : 60 + index, 20:90] = True
+        items.append((photo, mask))
+    return items
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_eight_threads_equal_one(toy_bundle: Bundle, slots: int) -> None:
+    items = work(48)
+    with RestoreEngine(toy_bundle, slots=1, threads=1) as engine:
+        serial = [engine(*item) for item in items]
+    with RestoreEngine(toy_bundle, slots=slots) as engine:
+        with ThreadPoolExecutor(8) as pool:
+            parallel = list(pool.map(lambda item: engine(*item), items))
+        streamed = list(engine.stream(items))
+        batched = engine.restore_batch(*zip(*items, strict=True))
+    for results in (parallel, streamed, batched):
+        assert all(np.array_equal(a, b) for a, b in zip(serial, results, strict=True))
+
+
+def test_the_same_input_gives_the_same_output(engine: RestoreEngine) -> None:
+    photo, mask = work(1)[0]
+    first = engine(photo, mask)
+    assert all(np.array_equal(engine(photo, mask), first) for _ in range(20))
+
+
+def test_no_more_than_slots_compute_at_a_time() -> None:
+    pool, inside, most = SlotPool([1, 2, 3]), 0, 0
+    lock = threading.Lock()
+
+    def use() -> None:
+        nonlocal inside, most
+        with pool.take():
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.002)
+            with lock:
+                inside -= 1
+
+    threads = [threading.Thread(target=use) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 3
+
+
+def test_a_slot_comes_back_after_an_error() -> None:
+    pool = SlotPool(["only"])
+    for _ in range(3):
+        with pytest.raises(KeyError), pool.take():
+            raise KeyError
+    with pool.take() as slot:
+        assert slot == "only"
+
+
+def test_closing_waits_for_those_inside_and_wakes_those_outside() -> None:
+    pool, entered, leave, outcomes = SlotPool(["only"]), threading.Event(), threading.Event(), []
+
+    def inside() -> None:
+        with pool.take():
+            entered.set()
+            leave.wait(10)
+            outcomes.append("inside finished")
+
+    def outside() -> None:
+        with pytest.raises(ClosedError), pool.take():
+            pass
+        outcomes.append("outside refused")
+
+    def close() -> None:
+        outcomes.append(("closed with", pool.close()))
+
+    threads = [threading.Thread(target=inside)]
+    threads[0].start()
+    assert entered.wait(10)
+    threads += [threading.Thread(target=outside), threading.Thread(target=close)]
+    threads[1].start()
+    time.sleep(0.05)
+    threads[2].start()
+    threads[1].join(10)
+    assert outcomes == ["outside refused"]
+    leave.set()
+    for thread in threads:
+        thread.join(10)
+    assert outcomes == ["outside refused", "inside finished", ("closed with", ["only"])]
+    assert pool.close() == []
+
+
+def test_close_while_threads_work(toy_bundle: Bundle) -> None:
+    """Every request either finishes right or says that the engine is closed."""
+    items, outcomes = work(4), []
+    engine = RestoreEngine(toy_bundle, slots=2)
+    truth = [engine(*item) for item in items]
+
+    def use(number: int) -> None:
+        for index in range(400):
+            item = (number + index) % len(items)
+            try:
+                outcomes.append(np.array_equal(engine(*items[item]), truth[item]))
+            except ClosedError:
+                return
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    engine.close()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert outcomes
+    assert all(outcomes)
+
+
+def test_ordered_map_keeps_order_and_bounds() -> None:
+    read = 0
+
+    def count() -> Iterator[int]:
+        nonlocal read
+        for index in range(50):
+            read += 1
+            yield index
+
+    def slow(index: int) -> int:
+        time.sleep(0.001 * (index % 3))
+        return index
+
+    for position, value in enumerate(ordered_map(slow, count(), workers=3)):
+        assert value == position
+        assert read <= position + 6
+    assert read == 50
+
+
+def test_ordered_map_stops_at_an_error_and_leaves_no_thread() -> None:
+    before = threading.active_count()
+
+    def fail(index: int) -> int:
+        if index == 3:
+            raise KeyError(index)
+        return index
+
+    results = ordered_map(fail, range(100), workers=2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(KeyError):
+        next(results)
+    assert threading.active_count() == before
+
+
+def test_chunked() -> None:
+    assert list(chunked(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(chunked([], 2)) == []
