@@ -1,0 +1,76 @@
+"""The example scripts run as a reader would run them, and the damage is what its seed says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.docs.pages import ROOT
+
+EXAMPLES = ROOT / "examples"
+
+
+def run(script: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / script), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "written"),
+    [
+        ("restore_photo.py", (), "restored.png"),
+        ("batch.py", (), "restored/portrait.png"),
+        ("before_after.py", ("--out", "comparison.png"), "comparison.png"),
+    ],
+)
+def test_example_runs(script: str, arguments: tuple[str, ...], written: str, tmp_path: Path) -> None:
+    finished = run(script, *arguments, folder=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert cv2.imread(str(tmp_path / written)) is not None
+
+
+def test_every_script_is_tested_and_listed() -> None:
+    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    scripts = {path.name for path in EXAMPLES.glob("*.py")}
+    assert scripts == {"restore_photo.py", "batch.py", "before_after.py", "make_damage.py"}
+    assert all(f"`{path.name}`" in listed for path in EXAMPLES.iterdir() if path.suffix in (".py", ".png"))
+
+
+@pytest.mark.parametrize("script", ["restore_photo.py", "batch.py"])
+def test_example_ends_clearly_without_a_photo(script: str, tmp_path: Path) -> None:
+    arguments = ("no.png", "no.png", "out.png") if script == "restore_photo.py" else (str(tmp_path),)
+    finished = run(script, *arguments, folder=tmp_path)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(("cannot read no.png", "no *_damaged.png in"))
+
+
+def test_damage_is_what_the_seed_says(tmp_path: Path) -> None:
+    finished = run("make_damage.py", "--out", str(tmp_path), folder=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    for name in ("portrait_damaged.png", "portrait_mask.png"):
+        committed, drawn = (cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED) for folder in (EXAMPLES, tmp_path))
+        assert np.array_equal(committed, drawn), f"{name} is not what make_damage.py draws"
+
+
+def test_another_seed_is_another_damage(tmp_path: Path) -> None:
+    assert run("make_damage.py", "--seed", "1", "--out", str(tmp_path), folder=tmp_path).returncode == 0
+    mask = "portrait_mask.png"
+    assert not np.array_equal(cv2.imread(str(EXAMPLES / mask)), cv2.imread(str(tmp_path / mask)))
+
+
+def test_damage_is_only_where_the_mask_says() -> None:
+    original, damaged = (cv2.imread(str(EXAMPLES / f"portrait{end}.png")) for end in ("", "_damaged"))
+    mask = cv2.imread(str(EXAMPLES / "portrait_mask.png"), cv2.IMREAD_GRAYSCALE)
+    assert set(np.unique(mask)) == {0, 255}
+    assert np.array_equal(original[mask == 0], damaged[mask == 0])
+    assert 0.05 < np.count_nonzero(mask) / mask.size < 0.4
+
+
+def test_pictures_of_the_pages_are_small() -> None:
+    pictures = [*EXAMPLES.glob("*.png"), *(ROOT / "docs" / "images").iterdir()]
+    assert [path.name for path in pictures if path.stat().st_size > 400_000] == []

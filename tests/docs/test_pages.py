@@ -1,0 +1,83 @@
+"""Every page: links lead somewhere, commands exist with the options shown, versions agree."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import restore_sdk
+from tests.docs.pages import PAGES, ROOT, commands, links, name
+
+COMMANDS = [(page, words) for page in PAGES for words in commands(page)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_relative_links_resolve(page: Path) -> None:
+    for link in links(page):
+        if not re.match(r"https?:|mailto:", link):
+            target = link.partition("#")[0]
+            assert (page.parent / target).exists(), f"{name(page)} links to {link}"
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), COMMANDS, ids=[f"{name(page)}: {' '.join(words)[:50]}" for page, words in COMMANDS]
+)
+def test_commands_exist(
+    page: Path, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The subcommand's own help names every option that the page shows."""
+    module, words = ("restore_sdk", words[1:]) if words[0] == "restore-sdk" else (words[2], words[3:])
+    subcommand = [word for word in words[:1] if not word.startswith("-")]
+    monkeypatch.setattr(sys, "argv", [module, *subcommand, "--help"])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    shown = capsys.readouterr()
+    assert exit_.value.code == 0, shown.err
+    options = {word.partition("=")[0] for word in words if word.startswith("-")}
+    assert options <= set(re.findall(r"--?[a-zA-Z][\w-]*", shown.out)), f"{name(page)}: {' '.join(words)}"
+
+
+def test_pages_show_commands() -> None:
+    assert {name(page) for page, _ in COMMANDS} >= {"README.md", "CONTRIBUTING.md", "docs/training.md"}
+
+
+def test_changelog_has_the_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == restore_sdk.__version__
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", restore_sdk.__version__]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/model-card.md"])
+def test_quality_markers_stand_once_in_order(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert [text.count(f"<!-- quality:{end} -->") for end in ("begin", "end")] == [1, 1]
+    assert text.index("<!-- quality:begin -->") < text.index("<!-- quality:end -->")
+
+
+def test_map_of_the_code_is_complete() -> None:
+    """A new room or a new file of the wheel gets its line in CONTRIBUTING."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rooms = [path.parent.name for path in ROOT.glob("*/__init__.py")]
+    assert [room for room in rooms if f"| `{room}/` |" not in page] == []
+    files = [path.name for path in (ROOT / "restore_sdk").glob("*.py") if not path.name.startswith("__")]
+    assert [file for file in files if f"`{file}`" not in page] == []
+
+
+@pytest.mark.parametrize("script", ["demo.sh", "test.sh", ".ci/run"])
+def test_commands_of_the_checkout_can_be_started(script: str) -> None:
+    path = ROOT / script
+    shell = "bash" if script == ".ci/run" else "sh"
+    assert os.access(path, os.X_OK), f"{script} is not executable"
+    subprocess.run([shell, "-n", path], check=True)
+
+
+def test_shell_functions_parse() -> None:
+    subprocess.run(["sh", "-n", ROOT / "scripts" / "venv.sh"], check=True)
