@@ -55,13 +55,6 @@ def test_changelog_has_the_version() -> None:
     assert headings[:2] == ["Unreleased", restore_sdk.__version__]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/model-card.md"])
-def test_quality_markers_stand_once_in_order(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    assert [text.count(f"<!-- quality:{end} -->") for end in ("begin", "end")] == [1, 1]
-    assert text.index("<!-- quality:begin -->") < text.index("<!-- quality:end -->")
-
-
 def test_map_of_the_code_is_complete() -> None:
     """A new room or a new file of the wheel gets its line in CONTRIBUTING."""
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -1,0 +1,43 @@
+"""Put a table of measured quality between the `quality` markers of README.md and docs/model-card.md.
+
+python -m training evaluate --images FACES --masks MASKS --markdown quality.md
+python scripts/fill_quality.py quality.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "model-card.md")
+
+_MARKED = re.compile(r"(<!-- quality:begin -->\n).*?(<!-- quality:end -->)", re.DOTALL)
+
+
+def filled(page: str, table: str) -> str:
+    """The page's text with the table between its markers. Raises ``ValueError`` where they do not stand just once."""
+    text, count = _MARKED.subn(lambda found: f"{found[1]}{table.strip()}\n{found[2]}", page)
+    if count != 1:
+        raise ValueError("the quality markers must stand just once")
+    return text
+
+
+def main() -> None:
+    """Fill both pages, or none."""
+    parser = argparse.ArgumentParser(description="Put a table of measured quality into the README and the model card.")
+    parser.add_argument("table", type=Path, help="what `python -m training evaluate --markdown` wrote")
+    arguments = parser.parse_args()
+    try:
+        table = arguments.table.read_text(encoding="utf-8")
+        texts = {page: filled(page.read_text(encoding="utf-8"), table) for page in PAGES}
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    for page, text in texts.items():
+        page.write_text(text, encoding="utf-8")
+        print(page)
+
+
+if __name__ == "__main__":
+    main()
