@@ -1,7 +1,9 @@
 """Put a table of measured quality between the `quality` markers of README.md and docs/model-card.md.
 
-python -m training evaluate --images FACES --masks MASKS --markdown quality.md
-python scripts/fill_quality.py quality.md
+    python -m training evaluate --images FACES --masks MASKS --markdown quality.md
+    python scripts/fill_quality.py quality.md
+
+Both pages are filled, or neither.
 """
 
 from __future__ import annotations
