@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from restore_sdk import __version__
+from restore_sdk.runtime.cores import usable_cores
 
 #: "ok" works, "absent" is optional and not there, "warning" works but should be looked at, "broken" does not work.
 Status = Literal["ok", "absent", "warning", "broken"]
@@ -74,7 +75,7 @@ def examine() -> list[Finding]:
     return [
         Finding("restore-sdk", "ok", f"{__version__} at {Path(__file__).parent}"),
         Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
-        Finding("cpu", "ok", f"{os.cpu_count()} cores, {platform.machine()}"),
+        Finding("cpu", "ok", f"{usable_cores()} of {os.cpu_count()} cores usable, {platform.machine()}"),
         _required("numpy", "numpy", "print(numpy.__version__)", "pip install 'numpy>=1.26,<3'"),
         _opencv(),
         _onnxruntime(),

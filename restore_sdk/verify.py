@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import DriftError
+from restore_sdk.errors import DriftError, InputError
 from restore_sdk.image import HOLE_ABOVE, canny_edges
 from restore_sdk.quality import drift_psnr
 from restore_sdk.runtime.select import Runtime, open_runner
@@ -82,6 +82,8 @@ def verify(bundle: Bundle, runtime: Runtime = "auto", *, min_psnr: float = MIN_P
     Raises:
         BundleError, MissingDependencyError, EngineNotBuiltError, DeviceError, ExecutionError: it could not run.
     """
+    if not math.isfinite(min_psnr):
+        raise InputError(f"the gate is {min_psnr} dB", "pass a number")
     bundle.verify_files()
     golden = bundle.golden()
     runner, _ = open_runner(runtime, bundle, device=device, slots=1, threads=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from restore_sdk.errors import (
 from restore_sdk.image import MODEL_SIZE
 from restore_sdk.manifest import StageSpec
 from restore_sdk.runtime.base import U8, Inference, SlotPool
+from restore_sdk.runtime.cores import usable_cores
 
 try:
     import onnxruntime as ort
@@ -34,6 +34,9 @@ PROVIDER = "CPUExecutionProvider"
 
 #: Largest batch of one run. Four images give the threads of a run longer pieces of work; more only costs memory.
 MAX_BATCH = 4
+
+#: Most threads that a run takes of its own accord: the layers are small, and each ends in a wait for all threads.
+MAX_THREADS = 8
 
 
 class OnnxRunner:
@@ -52,7 +55,7 @@ class OnnxRunner:
     def __init__(self, bundle: Bundle, slots: int = 1, threads: int | None = None, device: int = 0) -> None:
         if device != 0:
             raise DeviceError(f"ONNX Runtime runs on the CPU here, there is no device {device}", "leave device at 0")
-        self._threads = threads if threads is not None else max(1, usable_cores() // slots)
+        self._threads = threads if threads is not None else min(MAX_THREADS, max(1, usable_cores() // slots))
         edge_spec, repair_spec = bundle.stages
         self._edge = _open_session(bundle, edge_spec, self._threads)
         self._repair = _open_session(bundle, repair_spec, self._threads)
@@ -144,12 +147,6 @@ class _Slot:
         self._edge = self._repair = None
 
 
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else (os.cpu_count() or 1)
-
-
 def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
     graph = bundle.read(bundle.file(stage.name, "fp32"))
     options = ort.SessionOptions()
@@ -158,6 +155,9 @@ def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.use_deterministic_compute = True
+    # Threads that wait sleep rather than spin. A waiting thread of one stage would otherwise hold a core that the other
+    # stage, another slot or another process needs: on two busy cores, spinning made requests two to three times slower.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     with _mapped_errors(f"ONNX Runtime {ort.__version__} cannot load the {stage.name} stage", BundleError):
         session = ort.InferenceSession(graph, options, providers=[PROVIDER])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
+from restore_sdk.files import read_mask, read_photo
 from restore_sdk.quality import psnr
 from restore_sdk.verify import verify
 
@@ -60,12 +61,13 @@ def test_known_pixels_stay_and_the_hole_is_filled(default_engine: RestoreEngine)
         assert np.array_equal(restored, default_engine(photo, mask))  # what stood in the hole was not seen
 
 
-def test_it_restores_better_than_a_flat_fill(default_engine: RestoreEngine) -> None:
-    for photo, mask in golden_pairs():
-        hole = mask > 127
-        flat = photo.copy()
-        flat[hole] = photo[~hole].mean(axis=0)
-        assert psnr(photo, default_engine(photo, mask)) > psnr(photo, flat)
+def test_it_restores_the_example_better_than_a_flat_fill(default_engine: RestoreEngine) -> None:
+    photo = read_photo(ROOT / "examples" / "portrait.png")
+    mask = read_mask(ROOT / "examples" / "portrait_mask.png")
+    hole = mask > 127
+    flat = photo.copy()
+    flat[hole] = photo[~hole].mean(axis=0)
+    assert psnr(photo, default_engine(photo, mask, color="bgr")) > psnr(photo, flat) + 3
 
 
 def test_threads_batches_and_streams_equal_single_calls(default_engine: RestoreEngine) -> None:
