@@ -13,6 +13,12 @@ from restore_sdk.errors import OutputError
 
 def check_writable(path: Path) -> None:
     """Raise :class:`OutputError` when a file cannot be created or replaced at ``path``; touches nothing."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # a name too long, a file where a folder should be, a null character
+        raise OutputError(f"no file can be written at {path}: {error}", "choose another output path") from error
     folder = path.parent
     if not folder.exists():
         raise OutputError(f"the output folder does not exist: {folder}", f"create it first: mkdir -p {folder}")

@@ -144,9 +144,11 @@ def _read_bytes(path: Path, what: str, kind: type[InputError]) -> bytes:
             raise kind(f"the {what} {path} has {facts.st_size} bytes, at most {MAX_BYTES} are read", "make it smaller")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
+    except InputError:  # raised just above, and a ValueError too
+        raise
     except FileNotFoundError as error:
         raise kind(f"the {what} {path} does not exist", "check the path") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
         raise kind(f"the {what} {path} cannot be read: {error}", "check the path and its permissions") from error
     if not data:
         raise kind(f"the {what} {path} is an empty file", "get the file again")

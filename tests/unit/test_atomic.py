@@ -37,8 +37,14 @@ def test_a_folder_in_the_way(tmp_path: Path) -> None:
 
 def test_a_file_as_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
-    with pytest.raises(OutputError, match="not a folder"):
+    with pytest.raises(OutputError, match="Not a directory"):
         write_file(tmp_path / "file" / "out.bin", b"x")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_impossible_names(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match="no file can be written"):
+        write_file(tmp_path / name, b"x")
 
 
 def test_a_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,7 @@ class TestFilesThatAreRefused:
         with pytest.raises(kind, match=message) as caught:
             read(path)  # type: ignore[operator]
         assert str(path) in str(caught.value)
+        assert str(caught.value).count(str(path)) == 1  # not an error in an error
         assert caught.value.hint  # type: ignore[attr-defined]
 
     def test_missing(self, read: object, kind: type[Exception], tmp_path: Path) -> None:
