@@ -1,0 +1,94 @@
+"""The whole export: graphs, gates, golden vectors, manifest, and only then a bundle on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from export.gates import check_numbers, make_probes
+from export.golden import golden_inputs, golden_vectors
+from export.graph import cpu_graph, fp16_graph
+from export.model import Model
+from export.pictures import Image, Mask
+from export.runners import TorchStage
+from export.structure import check_structure
+from restore_sdk.bundle import Bundle, StageFiles, write_bundle
+from training.networks.cost import cost
+
+
+def export_bundle(
+    model: Model,
+    path: Path,
+    *,
+    name: str,
+    version: str,
+    card: Mapping[str, Any],
+    quality: Mapping[str, Any] = {},
+    golden_photos: Sequence[Image] = (),
+    probe_photos: Mapping[str, Image] = {},
+    probe_masks: Sequence[Mask] = (),
+    created: str | None = None,
+    report: Callable[[str], None] = lambda _line: None,
+) -> Bundle:
+    """Export both stages, check them, and write the bundle in one step.
+
+    Args:
+        model: what to export.
+        path: the folder to write; a bundle that stands there is replaced.
+        name: name of the model. ``version``: its version.
+        card: the data card, see :mod:`export.card`.
+        quality: the evaluation table, as ``python -m training evaluate --json`` gives it.
+        golden_photos: photographs ``(256, 256, 3)`` that anyone may pass on, for the golden vectors.
+        probe_photos: further photographs by name for the gates; they stay out of the bundle.
+        probe_masks: masks ``(256, 256)`` for these.
+        created: date and time in UTC; ``None`` means now.
+        report: is told what is done.
+
+    Raises:
+        GateError: a gate did not pass; nothing was written.
+        restore_sdk.errors.OutputError: ``path`` cannot be written, or holds something that is no bundle.
+    """
+    graphs = {}
+    for stage, module in model.stages.items():
+        graphs[stage] = {"fp32": cpu_graph(stage, module), "fp16": fp16_graph(stage, module)}
+        for precision, graph in graphs[stage].items():
+            check_structure(stage, graph, precision)
+            report(f"{stage} {precision}: {len(graph.graph.node)} nodes, {graph.ByteSize() / 1e6:.2f} MB, valid")
+    inputs = golden_inputs(golden_photos)
+    photos = {f"golden photograph {i}": photo for i, photo in enumerate(golden_photos)} | dict(probe_photos)
+    figures = check_numbers(model, graphs, make_probes(photos, probe_masks))
+    report(_summary(figures))
+    golden = golden_vectors(TorchStage(model.edge), TorchStage(model.repair), inputs)
+    parts = {}
+    for stage in model.stages:
+        parameters, macs = cost(stage, model.config)
+        files = {precision: graph.SerializeToString() for precision, graph in graphs[stage].items()}
+        peak = max(figures["largest_activation"][stage].values())
+        parts[stage] = StageFiles(stage, files["fp32"], files["fp16"], parameters, macs, peak)
+    return write_bundle(
+        path,
+        name=name,
+        version=version,
+        edge=parts["edge"],
+        repair=parts["repair"],
+        golden=golden,
+        training={
+            **card,
+            "images_seen": sum(model.images.values()),
+            "images_seen_by_stage": model.images,
+            "config": model.config.to_json(),
+        },
+        quality={**quality, "export": figures},
+        created=created,
+    )
+
+
+def _summary(figures: Mapping[str, Any]) -> str:
+    errors, drift = figures["max_error"], figures["fp16_psnr_db"]
+    half, ort = drift["pytorch_half"], drift["onnxruntime_fp16"]
+    return (
+        f"{figures['probes']} probes: float32 off by {max(errors.values()):.1e} of full scale at most; FP16 "
+        f"{half['mean']:.1f} dB, worst {half['worst']:.1f} (ONNX Runtime {ort['mean']:.1f}, {ort['worst']:.1f}); "
+        f"FP16 headroom {figures['fp16_headroom']:.0f} times"
+    )

@@ -1,0 +1,116 @@
+"""The command line: ``python -m export --weights W.safetensors --out BUNDLE``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from export.errors import ExportError, GateError
+from restore_sdk.errors import RestoreError
+
+ROOT = Path(__file__).resolve().parent.parent
+PORTRAIT = ROOT / "examples" / "portrait.png"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Export a bundle; 0 when it was written, 1 when a gate stopped it, 2 on a mistake of the caller's."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.masks and not arguments.faces:
+        parser.error("--masks needs --faces")
+    if arguments.limit < 1:
+        parser.error("--limit must be at least 1")
+    try:
+        _export(arguments)
+    except GateError as error:
+        print(f"error: {error}. Nothing was written.", file=sys.stderr)
+        return 1
+    except (ExportError, RestoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m export", description="Export trained weights as a checked model bundle for restore_sdk."
+    )
+    parser.add_argument("--weights", type=Path, required=True, help="weights.safetensors of python -m training fit")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaces one there")
+    parser.add_argument("--name", help="name of the model (default: the name of the folder)")
+    parser.add_argument("--version", default="1.0", help="version of the model (default: 1.0)")
+    parser.add_argument("--quality", type=Path, help="evaluation table, from: python -m training evaluate --json")
+    parser.add_argument("--card", type=Path, help="data card as TOML (default: export/data_card.toml)")
+    parser.add_argument(
+        "--photo",
+        type=Path,
+        action="append",
+        help="256 x 256 photograph to go into the golden vectors, up to three (default: examples/portrait.png)",
+    )
+    parser.add_argument("--drawn-only", action="store_true", help="golden vectors of drawn pictures only")
+    parser.add_argument("--faces", type=Path, help="folder of photographs to check on; they stay out of the bundle")
+    parser.add_argument("--masks", type=Path, help="folder of masks for these (default: random damage)")
+    parser.add_argument("--limit", type=int, default=24, help="how many of --faces to check on (default: 24)")
+    return parser
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from export.bundle import export_bundle
+    from export.card import DATA_CARD, read_card
+    from export.model import load_model
+    from training.checkpoint import CheckpointError
+    from training.config import ConfigError
+    from training.data import DataError, find_images, read_rgb
+    from training.protocol import read_mask, square
+
+    try:
+        chosen = [] if arguments.drawn_only else _existing(arguments.photo or [PORTRAIT])
+        golden = [square(read_rgb(path)) for path in chosen]
+        files = _choice(find_images(arguments.faces), arguments.limit) if arguments.faces else []
+        faces = {path.name: square(read_rgb(path)) for path in files}
+        files = _choice(find_images(arguments.masks), len(faces)) if arguments.masks else []
+        masks = [read_mask(path) for path in files]
+        model = load_model(arguments.weights)
+    except (DataError, CheckpointError, ConfigError) as error:
+        raise ExportError(str(error), "see: python -m export --help") from error
+    bundle = export_bundle(
+        model,
+        arguments.out,
+        name=arguments.name or arguments.out.resolve().name,
+        version=arguments.version,
+        card=read_card(arguments.card or DATA_CARD),
+        quality=_read_json(arguments.quality) if arguments.quality else {},
+        golden_photos=golden,
+        probe_photos=faces,
+        probe_masks=masks,
+        report=lambda line: print(line, flush=True),
+    )
+    size = sum(spec.bytes for spec in bundle.manifest.files.values())
+    print(f"wrote {bundle.path}: {bundle.name}, {size / 1e6:.2f} MB")
+
+
+def _existing(paths: Sequence[Path]) -> Sequence[Path]:
+    for path in paths:
+        if not path.is_file():
+            raise ExportError(f"no photograph at {path}", "pass --photo FILE, or --drawn-only")
+    return paths
+
+
+def _choice(paths: list[Path], count: int) -> list[Path]:
+    """An even choice of at most ``count``."""
+    return paths if len(paths) <= count else [paths[i * len(paths) // count] for i in range(count)]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    hint = "write it with: python -m training evaluate --json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path} cannot be read as JSON: {error}", hint) from error
+    if not isinstance(values, dict):
+        raise ExportError(f"{path} holds no JSON object", hint)
+    return values

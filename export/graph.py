@@ -1,0 +1,110 @@
+"""A PyTorch stage as an ONNX graph."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+
+import onnx
+import onnx_ir as ir
+import torch
+
+from export.errors import ExportError
+from export.model import Stage
+from export.passes import optimize_for_cpu
+from restore_sdk.manifest import STAGE_CONTRACT, tensor_contract
+
+#: The newest that ONNX Runtime 1.20 (the oldest that the SDK takes) and TensorRT 10.13 both read.
+OPSET = 20
+
+#: Example batch; two, since the exporter takes a one for a constant.
+_EXAMPLE = 2
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def cpu_graph(name: str, stage: Stage) -> onnx.ModelProto:
+    """A float32 stage for CPU runtimes: weights stored in half precision, operators for ONNX Runtime."""
+    model = _export(name, stage)
+    optimize_for_cpu(model)
+    return ir.to_proto(model)
+
+
+def fp16_graph(name: str, stage: Stage) -> onnx.ModelProto:
+    """The strongly typed FP16 twin, for TensorRT: as PyTorch exports the stage in half precision."""
+    return ir.to_proto(_export(name, copy.deepcopy(stage).half()))
+
+
+def _export(name: str, stage: Stage) -> ir.Model:
+    _, inputs, outputs = next(entry for entry in STAGE_CONTRACT if entry[0] == name)
+    shapes = [tensor_contract(tensor).shape[1:] for tensor in inputs]
+    examples = tuple(torch.zeros(_EXAMPLE, *(int(side) for side in shape), dtype=torch.uint8) for shape in shapes)
+    batch = torch.export.Dim("batch")
+    # the exporter reports on optional packages and on its own internals; what it makes is checked by the gates
+    with warnings.catch_warnings(), _quiet("torch"), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                stage,
+                examples,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=tuple({0: batch} for _ in examples),
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ExportError(
+                f"PyTorch {torch.__version__} cannot export the {name} stage: {error}",
+                "use only operators that have an ONNX form in training/networks",
+            ) from error
+    assert program is not None
+    model = program.model
+    model.graph.name = name
+    _name_nodes(model.graph)
+    _drop_metadata(model)
+    return model
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """Name every node by the module that it comes from: what profilers and TensorRT's inspector show."""
+    seen: Counter[str] = Counter()
+    for node in graph:
+        scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+        modules = [scope for scope in scopes[:-1] if scope]
+        name = f"{modules[-1]}/{node.op_type}" if modules else f"{graph.name}/{node.op_type}"
+        node.name = f"{name}_{seen[name]}" if seen[name] else name
+        seen[name] += 1
+
+
+def _drop_metadata(model: ir.Model) -> None:
+    """Leave out the exporter's notes: stack traces with the paths of the exporting machine."""
+    graph = model.graph
+    model.metadata_props.clear()
+    graph.metadata_props.clear()
+    model.doc_string = graph.doc_string = None
+    values = [*graph.inputs, *graph.initializers.values()]
+    for node in graph:
+        node.metadata_props.clear()
+        node.doc_string = None
+        values.extend(node.outputs)
+    for value in values:
+        value.metadata_props.clear()
+        value.doc_string = None
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
