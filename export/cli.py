@@ -45,13 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", default="1.0", help="version of the model (default: 1.0)")
     parser.add_argument("--quality", type=Path, help="evaluation table, from: python -m training evaluate --json")
     parser.add_argument("--card", type=Path, help="data card as TOML (default: export/data_card.toml)")
-    parser.add_argument(
+    golden = parser.add_mutually_exclusive_group()
+    golden.add_argument(
         "--photo",
         type=Path,
         action="append",
         help="256 x 256 photograph to go into the golden vectors, up to three (default: examples/portrait.png)",
     )
-    parser.add_argument("--drawn-only", action="store_true", help="golden vectors of drawn pictures only")
+    golden.add_argument("--drawn-only", action="store_true", help="golden vectors of drawn pictures only")
     parser.add_argument("--faces", type=Path, help="folder of photographs to check on; they stay out of the bundle")
     parser.add_argument("--masks", type=Path, help="folder of masks for these (default: random damage)")
     parser.add_argument("--limit", type=int, default=24, help="how many of --faces to check on (default: 24)")

@@ -9,11 +9,12 @@ import io
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx
 import onnx_ir as ir
 import torch
+from torch import Tensor, nn
 
 from export.errors import ExportError
 from export.model import Stage
@@ -43,33 +44,48 @@ def fp16_graph(name: str, stage: Stage) -> onnx.ModelProto:
 def _export(name: str, stage: Stage) -> ir.Model:
     _, inputs, outputs = next(entry for entry in STAGE_CONTRACT if entry[0] == name)
     shapes = [tensor_contract(tensor).shape[1:] for tensor in inputs]
-    examples = tuple(torch.zeros(_EXAMPLE, *(int(side) for side in shape), dtype=torch.uint8) for shape in shapes)
-    batch = torch.export.Dim("batch")
-    # the exporter reports on optional packages and on its own internals; what it makes is checked by the gates
-    with warnings.catch_warnings(), _quiet("torch"), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        try:
-            program = torch.onnx.export(
-                stage,
-                examples,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=list(inputs),
-                output_names=list(outputs),
-                dynamic_shapes=tuple({0: batch} for _ in examples),
-                verbose=False,
-            )
-        except torch.onnx.OnnxExporterError as error:
-            raise ExportError(
-                f"PyTorch {torch.__version__} cannot export the {name} stage: {error}",
-                "use only operators that have an ONNX form in training/networks",
-            ) from error
-    assert program is not None
-    model = program.model
+    examples = [torch.zeros(_EXAMPLE, *(int(side) for side in shape), dtype=torch.uint8) for shape in shapes]
+    model = trace(stage, examples, inputs, outputs)
     model.graph.name = name
     _name_nodes(model.graph)
     _drop_metadata(model)
     return model
+
+
+def trace(module: nn.Module, examples: Sequence[Tensor], inputs: Sequence[str], outputs: Sequence[str]) -> ir.Model:
+    """Any module as PyTorch exports it, with a symbolic first axis ``batch`` on every input.
+
+    Args:
+        module: in evaluation mode.
+        examples: one tensor an input, with a batch of at least two.
+        inputs: names of the inputs. ``outputs``: names of the outputs.
+
+    Raises:
+        ExportError: the module uses what has no ONNX form.
+    """
+    batch = torch.export.Dim("batch")
+    shapes = ({0: batch},) * len(examples)
+    # The exporter reports on optional packages and on its own internals; what it makes is checked by the gates.
+    with warnings.catch_warnings(), _quiet("torch"), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                module,
+                tuple(examples),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=shapes,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ExportError(
+                f"PyTorch {torch.__version__} cannot export {type(module).__name__}: {error}",
+                "use only operators that have an ONNX form in training/networks",
+            ) from error
+    assert program is not None
+    return program.model
 
 
 def _name_nodes(graph: ir.Graph) -> None:

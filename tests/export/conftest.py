@@ -1,0 +1,93 @@
+"""A small model, exported once for all tests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from export.graph import cpu_graph, fp16_graph
+from export.model import Model, load_model
+from training.checkpoint import half_precision, save_tensors, with_prefix
+from training.config import Config, from_json
+
+Graphs = dict[str, dict[str, onnx.ModelProto]]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # small networks gain nothing from more
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_exporter(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, logger="torch")
+
+
+def small_config() -> Config:
+    """Wide enough for ONNX Runtime's blocked layout (16 channels), with two blocks so that every pattern occurs."""
+    return from_json(
+        {
+            "edge": {"generator": {"width": 16, "body": 32, "growth": 16}},
+            "repair": {"generator": {"width": 16, "body": 32, "growth": 16, "blocks": [2, 1]}},
+        }
+    )
+
+
+def small_weights() -> dict[str, torch.Tensor]:
+    """As training leaves them, but from a seed: what starts at zero (attention, fusion) or nearly so (heads) is not."""
+    torch.manual_seed(0)
+    config = small_config()
+    tensors: dict[str, torch.Tensor] = {}
+    for stage in ("edge", "repair"):
+        state = {name: tensor.clone() for name, tensor in config.build(stage).state_dict().items()}
+        for name, tensor in state.items():
+            if name.endswith(("scale", "fusion.a", "fusion.b", "bias")):
+                tensor.normal_(0.0, 0.2)
+            elif name.startswith("head"):
+                tensor.mul_(2.0)
+        tensors |= with_prefix(stage, half_precision(state))
+    return tensors
+
+
+def write_weights(path: Path, **changes: torch.Tensor) -> Path:
+    """The small model's weights file; ``changes`` replace tensors, with ``__`` for the dots of their names."""
+    tensors = small_weights() | {name.replace("__", "."): tensor for name, tensor in changes.items()}
+    save_tensors(path, tensors, {"config": small_config().to_json(), "images": {"edge": 3, "repair": 4}})
+    return path
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
+
+
+@pytest.fixture(scope="session")
+def model(weights: Path) -> Model:
+    return load_model(weights)
+
+
+@pytest.fixture(scope="session")
+def exported(model: Model) -> Graphs:
+    return {
+        name: {"fp32": cpu_graph(name, stage), "fp16": fp16_graph(name, stage)} for name, stage in model.stages.items()
+    }
+
+
+@pytest.fixture
+def graphs(exported: Graphs) -> Graphs:
+    """Copies of the exported graphs, to spoil."""
+    copies: Graphs = {}
+    for name, by_precision in exported.items():
+        copies[name] = {}
+        for precision, graph in by_precision.items():
+            copies[name][precision] = onnx.ModelProto()
+            copies[name][precision].CopyFrom(graph)
+    return copies

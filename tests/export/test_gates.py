@@ -1,0 +1,307 @@
+"""Each gate is shown to stop an export, with one line that names what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from export import gates
+from export.activations import check_headroom, watch
+from export.cli import main
+from export.errors import GateError
+from export.gates import Probe, check_numbers, make_probes
+from export.model import Model, load_model
+from export.structure import check_structure
+from tests.export.conftest import Graphs, write_weights
+
+
+def few(probes: list[Probe]) -> list[Probe]:
+    """Nothing, something and everything missing, the extremes and the soft mask: enough for small networks."""
+    return [probes[0], probes[5], probes[9], probes[15], *probes[16:23:2]]
+
+
+@pytest.fixture(scope="module")
+def probes() -> list[Probe]:
+    return few(make_probes())
+
+
+# -- what passes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_sound_model_passes_every_gate(model: Model, exported: Graphs, probes: list[Probe]) -> None:
+    for stage, by_precision in exported.items():
+        for precision, graph in by_precision.items():
+            check_structure(stage, graph, precision)
+    figures = check_numbers(model, exported, probes)
+    assert figures["probes"] == len(probes)
+    assert 0 < figures["max_error"]["repair"] < 1e-5
+    assert figures["max_error"]["edge"] < 1e-5
+    for drift in figures["fp16_psnr_db"].values():
+        assert 60 <= drift["worst"] <= drift["mean"] < 120
+    layers = figures["largest_activation"]["repair"]
+    assert set(layers) >= {"texture_stem.1.0", "fusion", "body16.0.last", "attention8.spatial.gate", "skip4", "head.0"}
+    assert figures["fp16_headroom"] == pytest.approx(
+        65504 / max(max(by.values()) for by in figures["largest_activation"].values()), rel=1e-3
+    )
+
+
+def test_the_probes_reach_from_nothing_to_everything() -> None:
+    shares = [float((probe.mask > 127).mean()) for probe in make_probes()]
+    assert min(shares) == 0.0
+    assert max(shares) == 1.0
+    assert len([share for share in shares if 0.05 < share < 0.95]) > 10
+    for probe in make_probes({"own": np.full((256, 256, 3), 9, np.uint8)}, [np.full((256, 256), 200, np.uint8)])[-1:]:
+        assert probe.name == "own"
+        assert (probe.mask == 200).all()
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def test_other_weights_in_the_cpu_graph_stop_it(model: Model, graphs: Graphs, probes: list[Probe]) -> None:
+    scale_weights(graphs["repair"]["fp32"], "generator.head.0.weight", 1.5)
+    with pytest.raises(GateError, match=r"repair stage, fp32 graph, .*: off by \d.*of full scale before rounding"):
+        check_numbers(model, graphs, probes)
+
+
+def test_other_weights_in_the_fp16_graph_stop_it(model: Model, graphs: Graphs, probes: list[Probe]) -> None:
+    scale_weights(graphs["repair"]["fp16"], "generator.head.0.weight", 1.5)
+    with pytest.raises(GateError, match=r"the fp16 graphs on ONNX Runtime, .*: \d+\.\d dB from the float32 reference"):
+        check_numbers(model, graphs, probes)
+
+
+def test_an_error_that_rounding_would_hide_stops_it(model: Model, graphs: Graphs, probes: list[Probe]) -> None:
+    """0.4 of 255 before rounding changes every other byte by one, which alone is allowed."""
+    shift_before_rounding(graphs["repair"]["fp32"], 0.4)
+    with pytest.raises(GateError, match=r"off by 1\.57e-03 of full scale before rounding and by [01] after"):
+        check_numbers(model, graphs, probes)
+
+
+def test_changed_known_pixels_stop_it(model: Model, graphs: Graphs, probes: list[Probe]) -> None:
+    """The last sum loses the hole's mask: known pixels are painted over."""
+    graph = graphs["repair"]["fp16"].graph
+    rounded = next(node for node in graph.node if node.op_type == "Round").output[0]
+    last = next(node for node in graph.node if node.op_type == "Add" and masked_by(graph, node, rounded))
+    position = next(i for i, name in enumerate(last.input) if rounded in producer(graph, name).input)
+    last.input[position] = rounded
+    with pytest.raises(
+        GateError, match=r"repair stage, the fp16 graphs on ONNX Runtime, .*: known pixels were changed"
+    ):
+        check_numbers(model, graphs, probes)
+
+
+def test_a_stage_that_looks_under_the_hole_stops_it(
+    monkeypatch: pytest.MonkeyPatch, model: Model, exported: Graphs, probes: list[Probe]
+) -> None:
+    class Peeping(gates.TorchStage):
+        def __call__(self, *inputs: gates.Bytes) -> gates.Outcome:
+            outcome = super().__call__(*inputs)
+            hole = inputs[1] > 127
+            if outcome.output.ndim == 4 and hole.any():
+                seen = np.uint8(int(inputs[0][hole].sum()) % 7)
+                painted = np.where(hole[..., None], (outcome.output // 8) * 8 + seen, outcome.output)
+                return gates.Outcome(painted.astype(np.uint8), outcome.unrounded)
+            return outcome
+
+    monkeypatch.setattr(gates, "TorchStage", Peeping)
+    monkeypatch.setattr(gates, "_check_parity", lambda *_: 0.0)
+    monkeypatch.setattr(gates, "_check_drift", lambda *_: [70.0])
+    with pytest.raises(GateError, match="repair stage, PyTorch float32: what stands under the hole changes the result"):
+        check_numbers(model, exported, probes)
+
+
+def test_a_division_by_zero_stops_it(model: Model, graphs: Graphs, probes: list[Probe]) -> None:
+    """The guard of the first guess against counts of zero is gone; where nothing is known, 0 / 0 is left."""
+    graph = graphs["edge"]["fp16"].graph
+    guard = next(node for node in graph.node if node.op_type == "Max")
+    graph.initializer.append(numpy_helper.from_array(np.float16(0), "no_guard"))
+    guard.input[1] = "no_guard"
+    with pytest.raises(GateError, match=r"edge stage, the fp16 graphs on ONNX Runtime, .*: the result holds NaN"):
+        check_numbers(model, graphs, probes)
+
+
+def test_overflow_that_the_last_clamp_would_hide_stops_it(tmp_path: Path, graphs: Graphs, probes: list[Probe]) -> None:
+    """Weights that fit in half precision, whose sums do not: the picture is white either way, the layer is infinite."""
+    big = torch.full((48, 16, 3, 3), 300.0, dtype=torch.float16)
+    bias = torch.full((48,), 60000.0, dtype=torch.float16)
+    path = write_weights(tmp_path / "w.safetensors", repair__head__0__weight=big, repair__head__0__bias=bias)
+    for graph in graphs["repair"].values():
+        set_weights(graph, "generator.head.0.weight", big.numpy())
+        set_weights(graph, "generator.head.0.bias", bias.numpy())
+    with pytest.raises(GateError, match=r"repair stage: layer head(\.0)? reaches .*, FP16 holds 65504"):
+        check_numbers(load_model(path), graphs, probes)
+
+
+def test_activations_without_headroom_stop_it() -> None:
+    with pytest.raises(GateError, match=r"edge stage: layer body16.0 reaches 1e\+04, FP16 holds 65504"):
+        check_headroom("edge", {"stem": 3.0, "body16.0": 1e4})
+    with pytest.raises(GateError, match="reaches inf"):
+        check_headroom("edge", {"stem": float("inf")})
+    assert check_headroom("edge", {"stem": 3.0, "body": 71.0}) == 71.0
+
+
+def test_activations_are_watched_going_in_and_out() -> None:
+    net = torch.nn.Sequential(torch.nn.Hardtanh(), torch.nn.Flatten())
+    with watch(net) as peaks:
+        net(torch.tensor([[-7.0, 0.5]]))
+    net(torch.tensor([[-99.0, 0.5]]))
+    assert peaks == {"0": 7.0, "1": 1.0}
+    with watch(net) as peaks:
+        net(torch.tensor([[float("nan"), 0.5]]))
+    assert peaks["0"] == float("inf")
+
+
+# -- structure --------------------------------------------------------------------------------------------------------
+
+
+def spoil_uint8_first(graph: onnx.GraphProto) -> None:
+    """The mask is reshaped as bytes before it is cast, as the CPU graph may do and TensorRT refuses."""
+    cast = next(node for node in graph.node if node.op_type == "Cast" and node.input[0] == "mask")
+    graph.initializer.append(numpy_helper.from_array(np.array([0, 256, 256]), "mask_shape"))
+    graph.node.insert(0, helper.make_node("Reshape", ["mask", "mask_shape"], ["mask_again"], "early"))
+    cast.input[0] = "mask_again"
+
+
+def spoil_types(graph: onnx.GraphProto) -> None:
+    """A sigmoid in float32 between two casts."""
+    sigmoid = next(node for node in graph.node if node.op_type == "Sigmoid")
+    at = list(graph.node).index(sigmoid)
+    before, after = sigmoid.input[0], sigmoid.output[0]
+    sigmoid.input[0], sigmoid.output[0] = "single_in", "single_out"
+    graph.node.insert(at, helper.make_node("Cast", [before], ["single_in"], "up", to=TensorProto.FLOAT))
+    graph.node.insert(at + 2, helper.make_node("Cast", ["single_out"], [after], "down", to=TensorProto.FLOAT16))
+
+
+def spoil_names(graph: onnx.GraphProto) -> None:
+    graph.input[1].name = "hole"
+    for node in graph.node:
+        node.input[:] = ["hole" if name == "mask" else name for name in node.input]
+
+
+def spoil_batch(graph: onnx.GraphProto) -> None:
+    for tensor in graph.input:
+        tensor.type.tensor_type.shape.dim[0].ClearField("dim_param")
+        tensor.type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def spoil_order(graph: onnx.GraphProto) -> None:
+    graph.node.append(graph.node[0])
+    del graph.node[0]
+
+
+def spoil_shapes(graph: onnx.GraphProto) -> None:
+    conv = next(node for node in graph.node if node.op_type == "Conv" and node.input[1].endswith("down8.0.weight"))
+    next(each for each in conv.attribute if each.name == "strides").ints[:] = [1, 1]
+
+
+def spoil_folding(graph: onnx.GraphProto) -> None:
+    sigmoid = next(node for node in graph.node if node.op_type == "Sigmoid")
+    at = list(graph.node).index(sigmoid)
+    graph.node.insert(at, helper.make_node("Identity", [sigmoid.input[0]], ["same"], "same"))
+    sigmoid.input[0] = "same"
+
+
+def spoil_notes(graph: onnx.GraphProto) -> None:
+    entry = graph.node[0].metadata_props.add()
+    entry.key, entry.value = "pkg.torch.onnx.stack_trace", "File /home/someone/stages.py"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_uint8_first, "Reshape 'early' works on uint8, which TensorRT refuses"),
+        (spoil_types, "Cast 'up' is a Cast away from the uint8 tensors"),
+        (spoil_names, "has tensors .*'hole'.* the contract says"),
+        (spoil_batch, "has tensors .* the contract says .*'batch'"),
+        (spoil_order, "not valid ONNX"),
+        (spoil_shapes, "not valid ONNX"),
+        (spoil_folding, "holds Identity"),
+        (spoil_notes, "carries notes of the exporter"),
+    ],
+)
+def test_an_unsound_graph_stops_it(graphs: Graphs, spoil: Callable[[onnx.GraphProto], None], message: str) -> None:
+    graph = graphs["edge"]["fp16"]
+    check_structure("edge", graph, "fp16")
+    spoil(graph.graph)
+    with pytest.raises(GateError, match=f"edge stage, fp16 graph: .*{message}"):
+        check_structure("edge", graph, "fp16")
+
+
+def test_a_float32_weight_in_the_fp16_graph_stops_it(graphs: Graphs) -> None:
+    with pytest.raises(GateError, match=r"tensors are float32|not valid ONNX|Cast away"):
+        check_structure("repair", graphs["repair"]["fp32"], "fp16")
+
+
+# -- nothing is written -----------------------------------------------------------------------------------------------
+
+
+def test_a_broken_weight_stops_the_command_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = torch.zeros(16, dtype=torch.float16)
+    bad[3] = float("inf")
+    weights = write_weights(tmp_path / "w.safetensors", edge__stem__1__0__bias=bad)
+    assert main(["--weights", str(weights), "--out", str(tmp_path / "bundle"), "--drawn-only"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "1 weights of the edge stage hold NaN or infinity, first stem.1.0.bias" in error
+    assert error.endswith("Nothing was written.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_a_poisoned_operator_stops_the_command_and_nothing_is_written(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], exported: Graphs
+) -> None:
+    """A pass that swaps two channels: valid ONNX, wrong picture. The folder that stood there before stays as it was."""
+    import export.bundle
+
+    spoiled = onnx.ModelProto()
+    spoiled.CopyFrom(exported["repair"]["fp32"])
+    scale_weights(spoiled, "generator.head.0.weight", -1.0)
+    monkeypatch.setattr(
+        export.bundle, "cpu_graph", lambda name, _stage: spoiled if name == "repair" else exported[name]["fp32"]
+    )
+    monkeypatch.setattr(export.bundle, "fp16_graph", lambda name, _stage: exported[name]["fp16"])
+    monkeypatch.setattr(export.bundle, "make_probes", lambda *_: few(make_probes()))
+    assert main(["--weights", str(weights), "--out", str(tmp_path / "bundle"), "--drawn-only"]) == 1
+    assert "repair stage, fp32 graph" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+# -- how graphs are spoiled -------------------------------------------------------------------------------------------
+
+
+def weights_of(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
+    return next(each for each in model.graph.initializer if each.name == name)
+
+
+def scale_weights(model: onnx.ModelProto, name: str, factor: float) -> None:
+    set_weights(model, name, numpy_helper.to_array(weights_of(model, name)) * np.float16(factor))
+
+
+def set_weights(model: onnx.ModelProto, name: str, values: NDArray[np.float16]) -> None:
+    weights_of(model, name).CopyFrom(numpy_helper.from_array(values, name))
+
+
+def shift_before_rounding(model: onnx.ModelProto, amount: float) -> None:
+    node = next(node for node in model.graph.node if node.op_type == "Round")
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(amount), "shift"))
+    model.graph.node.insert(
+        list(model.graph.node).index(node), helper.make_node("Add", [node.input[0], "shift"], ["shifted"], "shift")
+    )
+    node.input[0] = "shifted"
+
+
+def producer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto:
+    return next((node for node in graph.node if name in node.output), onnx.NodeProto())
+
+
+def masked_by(graph: onnx.GraphProto, node: onnx.NodeProto, name: str) -> bool:
+    return any(name in producer(graph, each).input for each in node.input)
