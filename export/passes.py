@@ -34,7 +34,7 @@ def move_bytes(graph: ir.Graph) -> int:
     """Change between NHWC and planes while the pixels are bytes, as ``(N, H * W, C)`` to ``(N, C, H * W)``.
 
     A 4-D transpose would be pushed by ONNX Runtime's own optimiser through the operators that follow, where
-    multiplying three channels by one mask then costs ten times as much. Saved 1.1 ms in the repair stage.
+    multiplying three channels by one mask then costs ten times as much. Saved 2.3 of 28.6 ms in the repair stage.
     """
     count = 0
     for node in list(graph):
@@ -67,7 +67,7 @@ def shrink_by_resize(graph: ir.Graph) -> int:
     """Halve by a linear Resize instead of a 2 x 2 AveragePool.
 
     At half the size the two are the same mean of four; Resize works in parallel on planes, the pooling kernel takes
-    them value by value. Saved 0.6 ms in the repair stage.
+    them value by value. Saved 0.6 of 28.6 ms in the repair stage.
     """
     count = 0
     for node in list(graph):
@@ -87,7 +87,7 @@ def stride_stems(graph: ir.Graph) -> int:
     """A pixel unshuffle by r and a k x k convolution become one convolution of k * r at a stride of r.
 
     The same products, summed in another order: the unshuffle only renames pixels, and the same renaming of the weights
-    undoes it. Saved 1.9 ms in the repair stage.
+    undoes it. Saved 1.8 of 28.6 ms in the repair stage.
     """
     count = 0
     for node in list(graph):
@@ -120,7 +120,7 @@ def shuffle_rows(graph: ir.Graph) -> int:
     The convolution's outputs are reordered (through its weights) so that, channels last, the shuffle is one transpose
     of contiguous runs; ONNX Runtime joins the changes of layout around it with those of its blocked convolutions. Where
     a skip connection is added next, a depthwise convolution by one takes the sum into the blocked layout, so that the
-    dense block that follows never leaves it. Saved 2.0 ms in the repair stage.
+    dense block that follows never leaves it. Saved 1.8 of 28.6 ms in the repair stage.
     """
     count = 0
     for node in list(graph):

@@ -68,7 +68,7 @@ class _Arithmetic(TorchFunctionMode):
         if func is torch.Tensor.round:
             self.unrounded = args[0]
         elif func is torch.conv2d and args[0].dtype == torch.float16:
-            single = (each.float() if isinstance(each, Tensor) else each for each in args)
+            single: list[Any] = [_single(each) for each in args]
             return func(*single, **{key: _single(value) for key, value in kwargs.items()}).half()
         return func(*args, **kwargs)
 
