@@ -187,7 +187,8 @@ class StageTrainer:
                 raise StoppedError(f"Stopped at {self.images} images of the {self.stage} stage; run again to go on.")
         bar.close()
         self.save()
-        self._validate(log)
+        if self.images % options.validate_every:
+            self._validate(log)
 
     def _batches(self) -> Iterator[Batch]:
         seed = 2 * self.config.seed + (self.stage == "repair")

@@ -121,7 +121,8 @@ def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: floa
     Returns:
         ``(size, size)`` ``uint8``, 255 = hole. The share never exceeds ``largest`` and is never zero.
     """
-    target = rng.uniform(0.6, largest) if rng.random() < 0.1 else rng.uniform(smallest, min(0.6, largest))
+    usual = min(0.6, largest)
+    target = rng.uniform(usual, largest) if rng.random() < 0.1 else rng.uniform(smallest, usual)
     odds = np.array([weight for _, weight in DAMAGES])
     kinds = rng.choice(len(DAMAGES), size=int(rng.integers(1, 5)), p=odds / odds.sum())
     mask: Mask = np.zeros((size, size), np.uint8)

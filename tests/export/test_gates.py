@@ -90,10 +90,11 @@ def test_an_error_that_rounding_would_hide_stops_it(model: Model, graphs: Graphs
 def test_changed_known_pixels_stop_it(model: Model, graphs: Graphs, probes: list[Probe]) -> None:
     """The last sum loses the hole's mask: known pixels are painted over."""
     graph = graphs["repair"]["fp16"].graph
-    rounded = next(node for node in graph.node if node.op_type == "Round").output[0]
-    last = next(node for node in graph.node if node.op_type == "Add" and masked_by(graph, node, rounded))
-    position = next(i for i, name in enumerate(last.input) if rounded in producer(graph, name).input)
-    last.input[position] = rounded
+    rounded = next(i for i, node in enumerate(graph.node) if node.op_type == "Round")
+    painted = next(node for node in list(graph.node)[rounded:] if node.op_type == "Clip").output[0]
+    last = next(node for node in graph.node if node.op_type == "Add" and masked_by(graph, node, painted))
+    position = next(i for i, name in enumerate(last.input) if painted in producer(graph, name).input)
+    last.input[position] = painted
     with pytest.raises(GateError, match=r"repair stage, the fp16 graphs on .*: known pixels were changed"):
         check_numbers(model, graphs, probes)
 
@@ -128,15 +129,19 @@ def test_a_division_by_zero_stops_it(model: Model, graphs: Graphs, probes: list[
         check_numbers(model, graphs, probes)
 
 
-def test_overflow_that_the_last_clamp_would_hide_stops_it(tmp_path: Path, graphs: Graphs, probes: list[Probe]) -> None:
-    """Weights that fit in half precision, whose sums do not: the picture is white either way, the layer is infinite."""
-    big = torch.full((48, 16, 3, 3), 300.0, dtype=torch.float16)
-    bias = torch.full((48,), 60000.0, dtype=torch.float16)
-    path = write_weights(tmp_path / "w.safetensors", repair__head__0__weight=big, repair__head__0__bias=bias)
+def test_overflow_that_a_clamp_would_hide_stops_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, graphs: Graphs, probes: list[Probe]
+) -> None:
+    """Weights that fit in half precision, whose sums do not: clamped, the two look alike, but a layer is infinite."""
+    monkeypatch.setattr(gates, "_check_drift", lambda *_: [70.0])
+    big = torch.full((16, 64, 3, 3), 300.0, dtype=torch.float16)
+    bias = torch.full((16,), 60000.0, dtype=torch.float16)
+    changed = {"repair__texture_stem__1__0__weight": big, "repair__texture_stem__1__0__bias": bias}
+    path = write_weights(tmp_path / "w.safetensors", **changed)
     for graph in graphs["repair"].values():
-        set_weights(graph, "generator.head.0.weight", big.numpy())
-        set_weights(graph, "generator.head.0.bias", bias.numpy())
-    with pytest.raises(GateError, match=r"repair stage: layer head(\.0)? reaches .*, FP16 holds 65504"):
+        set_weights(graph, "generator.texture_stem.1.0.weight", big.numpy())
+        set_weights(graph, "generator.texture_stem.1.0.bias", bias.numpy())
+    with pytest.raises(GateError, match=r"repair stage: layer texture_stem\S* reaches .*, FP16 holds 65504"):
         check_numbers(load_model(path), graphs, probes)
 
 
@@ -320,6 +325,6 @@ def test_half_arithmetic_is_that_of_pytorch(model: Model, probes: list[Probe]) -
         wanted = native(*(torch.from_numpy(each) for each in inputs)).numpy()
     half = TorchStage(model.repair, half=True)(*inputs).output
     single = TorchStage(model.repair)(*inputs).output
-    assert psnr(wanted, half) > psnr(wanted, single) + 3
+    assert psnr(wanted, half) > psnr(wanted, single) + 1
     assert psnr(single, half) == pytest.approx(psnr(single, wanted), abs=1.0)
     assert next(model.repair.parameters()).dtype == torch.float32

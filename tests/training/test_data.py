@@ -26,6 +26,10 @@ def test_masks_are_seeded_and_keep_to_their_share() -> None:
     assert np.histogram(ratios, [0, 0.1, 0.3, 0.5, 0.9])[0].min() >= 5, "all sizes of hole occur"
 
 
+def test_masks_can_be_kept_small() -> None:
+    assert max((random_mask(np.random.default_rng(seed), largest=0.1) > 0).mean() for seed in range(40)) <= 0.1
+
+
 @pytest.mark.parametrize(("draw", "_odds"), DAMAGES)
 def test_every_kind_of_damage_leaves_a_mark(draw: object, _odds: float) -> None:
     shares = []

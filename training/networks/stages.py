@@ -89,8 +89,9 @@ class RepairStage(_Stage):
         soft_mask, edges = self._maps(mask, completed_edges)
         pixels = self._image(image)
         hole = hole_of(soft_mask)
-        guess = first_guess(to_unit(pixels), hole)
-        residual = self.generator(guess, edges * (1.0 / 255.0), hole)
-        painted = ((guess + residual + 1.0) * 127.5).clamp(0.0, 255.0).round()
+        # around zero, where FP16 is finest: 127.5 less is exact, and so is half a step less before rounding
+        guess = first_guess(pixels - 127.5, hole)
+        residual = self.generator(guess * (1.0 / 127.5), edges * (1.0 / 255.0), hole)
+        painted = ((guess + 127.5 * residual - 0.5).round() + 128.0).clamp(0.0, 255.0)
         restored = pixels * (1.0 - hole) + painted * hole
         return restored.permute(0, 2, 3, 1).to(torch.uint8)
