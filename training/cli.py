@@ -30,6 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _evaluate_arguments(
         commands.add_parser("evaluate", help="PSNR, SSIM and L1 by hole ratio, beside OpenCV's methods")
     )
+    weights = commands.add_parser("weights", help="write what a run has learned so far, to evaluate or export")
+    weights.add_argument("--run", type=Path, required=True, dest="folder", help="the --out folder of fit")
+    weights.add_argument("--out", type=Path, required=True, help="weights.safetensors to write")
+    weights.set_defaults(run=_weights)
     curve = commands.add_parser("plot", help="plot the log of a run")
     curve.add_argument("--run", type=Path, required=True, dest="folder", help="the --out folder of fit")
     curve.add_argument("--out", type=Path, required=True, help="picture to write, such as curve.png")
@@ -168,6 +172,13 @@ def _write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
     if not done:
         raise DataError(f"{path} does not end in a picture format. Use .png or .jpg.")
     write_atomically(path, encoded.tobytes())
+
+
+def _weights(arguments: argparse.Namespace) -> int:
+    from training.weights import save_weights
+
+    print(f"weights: {save_weights(arguments.folder, arguments.out)}")
+    return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from training.config import Config
 from training.data import Batch, stream
 from training.networks.discriminator import PatchDiscriminator
 from training.steps import Sample
+from training.weights import save_weights, state_path
 
 #: Measures ``{stage: generator}`` and returns figures for the log.
 Validator = Callable[[dict[str, nn.Module]], dict[str, float]]
@@ -118,7 +119,7 @@ class StageTrainer:
     @property
     def path(self) -> Path:
         """The newest state."""
-        return self.options.out / f"{self.stage}.last.safetensors"
+        return state_path(self.options.out, self.stage)
 
     @property
     def stable_path(self) -> Path:
@@ -251,15 +252,4 @@ def fit(config: Config, options: Options) -> Path:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    path = options.out / "weights.safetensors"
-    save_weights(path, {"edge": edge, "repair": repair}, config)
-    return path
-
-
-def save_weights(path: Path, trainers: dict[str, StageTrainer], config: Config) -> None:
-    """Write the moving averages of both stages in half precision: what is evaluated, exported and released."""
-    tensors: dict[str, Tensor] = {}
-    for stage, trainer in trainers.items():
-        tensors |= checkpoint.with_prefix(stage, checkpoint.half_precision(trainer.average.state_dict()))
-    images = {stage: trainer.images for stage, trainer in trainers.items()}
-    checkpoint.save_tensors(path, tensors, {"config": config.to_json(), "images": images})
+    return save_weights(options.out, options.out / "weights.safetensors")

@@ -5,9 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from training import checkpoint
 from training.checkpoint import CheckpointError, load_module, load_tensors, under_prefix
 from training.config import Config, from_json
 from training.networks.stages import EdgeStage, RepairStage
+
+
+def state_path(run: Path, stage: str) -> Path:
+    """Where a run keeps the newest state of a stage."""
+    return run / f"{stage}.last.safetensors"
+
+
+def save_weights(run: Path, path: Path) -> Path:
+    """Write the moving averages of both stages, as a run has them now, in half precision.
+
+    Works on a finished run and on one that is still going. Raises :class:`CheckpointError` where a stage has no state.
+    """
+    tensors: dict[str, Tensor] = {}
+    images: dict[str, int] = {}
+    config: dict[str, Any] = {}
+    for stage in ("edge", "repair"):
+        state, meta = load_tensors(state_path(run, stage))
+        averages = checkpoint.half_precision(under_prefix("average", state))
+        tensors |= checkpoint.with_prefix(stage, averages)
+        images[stage], config = meta["images"], meta["config"]
+    checkpoint.save_tensors(path, tensors, {"config": config, "images": images})
+    return path
 
 
 def load_stages(path: Path) -> tuple[EdgeStage, RepairStage, Config, dict[str, Any]]:

@@ -84,6 +84,9 @@ class TestCommand:
         assert list(rows) == list(BUCKETS)
         assert rows["1-10%"]["model"]["psnr"] > rows["50-60%"]["model"]["psnr"]
         assert cv2.imread(str(sheet)).shape == (6 * 256, 4 * 256, 3)
+        again = tmp_path / "again.safetensors"
+        assert main(["weights", "--run", str(run), "--out", str(again)]) == 0
+        assert again.read_bytes() == (run / "weights.safetensors").read_bytes()
         assert main(["plot", "--run", str(run), "--out", str(tmp_path / "curve.png")]) == 0
         assert cv2.imread(str(tmp_path / "curve.png")) is not None
         assert "| 50-60% |" in capsys.readouterr().out
