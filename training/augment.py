@@ -22,21 +22,33 @@ def random_view(image: Image, rng: Rng, size: int = 256) -> Image:
     return _colours(_frame(image, rng, size), rng)
 
 
+def square(image: Image, size: int = 256) -> Image:
+    """The centred square of a picture, at ``size`` (CelebA-HQ at 1024 and its kin; 178 x 218 CelebA too)."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    y, x = (height - side) // 2, (width - side) // 2
+    image = image[y : y + side, x : x + side]
+    if side == size:
+        return np.ascontiguousarray(image)
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
+
+
 def _frame(image: Image, rng: Rng, size: int) -> Image:
     height, width = image.shape[:2]
     if rng.random() < 0.5:
         image = image[:, ::-1]
     if rng.random() < 0.5:
-        if (height, width) != (size, size):
-            image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(image)
+        return square(np.ascontiguousarray(image), size)
     zoom = size / min(height, width) * np.exp(rng.uniform(np.log(0.7), np.log(1.3)))
     turn = rng.normal(0, 9.0)
+    if zoom < 1.0:  # area averages first: the warp samples points, and would alias
+        image = cv2.resize(np.ascontiguousarray(image), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+        height, width = image.shape[:2]
+        zoom = 1.0
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, zoom)
     matrix[:, 2] += np.array([size - width, size - height]) / 2 + rng.uniform(-0.17, 0.17, 2) * size
-    flags = cv2.INTER_AREA if zoom < 0.9 else cv2.INTER_CUBIC
     return cv2.warpAffine(
-        np.ascontiguousarray(image), matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+        np.ascontiguousarray(image), matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
     )
 
 

@@ -38,6 +38,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Load what :func:`save_tensors` wrote. Raises :class:`CheckpointError`."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist. Name a file that a training run has written.")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)

@@ -20,7 +20,8 @@ from training.data import DataError, find_images
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 on a mistake of the caller's, 130 when interrupted."""
+    """Run one command; 0 on success, 1 where training diverged, 2 on a mistake of the caller's, 130 when
+    interrupted."""
     parser = argparse.ArgumentParser(prog="python -m training", description="Train and measure the two-stage model.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _fit_arguments(commands.add_parser("fit", help="train both stages; run again to resume"))
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {error}. The last checkpoint is intact; run again to resume.", file=sys.stderr)
+        resume = " The last checkpoint is intact; run again to resume." if arguments.run is _fit else ""
+        print(f"error: {error}.{resume}", file=sys.stderr)
         return 2
 
 
@@ -79,7 +81,7 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from training.fit import Options, StoppedError, fit
+    from training.fit import DivergedError, Options, StoppedError, fit
     from training.perceptual import VggLosses
     from training.validate import Validator
 
@@ -100,6 +102,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     wanted = config.repair.losses
     if (wanted.perceptual or wanted.style) and not arguments.vgg:
         raise ConfigError("The configuration weighs perceptual or style losses: name VGG-19's weights with --vgg.")
+    if arguments.vgg and not (wanted.perceptual or wanted.style):
+        raise ConfigError("--vgg has no use: the configuration weighs neither perceptual nor style losses above 0.")
     options = Options(
         arguments.data,
         arguments.out,
@@ -114,6 +118,9 @@ def _fit(arguments: argparse.Namespace) -> int:
     except StoppedError as interruption:
         print(interruption)
         return 130
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

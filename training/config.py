@@ -42,7 +42,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights of a stage's losses. ``adversarial_from`` is the share of the run after which the GAN terms set in."""
+    """Weights of a stage's losses.
+
+    The discriminator learns from image ``adversarial_from`` on. The generator begins to listen to it then, fully after
+    ``adversarial_ramp`` images more: at first its verdicts mean nothing.
+    """
 
     l1: float = 1.0
     log_mse: float = 0.0
@@ -51,7 +55,15 @@ class Losses:
     feature_matching: float = 0.0
     perceptual: float = 0.0
     style: float = 0.0
-    adversarial_from: float = 0.0
+    adversarial_from: int = 0
+    adversarial_ramp: int = 4_000
+
+    def at(self, image: int) -> Losses:
+        """The weights for the batch that begins with this image."""
+        heard = min(1.0, max(0.0, (image - self.adversarial_from) / max(self.adversarial_ramp, 1)))
+        return dataclasses.replace(
+            self, adversarial=heard * self.adversarial, feature_matching=heard * self.feature_matching
+        )
 
 
 @dataclass(frozen=True)
@@ -65,12 +77,12 @@ class StageConfig:
 
 
 def _edge() -> StageConfig:
-    losses = Losses(l1=0.0, cross_entropy=1.0, adversarial=0.05, feature_matching=0.5, adversarial_from=0.3)
+    losses = Losses(l1=0.0, cross_entropy=1.0, adversarial=0.05, feature_matching=0.5, adversarial_from=18_000)
     return StageConfig({"width": 48, "body": 96, "growth": 48}, Schedule(60_000), losses)
 
 
 def _repair() -> StageConfig:
-    losses = Losses(l1=1.0, log_mse=0.05, adversarial=0.002, feature_matching=0.02, adversarial_from=0.75)
+    losses = Losses(l1=1.0, log_mse=0.05, adversarial=0.002, feature_matching=0.02, adversarial_from=90_000)
     return StageConfig({"width": 64, "body": 128, "growth": 64, "blocks": [2, 2]}, Schedule(120_000), losses)
 
 
@@ -110,9 +122,17 @@ def from_json(values: dict[str, Any]) -> Config:
 
 
 def _replaced(base: Any, values: dict[str, Any]) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigError(f"Settings must be a JSON object with names, not {values!r}. See training/config.py.")
     known = {each.name: getattr(base, each.name) for each in dataclasses.fields(base)}
     if unknown := sorted(values.keys() - known.keys()):
         raise ConfigError(f"Unknown setting {unknown[0]!r}; known here: {', '.join(known)}. See training/config.py.")
+    for name, value in values.items():
+        default = known[name]
+        if not dataclasses.is_dataclass(default) and not isinstance(
+            value, (int, float) if isinstance(default, float) else type(default)
+        ):
+            raise ConfigError(f"Setting {name!r} must be like {default!r}, not {value!r}. See training/config.py.")
     nested = {
         name: _replaced(known[name], value) for name, value in values.items() if dataclasses.is_dataclass(known[name])
     }

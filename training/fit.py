@@ -29,13 +29,20 @@ _SAVE_EVERY_SECONDS = 180.0
 _LOG_EVERY = 50
 
 
+class DivergedError(Exception):
+    """A gradient is not finite; nothing of it was kept."""
+
+
 class StoppedError(Exception):
     """The run was asked to stop; its state is saved."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run, as opposed to what to train: none of these changes the result but ``compile``, by rounding."""
+    """How to run, as opposed to what to train.
+
+    ``compile`` and ``bfloat16`` (``None``: where the CPU computes in it) change the result by rounding only.
+    """
 
     data: Path
     out: Path
@@ -64,20 +71,23 @@ class StageTrainer:
         )
         self.critic = optim.Adam(self.discriminator.parameters(), self.settings.discriminator_rate, (0.5, 0.99))
         self.images = 0
-        wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-        self.bfloat16 = wide if options.bfloat16 is None else options.bfloat16
+        self.bfloat16 = has_bfloat16() if options.bfloat16 is None else options.bfloat16
         compiled = (lambda f: torch.compile(f)) if options.compile else (lambda f: f)
         self.forward = compiled(self.generator)
         self.edge_forward = compiled(edge) if edge is not None else None
+        self._resume()
 
     # -- one step ------------------------------------------------------------------------------------------------
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Optimise on one batch and return its losses."""
         weights, schedule = self.settings.losses, self.settings.schedule
-        adversarial = bool(weights.adversarial) and self.images >= weights.adversarial_from * schedule.images
+        adversarial = bool(weights.adversarial) and self.images >= weights.adversarial_from
+        rate = schedule.rate_at(self.images)
         for group in self.optimizer.param_groups:
-            group["lr"] = schedule.rate_at(self.images)
+            group["lr"] = rate
+        for group in self.critic.param_groups:
+            group["lr"] = self.settings.discriminator_rate * rate / schedule.rate
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             sample = Sample.of(batch)
             outcome = self._outcome(sample)
@@ -86,9 +96,14 @@ class StageTrainer:
                 self.discriminator.requires_grad_(False)
                 parts |= steps.adversarial_parts(self.discriminator, outcome, sample.hole)
                 self.discriminator.requires_grad_(True)
-            loss = steps.weighted_sum(parts, weights)
+            loss = steps.weighted_sum(parts, weights.at(self.images))
         loss.backward()
-        nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
+        norm = nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
+        if not torch.isfinite(norm):  # before it reaches the weights: what is saved stays sound
+            raise DivergedError(
+                f"The {self.stage} stage diverged at {self.images} images: its gradient is not finite. "
+                "The last checkpoint is sound; run again with a lower rate in the configuration."
+            )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if adversarial:
@@ -111,7 +126,8 @@ class StageTrainer:
     @torch.no_grad()
     def _update_average(self) -> None:
         # a short memory at first, or the average would drag the initial weights along
-        keep = min(self.config.ema, (1 + self.images) / (2_000 + self.images))
+        steps_taken = self.images // self.config.batch
+        keep = min(self.config.ema, (1 + steps_taken) / (10 + steps_taken))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1.0 - keep)
 
     # -- state ---------------------------------------------------------------------------------------------------
@@ -137,7 +153,7 @@ class StageTrainer:
             tensors |= checkpoint.with_prefix(name, checkpoint.optimizer_tensors(optimizer))
         checkpoint.save_tensors(path or self.path, tensors, {"images": self.images, "config": self.config.to_json()})
 
-    def resume(self) -> None:
+    def _resume(self) -> None:
         """Go on from the last checkpoint, or from the stable one where the plan has since become longer."""
         for path in (self.path, self.stable_path):
             if not path.exists():
@@ -152,13 +168,14 @@ class StageTrainer:
             for name in ("optimizer", "critic"):
                 checkpoint.load_optimizer(getattr(self, name), checkpoint.under_prefix(name, tensors))
             self.images = int(meta["images"])
+            for change in changes(meta["config"], self.config.to_json()):
+                print(f"{self.stage}: resumed with another setting than before: {change}", flush=True)
             return
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def run(self, log: RunLog, stop: Callable[[], bool]) -> None:
         """Train until the schedule ends. Raises :class:`StoppedError` after saving, where ``stop`` says so."""
-        self.resume()
         schedule, options = self.settings.schedule, self.options
         if self.images + self.config.batch > schedule.images:
             return
@@ -181,10 +198,11 @@ class StageTrainer:
                 sums, count = {}, 0
             if self.images // options.validate_every != before // options.validate_every:
                 self._validate(log)
-            if stop() or time.monotonic() - saved > _SAVE_EVERY_SECONDS:
+            stopping = stop()
+            if stopping or time.monotonic() - saved > _SAVE_EVERY_SECONDS:
                 self.save()
                 saved = time.monotonic()
-            if stop():
+            if stopping:
                 raise StoppedError(f"Stopped at {self.images} images of the {self.stage} stage; run again to go on.")
         bar.close()
         self.save()
@@ -208,6 +226,23 @@ class StageTrainer:
         print(
             f"{self.stage} {self.images} images: " + "  ".join(f"{k} {v:.3f}" for k, v in figures.items()), flush=True
         )
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies in bfloat16; elsewhere it is emulated, and slower than float32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def changes(before: dict[str, Any], after: dict[str, Any], path: str = "") -> list[str]:
+    """What differs between two configurations, as lines; the length of the run is meant to."""
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += changes(old, new, f"{path}{name}.")
+        elif old != new and not (name == "images" and path.endswith("schedule.")):
+            lines.append(f"{path}{name} was {old}, is {new}")
+    return lines
 
 
 class RunLog:
@@ -236,6 +271,9 @@ def fit(config: Config, options: Options) -> Path:
     Raises :class:`StoppedError` after SIGINT or SIGTERM, when the state is saved.
     """
     options.out.mkdir(parents=True, exist_ok=True)
+    edge = StageTrainer("edge", config, options, None)
+    repair = StageTrainer("repair", config, options, edge.average)
+    # only now that both stages fit it: a refused configuration must not replace the run's own
     checkpoint.write_atomically(options.out / "config.json", json.dumps(config.to_json(), indent=2).encode())
     asked: list[int] = []
 
@@ -245,9 +283,7 @@ def fit(config: Config, options: Options) -> Path:
     previous: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     log = RunLog(options.out)
     try:
-        edge = StageTrainer("edge", config, options, None)
         edge.run(log, lambda: bool(asked))
-        repair = StageTrainer("repair", config, options, edge.average)
         repair.run(log, lambda: bool(asked))
     finally:
         for number, handler in previous.items():

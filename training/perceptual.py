@@ -81,5 +81,6 @@ class VggLosses(nn.Module):
 
 def _gram(features: Tensor) -> Tensor:
     n, c, h, w = features.shape
-    flat = features.reshape(n, c, h * w)
-    return flat @ flat.transpose(1, 2) / (c * h * w)
+    with torch.autocast(features.device.type, enabled=False):  # sums of many products want float32
+        flat = features.float().reshape(n, c, h * w)
+        return flat @ flat.transpose(1, 2) / (c * h * w)

@@ -22,7 +22,7 @@ class Validator:
         self.groups = [list(group) for _, group in grouped]
 
     def __call__(self, generators: dict[str, nn.Module]) -> dict[str, float]:
-        """PSNR by bucket where there is a repair generator; else cross-entropy and edge F1 at a threshold of 0.5."""
+        """PSNR by bucket where there is a repair generator; else what the edges in the hole are worth at 0.5."""
         edge = EdgeStage(generators["edge"]).eval()
         repair = RepairStage(generators["repair"]).eval() if "repair" in generators else None
         figures: dict[str, float] = {}

@@ -25,12 +25,12 @@ def tiny() -> Config:
             "edge": {
                 "generator": {"width": 16, "body": 16, "growth": 8},
                 "schedule": {"images": 8, "warmup": 2, "decay": 0.25},
-                "losses": {"adversarial_from": 0.5},
+                "losses": {"adversarial_from": 4, "adversarial_ramp": 2},
             },
             "repair": {
                 "generator": {"width": 16, "body": 16, "growth": 8, "blocks": [1, 1]},
                 "schedule": {"images": 10, "warmup": 2, "decay": 0.5},
-                "losses": {"adversarial_from": 0.5},
+                "losses": {"adversarial_from": 4, "adversarial_ramp": 2},
             },
         }
     )

@@ -106,3 +106,9 @@ def test_sampling_favours_sharp_real_colour_photographs(tmp_path: Path) -> None:
     assert sharp > grey
     assert np.isclose(soft + sharp + fake + grey, 1.0)
     assert len(set(sampling_weights(tmp_path / "elsewhere", [tmp_path / "x.jpg", tmp_path / "y.jpg"]))) == 1
+
+
+def test_large_faces_are_averaged_down_not_sampled() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), np.uint8)
+    spread = [random_view(noise, np.random.default_rng(seed)).std() for seed in range(16)]
+    assert max(spread) < 40, "plain bilinear sampling keeps the spread of noise near 60"

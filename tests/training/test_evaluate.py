@@ -9,13 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from training.augment import square
 from training.checkpoint import CheckpointError
 from training.cli import main
 from training.config import Config, from_json
 from training.evaluate import evaluate
 from training.fit import Options, StageTrainer
 from training.perceptual import VggLosses
-from training.protocol import BUCKETS, Image, cases, count_cases, masks_by_bucket, square
+from training.protocol import BUCKETS, Image, cases, count_cases, masks_by_bucket
 from training.validate import Validator
 
 

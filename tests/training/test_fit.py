@@ -10,8 +10,8 @@ import torch
 
 from training import checkpoint
 from training.checkpoint import CheckpointError, load_tensors, save_tensors
-from training.config import Config, ConfigError, from_json
-from training.fit import Options, RunLog, StageTrainer, StoppedError, fit
+from training.config import Config, ConfigError, Losses, from_json
+from training.fit import DivergedError, Options, RunLog, StageTrainer, StoppedError, fit
 from training.weights import load_stages
 
 
@@ -64,9 +64,6 @@ def test_a_stopped_run_resumes_exactly(tiny: Config, pictures: Path, tmp_path: P
 
 def test_a_longer_plan_goes_on_from_before_the_decay(tiny: Config, pictures: Path, tmp_path: Path) -> None:
     long = _longer(tiny, "repair", 16)
-    long = dataclasses.replace(
-        long, repair=dataclasses.replace(long.repair, losses=dataclasses.replace(long.repair.losses, adversarial=0.0))
-    )
     short = _longer(long, "repair", 8)
     at_once = StageTrainer("repair", long, _options(pictures, tmp_path / "once"), _edge(tiny))
     at_once.run(RunLog(tmp_path / "once"), lambda: False)
@@ -105,7 +102,7 @@ def test_adversarial_losses_set_in_when_they_should(tiny: Config, pictures: Path
     before = judge.detach().clone()
     assert "adversarial" not in trainer.step(next(batches))
     assert torch.equal(judge, before)
-    trainer.images = 6
+    trainer.images = 5
     assert {"adversarial", "feature_matching", "discriminator"} <= trainer.step(next(batches)).keys()
     assert not torch.equal(judge, before)
 
@@ -142,7 +139,7 @@ class TestCheckpoint:
         StageTrainer("edge", tiny, _options(pictures, tmp_path), None).save()
         wider = from_json({**tiny.to_json(), "edge": {"generator": {"width": 32, "body": 16, "growth": 8}}})
         with pytest.raises(CheckpointError, match=r"another network.*expected .*32.*found .*16"):
-            StageTrainer("edge", wider, _options(pictures, tmp_path), None).resume()
+            StageTrainer("edge", wider, _options(pictures, tmp_path), None)
 
     def test_weights_that_overflow_half_precision_are_refused(self) -> None:
         with pytest.raises(CheckpointError, match="does not fit"):
@@ -152,3 +149,59 @@ class TestCheckpoint:
 def test_unknown_settings_are_named() -> None:
     with pytest.raises(ConfigError, match="'lerning_rate'"):
         from_json({"repair": {"schedule": {"lerning_rate": 1}}})
+
+
+def test_the_average_remembers_as_long_as_the_configuration_says(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    trainer = StageTrainer("edge", tiny, _options(pictures, tmp_path), None)
+    trainer.images = 10_000 * tiny.batch
+    before = [parameter.clone() for parameter in trainer.average.parameters()]
+    for parameter in trainer.generator.parameters():
+        parameter.data += 1.0
+    trainer._update_average()
+    for old, new, target in zip(before, trainer.average.parameters(), trainer.generator.parameters(), strict=True):
+        torch.testing.assert_close(new, old + (1 - tiny.ema) * (target - old))
+
+
+def test_a_diverged_step_reaches_neither_weights_nor_checkpoints(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    trainer = StageTrainer("edge", tiny, _options(pictures, tmp_path), None)
+    batch = next(trainer._batches())
+    with torch.no_grad():
+        trainer.generator.head[0][0].bias[0] = float("nan")
+    sound = [parameter.clone() for parameter in trainer.average.parameters()]
+    with pytest.raises(DivergedError, match="not finite"):
+        trainer.step(batch)
+    assert all(torch.equal(a, b) for a, b in zip(sound, trainer.average.parameters(), strict=True))
+    assert not trainer.path.exists()
+
+
+def test_a_refused_configuration_does_not_replace_the_runs_own(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    options = _options(pictures, tmp_path / "run")
+    fit(tiny, options)
+    own = (options.out / "config.json").read_bytes()
+    wider = from_json({**tiny.to_json(), "edge": {"generator": {"width": 32, "body": 16, "growth": 8}}})
+    with pytest.raises(CheckpointError):
+        fit(wider, options)
+    assert (options.out / "config.json").read_bytes() == own
+
+
+def test_changed_settings_are_said(
+    tiny: Config, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    StageTrainer("edge", tiny, _options(pictures, tmp_path), None).save()
+    StageTrainer("edge", _longer(tiny, "edge", 99), _options(pictures, tmp_path), None)
+    assert capsys.readouterr().out == ""
+    StageTrainer("edge", dataclasses.replace(tiny, seed=7), _options(pictures, tmp_path), None)
+    assert "seed was 0, is 7" in capsys.readouterr().out
+
+
+def test_the_generator_listens_to_the_discriminator_by_degrees() -> None:
+    losses = Losses(adversarial=1.0, feature_matching=2.0, adversarial_from=100, adversarial_ramp=50)
+    assert [losses.at(image).adversarial for image in (0, 100, 125, 150, 999)] == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert losses.at(125).feature_matching == 1.0
+    assert losses.at(0).l1 == losses.l1
+
+
+@pytest.mark.parametrize("values", [{"edge": 3}, {"batch": "8"}, {"repair": {"generator": [1]}}])
+def test_settings_of_another_kind_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="must be"):
+        from_json(values)

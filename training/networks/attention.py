@@ -11,8 +11,8 @@ from training.networks.layers import ConvAct, conv
 class ChannelAttention(nn.Module):
     """Weighs every channel by a gate computed from its mean over the image.
 
-    CBAM adds a max-pooled branch; it costs more than the rest of the module together on a CPU. The mean is bounded by
-    the bound of the activations; runtimes accumulate it in float32.
+    CBAM adds a max-pooled branch; it costs more than the rest of the module together on a CPU. A mean cannot exceed
+    what it is taken of, and runtimes accumulate it in float32.
     """
 
     def __init__(self, channels: int, reduction: int = 8) -> None:

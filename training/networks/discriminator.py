@@ -8,10 +8,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class PatchDiscriminator(nn.Module):
-    """Judges overlapping patches of about 70 px. Used in training only, never exported.
+    """Judges overlapping patches of 56 px. Used in training only, never exported.
 
-    The first layer of the 70 x 70 PatchGAN works at full size and costs most of it; a pixel unshuffle by 4 and a 3x3
-    convolution at 1/4 see the same patch for a fraction of the work.
+    The first layers of the 70 x 70 PatchGAN work at full and half size and cost most of it; a pixel unshuffle by 4
+    takes their place, for a fraction of the work and a somewhat smaller patch.
 
     Args:
         channels: of the judged maps together: image or edges, and what they are conditioned on.

@@ -1,4 +1,8 @@
-"""Building blocks shared by both stages. No normalisation layers, and every activation is bounded: safe in FP16."""
+"""Building blocks shared by both stages, made for FP16: no normalisation, and every hidden activation function bounded.
+
+Sums of bounded activations (residual streams, upsampled maps) have no hard bound of their own; the export measures the
+largest value of every layer and refuses a model that comes near the end of the range.
+"""
 
 from __future__ import annotations
 
