@@ -89,8 +89,8 @@ def write_image(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> Non
     target = Path(path)
     check_output(target)
     suffix = target.suffix.lower()
-    if picture.ndim == 3 and picture.shape[2] == 4 and suffix in (".jpg", ".jpeg", ".bmp"):
-        raise OutputError(f"{suffix} holds no alpha channel, and the photo has one", "write a .png")
+    if picture.ndim == 3 and picture.shape[2] == 4 and suffix not in (".png", ".webp"):
+        raise OutputError(f"{suffix} is not written with an alpha channel, and the photo has one", "write a .png")
     try:
         encoded, data = cv2.imencode(suffix, picture, _ENCODERS[suffix])
     except cv2.error as error:
@@ -131,6 +131,9 @@ def _read(
         raise kind(f"the {what} {path} is damaged or truncated", "get the file again")
     if picture.dtype != np.uint8:
         raise kind(f"the {what} {path} has {picture.dtype} channels, only 8 bits are taken", "convert it to 8 bits")
+    if header.format == "tiff" and picture.ndim == 3 and picture.shape[2] == 4:
+        # OpenCV multiplies the colours of a TIFF by its alpha: they would not come out as they were
+        raise kind(f"the {what} {path} is a TIFF with alpha, which is not read exactly", "convert it to PNG")
     upright: NDArray[np.uint8] = _UPRIGHT[header.orientation](picture)
     return upright
 

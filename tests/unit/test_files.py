@@ -1,6 +1,7 @@
 import io
 import os
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -47,12 +48,19 @@ def test_round_trip(tmp_path: Path, photo: NDArray[np.uint8], suffix: str, chann
 
 def test_alpha_is_kept_or_refused(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
     picture = np.dstack((photo, photo[..., 0]))
-    for suffix in (".png", ".tiff"):
+    for suffix in (".png", ".webp"):
         write_image(tmp_path / f"a{suffix}", picture)
         assert np.array_equal(read_photo(tmp_path / f"a{suffix}"), picture)
-    for suffix in (".jpg", ".jpeg", ".bmp"):
+    for suffix in (".jpg", ".jpeg", ".bmp", ".tiff"):
         with pytest.raises(OutputError, match=r"alpha.*\.png"):
             write_image(tmp_path / f"b{suffix}", picture)
+
+
+def test_a_tiff_with_alpha_is_refused(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
+    """OpenCV would multiply its colours by alpha: pixels outside the hole would change."""
+    Image.fromarray(np.dstack((photo, photo[..., 0]))).save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match="TIFF with alpha"):
+        read_photo(tmp_path / "a.tif")
 
 
 def test_jpeg_is_written_well(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
@@ -185,6 +193,30 @@ class TestFilesThatAreRefused:
         for suffix in ("png", "webp"):
             frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
             self.refused(read, kind, tmp_path / f"a.{suffix}", "animated")
+
+
+def test_fill_bytes_before_a_jpeg_marker(photo: NDArray[np.uint8]) -> None:
+    data = encode(photo, ".jpg")
+    started = time.process_time()
+    filled = read_header(data[:2] + b"\xff" * (1 << 26) + data[2:])
+    assert read_header(data[:2] + b"\xff" * (1 << 26)) is None
+    assert time.process_time() - started < 2
+    assert filled == read_header(data)
+
+
+def test_endless_parts_before_the_pixels_are_not_read(photo: NDArray[np.uint8]) -> None:
+    """Empty chunks and segments by the million; a file may have 512 MB of them."""
+    png, jpeg, webp = (encode(photo, suffix) for suffix in (".png", ".jpg", ".webp"))
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0"
+    extended = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x08\0\0\0" + b"\x08\0\0" * 2
+    last = b"EXIF" + struct.pack("<I", len(exif)) + exif
+    for many, found in ((100, True), (20_000, False)):
+        assert (read_header(png[:33] + b"\0\0\0\0tEXt\0\0\0\0" * many + png[33:]) is not None) == found
+        assert (read_header(jpeg[:2] + b"\xff\xfe\0\2" * many + jpeg[2:]) is not None) == found
+        header = read_header(extended + b"junk\0\0\0\0" * many + last)
+        assert header is not None
+        assert (header.orientation == 6) == found
+    assert webp
 
 
 def test_the_limit_is_a_parameter(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
