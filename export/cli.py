@@ -63,11 +63,13 @@ def _export(arguments: argparse.Namespace) -> None:
     from export.bundle import export_bundle
     from export.card import DATA_CARD, read_card
     from export.model import load_model
+    from restore_sdk.bundle import check_bundle_target
     from training.checkpoint import CheckpointError
     from training.config import ConfigError
     from training.data import DataError, find_images, read_rgb
     from training.protocol import read_mask, square
 
+    check_bundle_target(arguments.out)  # before the long work
     try:
         chosen = [] if arguments.drawn_only else _existing(arguments.photo or [PORTRAIT])
         golden = [square(read_rgb(path)) for path in chosen]

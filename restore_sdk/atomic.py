@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from restore_sdk.errors import OutputError
+
+_LOG = logging.getLogger("restore_sdk")
 
 
 def check_writable(path: Path) -> None:
@@ -33,15 +37,20 @@ def check_writable(path: Path) -> None:
 def write_file(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` in one step; an existing file is replaced, or kept whole when anything fails.
 
+    A file that is replaced keeps its permissions.
+
     Raises:
         OutputError: the folder does not exist, cannot be written, or the disk is full.
     """
     check_writable(path)
     temporary = _beside(path)
     try:
-        _write_synced(temporary, data)
+        if path.exists():
+            _write_synced(temporary, data, stat.S_IMODE(path.stat().st_mode))
+        else:
+            _write_synced(temporary, data)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        _sync_renamed(path.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}", "check space and permissions") from error
     finally:
@@ -57,7 +66,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         OutputError: the parent folder does not exist, cannot be written, or the disk is full.
     """
-    _check_folder(path)
+    check_folder(path)
     fresh, old = _beside(path), _beside(path)
     try:
         fresh.mkdir()
@@ -72,7 +81,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             if old.exists():
                 old.rename(path)
             raise
-        _sync_folder(path.parent)
+        _sync_renamed(path.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}", "check space and permissions") from error
     finally:
@@ -81,7 +90,8 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
+    """Raise :class:`OutputError` when a folder cannot be created or replaced at ``path``; touches nothing."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"the output is not a plain folder: {path}", "choose another output path")
     if not path.parent.is_dir():
@@ -94,13 +104,23 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def _write_synced(path: Path, data: bytes, mode: int | None = None) -> None:
     # O_EXCL: never through a link that someone else put there. Mode 0o666 leaves the permissions to the umask.
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    with os.fdopen(handle, "wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, 0o666 if mode is None else mode & 0o666), "wb") as file:
+        if mode is not None:
+            path.chmod(mode)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sync_renamed(folder: Path) -> None:
+    """What was renamed is there already, whatever happens here; only a power cut might still undo it."""
+    try:
+        _sync_folder(folder)
+    except OSError as error:
+        _LOG.warning("written, but the folder %s cannot be synced to disk: %s", folder, error.strerror)
 
 
 def _sync_folder(folder: Path) -> None:

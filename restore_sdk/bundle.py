@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk.atomic import write_folder
+from restore_sdk.atomic import check_folder, write_folder
 from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError, OutputError
 from restore_sdk.image import MODEL_SIZE
 from restore_sdk.manifest import (
@@ -184,6 +184,32 @@ class StageFiles:
     max_activation: float | None = None
 
 
+def check_bundle_target(path: str | os.PathLike[str]) -> None:
+    """Raise unless :func:`write_bundle` may write a bundle at ``path``; touches nothing.
+
+    It may where nothing stands, into an empty folder, and in place of a bundle: a folder with a sound manifest and no
+    entry besides the files that this lists.
+
+    Raises:
+        OutputError: ``path`` cannot be written, or holds something that would be lost.
+    """
+    target, hint = Path(path), "choose another folder, or remove this one"
+    check_folder(target)
+    try:
+        entries = list(target.iterdir()) if target.exists() else []
+    except OSError as error:
+        raise OutputError(f"{target} cannot be looked into: {error.strerror}", hint) from error
+    if not entries:
+        return
+    try:
+        ours = {"manifest.json", *Bundle.load(target).manifest.files}
+    except BundleError as error:
+        raise OutputError(f"{target} exists and is no bundle: {error.message}", hint) from error
+    foreign = sorted(entry.name for entry in entries if entry.name not in ours or entry.is_dir())
+    if foreign:
+        raise OutputError(f"{target} holds more than a bundle: {', '.join(foreign[:5])}", hint)
+
+
 def write_bundle(
     path: str | os.PathLike[str],
     *,
@@ -199,7 +225,7 @@ def write_bundle(
     """Write a whole bundle in one step and open it.
 
     Everything is checked and laid out in a temporary folder beside ``path``, synced to disk, then renamed. A bundle
-    that stands at ``path`` is replaced; any other folder is refused.
+    that stands at ``path`` is replaced; see :func:`check_bundle_target` for what is refused.
 
     Args:
         path: the folder to write; its parent must exist.
@@ -217,8 +243,7 @@ def write_bundle(
         OutputError: ``path`` cannot be written, or holds something that is no bundle.
     """
     target = Path(path)
-    if target.exists() and not (target / "manifest.json").is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise OutputError(f"{target} exists and is no bundle", "choose another folder, or remove this one")
+    check_bundle_target(target)
     archive = io.BytesIO()
     arrays: dict[str, Any] = {key: np.ascontiguousarray(array) for key, array in sorted(golden.items())}
     np.savez_compressed(archive, **arrays)

@@ -25,6 +25,33 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "out.bin").stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
+    target = tmp_path / "out.bin"
+    write_file(target, b"old")
+    target.chmod(mode)
+    write_file(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == mode
+
+
+def test_what_was_written_is_not_called_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = atomic._sync_folder
+
+    def fail(folder: Path) -> None:
+        if folder == tmp_path:
+            raise OSError(22, "Invalid argument")
+        real(folder)
+
+    monkeypatch.setattr(atomic, "_sync_folder", fail)
+    write_file(tmp_path / "out.bin", b"x")
+    write_folder(tmp_path / "bundle", {"a": b"1"})
+    assert sorted(os.listdir(tmp_path)) == ["bundle", "out.bin"]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+
+
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"does not exist.*mkdir -p"):
         write_file(tmp_path / "no" / "out.bin", b"x")

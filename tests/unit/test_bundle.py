@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from restore_sdk.bundle import Bundle, StageFiles, write_bundle
+from restore_sdk.bundle import Bundle, StageFiles, check_bundle_target, write_bundle
 from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError, OutputError
 from restore_sdk.image import CANNY_HIGH, CANNY_LOW, CANNY_SIGMA
 from tests.toy_bundle import edge_graph, golden_vectors, write_toy_bundle
@@ -310,6 +310,46 @@ def test_write_bundle_replaces_a_bundle_and_nothing_else(tmp_path: Path) -> None
         write_toy_bundle(other)
     assert sorted(os.listdir(tmp_path)) == ["bundle", "photos"]
     assert os.listdir(other) == ["mine.jpg"]
+
+
+@pytest.mark.parametrize(
+    "stranger", ["manifest of another kind", "file besides", "folder besides", "folder in a file's place", "link"]
+)
+def test_a_folder_with_anything_else_in_it_is_never_replaced(writable_bundle: Path, stranger: str) -> None:
+    target = writable_bundle
+    if stranger == "manifest of another kind":
+        target = target.parent / "web_app"
+        target.mkdir()
+        (target / "manifest.json").write_text('{"name": "photo album", "start_url": "/"}')
+        (target / "index.html").write_text("mine")
+    elif stranger == "file besides":
+        (target / "notes.txt").write_text("mine")
+    elif stranger == "folder besides":
+        (target / ".git").mkdir()
+    elif stranger == "folder in a file's place":
+        (target / "edge.onnx").unlink()
+        (target / "edge.onnx").mkdir()
+        (target / "edge.onnx" / "notes.txt").write_text("mine")
+    else:
+        (target.parent / "link").symlink_to(target)
+        target = target.parent / "link"
+    before = sorted(target.rglob("*"))
+    for attempt in (check_bundle_target, write_toy_bundle):
+        with pytest.raises(OutputError) as caught:
+            attempt(target)
+        assert caught.value.hint
+        assert sorted(target.rglob("*")) == before
+
+
+def test_targets_that_a_bundle_may_take(tmp_path: Path, writable_bundle: Path) -> None:
+    (writable_bundle / "repair.onnx").write_bytes(b"spoiled: a broken bundle may be written again")
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for target in (writable_bundle, tmp_path / "empty", tmp_path / "new"):
+        check_bundle_target(target)
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(OutputError, match="does not exist"):
+        check_bundle_target(tmp_path / "no" / "bundle")
 
 
 def test_write_bundle_writes_nothing_unsound(tmp_path: Path) -> None:
