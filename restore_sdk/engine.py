@@ -30,6 +30,7 @@ class Timings:
     edge_ms: float
     repair_ms: float
     paste_ms: float
+    wait_ms: float = 0.0
 
     @property
     def host_ms(self) -> float:
@@ -38,8 +39,8 @@ class Timings:
 
     @property
     def total_ms(self) -> float:
-        """The whole request."""
-        return self.host_ms + self.edge_ms + self.repair_ms
+        """The whole request, with :attr:`wait_ms`: waiting for a free slot, and the slot's first set-up."""
+        return self.host_ms + self.wait_ms + self.edge_ms + self.repair_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +92,17 @@ class RestoreEngine:
     :func:`restore_sdk.crop.plan_crops`), so a large hole comes out softer than the photograph around it.
 
     Threads may share one engine: ``slots`` of them compute at a time, the others wait. Same input, same output,
-    whatever the number of slots. A process that forks must open its own engine.
+    whatever the number of slots. An engine does not survive a fork:
+    open one in each process, and start processes by ``spawn`` (``multiprocessing.get_context("spawn")``), since ONNX
+    Runtime does not support a fork: a forked child that ends by ``sys.exit`` hangs or aborts in its library.
 
     Args:
         bundle: a model bundle or its folder; ``None`` is the one inside the wheel.
         runtime: ``"auto"`` takes what serves best on this host and logs it; one asked for by name never falls back.
         device: index of the GPU, for runtimes that use one.
         slots: how many requests may compute at the same time.
-        threads: CPU threads that one request computes with; ``None`` shares the usable cores among the slots.
+        threads: CPU threads that one request computes with at most: its own, and ``threads - 1`` of a pool shared by
+            the slots. ``None`` takes the usable cores, less one for each further slot, but at most 8.
 
     Raises:
         BundleError: the bundle is missing, altered, or does not load.
@@ -163,7 +167,13 @@ class RestoreEngine:
         restored = _finish(request, work, result.restored[0])
         pasted = time.perf_counter()
         edges = paste_edges(request.hole.shape, work.crop, result.completed_edges[0])
-        timings = Timings(1e3 * (prepared - started), result.edge_ms, result.repair_ms, 1e3 * (pasted - computed))
+        timings = Timings(
+            prepare_ms=1e3 * (prepared - started),
+            edge_ms=result.edge_ms,
+            repair_ms=result.repair_ms,
+            paste_ms=1e3 * (pasted - computed),
+            wait_ms=max(0.0, 1e3 * (computed - prepared) - result.edge_ms - result.repair_ms),
+        )
         return Restoration(restored, edges, timings, work.crop)
 
     def restore_batch(
@@ -188,7 +198,9 @@ class RestoreEngine:
         """Restore ``(image, mask)`` pairs as they come; yields the results in order.
 
         Reads only a few pairs ahead of the results taken, so that a stream may be endless. Decoding and pasting of
-        some overlap with the computing of others. An error is raised in its pair's place and ends the stream.
+        some overlap with the computing of others. A result that is ready is yielded before more is read; ``pairs`` is
+        read in the caller's thread, so while a live source blocks, a result that gets ready waits for its next pair.
+        An error is raised in its pair's place and ends the stream.
         """
         return ordered_map(
             lambda numbered: self._restore_numbered([numbered], color)[0], enumerate(pairs), self._open().slots + 1

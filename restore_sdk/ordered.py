@@ -15,16 +15,17 @@ Result = TypeVar("Result")
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in the items' order.
 
-    At most ``2 * workers`` items are read ahead of what was yielded. ``items`` is read in the caller's thread. The
-    first exception is raised in its item's place and ends the iteration; work that runs then is finished, the rest is
-    dropped.
+    At most ``2 * workers`` items are read ahead of what was yielded. ``items`` is read in the caller's thread, and
+    nothing is read while the next result is ready. Where reading blocks, a result that gets ready meanwhile is yielded
+    when the read returns. The first exception is raised in its item's place and ends the iteration; work that runs
+    then is finished, the rest is dropped.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="restore-sdk") as pool:
         pending: deque[Future[Result]] = deque()
         try:
             for item in items:
                 pending.append(pool.submit(function, item))
-                if len(pending) >= 2 * workers:
+                while pending and (len(pending) >= 2 * workers or pending[0].done()):
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

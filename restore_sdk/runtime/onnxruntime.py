@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,6 +42,23 @@ MAX_BATCH = 4
 MAX_THREADS = 8
 
 
+_SESSIONS: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _keep_sessions() -> None:
+    """In a forked child: see that no session of the parent's is ever destroyed.
+
+    A session's destructor joins its threads, which a fork does not copy, and so would wait forever. One reference too
+    many holds for good.
+    """
+    for session in list(_SESSIONS):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_sessions)
+
+
 class OnnxRunner:
     """Edge and repair stage on ONNX Runtime.
 
@@ -48,14 +68,15 @@ class OnnxRunner:
     Args:
         bundle: the model.
         slots: how many calls may compute at the same time.
-        threads: threads that one call computes with; ``None`` shares the cores of this process among the slots.
+        threads: threads that one call computes with at most, its own and those of a pool that all slots share; ``None``
+            takes so many that all slots together keep every core of this process busy and no more.
         device: must be 0; there is one CPU.
     """
 
     def __init__(self, bundle: Bundle, slots: int = 1, threads: int | None = None, device: int = 0) -> None:
         if device != 0:
             raise DeviceError(f"ONNX Runtime runs on the CPU here, there is no device {device}", "leave device at 0")
-        self._threads = threads if threads is not None else min(MAX_THREADS, max(1, usable_cores() // slots))
+        self._threads = threads if threads is not None else min(MAX_THREADS, max(1, usable_cores() - slots + 1))
         edge_spec, repair_spec = bundle.stages
         self._edge = _open_session(bundle, edge_spec, self._threads)
         self._repair = _open_session(bundle, repair_spec, self._threads)
@@ -161,6 +182,7 @@ def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
     options.log_severity_level = 3
     with _mapped_errors(f"ONNX Runtime {ort.__version__} cannot load the {stage.name} stage", BundleError):
         session = ort.InferenceSession(graph, options, providers=[PROVIDER])
+    _SESSIONS.add(session)
     if session.get_providers() != [PROVIDER]:
         raise DeviceError(f"asked ONNX Runtime for {PROVIDER}, got {session.get_providers()}", "reinstall onnxruntime")
     for found, expected in ((session.get_inputs(), stage.inputs), (session.get_outputs(), stage.outputs)):

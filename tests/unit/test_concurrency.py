@@ -155,6 +155,28 @@ def test_ordered_map_keeps_order_and_bounds() -> None:
     assert read == 50
 
 
+def test_ordered_map_yields_a_ready_result_before_it_reads_on() -> None:
+    read, worked = 0, threading.Event()
+
+    def live() -> Iterator[int]:
+        nonlocal read
+        for index in range(20):
+            if index:
+                assert worked.wait(10)  # a camera: the next picture comes after the last one was dealt with
+                time.sleep(0.05)
+                worked.clear()
+            read += 1
+            yield index
+
+    def work(index: int) -> int:
+        worked.set()
+        return index
+
+    for position, value in enumerate(ordered_map(work, live(), workers=4)):
+        assert value == position
+        assert read <= position + 2
+
+
 def test_ordered_map_stops_at_an_error_and_leaves_no_thread() -> None:
     before = threading.active_count()
 

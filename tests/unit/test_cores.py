@@ -32,7 +32,7 @@ def test_a_container_s_quota(text: str, expected: int, tmp_path: Path, monkeypat
 def test_slots_share_the_cores(toy_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "CPU_QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
-    for slots, threads in ((1, 6), (2, 3), (8, 1)):
+    for slots, threads in ((1, 6), (2, 5), (6, 1), (8, 1)):
         with RestoreEngine(toy_bundle, slots=slots) as engine:
             assert engine.info()["threads"] == threads
     with RestoreEngine(toy_bundle, slots=2, threads=5) as engine:

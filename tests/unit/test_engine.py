@@ -1,6 +1,9 @@
 import logging
 import os
+import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +61,20 @@ def test_run_tells_everything(engine: RestoreEngine, photo: NDArray[np.uint8], m
     assert (result.crop.height, result.crop.width) == (256, 256)
     timings = result.timings
     assert min(timings.prepare_ms, timings.edge_ms, timings.repair_ms, timings.paste_ms) > 0
-    assert timings.total_ms == pytest.approx(timings.host_ms + timings.edge_ms + timings.repair_ms)
+    assert timings.total_ms == pytest.approx(timings.host_ms + timings.wait_ms + timings.edge_ms + timings.repair_ms)
+
+
+def test_the_wait_for_a_slot_is_part_of_the_time(
+    toy_bundle: Bundle, photo: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> None:
+    with RestoreEngine(toy_bundle) as engine, ThreadPoolExecutor(1) as pool:
+        engine.warmup()
+        with engine._runner._pool.take():  # type: ignore[attr-defined]
+            waiting = pool.submit(engine.run, photo, mask)
+            time.sleep(0.3)
+        timings = waiting.result().timings
+    assert timings.wait_ms > 200
+    assert timings.total_ms > timings.wait_ms
 
 
 def test_edges_of_a_large_photo_stand_in_its_frame(engine: RestoreEngine) -> None:
@@ -394,6 +410,31 @@ def test_runs_of_any_batch_size(toy_bundle: Bundle) -> None:
     runner.close()
     with pytest.raises(ClosedError):
         runner.infer(golden["image"], golden["mask"], golden["edges"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize(
+    "child", ["engine = RestoreEngine(path, threads=2); engine.warmup()", "engine = None", "engine.close(); del engine"]
+)
+def test_a_forked_child_may_drop_or_replace_the_engine(toy_bundle: Bundle, child: str) -> None:
+    """The destructor of a session would wait for threads that the fork did not copy."""
+    code = f"""
+import os, sys, warnings
+warnings.simplefilter("ignore")
+from restore_sdk import RestoreEngine
+path = sys.argv[1]
+engine = RestoreEngine(path, threads=2)
+engine.warmup()
+if (number := os.fork()) == 0:
+    import signal; signal.alarm(20)
+    {child}
+    os._exit(0)  # as multiprocessing does
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, toy_bundle.path], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
