@@ -6,12 +6,18 @@ hostile bytes: a value out of bounds ends in "no known image", never in a large 
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Literal
 
 #: Entries of a TIFF directory that are looked at; real ones have some dozens.
 _MAX_TAGS = 512
+
+#: Chunks of a PNG or WebP, segments of a JPEG that are looked at before the pixels; real ones have some dozens.
+_MAX_PARTS = 10_000
+
+_NO_FILL = re.compile(rb"[^\xff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,9 @@ def _png(data: bytes) -> Header | None:
         return None
     width, height = struct.unpack_from(">II", data, 16)
     orientation, animated, at = 1, False, 8
-    while at + 8 <= len(data):
+    for _ in range(_MAX_PARTS):
+        if at + 8 > len(data):
+            break
         (length,) = struct.unpack_from(">I", data, at)
         kind = data[at + 4 : at + 8]
         if kind in (b"IDAT", b"IEND"):
@@ -66,18 +74,20 @@ def _png(data: bytes) -> Header | None:
         if kind == b"eXIf":
             orientation = _orientation(data[at + 8 : at + 8 + length])
         at += 12 + length
+    else:
+        return None
     return Header("png", width, height, orientation, animated)
 
 
 def _jpeg(data: bytes) -> Header | None:
     orientation, at = 1, 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
+    for _ in range(_MAX_PARTS):
+        if at + 4 > len(data) or data[at] != 0xFF:
             return None
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
+        code = _NO_FILL.search(data, at)  # any number of fill bytes 0xFF may stand before it
+        if code is None:
+            return None
+        at, marker = code.start() - 1, data[code.start()]
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a segment
             at += 2
             continue
@@ -108,7 +118,9 @@ def _webp(data: bytes) -> Header | None:
     width = int.from_bytes(data[24:27], "little") + 1
     height = int.from_bytes(data[27:30], "little") + 1
     orientation, at = 1, 30
-    while data[20] & 0x08 and at + 8 <= len(data):  # it says that it has EXIF: find the chunk
+    for _ in range(_MAX_PARTS if data[20] & 0x08 else 0):  # it says that it has EXIF: find the chunk
+        if at + 8 > len(data):
+            break
         (length,) = struct.unpack_from("<I", data, at + 4)
         if data[at : at + 4] == b"EXIF":
             blob = data[at + 8 : at + 8 + length]

@@ -66,7 +66,8 @@ def as_pixels(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
     """The pixels of an image as they are, after a check that their form is one that the SDK takes.
 
     Accepted: ``uint8`` arrays of shape ``(H, W)`` or ``(H, W, 1)`` (grey), ``(H, W, 3)`` (colour) and ``(H, W, 4)``
-    (colour with straight alpha), of any strides; PIL images of mode ``L``, ``RGB`` and ``RGBA``.
+    (colour with straight alpha), of any strides; PIL images of mode ``L``, ``RGB`` and ``RGBA``. A PIL image is taken
+    as it lies: for a photo with an EXIF orientation pass ``PIL.ImageOps.exif_transpose(image)``.
 
     Args:
         image: the array, or anything that behaves like a PIL image.
@@ -76,7 +77,8 @@ def as_pixels(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
         The array itself, or an array of the PIL image's pixels; do not write into it.
 
     Raises:
-        ImageError: anything else: floats, 16 bits, channels first, palettes, CMYK, lists, no pixels at all.
+        ImageError: anything else: floats, 16 bits, channels first, palettes, CMYK, lists, no pixels at all; or a PIL
+            image whose file is damaged.
     """
     if color not in ("rgb", "bgr"):
         raise ImageError(f"color is {color!r}", 'pass color="rgb" or color="bgr"')
@@ -195,13 +197,17 @@ def as_hole(mask: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _is_pil(image: object) -> bool:
-    return hasattr(image, "mode") and hasattr(image, "convert") and hasattr(image, "__array_interface__")
+    # Asked of the type: on an image, this property encodes every pixel.
+    return hasattr(image, "mode") and hasattr(image, "convert") and hasattr(type(image), "__array_interface__")
 
 
 def _from_pil(image: Any, modes: tuple[str, ...], error: type[ImageError | MaskError], hint: str) -> NDArray[Any]:
     if image.mode not in modes:
         raise error(f"a PIL image of mode {image.mode!r} is not taken, only {', '.join(modes)}", f"pass {hint}")
-    return np.asarray(image)
+    try:
+        return np.asarray(image)
+    except (OSError, ValueError, SyntaxError) as problem:  # PIL decodes a file only now
+        raise error(f"the PIL image cannot be decoded: {problem}", "get the file again") from problem
 
 
 def _to_uint8(dtype: np.dtype[Any]) -> str:

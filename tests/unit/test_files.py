@@ -206,7 +206,7 @@ def test_fill_bytes_before_a_jpeg_marker(photo: NDArray[np.uint8]) -> None:
 
 def test_endless_parts_before_the_pixels_are_not_read(photo: NDArray[np.uint8]) -> None:
     """Empty chunks and segments by the million; a file may have 512 MB of them."""
-    png, jpeg, webp = (encode(photo, suffix) for suffix in (".png", ".jpg", ".webp"))
+    png, jpeg = encode(photo, ".png"), encode(photo, ".jpg")
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0"
     extended = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x08\0\0\0" + b"\x08\0\0" * 2
     last = b"EXIF" + struct.pack("<I", len(exif)) + exif
@@ -216,7 +216,6 @@ def test_endless_parts_before_the_pixels_are_not_read(photo: NDArray[np.uint8]) 
         header = read_header(extended + b"junk\0\0\0\0" * many + last)
         assert header is not None
         assert (header.orientation == 6) == found
-    assert webp
 
 
 def test_the_limit_is_a_parameter(tmp_path: Path, photo: NDArray[np.uint8]) -> None:

@@ -1,3 +1,5 @@
+import io
+
 import cv2
 import numpy as np
 import pytest
@@ -84,6 +86,25 @@ def test_masks(mask: NDArray[np.uint8]) -> None:
 def test_the_threshold_of_a_mask() -> None:
     values = np.array([[0, 127, 128, 255]], np.uint8)
     assert as_hole(values, (1, 4)).tolist() == [[False, False, True, True]]
+
+
+@pytest.mark.parametrize("suffix", ["jpeg", "png"])
+def test_pil_images_of_damaged_files(photo: NDArray[np.uint8], suffix: str) -> None:
+    data = io.BytesIO()
+    Image.fromarray(photo[..., 0]).save(data, suffix)
+    half = data.getvalue()[: len(data.getvalue()) // 2]
+    with pytest.raises(ImageError, match="cannot be decoded") as caught:
+        as_pixels(Image.open(io.BytesIO(half)))
+    assert caught.value.hint
+    with pytest.raises(MaskError, match="cannot be decoded"):
+        as_hole(Image.open(io.BytesIO(half)), (256, 256))
+
+
+def test_pil_images_are_encoded_once(photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = Image.Image.tobytes, []
+    monkeypatch.setattr(Image.Image, "tobytes", lambda self, *rest: calls.append(1) or real(self, *rest))
+    assert np.array_equal(as_pixels(Image.fromarray(photo)), photo)
+    assert len(calls) == 1
 
 
 def test_an_empty_mask_is_fine() -> None:
