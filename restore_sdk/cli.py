@@ -13,7 +13,8 @@ Exit codes:
     130  interrupted
 
 Errors are one line on standard error and a hint on the next. With ``--json``, standard output holds one JSON object,
-``{"ok": true, ...}`` or ``{"ok": false, "error": {"type", "message", "hint", "exit_code"}}``.
+``{"ok": true, ...}`` or ``{"ok": false, "error": {"type", "message", "hint", "exit_code"}}``. A command line that
+cannot be parsed is answered with its usage and one line on standard error only, and exit code 2.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from restore_sdk import __version__
 from restore_sdk.errors import (
@@ -72,9 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(options, "ImportError", f"a dependency is missing: {error}", "run: restore-sdk doctor", 3)
     except KeyboardInterrupt:
         return _fail(options, "KeyboardInterrupt", "interrupted", "", 130)
-    except BrokenPipeError:  # the reader of our output went away; say nothing more, and not at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except MemoryError:
         return _fail(options, "MemoryError", "out of memory", "scale the photo down", 7)
     except Exception as error:
@@ -88,7 +86,7 @@ def restore(options: argparse.Namespace) -> int:
     """``restore-sdk restore``: one photograph, one mask, one restored photograph."""
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
-    from restore_sdk.files import LOSSY, check_output, read_mask, read_photo, write_image
+    from restore_sdk.files import LOSSY, check_alpha, check_output, read_mask, read_photo, write_image
 
     if not options.max_megapixels > 0:
         raise InputError("--max-megapixels must be above 0", "leave it out for 100")
@@ -99,6 +97,7 @@ def restore(options: argparse.Namespace) -> int:
         raise OutputError(f"--output and --edges both name {options.output}", "name two files")
     limit = int(options.max_megapixels * 1e6)
     photo, mask = read_photo(options.photo, limit), read_mask(options.mask, limit)
+    check_alpha(options.output, photo)  # before the model runs
     if not mask.any():
         raise MaskError(
             f"the mask {options.mask} is all black, so nothing is to be restored", "white is what to repaint"
@@ -121,6 +120,7 @@ def restore(options: argparse.Namespace) -> int:
         "bundle": facts["bundle"],
         "timings_ms": {
             "prepare": round(timings.prepare_ms, 3),
+            "wait": round(timings.wait_ms, 3),
             "edge": round(timings.edge_ms, 3),
             "repair": round(timings.repair_ms, 3),
             "paste": round(timings.paste_ms, 3),
@@ -238,8 +238,7 @@ def _common(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespa
 
 
 def _report(options: argparse.Namespace, report: dict[str, Any], lines: list[str], *, code: int = 0) -> int:
-    print(json.dumps({"ok": code == 0, **report}, indent=2) if options.json else "\n".join(lines))
-    sys.stdout.flush()
+    _say(json.dumps({"ok": code == 0, **report}, indent=2) if options.json else "\n".join(lines), sys.stdout)
     return code
 
 
@@ -247,11 +246,16 @@ def _fail(options: argparse.Namespace, kind: str, message: str, hint: str, code:
     message, hint = _one_line(message), _one_line(hint)
     if options.json:
         error = {"type": kind, "message": message, "hint": hint, "exit_code": code}
-        print(json.dumps({"ok": False, "error": error}, indent=2))
-    print(f"restore-sdk: error: {message}", file=sys.stderr)
-    if hint:
-        print(f"  hint: {hint}", file=sys.stderr)
+        _say(json.dumps({"ok": False, "error": error}, indent=2), sys.stdout)
+    _say(f"restore-sdk: error: {message}" + (f"\n  hint: {hint}" if hint else ""), sys.stderr)
     return code
+
+
+def _say(text: str, stream: TextIO) -> None:
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:  # its reader went away; say nothing more there, and not at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _one_line(text: str) -> str:

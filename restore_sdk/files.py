@@ -1,7 +1,8 @@
 """Image files: what is read, how large, which way up; and writing without ever leaving half a file.
 
 Read and written: PNG, JPEG, WebP, BMP and TIFF, 8 bits a channel. The header's claimed size is checked before a pixel
-is decoded. A photograph is turned upright as its EXIF orientation says, and written upright, without metadata. JPEG is
+is decoded. A photograph is turned upright as its EXIF orientation says, and written upright, without metadata;
+colour profiles are not carried over, so a picture in a wide colour space comes out as if it were sRGB. JPEG is
 written at quality 95 and so with loss, also outside the hole; the other formats keep every byte.
 """
 
@@ -89,8 +90,7 @@ def write_image(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> Non
     target = Path(path)
     check_output(target)
     suffix = target.suffix.lower()
-    if picture.ndim == 3 and picture.shape[2] == 4 and suffix not in (".png", ".webp"):
-        raise OutputError(f"{suffix} is not written with an alpha channel, and the photo has one", "write a .png")
+    check_alpha(target, picture)
     try:
         encoded, data = cv2.imencode(suffix, picture, _ENCODERS[suffix])
     except cv2.error as error:
@@ -98,6 +98,13 @@ def write_image(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> Non
     if not encoded:
         raise OutputError(f"cannot encode {target.name}", "write a .png")
     write_file(target, data.tobytes())
+
+
+def check_alpha(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Raise :class:`OutputError` when ``picture`` has an alpha channel that the format at ``path`` cannot keep."""
+    suffix = path.suffix.lower()
+    if picture.ndim == 3 and picture.shape[2] == 4 and suffix not in (".png", ".webp"):
+        raise OutputError(f"{suffix} is not written with an alpha channel, and the photo has one", "write a .png")
 
 
 def check_output(path: Path, *inputs: Path) -> None:

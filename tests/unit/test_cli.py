@@ -109,7 +109,8 @@ def test_grey_and_alpha_files(case: Case, form: str) -> None:
     assert not np.array_equal(restored[hole], picture[hole])
     if form == "alpha":
         assert np.array_equal(restored[..., 3], grey)
-        assert "alpha" in case.refused(out="other.jpg")
+        missing = case.folder / "no bundle"  # the format is refused before the model is looked for
+        assert "alpha" in case.refused("--bundle", missing, out="other.jpg")
 
 
 class TestBadInput:
@@ -302,3 +303,21 @@ def test_a_reader_that_goes_away(case: Case) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+def test_a_closed_pipe_turns_no_failure_into_success(case: Case, tmp_path: Path) -> None:
+    golden = golden_vectors()
+    golden["restored"] = golden["restored"] ^ 16
+    drift = write_toy_bundle(tmp_path / "drift", golden=golden).path
+    for arguments, code in (
+        (["info", "--bundle", case.bundle], 0),
+        (["verify", "--bundle", drift], 6),
+        (["info", "--bundle", tmp_path / "no"], 5),
+        (["info", "--bundle", tmp_path / "no", "--json"], 5),
+    ):
+        read, write = os.pipe()
+        os.close(read)
+        command = [sys.executable, "-m", "restore_sdk", *arguments]
+        done = subprocess.run(command, stdout=write, stderr=write, check=False)
+        os.close(write)
+        assert done.returncode == code, arguments
