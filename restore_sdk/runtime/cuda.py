@@ -6,6 +6,7 @@ The only file that imports pycuda. The context is never made current for good (n
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import threading
@@ -103,7 +104,11 @@ class Gpu:
             key = (self._process, index)
             if key not in _CONTEXTS:
                 self._cuda.init()
-                _CONTEXTS[key] = self._cuda.Device(index).retain_primary_context()
+                context = self._cuda.Device(index).retain_primary_context()
+                # One reference too many, so that it is never destroyed: at the end of the process, or of a forked
+                # child, pycuda 2026.1 would detach it with cuCtxDetach, which is not for primary contexts.
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))
+                _CONTEXTS[key] = context
             return _CONTEXTS[key]
 
     @contextmanager
