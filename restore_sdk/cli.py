@@ -7,7 +7,7 @@ Exit codes:
     2    usage, or an input or output that cannot be used
     3    environment: a missing or broken dependency, no such device
     4    engine: not built, incompatible, or its build failed
-    5    integrity: the model bundle is missing, altered or unsound
+    5    integrity: the model bundle or a built engine is missing, altered or unsound
     6    drift: the runtime computes something else than the reference
     7    the runtime failed while it computed, or ran out of memory
     130  interrupted
@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from restore_sdk import __version__
+from restore_sdk import __version__, cli_engines
 from restore_sdk.errors import (
     BuildError,
     BundleError,
@@ -34,6 +34,7 @@ from restore_sdk.errors import (
     DeviceError,
     DriftError,
     EngineError,
+    EngineIntegrityError,
     ExecutionError,
     InputError,
     MaskError,
@@ -49,6 +50,7 @@ _EXIT_CODES: tuple[tuple[type[RestoreError], int], ...] = (
     (OutputError, 2),
     (MissingDependencyError, 3),
     (DeviceError, 3),
+    (EngineIntegrityError, 5),
     (EngineError, 4),
     (BuildError, 4),
     (BundleError, 5),
@@ -202,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="restore-sdk",
         description="Face image restoration: repaints what a mask marks in white.",
-        epilog="exit codes: 0 done, 1 internal fault, 2 usage or input, 3 environment, 4 engine, 5 model bundle, "
+        epilog="exit codes: 0 done, 1 internal fault, 2 usage or input, 3 environment, 4 engine, 5 integrity, "
         "6 drift, 7 execution, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"restore-sdk {__version__}")
@@ -226,6 +228,15 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("verify", help="compare a runtime with the model's reference")
     command.add_argument("--min-psnr", type=float, default=60.0, metavar="DB", help="the gate in dB (default 60)")
     _common(command, verify, model=True)
+
+    def finish(command: argparse.ArgumentParser, run: cli_engines.Command) -> None:
+        def report(options: argparse.Namespace) -> int:
+            facts, lines, code = run(options)
+            return _report(options, facts, lines, code=code)
+
+        _common(command, report, model=False)
+
+    cli_engines.register(commands, finish)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Files that only the user may have written: plans are executable code."""
+"""Where the user's own files lie, and reading none but those: plans are executable code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,26 @@ import stat
 import sys
 from pathlib import Path
 
-from restore_sdk.errors import EngineIntegrityError
+from restore_sdk.errors import EngineError, EngineIntegrityError
+
+
+def default_root() -> Path:
+    """``RESTORE_SDK_STORE`` where it is set, else ``restore-sdk/engines`` in the user's cache folder."""
+    named = os.environ.get("RESTORE_SDK_STORE")
+    if named:
+        return Path(named)
+    try:
+        if sys.platform == "win32":
+            caches = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            caches = Path.home() / "Library" / "Caches"
+        else:
+            caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:  # no home
+        raise EngineError(
+            f"no place for the engine store: {error}", "set RESTORE_SDK_STORE to a folder of yours"
+        ) from error
+    return caches / "restore-sdk" / "engines"
 
 
 def read_owned(path: Path, limit: int) -> bytes:

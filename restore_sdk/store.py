@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from restore_sdk.errors import (
     OutputError,
 )
 from restore_sdk.lock import file_lock
-from restore_sdk.owned import read_owned, require_owned
+from restore_sdk.owned import default_root, read_owned, require_owned
 from restore_sdk.sidecar import EngineKey, Flavour, Host, Sidecar, Tensor, dump_sidecar, host_platform, parse_sidecar
 
 __all__ = [
@@ -72,25 +71,6 @@ class Entry:
     path: Path
     sidecar: Sidecar | None
     error: EngineError | None = None
-
-
-def default_root() -> Path:
-    """``RESTORE_SDK_STORE`` where it is set, else ``restore-sdk/engines`` in the user's cache folder."""
-    named = os.environ.get("RESTORE_SDK_STORE")
-    if named:
-        return Path(named)
-    try:
-        if sys.platform == "win32":
-            caches = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-        elif sys.platform == "darwin":
-            caches = Path.home() / "Library" / "Caches"
-        else:
-            caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError as error:  # no home
-        raise EngineError(
-            f"no place for the engine store: {error}", "set RESTORE_SDK_STORE to a folder of yours"
-        ) from error
-    return caches / "restore-sdk" / "engines"
 
 
 def graph_sha256(bundle: Bundle, stage: str) -> str:
@@ -199,15 +179,21 @@ class EngineStore:
             checked.append(Entry(entry.path, entry.sidecar, error))
         return checked
 
-    def prune(self, keep: Callable[[Sidecar], bool] = lambda _: True, *, dry_run: bool = False) -> list[Path]:
-        """Remove engines that ``keep`` refuses, unsound ones, and what an interrupted write left; says which files."""
+    def prune(
+        self, keep: Callable[[Sidecar], bool] = lambda _: True, *, timing: bool = False, dry_run: bool = False
+    ) -> list[Path]:
+        """Remove engines that ``keep`` refuses, unsound ones, what an interrupted write left; says which files.
+
+        ``timing`` removes the builder's timing caches as well.
+        """
         if not self._check_root():
             return []
         with self.lock("store"):
             entries = self.verify()
             kept = [entry for entry in entries if entry.error is None and entry.sidecar and keep(entry.sidecar)]
             stay = {entry.path.name for entry in kept} | {e.sidecar.plan_file for e in kept if e.sidecar}
-            ours = [path for pattern in ("*.json", "*.plan", ".*.part") for path in self.root.glob(pattern)]
+            patterns = ("*.json", "*.plan", ".*.part", *(("*.timing",) if timing else ()))
+            ours = [path for pattern in patterns for path in self.root.glob(pattern)]
             removed = sorted(path for path in ours if path.name not in stay)
             if not dry_run:
                 for path in removed:

@@ -17,6 +17,7 @@ from typing import Any
 KEEP = 400
 
 _LOG = logging.getLogger("restore_sdk.tensorrt")
+_LOG.addHandler(logging.NullHandler())  # what it says reaches the caller in errors; standard error only where asked
 _LOCK = threading.Lock()
 _LOGGERS: dict[str, Any] = {}
 _CAPTURES: list[Capture] = []

@@ -49,7 +49,8 @@ def build_chain(
 ) -> list[Outcome]:
     """Build the engines of every stage, or take those that the store has; all are published, or none.
 
-    Of several processes that build the same engines one builds, the others wait and take what it built.
+    One build runs at a time in a store: two at once would spoil each other's measurements, and a second process that
+    wants the same engines takes those of the first.
 
     Args:
         prove: run where the engines are for the GPU at hand; engines that it refuses are not published.
@@ -63,15 +64,14 @@ def build_chain(
     """
     watch = watch or Watch()
     keys = {stage.name: order.key(bundle, stage.name) for stage in bundle.stages}
-    name = sha256(" ".join(key.digest for key in keys.values()).encode()).hexdigest()[:16]
 
     def poll(waited: float) -> None:
         if progress is not None:
-            progress("", 0.0, f"another process builds the same engines, waiting for it ({waited:.0f} s)")
+            progress("", 0.0, f"waiting for another build on this host ({waited:.0f} s)")
         if watch.over:
-            raise BuildCancelledError("gave up waiting for another process that builds the same engines", "try again")
+            raise BuildCancelledError("gave up waiting for another build on this host", "try again when it is done")
 
-    with store.lock(f"build.{name}", poll):
+    with store.lock("build", poll):
         present = {} if force else {stage: _present(store, key) for stage, key in keys.items()}
         if present and all(present.values()):
             return [Outcome(sidecar, store.root / sidecar.plan_file, True) for sidecar in present.values() if sidecar]

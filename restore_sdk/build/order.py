@@ -71,7 +71,13 @@ def prepare(target: str | Recipe | None = None, flavour: Flavour | None = None, 
         trt = load(recipe.flavour)
         _require_known(trt, recipe.compute_capabilities, f"target {recipe.name}")
         return Order(recipe, trt, _gpu_for(recipe, device))
-    gpu = find_gpu(device)
+    try:
+        gpu = find_gpu(device)
+    except DeviceError as error:
+        raise DeviceError(
+            f"target {recipe.name} is built on the GPU that it is for: {error.message}",
+            f"build it on such a host; {error.hint}",
+        ) from error
     if gpu.compute_capability not in recipe.compute_capabilities:
         raise DeviceError(
             f"target {recipe.name} is for compute capability {' '.join(recipe.compute_capabilities)}, GPU {device} "
