@@ -15,7 +15,7 @@ from tests.cuda_double import build
 
 #: Memory of the double's devices, unless a test sets another size.
 MEMORY = 512 << 20
-OUT_OF_MEMORY, ILLEGAL_ADDRESS, LAUNCH_FAILED = 2, 700, 719
+OUT_OF_MEMORY, INVALID_CONTEXT, ILLEGAL_ADDRESS, LAUNCH_FAILED = 2, 201, 700, 719
 
 
 @dataclass(frozen=True, slots=True)

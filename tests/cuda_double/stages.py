@@ -23,7 +23,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tests.cuda_double.double import ILLEGAL_ADDRESS, Double
+from tests.cuda_double.double import ILLEGAL_ADDRESS, INVALID_CONTEXT, Double
 
 MAGIC = b"PLAN OF THE TENSORRT DOUBLE\n"
 VERSION = "10.13.0.0"
@@ -82,6 +82,7 @@ class Control:
             self.logger.log(ILogger.ERROR, text)
 
     def driver(self, entry: str, *arguments: Any) -> bool:
+        """Call the driver, which is the same library for everyone in this process; log it when it fails."""
         status = getattr(self.double.library, entry)(*arguments)
         if status:
             text = ctypes.c_char_p()
@@ -188,7 +189,7 @@ class Engine:
     def __del__(self) -> None:
         if self.contexts:
             self.control.violations.append("an engine was freed before its contexts")
-        if not self.control.driver("cuMemFree_v2", ctypes.c_uint64(self._weights)):
+        if self.control.double.library.cuMemFree_v2(ctypes.c_uint64(self._weights)) == INVALID_CONTEXT:
             self.control.violations.append("an engine was freed without a current CUDA context")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ def open_runner(toy_bundle: Bundle, trt: ModuleType) -> Open:
 
     @contextmanager
     def opened(bundle: Bundle = toy_bundle, *, max_batch: int = 4, **options: Any) -> Iterator[TensorRtRunner]:
+        gc.collect()  # what a failed test before this one left in its traceback
         before = trt.control.double.counters().living
         runner = TensorRtRunner(bundle, *plans(bundle, max_batch=max_batch), trt, **options)
         try:
