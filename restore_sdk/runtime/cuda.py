@@ -1,5 +1,8 @@
 """A GPU through pycuda, on its primary context: the one that TensorRT and PyTorch use.
 
+Everything is freed by a call, never by dropping a reference: the traceback of an error that somebody keeps holds
+references, and what is freed later, in some other thread, is freed without the context it needs.
+
 The only file that imports pycuda. The context is never made current for good (no ``pycuda.autoinit``) and never made
 (no ``make_context``): every use stands inside :meth:`Gpu.current`, which pushes it for this thread and pops it again.
 """
@@ -78,13 +81,9 @@ class Gpu:
         """``size`` bytes on the device, inside :meth:`current`."""
         return DeviceMemory(self._cuda.mem_alloc(size), size)
 
-    def pinned(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """A ``uint8`` array in page-locked host memory, which the device copies by itself, inside :meth:`current`.
-
-        Freed with its last reference, which must be dropped inside :meth:`current` too.
-        """
-        array: NDArray[np.uint8] = self._cuda.pagelocked_empty(shape, np.uint8)
-        return array
+    def pinned(self, shape: tuple[int, ...]) -> PinnedMemory:
+        """A ``uint8`` array in page-locked host memory, which the device copies by itself, inside :meth:`current`."""
+        return PinnedMemory(self._cuda.pagelocked_empty(shape, np.uint8))
 
     def stream(self) -> Stream:
         """A new stream, inside :meth:`current`."""
@@ -156,6 +155,21 @@ class DeviceMemory:
         self._allocation.free()
 
 
+class PinnedMemory:
+    """Page-locked host memory as an array."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: NDArray[np.uint8]) -> None:
+        self.array = array
+
+    def free(self) -> None:
+        """Give it back, inside :meth:`Gpu.current`; once. No view of the array may be used any more."""
+        allocation: Any = self.array.base
+        self.array = np.empty(0, np.uint8)
+        allocation.free()
+
+
 class Event:
     """A point in a stream."""
 
@@ -163,6 +177,10 @@ class Event:
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
+
+    def free(self) -> None:
+        """Give it back, inside :meth:`Gpu.current`."""
+        self.raw = None
 
     def ms_since(self, start: Event) -> float:
         """Milliseconds of the device's clock from ``start`` to this; both must have been reached."""
@@ -176,7 +194,7 @@ class Stream:
 
     def __init__(self, cuda: Any) -> None:
         self._cuda = cuda
-        self._stream = cuda.Stream(_NON_BLOCKING)
+        self._stream: Any = cuda.Stream(_NON_BLOCKING)
         self.handle = int(self._stream.handle)
 
     def upload(self, target: DeviceMemory, source: NDArray[np.uint8]) -> None:
@@ -200,6 +218,10 @@ class Stream:
     def synchronize(self) -> None:
         """Block until everything that is queued ran."""
         self._stream.synchronize()
+
+    def free(self) -> None:
+        """Give it back; what is queued still runs."""
+        self._stream = None
 
 
 def _check_copy(host: NDArray[np.uint8], device: DeviceMemory) -> None:

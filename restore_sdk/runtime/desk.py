@@ -13,12 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from restore_sdk.errors import ExecutionError, RestoreError
 from restore_sdk.image import MODEL_SIZE
 from restore_sdk.runtime.base import U8, Inference
-from restore_sdk.runtime.cuda import DeviceMemory, Event, Gpu, Stream
+from restore_sdk.runtime.cuda import DeviceMemory, Event, Gpu, PinnedMemory, Stream
 from restore_sdk.runtime.graph import CapturedGraph, CaptureRefusedError
 from restore_sdk.runtime.trtstage import TrtContext, TrtStage
 
@@ -79,20 +78,25 @@ class Desk:
 
     def __init__(self, gpu: Gpu, lane: Lane, edge: TrtStage, repair: TrtStage, max_batch: int, *, graph: bool) -> None:
         self._lane, self._graph = lane, graph
-        self._pinned: dict[str, NDArray[np.uint8]] = {}
+        self._pinned: dict[str, PinnedMemory] = {}
         self._memory: dict[str, DeviceMemory] = {}
         self._stages: list[TrtContext] = []
         self._graphs: dict[int, CapturedGraph] = {}
+        self._marks: list[Event] = []
+        self._stream: Stream | None = None
+        self._done: Event | None = None
         self._seen: set[int] = set()
         try:
-            self._stream: Stream | None = gpu.stream()
-            self._marks = [gpu.event() for _ in range(_MARKS)]
-            self._done: Event | None = gpu.event()
+            self._stream = gpu.stream()
+            self._done = gpu.event()
+            for _ in range(_MARKS):
+                self._marks.append(gpu.event())
             for name, shape in _SHAPES.items():
                 self._pinned[name] = gpu.pinned((max_batch, *shape))
                 self._memory[name] = gpu.allocate(max_batch * int(np.prod(shape)))
             addresses = {name: memory.address for name, memory in self._memory.items()}
-            self._stages.extend(stage.context(*lane.scratch, addresses) for stage in (edge, repair))
+            for stage in (edge, repair):
+                self._stages.append(stage.context(*lane.scratch, addresses))
         except BaseException:
             self.free()
             raise
@@ -106,14 +110,14 @@ class Desk:
         started = time.perf_counter()
         count = len(images)
         for name, array in zip(_UP, (images, masks, edges), strict=True):
-            self._pinned[name][:count] = array
+            self._pinned[name].array[:count] = array
         try:
             graph = self._enqueue(count)
             self._stream_().synchronize()  # the one wait of a request
         except BaseException:
             self._settle()
             raise
-        restored, completed = (self._pinned[name][:count].copy() for name in _DOWN)
+        restored, completed = (self._pinned[name].array[:count].copy() for name in _DOWN)
 
         def ms(start: int, end: int) -> float:
             return graph.ms_between(start, end) if graph else self._marks[end].ms_since(self._marks[start])
@@ -134,8 +138,9 @@ class Desk:
         """Free buffers, then contexts; nothing may be queued any more."""
         for graph in self._graphs.values():
             graph.free()
-        for memory in self._memory.values():
-            memory.free()
+        for part in (*self._memory.values(), *self._pinned.values(), *self._marks, self._done, self._stream):
+            if part is not None:
+                part.free()
         self._graphs, self._memory, self._pinned = {}, {}, {}
         self._marks, self._done, self._stream = [], None, None
         for stage in self._stages:
@@ -165,7 +170,7 @@ class Desk:
     def _upload(self, stream: Stream, count: int, mark: Callable[[int], None]) -> None:
         mark(_START)
         for name in _UP:
-            stream.upload(self._memory[name], self._pinned[name][:count])
+            stream.upload(self._memory[name], self._pinned[name].array[:count])
         mark(_UPLOADED)
 
     def _compute(self, stream: Stream, mark: Callable[[int], None]) -> None:
@@ -178,7 +183,7 @@ class Desk:
 
     def _download(self, stream: Stream, count: int, mark: Callable[[int], None]) -> None:
         for name in _DOWN:
-            stream.download(self._pinned[name][:count], self._memory[name])
+            stream.download(self._pinned[name].array[:count], self._memory[name])
         mark(_END)
 
     def _in_turn(self, stream: Stream) -> None:

@@ -52,12 +52,9 @@ class CapturedGraph:
         graph = cls(marks)
         try:
             graph._record(ctypes.c_void_p(stream), enqueue)
-        except (DriverCallError, ExecutionError) as error:
+        except Exception as error:  # whatever it was: it shows again when the work is queued call by call
             graph.free()
             raise CaptureRefusedError(str(error)) from error
-        except BaseException:
-            graph.free()
-            raise
         return graph
 
     def launch(self, stream: int) -> None:

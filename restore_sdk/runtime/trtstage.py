@@ -38,26 +38,35 @@ class TrtStage:
             if self._engine is None:
                 said.fail("TensorRT refuses the plan")
         #: Largest batch of the engine's profile.
-        self.max_batch = self._check(spec)
+        self.max_batch = 0
         #: Bytes of scratch memory that a context of this engine needs.
         self.scratch_bytes = int(self._engine.device_memory_size_v2)
+        try:
+            self.max_batch = self._check(spec)
+        except BaseException:
+            self.close()
+            raise
 
     def context(self, scratch_address: int, scratch_bytes: int, addresses: Mapping[str, int]) -> TrtContext:
         """A context that computes in the given scratch memory, between buffers at the given addresses, by tensor."""
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         with _said(f"the {self.name} stage gets no execution context", ExecutionError) as said:
-            context = self._engine.create_execution_context(strategy)
-            if context is None:
-                said.fail("TensorRT makes none")
-            if self.scratch_bytes:
-                context.set_device_memory(scratch_address, scratch_bytes)
             names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-            for name in names:
-                if not context.set_tensor_address(name, addresses[name]):
-                    said.fail(f"the address of {name} is refused")
             inputs = [name for name in names if self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT]
             shapes = {name: tuple(self._engine.get_tensor_shape(name))[1:] for name in inputs}
-            return TrtContext(self.name, context, shapes)
+            made = TrtContext(self.name, self._engine.create_execution_context(strategy), shapes)
+            try:
+                if made.raw is None:
+                    said.fail("TensorRT makes none")
+                if self.scratch_bytes:
+                    made.raw.set_device_memory(scratch_address, scratch_bytes)
+                for name in names:
+                    if not made.raw.set_tensor_address(name, addresses[name]):
+                        said.fail(f"the address of {name} is refused")
+            except BaseException:
+                made.close()
+                raise
+            return made
 
     def close(self) -> None:
         """Free the engine; its contexts must be gone."""
@@ -65,14 +74,13 @@ class TrtStage:
 
     def _check(self, spec: StageSpec) -> int:
         """Compare tensors with the manifest, and say how large a batch may be."""
-        engine, trt = self._engine, self._trt
-        have = {}
-        for index in range(engine.num_io_tensors):
-            name = engine.get_tensor_name(index)
-            mode = "input" if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "output"
-            found = engine.get_tensor_dtype(name)
+        trt, have = self._trt, {}
+        for index in range(self._engine.num_io_tensors):
+            name = self._engine.get_tensor_name(index)
+            mode = "input" if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "output"
+            found = self._engine.get_tensor_dtype(name)
             dtype = "uint8" if found == trt.DataType.UINT8 else str(found)
-            have[name] = (mode, dtype, tuple(engine.get_tensor_shape(name)))
+            have[name] = (mode, dtype, tuple(self._engine.get_tensor_shape(name)))
         want = {tensor.name: ("input", "uint8", (-1, *tensor.shape[1:])) for tensor in spec.inputs}
         want |= {tensor.name: ("output", "uint8", (-1, *tensor.shape[1:])) for tensor in spec.outputs}
         if have != want:
@@ -80,7 +88,7 @@ class TrtStage:
                 f"this is no engine of stage {spec.name}: its tensors are {have}, the manifest says {want}",
                 "build it again: restore-sdk build",
             )
-        profiles = [engine.get_tensor_profile_shape(tensor.name, 0) for tensor in spec.inputs]
+        profiles = [self._engine.get_tensor_profile_shape(tensor.name, 0) for tensor in spec.inputs]
         smallest, largest = max(p[0][0] for p in profiles), min(p[2][0] for p in profiles)
         if smallest != 1:
             raise EngineError(
@@ -94,7 +102,8 @@ class TrtContext:
     """An execution context with everything bound. Used by one thread at a time, with the GPU's context current."""
 
     def __init__(self, name: str, context: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._name, self._context, self._shapes = name, context, shapes
+        self.raw = context
+        self._name, self._shapes = name, shapes
         self._batch = 0
 
     def resize(self, batch: int) -> None:
@@ -108,9 +117,9 @@ class TrtContext:
         self._batch = 0  # unknown until all of it succeeded
         with _said(f"the {self._name} stage takes no batch of {batch}", ExecutionError) as said:
             for name, shape in self._shapes.items():
-                if not self._context.set_input_shape(name, (batch, *shape)):
+                if not self.raw.set_input_shape(name, (batch, *shape)):
                     said.fail(f"the shape of {name} is refused")
-            missing = self._context.infer_shapes()
+            missing = self.raw.infer_shapes()
             if missing:
                 said.fail(f"no shape or address for {', '.join(missing)}")
         self._batch = batch
@@ -122,12 +131,12 @@ class TrtContext:
             ExecutionError: TensorRT refuses; its log is in the message. ``OutOfMemoryError``: for want of memory.
         """
         with _said(f"the {self._name} stage failed", ExecutionError) as said:
-            if not self._context.execute_async_v3(stream):
+            if not self.raw.execute_async_v3(stream):
                 said.fail("TensorRT refuses to run it")
 
     def close(self) -> None:
         """Free the context."""
-        self._context = None
+        self.raw = None
 
 
 class _Said:

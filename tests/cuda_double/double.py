@@ -68,10 +68,8 @@ class Double:
     def library(self) -> ctypes.CDLL:
         return self._library
 
-    def reset(
-        self, *, memory: int = MEMORY, devices: int = 1, capability: str = "8.6", init: int = 0
-    ) -> None:
-        """Set size, number and capability of the devices and what cuInit answers; forget errors and failures to come."""
+    def reset(self, *, memory: int = MEMORY, devices: int = 1, capability: str = "8.6", init: int = 0) -> None:
+        """Set size, number and capability of the devices and what cuInit answers; forget errors."""
         self._library.cudaDoubleSet(memory, devices, int(capability.replace(".", "")), init)
 
     def fail(self, entry: str, result: int, after: int = 0) -> None:

@@ -1,9 +1,10 @@
 """A double of TensorRT: the part of its Python interface that the runtime uses, computing with ONNX Runtime.
 
-Test equipment. A "plan" of the double holds the stage's ONNX graph. What it queues on a stream are host functions which,
-when the driver double runs them, read and write the raw addresses that were bound, and nothing else. As strict as the
-real one where that shows mistakes: every status is a boolean, addresses and shapes must be set, the batch must be in the
-profile, scratch memory must be given, objects need a current CUDA context when they are freed, engines outlive contexts.
+Test equipment. A "plan" of the double holds the stage's ONNX graph. What it queues on a stream are host functions
+which, when the driver double runs them, read and write the raw addresses that were bound, and nothing else. As strict
+as the real one where that shows mistakes: every status is a boolean, addresses and shapes must be set, the batch must
+be in the profile, scratch memory must be given, objects need a current CUDA context when they are freed, engines
+outlive contexts.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def make_plan(graph: bytes, *, max_batch: int = 4, min_batch: int = 1, scratch: 
     return MAGIC + json.dumps(head).encode() + b"\n" + graph
 
 
-class ILogger:  # noqa: D101
+class ILogger:
     class Severity(enum.IntEnum):
         INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
 
@@ -119,7 +120,9 @@ class Runtime:
 
     def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
         if not plan.startswith(MAGIC) or "deserialize_cuda_engine" in self._control.refuse:
-            self._control.error("IRuntime::deserializeCudaEngine: Error Code 1: Serialization (magicTag does not match)")
+            self._control.error(
+                "IRuntime::deserializeCudaEngine: Error Code 1: Serialization (magicTag does not match)"
+            )
             return None
         head, _, graph = plan[len(MAGIC) :].partition(b"\n")
         weights = ctypes.c_uint64()
@@ -218,7 +221,7 @@ class Context:
         self._addresses: dict[str, int] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._scratch = (0, 0)
-        self._captured: list[int] = []
+        self._queued: set[int] = set()
         self._used = threading.Lock()
 
     def set_device_memory(self, address: int, size: int) -> None:
@@ -266,20 +269,20 @@ class Context:
         number = next(_NUMBERS)
         (batch,) = batches
         shapes = self._shapes | {name: (batch, *shape[1:]) for name, shape in self._engine.outputs.items()}
+        self._queued = {queued for queued in self._queued if queued in _WORK} | {number}
         _WORK[number] = Work(self._engine, self.number, shapes, dict(self._addresses), self._scratch[0])
         status = ctypes.c_int()
         if not self._control.driver("cuStreamIsCapturing", ctypes.c_void_p(stream), ctypes.byref(status)):
             return False
-        if status.value:
-            self._captured.append(number)  # replayed as often as the graph is launched
-        for function in (_COMPUTE, _WRITE if not status.value else _WRITE_AGAIN):
+        # What is captured is replayed as often as the graph is launched.
+        for function in (_COMPUTE, _WRITE_AGAIN if status.value else _WRITE):
             if not self._control.driver("cuLaunchHostFunc", ctypes.c_void_p(stream), function, ctypes.c_void_p(number)):
                 return False
         return True
 
     def __del__(self) -> None:
         self._engine.contexts -= 1
-        for number in self._captured:
+        for number in self._queued:  # what a lost context never ran, and what was captured
             _WORK.pop(number, None)
 
 

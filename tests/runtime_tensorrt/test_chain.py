@@ -91,10 +91,10 @@ def test_the_stages_share_an_address_and_the_scratch_memory(open_runner: Open, t
         desks = runner._pool.close()
         try:
             for desk in desks:
-                edge, repair = (stage._context for stage in desk._stages)
+                edge, repair = (stage.raw for stage in desk._stages)
                 assert edge._addresses["completed_edges"] == repair._addresses["completed_edges"]
                 assert edge._scratch == repair._scratch
-            assert len({desk._stages[0]._context._scratch for desk in desks}) == 2, "one a lane"
+            assert len({desk._stages[0].raw._scratch for desk in desks}) == 2, "one a lane"
             assert len({desk._memory["completed_edges"].address for desk in desks}) == 4, "one a desk"
         finally:
             runner._pool = SlotPool(desks)
@@ -105,7 +105,10 @@ def test_scratch_memory_is_the_larger_of_the_two(toy_bundle: Bundle, trt: Module
     from restore_sdk.runtime.tensorrt import TensorRtRunner
     from tests.runtime_tensorrt.conftest import plans
 
-    edge, repair = plans(toy_bundle, scratch=200_000, max_batch=1)[0], plans(toy_bundle, scratch=300_000, max_batch=1)[1]
+    edge, repair = (
+        plans(toy_bundle, scratch=200_000, max_batch=1)[0],
+        plans(toy_bundle, scratch=300_000, max_batch=1)[1],
+    )
     runner = TensorRtRunner(toy_bundle, edge, repair, trt, slots=3)
     try:
         assert runner.info()["scratch_bytes"] == 900_000

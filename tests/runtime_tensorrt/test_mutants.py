@@ -58,12 +58,12 @@ def swapped_stages(self: Any, stream: Any, mark: Callable[[int], None]) -> None:
 
 def only_one_upload(self: Any, stream: Any, count: int, mark: Callable[[int], None]) -> None:
     mark(desk._START)
-    stream.upload(self._memory["image"], self._pinned["image"][:count])
+    stream.upload(self._memory["image"], self._pinned["image"].array[:count])
     mark(desk._UPLOADED)
 
 
 def stale_output(self: Any, stream: Any, count: int, mark: Callable[[int], None]) -> None:
-    stream.download(self._pinned["completed_edges"][:count], self._memory["completed_edges"])
+    stream.download(self._pinned["completed_edges"].array[:count], self._memory["completed_edges"])
     mark(desk._END)
 
 
@@ -85,9 +85,7 @@ def test_the_sound_code_passes_the_check(
 
 
 @pytest.mark.parametrize("mistake", SPOILT_LATER)
-def test_a_mistake_while_serving_shows(
-    open_runner: Open, reference: OnnxRunner, trt: ModuleType, mistake: str
-) -> None:
+def test_a_mistake_while_serving_shows(open_runner: Open, reference: OnnxRunner, trt: ModuleType, mistake: str) -> None:
     import pycuda.driver
 
     with pytest.raises((WrongResultError, RestoreError, pycuda.driver.Error)) as caught:
@@ -121,11 +119,11 @@ def bind(change: Callable[[str, dict[str, int]], dict[str, int]]) -> Callable[..
 
 
 ADDRESSES = {
-    "the repair stage reads the Canny edges": lambda stage, a: a | (
-        {"completed_edges": a["edges"]} if stage == "repair" else {}
+    "the repair stage reads the Canny edges": lambda stage, a: (
+        a | ({"completed_edges": a["edges"]} if stage == "repair" else {})
     ),
-    "the edge stage writes over the mask": lambda stage, a: a | (
-        {"completed_edges": a["mask"]} if stage == "edge" else {}
+    "the edge stage writes over the mask": lambda stage, a: (
+        a | ({"completed_edges": a["mask"]} if stage == "edge" else {})
     ),
     "an address beside the buffer": lambda stage, a: a | {"completed_edges": a["completed_edges"] + 256 * 1024},
     "a wild address": lambda stage, a: a | {"restored": 0x1000},
@@ -155,7 +153,7 @@ def test_a_wrong_address_shows(
 def test_scratch_memory_of_the_wrong_size_shows(open_runner: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """The smaller of the two instead of the larger one."""
     monkeypatch.setattr(desk.Lane, "scratch", property(lambda self: (self._scratch.address, 65536)))
-    with pytest.raises(ExecutionError, match="no address or shape|too small"), open_runner():
+    with pytest.raises(ExecutionError, match=r"no address or shape|too small"), open_runner():
         pass
 
 

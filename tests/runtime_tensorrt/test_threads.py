@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import sys
 import threading
@@ -48,7 +47,7 @@ def test_copies_of_one_request_overlap_with_the_computing_of_another(open_runner
             trt.control.order.clear()
             for desk, request in zip(desks, (first, second), strict=True):
                 for name, part in zip(("image", "mask", "edges"), request, strict=True):
-                    desk._pinned[name][:1] = part
+                    desk._pinned[name].array[:1] = part
                 desk._enqueue(1)
             late, early = desks[1]._stream, desks[0]._stream
             assert late is not None
@@ -73,8 +72,7 @@ def test_closing_waits_for_those_inside_and_refuses_those_after(open_runner: Ope
                 for request in work:
                     runner.infer(*request)
                     finished.append("done")
-        except ClosedError as error:
-            assert error.hint
+        except ClosedError:
             finished.append("closed")
 
     with open_runner(slots=2) as runner:
@@ -159,7 +157,9 @@ def test_after_a_fork_the_child_is_told_and_the_parent_goes_on(
     with open_runner() as runner:
         read, write = os.pipe()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # threads were started before this fork, by ONNX Runtime
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # threads were started before this fork, by ONNX Runtime
             child = os.fork()
         if child == 0:
             said = []
@@ -189,9 +189,10 @@ def test_after_a_fork_the_child_is_told_and_the_parent_goes_on(
 def test_a_forgotten_runner_warns(toy_bundle: Bundle, trt: ModuleType) -> None:
     runner = TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
     copy = (runner._gpu, runner._pool, runner._lanes, runner._stages, runner._runtime)
+    holder = [runner]
+    del runner
     with pytest.warns(ResourceWarning, match="not closed"):
-        del runner
-        gc.collect()
+        holder.clear()
     # What it left is freed here in its stead, so that the counters of other tests start from nothing.
     gpu, pool, lanes, stages, runtime = copy
     with gpu.current():
