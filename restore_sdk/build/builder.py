@@ -164,25 +164,41 @@ def _stop_if_over(watch: Watch, stage: str, *, built: bool = False) -> None:
 
 
 def _watched(work: Callable[[], T], watch: Watch) -> T:
-    """Run ``work`` in a thread and wait for it; Ctrl-C cancels it, waits for its end, then goes on its way."""
+    """Run ``work`` in a thread and wait for it; Ctrl-C cancels it, waits for its end, then goes on its way.
+
+    Python must not end while TensorRT computes: it would abort the process. So a second Ctrl-C waits as well.
+    """
     results: list[T] = []
     errors: list[BaseException] = []
+    # Not Thread.join: when Ctrl-C interrupts it, Python before 3.13 takes the thread for ended.
+    begun, ended = threading.Event(), threading.Event()
 
     def run() -> None:
+        begun.set()
         try:
             results.append(work())
         except BaseException as error:
             errors.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=run, name="restore-sdk build", daemon=True)
-    thread.start()
+    interrupt: KeyboardInterrupt | None = None
     try:
-        while thread.is_alive():
-            thread.join(0.1)
-    except KeyboardInterrupt:
+        thread.start()
+    except KeyboardInterrupt as error:  # while it waited for the thread to begin, which it mostly does none the less
+        interrupt = error
         watch.cancel()
-        thread.join()
-        raise
+        if not begun.wait(1.0):
+            raise
+    while not ended.is_set():
+        try:
+            ended.wait(0.1)
+        except KeyboardInterrupt as error:
+            interrupt = error
+            watch.cancel()
+    if interrupt is not None:
+        raise interrupt
     if errors:
         raise errors[0]
     return results[0]
