@@ -74,6 +74,13 @@ def device_facts(index: int = 0) -> DeviceFacts:
         DeviceError: no driver, no usable device, or no device of that index.
     """
     library = load_driver()
+    try:
+        return _ask(library, index)
+    except DriverCallError as error:
+        raise DeviceError(f"the NVIDIA driver does not answer: {error}", "look at nvidia-smi") from error
+
+
+def _ask(library: ctypes.CDLL, index: int) -> DeviceFacts:
     count, version, device = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     check(library, "cuDeviceGetCount", ctypes.byref(count))
     if not 0 <= index < count.value:

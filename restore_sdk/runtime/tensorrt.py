@@ -218,9 +218,11 @@ def import_tensorrt(flavour: Flavour) -> Any:
         if name not in sys.modules and importlib.util.find_spec(name) is None:
             raise MissingDependencyError(f"runtime {flavour} needs {name}, which is not installed", f"run: {what}")
     try:
-        return importlib.import_module(flavour)
+        module = importlib.import_module(flavour)
+        str(module.__version__)  # what half an installation leaves imports as an empty namespace
     except Exception as error:
         raise MissingDependencyError(f"{flavour} does not load: {error}", f"run: {package}") from error
+    return module
 
 
 def _note(store: EngineStore, engines: list[StoredEngine], figures: dict[str, Any]) -> None:

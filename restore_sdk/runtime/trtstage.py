@@ -56,12 +56,12 @@ class TrtStage:
             shapes = {name: tuple(self._engine.get_tensor_shape(name))[1:] for name in inputs}
             made = TrtContext(self.name, self._engine.create_execution_context(strategy), shapes)
             try:
-                if made.raw is None:
+                if made.context is None:
                     said.fail("TensorRT makes none")
                 if self.scratch_bytes:
-                    made.raw.set_device_memory(scratch_address, scratch_bytes)
+                    made.context.set_device_memory(scratch_address, scratch_bytes)
                 for name in names:
-                    if not made.raw.set_tensor_address(name, addresses[name]):
+                    if not made.context.set_tensor_address(name, addresses[name]):
                         said.fail(f"the address of {name} is refused")
             except BaseException:
                 made.close()
@@ -102,7 +102,7 @@ class TrtContext:
     """An execution context with everything bound. Used by one thread at a time, with the GPU's context current."""
 
     def __init__(self, name: str, context: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self.raw = context
+        self.context = context
         self._name, self._shapes = name, shapes
         self._batch = 0
 
@@ -117,9 +117,9 @@ class TrtContext:
         self._batch = 0  # unknown until all of it succeeded
         with _said(f"the {self._name} stage takes no batch of {batch}", ExecutionError) as said:
             for name, shape in self._shapes.items():
-                if not self.raw.set_input_shape(name, (batch, *shape)):
+                if not self.context.set_input_shape(name, (batch, *shape)):
                     said.fail(f"the shape of {name} is refused")
-            missing = self.raw.infer_shapes()
+            missing = self.context.infer_shapes()
             if missing:
                 said.fail(f"no shape or address for {', '.join(missing)}")
         self._batch = batch
@@ -131,12 +131,12 @@ class TrtContext:
             ExecutionError: TensorRT refuses; its log is in the message. ``OutOfMemoryError``: for want of memory.
         """
         with _said(f"the {self._name} stage failed", ExecutionError) as said:
-            if not self.raw.execute_async_v3(stream):
+            if not self.context.execute_async_v3(stream):
                 said.fail("TensorRT refuses to run it")
 
     def close(self) -> None:
         """Free the context."""
-        self.raw = None
+        self.context = None
 
 
 class _Said:

@@ -139,7 +139,7 @@ static int on_host(uintptr_t address, size_t size) {
 static CUresult allocate(size_t size, int device_memory, uintptr_t *address) {
     Context *context = current();
     if (size == 0) return CUDA_ERROR_INVALID_VALUE;
-    if (device_memory && size > memory - context->used) return CUDA_ERROR_OUT_OF_MEMORY;
+    if (device_memory && context->used + size > memory) return CUDA_ERROR_OUT_OF_MEMORY;
     Block *b = malloc(sizeof *b);
     void *space = NULL;
     if (!b || posix_memalign(&space, 512, size)) { free(b); return CUDA_ERROR_OUT_OF_MEMORY; }
