@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from restore_sdk.build import order
 from restore_sdk.build.flavour import TensorRT, load
 from restore_sdk.build.recipe import Recipe
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle, StageFiles
+from restore_sdk.errors import DeviceError
 from restore_sdk.sidecar import EngineKey, Host, Sidecar, Tensor, host_platform
 from restore_sdk.store import EngineStore, graph_sha256
 from tests.toy_bundle import IMAGE, MAP, edge_graph, repair_graph, write_toy_bundle
@@ -28,6 +30,16 @@ def unavailable(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on every host: no GPU is found, unless a test makes one up."""
+
+    def find(index: int = 0) -> None:
+        raise DeviceError(f"no GPU {index} in this test", "restore-sdk build --target any-rtx")
+
+    monkeypatch.setattr(order, "find_gpu", find)
 
 
 @pytest.fixture(scope="session")

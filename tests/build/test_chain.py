@@ -24,6 +24,8 @@ from restore_sdk.runtime.driver import DeviceFacts
 from restore_sdk.store import EngineStore, Host
 from tests.build.conftest import half_graph, rtx_recipe, write_half_bundle
 
+#: For children, on a host that has one.
+NO_GPU = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
 GPU = DeviceFacts(0, "NVIDIA GeForce RTX 3090", "8.6", 24 << 30, "13.0")
 
 
@@ -179,7 +181,7 @@ def command(store: EngineStore, bundle: Bundle, *more: str) -> list[str]:
 def test_processes_that_build_the_same(rtx: TensorRT, half_bundle: Bundle, store: EngineStore) -> None:
     """One builds, the others wait for it and take what it built."""
     line = command(store, half_bundle, "--json")
-    processes = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    processes = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=NO_GPU) for _ in range(3)]
     reports = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert sorted(report["engines"][0]["reused"] for report in reports) == [False, True, True]
@@ -192,7 +194,7 @@ def test_processes_that_build_the_same(rtx: TensorRT, half_bundle: Bundle, store
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_interrupted(rtx: TensorRT, shipped: Bundle, store: EngineStore, number: int, code: int) -> None:
     with subprocess.Popen(
-        command(store, shipped), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(store, shipped), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=NO_GPU
     ) as process:
         assert process.stderr is not None
         assert process.stdout is not None
