@@ -190,6 +190,7 @@ def open_tensorrt(
         DriftError: an engine computes something else than the reference.
         OutOfMemoryError, ExecutionError: the GPU cannot take it.
     """
+    require_installed(flavour)
     facts = device_facts(device)  # before TensorRT is imported: without a driver some builds of it end the process
     trt = import_tensorrt(flavour)
     host = Host(flavour, str(trt.__version__), facts.compute_capability, facts.name)
@@ -207,22 +208,38 @@ def open_tensorrt(
     return runner
 
 
+def require_installed(flavour: Flavour) -> None:
+    """Look for the packages that a flavour needs; nothing is imported.
+
+    Raises:
+        MissingDependencyError: names those that are not installed.
+    """
+    names = (flavour, "pycuda")
+    missing = [name for name in names if name not in sys.modules and importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"runtime {flavour} needs {' and '.join(missing)}, not installed here",
+            f"run: {_install(flavour)}; runtime=\"onnxruntime\" runs on every host",
+        )
+
+
 def import_tensorrt(flavour: Flavour) -> Any:
-    """The module of a flavour.
+    """The module of a flavour; only where the driver found a device.
 
     Raises:
         MissingDependencyError: it is not installed, or does not load.
     """
-    package = f"pip install 'restore-sdk[{_EXTRA[flavour]}]'"
-    for name, what in ((flavour, package), ("pycuda", package)):
-        if name not in sys.modules and importlib.util.find_spec(name) is None:
-            raise MissingDependencyError(f"runtime {flavour} needs {name}, which is not installed", f"run: {what}")
+    require_installed(flavour)
     try:
         module = importlib.import_module(flavour)
         str(module.__version__)  # what half an installation leaves imports as an empty namespace
     except Exception as error:
-        raise MissingDependencyError(f"{flavour} does not load: {error}", f"run: {package}") from error
+        raise MissingDependencyError(f"{flavour} does not load: {error}", f"run: {_install(flavour)}") from error
     return module
+
+
+def _install(flavour: Flavour) -> str:
+    return f"pip install 'restore-sdk[{_EXTRA[flavour]}]'"
 
 
 def _note(store: EngineStore, engines: list[StoredEngine], figures: dict[str, Any]) -> None:

@@ -61,8 +61,11 @@ class Double:
         self._library.cudaDoubleSet.argtypes = [ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int]
         self._library.cudaDoubleOnDevice.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
         self._library.cudaDoubleFail.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_int]
-        self._call = ctypes.CFUNCTYPE(None, ctypes.c_size_t)
-        self.reset()
+        self.hide()
+
+    def hide(self) -> None:
+        """Stand like a driver that finds no device, so that other tests of this process see none."""
+        self.reset(devices=0, init=100)
 
     @property
     def library(self) -> ctypes.CDLL:

@@ -25,7 +25,7 @@ def double() -> Iterator[Double]:
         pytest.skip(f"no CUDA driver double here: {error}")
     loaded.reset()
     yield loaded
-    loaded.reset()
+    loaded.hide()
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def double(loaded_double: Double) -> Iterator[Double]:
         yield loaded_double
     assert loaded_double.depth() == 0, "a context was left current in this thread"
     assert loaded_double.counters().contexts_made == made, "a context was made; only the primary one is to be used"
-    loaded_double.reset()
+    loaded_double.hide()
 
 
 @pytest.fixture
