@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from restore_sdk.errors import EngineIntegrityError
@@ -21,6 +22,7 @@ Flavour = Literal["tensorrt", "tensorrt_rtx"]
 #: every device from Ampere (8.0) on.
 Hardware = Literal["device", "capability", "ampere_plus"]
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _REBUILD = "build the engine again: restore-sdk build"
 
 
@@ -189,6 +191,7 @@ def parse_sidecar(data: bytes, name: str) -> Sidecar:
         key["compute_capabilities"] = tuple(key["compute_capabilities"])
         tensors = tuple(Tensor(**{**entry, "shape": tuple(entry["shape"])}) for entry in root.pop("tensors"))
         sidecar = Sidecar(key=EngineKey(**key), tensors=tensors, **root)
+        _check_types(sidecar)
         if sidecar.key.flavour not in get_args(Flavour) or sidecar.key.hardware not in get_args(Hardware):
             raise ValueError(f"it is for {sidecar.key.flavour!r} on {sidecar.key.hardware!r}, unknown here")
         if sidecar.file != name:
@@ -196,6 +199,21 @@ def parse_sidecar(data: bytes, name: str) -> Sidecar:
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise EngineIntegrityError(f"the engine's sidecar {name} is not sound: {error}", _REBUILD) from error
     return sidecar
+
+
+def _check_types(sidecar: Sidecar) -> None:
+    """Raise :class:`TypeError` where JSON held another type than the field's."""
+    kinds: dict[str, type] = {"verification": dict, "precision": dict, "build": dict}
+    for part in (sidecar, sidecar.key):
+        for item in fields(part):
+            # Annotations are text here; what is neither listed nor a number is text, or was made by the caller.
+            kind = kinds.get(item.name, {"int": int, "str": str, "bool": bool}.get(str(item.type)))
+            value = getattr(part, item.name)
+            if kind is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+                raise TypeError(f"{item.name} is {value!r}")
+    texts = all(isinstance(capability, str) for capability in sidecar.key.compute_capabilities)
+    if not texts or not _SHA256.fullmatch(sidecar.plan_sha256):
+        raise TypeError("plan_sha256 or compute_capabilities is of another form")
 
 
 def _canonical(root: Mapping[str, Any]) -> bytes:

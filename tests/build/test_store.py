@@ -216,6 +216,12 @@ class TestSpoiledSidecars:
             lambda root: root["key"].update(hardware="other"),
             lambda root: root["key"].update(compute_capabilities=None),
             lambda root: root.update(tensors=[1]),
+            lambda root: root.update(plan_bytes="504"),
+            lambda root: root.update(plan_sha256="../../elsewhere"),
+            lambda root: root.update(build=[]),
+            lambda root: root["key"].update(max_batch="4"),
+            lambda root: root["key"].update(max_batch=True),
+            lambda root: root["key"].update(compute_capabilities=[8]),
         ],
     )
     def test_a_sidecar_of_another_form_with_a_sound_checksum(self, half_bundle: Bundle, spoil: object) -> None:
@@ -226,10 +232,16 @@ class TestSpoiledSidecars:
         sidecar = made_up(half_bundle)
         root = json.loads(dump_sidecar(sidecar))
         del root["checksum"]
+        sound = _canonical(root)
         spoil(root)  # type: ignore[operator]
         root["checksum"] = hashlib.sha256(_canonical(root)).hexdigest()
+        name = sidecar.file
+        if isinstance(root.get("key"), dict) and "stage" in root["key"]:  # not refused for its name alone
+            key = hashlib.sha256(_canonical(root["key"])).hexdigest()[:24]
+            name = f"edge.{key}.json"
+        assert _canonical(root) != sound
         with pytest.raises(EngineIntegrityError):
-            parse_sidecar(json.dumps(root).encode(), sidecar.file)
+            parse_sidecar(json.dumps(root).encode(), name)
 
     def test_a_sound_engine_is_found_beside_an_unsound_one(
         self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, caplog: pytest.LogCaptureFixture
