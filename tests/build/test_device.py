@@ -13,9 +13,10 @@ from tests.build.conftest import unavailable
 CODE = """
 import ctypes, json, sys
 from tests.cuda_double.build import CannotBuildError
-from tests.cuda_double.double import Double
+from tests.cuda_double.double import load
 try:
-    double = Double()
+    double = load()
+    double.reset()
 except CannotBuildError as error:
     print(json.dumps({"unavailable": str(error)}))
     sys.exit()
