@@ -15,19 +15,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import (
     ClosedError,
-    ExecutionError,
     MissingDependencyError,
     OutputError,
     RestoreError,
-    ShapeError,
 )
-from restore_sdk.image import HOLE_ABOVE, MODEL_SIZE
 from restore_sdk.runtime.base import U8, SlotPool
+from restore_sdk.runtime.checks import check_batch, warm_up
 from restore_sdk.runtime.cuda import Gpu
 from restore_sdk.runtime.desk import Desk, DeviceInference, Lane, free_all
 from restore_sdk.runtime.driver import device_facts
@@ -53,6 +49,7 @@ class TensorRtRunner:
         slots: how many requests may compute at the same time.
         graph: queue the whole chain as one CUDA graph, captured for each batch size when it comes the second time. Less
             work for the host a request; the copies of one request then no longer overlap with another's computing.
+        facts: what :meth:`info` says besides, of JSON types.
 
     Raises:
         DeviceError, MissingDependencyError: no GPU, no driver, no pycuda.
@@ -71,8 +68,10 @@ class TensorRtRunner:
         device: int = 0,
         slots: int = 1,
         graph: bool = False,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self._closed = True  # until everything stands
+        self._facts = dict(facts or {})
         self._process = os.getpid()
         self._slots, self._graph, self._version, self._flavour = slots, graph, str(trt.__version__), trt.__name__
         self._gpu = Gpu(device)
@@ -93,7 +92,7 @@ class TensorRtRunner:
                 first, second = self._stages
                 for lane in self._lanes * 2:
                     desks.append(Desk(self._gpu, lane, first, second, self._max_batch, graph=graph))
-                _warm_up(desks, self._max_batch)
+                warm_up(desks, self._max_batch)
                 self._memory_bytes = max(0, before - self._gpu.memory()[0])
             except BaseException:
                 with suppress(RestoreError):
@@ -123,7 +122,7 @@ class TensorRtRunner:
             ClosedError: the runner was closed, or opened before this process forked.
         """
         self._check_process()
-        _check_batch(images, masks, edges, self._max_batch)
+        check_batch(images, masks, edges, self._max_batch)
         with self._pool.take() as desk, self._gpu.current("the request failed"):
             return desk.run(images, masks, edges)
 
@@ -143,6 +142,7 @@ class TensorRtRunner:
             "cuda_graph": self._graph,
             "scratch_bytes": self._scratch_bytes * self._slots,
             "device_memory_bytes": self._memory_bytes,
+            **self._facts,
         }
 
     def close(self) -> None:
@@ -196,7 +196,8 @@ def open_tensorrt(
     host = Host(flavour, str(trt.__version__), facts.compute_capability, facts.name)
     store = store or EngineStore()
     edge, repair = (store.find(bundle, spec.name, host) for spec in bundle.stages)
-    runner = TensorRtRunner(bundle, edge.plan, repair.plan, trt, device=device, slots=slots, graph=graph)
+    told = {"engines": [_describe(engine) for engine in (edge, repair)]}
+    runner = TensorRtRunner(bundle, edge.plan, repair.plan, trt, device=device, slots=slots, graph=graph, facts=told)
     try:
         unverified = [engine for engine in (edge, repair) if not engine.sidecar.verified]
         if unverified:
@@ -219,7 +220,7 @@ def require_installed(flavour: Flavour) -> None:
     if missing:
         raise MissingDependencyError(
             f"runtime {flavour} needs {' and '.join(missing)}, not installed here",
-            f"run: {_install(flavour)}; runtime=\"onnxruntime\" runs on every host",
+            f'run: {_install(flavour)}; runtime="onnxruntime" runs on every host',
         )
 
 
@@ -238,6 +239,20 @@ def import_tensorrt(flavour: Flavour) -> Any:
     return module
 
 
+def _describe(engine: StoredEngine) -> dict[str, Any]:
+    sidecar = engine.sidecar
+    return {
+        "stage": sidecar.key.stage,
+        "target": sidecar.target,
+        "plan_bytes": sidecar.plan_bytes,
+        "plan_sha256": sidecar.plan_sha256,
+        "precision": dict(sidecar.precision),
+        "build": dict(sidecar.build),
+        "verification": dict(sidecar.verification),
+        "created": sidecar.created,
+    }
+
+
 def _install(flavour: Flavour) -> str:
     return f"pip install 'restore-sdk[{_EXTRA[flavour]}]'"
 
@@ -248,55 +263,3 @@ def _note(store: EngineStore, engines: list[StoredEngine], figures: dict[str, An
             store.mark_verified(engine, figures)
         except (OutputError, OSError) as error:  # a store that cannot be written serves all the same
             _LOG.warning("the golden vectors passed, which could not be noted and will be run again: %s", error)
-
-
-def _check_batch(images: object, masks: object, edges: object, largest: int) -> None:
-    square = (MODEL_SIZE, MODEL_SIZE)
-    count = len(images) if isinstance(images, np.ndarray) and images.ndim else 0
-    wanted: tuple[tuple[str, object, tuple[int, ...]], ...] = (
-        ("images", images, (*square, 3)),
-        ("masks", masks, square),
-        ("edges", edges, square),
-    )
-    for name, array, shape in wanted:
-        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != (count, *shape):
-            found = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"
-            raise ShapeError(f"{name} are {found}, expected uint8 {(count, *shape)}", "convert them")
-    if not 1 <= count <= largest:
-        raise ShapeError(f"a batch of {count}, the engine takes 1 to {largest}", "split it, or build a larger profile")
-
-
-def _warm_up(desks: list[Desk], max_batch: int) -> None:
-    """Run every desk once, and look whether what comes out can be a restoration: an engine that fails in silence leaves
-    its output as it was."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (max_batch, MODEL_SIZE, MODEL_SIZE, 3), dtype=np.uint8)
-    masks = np.zeros((max_batch, MODEL_SIZE, MODEL_SIZE), np.uint8)
-    masks[:, MODEL_SIZE // 4 : MODEL_SIZE // 2, MODEL_SIZE // 4 : MODEL_SIZE // 2] = 255
-    edges = (rng.integers(0, 8, masks.shape, dtype=np.uint8) == 0).astype(np.uint8) * np.uint8(255)
-    edges[masks > HOLE_ABOVE] = 0
-    first: DeviceInference | None = None
-    for number, desk in enumerate(desks):
-        for count in (1,) if number or max_batch == 1 else (max_batch, 1):
-            result = desk.run(images[:count], masks[:count], edges[:count])
-            for index in range(count):
-                _check_sense(images[index], masks[index], result.restored[index], result.completed_edges[index])
-        if first is not None and not (
-            np.array_equal(first.restored, result.restored)
-            and np.array_equal(first.completed_edges, result.completed_edges)
-        ):
-            raise ExecutionError("the warm-up gave two results for one input", "report it with: restore-sdk doctor")
-        first = first or result
-
-
-def _check_sense(image: U8, mask: U8, restored: U8, completed: U8) -> None:
-    known = mask <= HOLE_ABOVE
-    if restored.min() == restored.max() or completed.min() == completed.max():
-        what = "a constant picture"
-    elif not np.array_equal(restored[known], image[known]):
-        what = "another picture outside the hole"
-    else:
-        return
-    raise ExecutionError(
-        f"the warm-up gave {what}: the engine does not compute the model", "build it again: restore-sdk build"
-    )
