@@ -77,15 +77,15 @@ class Desk:
     """
 
     def __init__(self, gpu: Gpu, lane: Lane, edge: TrtStage, repair: TrtStage, max_batch: int, *, graph: bool) -> None:
-        self._lane, self._graph = lane, graph
+        self._lane, self._graph, self._stages = lane, graph, (edge, repair)
         self._pinned: dict[str, PinnedMemory] = {}
         self._memory: dict[str, DeviceMemory] = {}
-        self._stages: list[TrtContext] = []
+        # With graphs by batch size, else one pair under 0: a context's graph is good as long as its shapes stay.
+        self._contexts: dict[int, list[TrtContext]] = {}
         self._graphs: dict[int, CapturedGraph] = {}
         self._marks: list[Event] = []
         self._stream: Stream | None = None
         self._done: Event | None = None
-        self._seen: set[int] = set()
         try:
             self._stream = gpu.stream()
             self._done = gpu.event()
@@ -94,9 +94,8 @@ class Desk:
             for name, shape in _SHAPES.items():
                 self._pinned[name] = gpu.pinned((max_batch, *shape))
                 self._memory[name] = gpu.allocate(max_batch * int(np.prod(shape)))
-            addresses = {name: memory.address for name, memory in self._memory.items()}
-            for stage in (edge, repair):
-                self._stages.append(stage.context(*lane.scratch, addresses))
+            if not graph:
+                self._contexts_of(0)
         except BaseException:
             self.free()
             raise
@@ -123,7 +122,7 @@ class Desk:
             return graph.ms_between(start, end) if graph else self._marks[end].ms_since(self._marks[start])
 
         up, down = ms(_START, _UPLOADED), ms(_REPAIR, _END)
-        return DeviceInference(
+        result = DeviceInference(
             restored,
             completed,
             edge_ms=up + ms(_COMPUTE, _EDGE),
@@ -133,6 +132,9 @@ class Desk:
             total_ms=1e3 * (time.perf_counter() - started),
             graph=graph is not None,
         )
+        if self._graph and graph is None:
+            self._capture(count)
+        return result
 
     def free(self) -> None:
         """Free buffers, then contexts; nothing may be queued any more."""
@@ -143,26 +145,28 @@ class Desk:
                 part.free()
         self._graphs, self._memory, self._pinned = {}, {}, {}
         self._marks, self._done, self._stream = [], None, None
-        for stage in self._stages:
-            stage.close()
-        self._stages = []
+        for contexts in self._contexts.values():
+            for context in contexts:
+                context.close()
+        self._contexts = {}
 
     def _enqueue(self, count: int) -> CapturedGraph | None:
         """Queue the whole request; returns the graph that it was queued as, if it was."""
         stream = self._stream_()
-        graph = self._graph_of(count) if self._graph else None
+        graph = self._graphs.get(count)
         if graph is not None:
             with self._lane.lock:
                 self._in_turn(stream)
                 graph.launch(stream.handle)
                 self._leave(stream)
             return graph
-        for stage in self._stages:
-            stage.resize(count)
+        contexts = self._contexts_of(count if self._graph else 0)
+        for context in contexts:
+            context.resize(count)
         self._upload(stream, count, self._mark)
         with self._lane.lock:
             self._in_turn(stream)
-            self._compute(stream, self._mark)
+            self._compute(stream, contexts, self._mark)
             self._leave(stream)
         self._download(stream, count, self._mark)
         return None
@@ -173,8 +177,8 @@ class Desk:
             stream.upload(self._memory[name], self._pinned[name].array[:count])
         mark(_UPLOADED)
 
-    def _compute(self, stream: Stream, mark: Callable[[int], None]) -> None:
-        edge, repair = self._stages
+    def _compute(self, stream: Stream, contexts: list[TrtContext], mark: Callable[[int], None]) -> None:
+        edge, repair = contexts
         mark(_COMPUTE)
         edge.enqueue(stream.handle)
         mark(_EDGE)
@@ -199,31 +203,35 @@ class Desk:
     def _mark(self, number: int) -> None:
         self._stream_().record(self._marks[number])
 
-    def _graph_of(self, count: int) -> CapturedGraph | None:
-        """The captured chain for a batch of ``count``: made the second time that size comes, since TensorRT may still
-        allocate the first time."""
-        if count in self._graphs:
-            return self._graphs[count]
-        if count not in self._seen:
-            self._seen.add(count)
-            return None
-        stream = self._stream_()
+    def _contexts_of(self, key: int) -> list[TrtContext]:
+        """Both stages' contexts, made when they are first asked for."""
+        if key not in self._contexts:
+            addresses = {name: memory.address for name, memory in self._memory.items()}
+            made = self._contexts[key] = []
+            try:
+                for stage in self._stages:
+                    made.append(stage.context(self._lane.scratch, addresses, self._stream_().handle))
+            except BaseException:
+                for context in self._contexts.pop(key):
+                    context.close()
+                raise
+        return self._contexts[key]
+
+    def _capture(self, count: int) -> None:
+        """Capture the chain for batches of ``count``; it just ran with these shapes, so TensorRT has made ready."""
+        stream, contexts = self._stream_(), self._contexts_of(count)
 
         def chain(mark: Callable[[int], None]) -> None:
             self._upload(stream, count, mark)
-            self._compute(stream, mark)
+            self._compute(stream, contexts, mark)
             self._download(stream, count, mark)
 
         try:
-            for stage in self._stages:
-                stage.resize(count)
-            with self._lane.lock:  # addresses and shapes are read while the stages are queued
+            with self._lane.lock:
                 self._graphs[count] = CapturedGraph.capture(stream.handle, chain, _MARKS)
         except CaptureRefusedError as error:
             _LOG.warning("no CUDA graph for batches of %d, the chain is queued call by call: %s", count, error)
             self._graph = False
-            return None
-        return self._graphs[count]
 
     def _settle(self) -> None:
         """After a failure: wait for what was queued, so that the next request finds the buffers at rest."""

@@ -47,7 +47,7 @@ class TensorRtRunner:
         trt: the module ``tensorrt`` or ``tensorrt_rtx``.
         device: index of the GPU.
         slots: how many requests may compute at the same time.
-        graph: queue the whole chain as one CUDA graph, captured for each batch size when it comes the second time. Less
+        graph: queue the whole chain as one CUDA graph, captured for each batch size when it first came. Less
             work for the host a request; the copies of one request then no longer overlap with another's computing.
         facts: what :meth:`info` says besides, of JSON types.
 

@@ -47,8 +47,13 @@ class TrtStage:
             self.close()
             raise
 
-    def context(self, scratch_address: int, scratch_bytes: int, addresses: Mapping[str, int]) -> TrtContext:
-        """A context that computes in the given scratch memory, between buffers at the given addresses, by tensor."""
+    def context(self, scratch: tuple[int, int], addresses: Mapping[str, int], stream: int) -> TrtContext:
+        """A context that computes in the given scratch memory, between buffers at the given addresses, by tensor.
+
+        Args:
+            scratch: address and size of memory that nobody else uses while the stage runs.
+            stream: handle of the stream that the context will be queued on.
+        """
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         with _said(f"the {self.name} stage gets no execution context", ExecutionError) as said:
             names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
@@ -58,8 +63,11 @@ class TrtStage:
             try:
                 if made.context is None:
                     said.fail("TensorRT makes none")
+                # Only the first context of an engine has a profile of its own accord.
+                if not made.context.set_optimization_profile_async(0, stream):
+                    said.fail("its profile is refused")
                 if self.scratch_bytes:
-                    made.context.set_device_memory(scratch_address, scratch_bytes)
+                    made.context.set_device_memory(*scratch)
                 for name in names:
                     if not made.context.set_tensor_address(name, addresses[name]):
                         said.fail(f"the address of {name} is refused")

@@ -53,6 +53,7 @@ METHODS: dict[str, dict[str, int | None]] = {
     },
     "EngineInspector": {"get_engine_information": 1},
     "IExecutionContext": {
+        "set_optimization_profile_async": 2,
         "set_device_memory": 2,
         "set_tensor_address": 2,
         "set_input_shape": 2,

@@ -221,8 +221,16 @@ class Context:
         self._addresses: dict[str, int] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._scratch = (0, 0)
+        self._profile = -1
         self._queued: set[int] = set()
         self._used = threading.Lock()
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        if profile != 0 or not stream or "set_optimization_profile_async" in self._control.refuse:
+            self._control.error(f"setOptimizationProfileAsync: there is no profile {profile}")
+            return False
+        self._profile = profile
+        return True
 
     def set_device_memory(self, address: int, size: int) -> None:
         if size < self._engine.device_memory_size_v2:
@@ -238,6 +246,9 @@ class Context:
         return True
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        if self._profile < 0:
+            self._control.error("setInputShape: no optimization profile is set")
+            return False
         fits = name in self._engine.inputs and tuple(shape[1:]) == self._engine.inputs[name][1:]
         if not fits or not self._engine.head["min_batch"] <= shape[0] <= self._engine.head["max_batch"]:
             self._control.error(f"setInputShape: {name} {shape} is not within the profile")

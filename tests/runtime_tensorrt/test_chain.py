@@ -91,10 +91,10 @@ def test_the_stages_share_an_address_and_the_scratch_memory(open_runner: Open, t
         desks = runner._pool.close()
         try:
             for desk in desks:
-                edge, repair = (stage.context for stage in desk._stages)
+                edge, repair = (context.context for context in desk._contexts[0])
                 assert edge._addresses["completed_edges"] == repair._addresses["completed_edges"]
                 assert edge._scratch == repair._scratch
-            assert len({desk._stages[0].context._scratch for desk in desks}) == 2, "one a lane"
+            assert len({desk._contexts[0][0].context._scratch for desk in desks}) == 2, "one a lane"
             assert len({desk._memory["completed_edges"].address for desk in desks}) == 4, "one a desk"
         finally:
             runner._pool = SlotPool(desks)

@@ -45,14 +45,10 @@ def test_a_capture_that_breaks_off(
     """Whatever fails in it: the stream captures no more, the request is served, the next ones too."""
     work = requests(8)
     with open_runner(graph=True) as runner:
-        runner.infer(*work[0])
-        runner.infer(*work[0])
-        # Both desks have seen a batch of one when the engine warmed up; the third size is new to both.
-        pairs = [tuple(part.repeat(2, axis=0) for part in request) for request in work]
-        for pair in pairs[:2]:
-            runner.infer(*pair)
-        double.fail(entry, 999)
-        for pair in pairs[2:]:
+        pairs = [tuple(part.repeat(2, axis=0) for part in request) for request in work]  # a size new to both desks
+        plain = {"cuLaunchHostFunc": 4, "cuMemcpyHtoDAsync_v2": 3}  # calls of the request that comes before its capture
+        double.fail(entry, 999, plain.get(entry, 0))
+        for pair in pairs:
             assert same(runner.infer(*pair), reference.infer(*pair))
     assert "no CUDA graph" in caplog.text
 
@@ -62,8 +58,6 @@ def test_an_error_of_memory_while_capturing_falls_back(
 ) -> None:
     pairs = requests(6, batch=2)
     with open_runner(graph=True) as runner:
-        for pair in pairs[:2]:
-            runner.infer(*pair)
         double.fail("cuGraphInstantiateWithFlags", OUT_OF_MEMORY)
         for pair in pairs:
             assert same(runner.infer(*pair), reference.infer(*pair))

@@ -47,8 +47,8 @@ def no_wait(*_: Any) -> None:
     return None
 
 
-def swapped_stages(self: Any, stream: Any, mark: Callable[[int], None]) -> None:
-    edge, repair = self._stages
+def swapped_stages(self: Any, stream: Any, contexts: Any, mark: Callable[[int], None]) -> None:
+    edge, repair = contexts
     mark(desk._COMPUTE)
     repair.enqueue(stream.handle)
     mark(desk._EDGE)
@@ -112,8 +112,8 @@ def bind(change: Callable[[str, dict[str, int]], dict[str, int]]) -> Callable[..
     """``TrtStage.context`` with other addresses than it was given."""
     sound = trtstage.TrtStage.context
 
-    def context(self: Any, scratch: int, size: int, addresses: dict[str, int]) -> Any:
-        return sound(self, scratch, size, change(self.name, dict(addresses)))
+    def context(self: Any, scratch: Any, addresses: dict[str, int], stream: int) -> Any:
+        return sound(self, scratch, change(self.name, dict(addresses)), stream)
 
     return context
 
