@@ -24,7 +24,10 @@ def inspect(trt: TensorRT, plan: bytes, logger: Any, stage: str, log: Capture) -
         BuildPrecisionError: a layer that does the arithmetic was built in FP32.
     """
     runtime = trt.module.Runtime(logger)
-    engine = runtime.deserialize_cuda_engine(plan) if runtime is not None else None
+    engine = None
+    if runtime is not None:
+        runtime.engine_host_code_allowed = True  # version-compatible plans carry some; this one was just built here
+        engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise BuildError(
             f"{trt.label} cannot load the engine of stage {stage} that it built: {'; '.join(log.errors[-3:])}",

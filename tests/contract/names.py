@@ -39,7 +39,7 @@ METHODS: dict[str, dict[str, int | None]] = {
     "ITimingCache": {"serialize": 0},
     "ILogger": {"__init__": 0, "log": 2, "INTERNAL_ERROR": None, "ERROR": None, "WARNING": None, "INFO": None},
     "IProgressMonitor": {"__init__": 0, "phase_start": 3, "step_complete": 2, "phase_finish": 1},
-    "Runtime": {"__init__": 1, "deserialize_cuda_engine": 1},
+    "Runtime": {"__init__": 1, "deserialize_cuda_engine": 1, "engine_host_code_allowed": None},
     "ICudaEngine": {
         "create_engine_inspector": 0,
         "create_execution_context": 1,
