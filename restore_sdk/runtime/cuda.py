@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from restore_sdk.errors import ClosedError, DeviceError, ExecutionError, MissingDependencyError, OutOfMemoryError
 from restore_sdk.runtime.driver import device_facts
+from restore_sdk.runtime.fork import hold, release
 
 #: ``CU_STREAM_NON_BLOCKING``: a stream that does not wait for work that others put on the legacy default stream.
 _NON_BLOCKING = 1
@@ -146,13 +147,14 @@ class DeviceMemory:
     __slots__ = ("_allocation", "address", "size")
 
     def __init__(self, allocation: Any, size: int) -> None:
-        self._allocation = allocation
+        self._allocation = hold(allocation)
         self.address = int(allocation)
         self.size = size
 
     def free(self) -> None:
         """Give it back, inside :meth:`Gpu.current`; once."""
         self._allocation.free()
+        release(self._allocation)
 
 
 class PinnedMemory:
@@ -162,12 +164,14 @@ class PinnedMemory:
 
     def __init__(self, array: NDArray[np.uint8]) -> None:
         self.array = array
+        hold(array.base)
 
     def free(self) -> None:
         """Give it back, inside :meth:`Gpu.current`; once. No view of the array may be used any more."""
         allocation: Any = self.array.base
         self.array = np.empty(0, np.uint8)
         allocation.free()
+        release(allocation)
 
 
 class Event:
@@ -176,10 +180,11 @@ class Event:
     __slots__ = ("raw",)
 
     def __init__(self, raw: Any) -> None:
-        self.raw = raw
+        self.raw = hold(raw)
 
     def free(self) -> None:
         """Give it back, inside :meth:`Gpu.current`."""
+        release(self.raw)
         self.raw = None
 
     def ms_since(self, start: Event) -> float:
@@ -194,7 +199,7 @@ class Stream:
 
     def __init__(self, cuda: Any) -> None:
         self._cuda = cuda
-        self._stream: Any = cuda.Stream(_NON_BLOCKING)
+        self._stream: Any = hold(cuda.Stream(_NON_BLOCKING))
         self.handle = int(self._stream.handle)
 
     def upload(self, target: DeviceMemory, source: NDArray[np.uint8]) -> None:
@@ -221,6 +226,7 @@ class Stream:
 
     def free(self) -> None:
         """Give it back; what is queued still runs."""
+        release(self._stream)
         self._stream = None
 
 

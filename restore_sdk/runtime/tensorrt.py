@@ -27,6 +27,7 @@ from restore_sdk.runtime.checks import check_batch, warm_up
 from restore_sdk.runtime.cuda import Gpu
 from restore_sdk.runtime.desk import Desk, DeviceInference, Lane, free_all
 from restore_sdk.runtime.driver import device_facts
+from restore_sdk.runtime.fork import release
 from restore_sdk.runtime.golden import require_golden
 from restore_sdk.runtime.trtstage import TrtStage, make_runtime
 from restore_sdk.store import EngineStore, Flavour, Host, StoredEngine
@@ -75,13 +76,14 @@ class TensorRtRunner:
         self._process = os.getpid()
         self._slots, self._graph, self._version, self._flavour = slots, graph, str(trt.__version__), trt.__name__
         self._gpu = Gpu(device)
+        self._runtime: Any = None
         self._lanes: list[Lane] = []
         self._stages: list[TrtStage] = []
         desks: list[Desk] = []
         with self._gpu.current("the engines cannot be loaded"):
             try:
                 before, _ = self._gpu.memory()
-                self._runtime: Any = make_runtime(trt)
+                self._runtime = make_runtime(trt)
                 for plan, spec in zip((edge, repair), bundle.stages, strict=True):
                     self._stages.append(TrtStage(trt, self._runtime, plan, spec))
                 self._max_batch = min(stage.max_batch for stage in self._stages)
@@ -97,6 +99,7 @@ class TensorRtRunner:
             except BaseException:
                 with suppress(RestoreError):
                     free_all(*desks, *self._lanes, *self._stages)
+                release(self._runtime)
                 self._runtime = None
                 raise
         self._scratch_bytes = scratch
@@ -156,6 +159,7 @@ class TensorRtRunner:
                 free_all(*desks, *self._lanes, *self._stages)
             finally:
                 desks.clear()
+                release(self._runtime)
                 self._lanes, self._stages, self._runtime = [], [], None
 
     def __del__(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from restore_sdk.errors import EngineError, EngineIncompatibleError, ExecutionError, OutOfMemoryError
 from restore_sdk.manifest import StageSpec
+from restore_sdk.runtime.fork import hold, release
 from restore_sdk.trtlog import Capture, capture, logger
 
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "bad_alloc")
@@ -37,6 +38,7 @@ class TrtStage:
             self._engine: Any = runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
                 said.fail("TensorRT refuses the plan")
+            hold(self._engine)
         #: Largest batch of the engine's profile.
         self.max_batch = 0
         #: Bytes of scratch memory that a context of this engine needs.
@@ -78,6 +80,7 @@ class TrtStage:
 
     def close(self) -> None:
         """Free the engine; its contexts must be gone."""
+        release(self._engine)
         self._engine = None
 
     def _check(self, spec: StageSpec) -> int:
@@ -110,7 +113,7 @@ class TrtContext:
     """An execution context with everything bound. Used by one thread at a time, with the GPU's context current."""
 
     def __init__(self, name: str, context: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self.context = context
+        self.context = hold(context)
         self._name, self._shapes = name, shapes
         self._batch = 0
 
@@ -144,6 +147,7 @@ class TrtContext:
 
     def close(self) -> None:
         """Free the context."""
+        release(self.context)
         self.context = None
 
 
@@ -182,4 +186,4 @@ def make_runtime(trt: Any) -> Any:
         runtime = trt.Runtime(logger(trt))
         if runtime is None:
             said.fail("no runtime")
-    return runtime
+    return hold(runtime)

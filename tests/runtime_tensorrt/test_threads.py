@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ClosedError
+from restore_sdk.runtime import fork
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner
 from tests.cuda_double.double import Double
@@ -184,6 +187,58 @@ def test_after_a_fork_the_child_is_told_and_the_parent_goes_on(
         assert any("DeviceError" in line and "fork" in line for line in said), said
         assert said[-1] == "nothing", "closing is for the parent"
         assert same(runner.infer(*request), reference.infer(*request))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_ends_as_it_wants(open_runner: Open) -> None:
+    """pycuda's destructors would end it with an abort: nothing of the parent's is destroyed in it."""
+    with open_runner(graph=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+        if child == 0:
+            code = 9
+            try:
+                held = fork._HELD
+                before = [sys.getrefcount(thing) for thing in held.values()]
+                code = 0 if held and min(before) >= 4 else 8
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not fork._HELD, "nothing is held once it was freed"
+
+
+FORK_AND_EXIT = """
+import gc, os, sys, tempfile
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from restore_sdk.runtime.tensorrt import TensorRtRunner
+from tests.cuda_double import double
+from tests.cuda_double.stages import make_module
+from tests.runtime_tensorrt.conftest import plans
+from tests.toy_bundle import write_toy_bundle
+loaded = double.load()
+loaded.reset()
+with double.pycuda_importable(), tempfile.TemporaryDirectory() as folder:
+    bundle = write_toy_bundle(Path(folder) / "bundle")
+    runner = TensorRtRunner(bundle, *plans(bundle), make_module(loaded))
+    child = os.fork()
+    if child:
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        runner.close()
+    del runner
+    gc.collect()
+    if not child:
+        os._exit(33)  # without the exit handlers of C: those of ONNX Runtime wait for threads that a child lacks
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_can_drop_its_runner(loaded_double: Double) -> None:
+    """In a process of its own, since without :mod:`restore_sdk.runtime.fork` it ends in an abort."""
+    root = str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-W", "ignore", "-c", FORK_AND_EXIT.format(root=root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "33", "")
 
 
 def test_a_forgotten_runner_warns(toy_bundle: Bundle, trt: ModuleType) -> None:
