@@ -7,7 +7,7 @@ Exit codes:
     2    usage, or an input or output that cannot be used
     3    environment: a missing or broken dependency, no such device
     4    engine: not built, incompatible, or its build failed
-    5    integrity: the model bundle is missing, altered or unsound
+    5    integrity: the model bundle or a built engine is missing, altered or unsound
     6    drift: the runtime computes something else than the reference
     7    the runtime failed while it computed, or ran out of memory
     130  interrupted
@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from restore_sdk import __version__
+from restore_sdk import __version__, cli_engines
 from restore_sdk.errors import (
     BuildError,
     BundleError,
@@ -35,6 +35,7 @@ from restore_sdk.errors import (
     DeviceError,
     DriftError,
     EngineError,
+    EngineIntegrityError,
     ExecutionError,
     InputError,
     MaskError,
@@ -43,13 +44,14 @@ from restore_sdk.errors import (
     RestoreError,
 )
 
-RUNTIMES = ("auto", "onnxruntime", "tensorrt")
+RUNTIMES = ("auto", "onnxruntime", "tensorrt", "tensorrt_rtx")
 
 _EXIT_CODES: tuple[tuple[type[RestoreError], int], ...] = (
     (InputError, 2),
     (OutputError, 2),
     (MissingDependencyError, 3),
     (DeviceError, 3),
+    (EngineIntegrityError, 5),
     (EngineError, 4),
     (BuildError, 4),
     (BundleError, 5),
@@ -141,6 +143,7 @@ def info(options: argparse.Namespace) -> int:
         facts = engine.info()
     facts |= {"training": dict(bundle.manifest.training), "quality": dict(bundle.manifest.quality)}
     model = facts["bundle"]
+    threads = f"{facts['threads']} threads, " if "threads" in facts else ""
     return _report(
         options,
         facts,
@@ -150,7 +153,7 @@ def info(options: argparse.Namespace) -> int:
             f"{model['macs'] / 1e9:.2f} GMAC, {model['size']} x {model['size']} px",
             f"bundle     {model['path']}",
             f"runtime    {facts['runtime']} {facts['runtime_version']} ({facts['reason']})",
-            f"device     {facts['device']}, {facts['precision']}, {facts['threads']} threads, {facts['slots']} slot(s)",
+            f"device     {facts['device']}, {facts['precision']}, {threads}{facts['slots']} slot(s)",
         ],
     )
 
@@ -198,11 +201,27 @@ def verify(options: argparse.Namespace) -> int:
     return _report(options, report, lines, code=0 if found.passed else 6)
 
 
+def bench(options: argparse.Namespace) -> int:
+    """``restore-sdk bench``: how long a request takes here, copies and computing apart, and how far it drifts."""
+    from restore_sdk.bench import describe, measure
+    from restore_sdk.bundle import Bundle
+
+    report = measure(
+        Bundle.load(options.bundle),
+        options.runtime,
+        requests=options.requests,
+        batch=options.batch,
+        slots=options.slots,
+        device=options.device,
+    )
+    return _report(options, report, describe(report))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="restore-sdk",
         description="Face image restoration: repaints what a mask marks in white.",
-        epilog="exit codes: 0 done, 1 internal fault, 2 usage or input, 3 environment, 4 engine, 5 model bundle, "
+        epilog="exit codes: 0 done, 1 internal fault, 2 usage or input, 3 environment, 4 engine, 5 integrity, "
         "6 drift, 7 execution, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"restore-sdk {__version__}")
@@ -224,8 +243,23 @@ def _parser() -> argparse.ArgumentParser:
     _common(command, doctor, model=False)
 
     command = commands.add_parser("verify", help="compare a runtime with the model's reference")
-    command.add_argument("--min-psnr", type=float, default=60.0, metavar="DB", help="the gate in dB (default 60)")
+    command.add_argument("--min-psnr", type=float, metavar="DB", help="the gate in dB (default: that of the precision)")
     _common(command, verify, model=True)
+
+    def finish(command: argparse.ArgumentParser, run: cli_engines.Command) -> None:
+        def report(options: argparse.Namespace) -> int:
+            facts, lines, code = run(options)
+            return _report(options, facts, lines, code=code)
+
+        _common(command, report, model=False)
+
+    cli_engines.register(commands, finish)
+    command = commands.add_parser("bench", help="measure latency and drift of a runtime on this host")
+    command.add_argument("--requests", type=int, default=200, metavar="N", help="requests that count (default 200)")
+    command.add_argument("--batch", type=int, default=1, metavar="N", help="images a request (default 1)")
+    command.add_argument("--slots", type=int, default=1, metavar="N", help="how many compute at a time (default 1)")
+    command.add_argument("--device", type=int, default=0, metavar="N", help="the GPU (default 0)")
+    _common(command, bench, model=True)
     return parser
 
 

@@ -82,9 +82,9 @@ def examine() -> list[Finding]:
         _bundle(),
         driver,
         _pycuda(driver),
-        _optional("tensorrt", "tensorrt", "NVIDIA data-centre and Jetson GPUs: pip install 'restore-sdk[tensorrt]'"),
-        _optional("tensorrt_rtx", "tensorrt-rtx-cu13", "consumer GPUs: pip install 'restore-sdk[rtx]'"),
-        Finding("tensorrt runtime", "absent", "this version runs models on ONNX Runtime only", ""),
+        _tensorrt("tensorrt", "tensorrt", "NVIDIA data-centre and Jetson GPUs: pip install 'restore-sdk[tensorrt]'"),
+        _tensorrt("tensorrt_rtx", "tensorrt-rtx-cu13", "consumer GPUs: pip install 'restore-sdk[rtx]'"),
+        _engines(),
     ]
 
 
@@ -152,13 +152,33 @@ def _pycuda(driver: Finding) -> Finding:
     )
 
 
-def _optional(module: str, package: str, hint: str) -> Finding:
-    if importlib.util.find_spec(module) is None:
-        return Finding(module, "absent", "not installed", hint)
-    found, text = _run(f"import {module}; print({module}.__version__)")
+def _tensorrt(flavour: str, package: str, hint: str) -> Finding:
+    if importlib.util.find_spec(flavour) is None:
+        return Finding(flavour, "absent", "not installed", hint)
+    # Only imported: without a driver, an object of TensorRT can take the process down.
+    found, text = _run(
+        f"from restore_sdk.build.flavour import load; t = load({flavour!r}); a = ' '.join(t.ahead_of_time); "
+        "print(t.version, 'builds on any host for compute capability ' + a if a else 'builds on the GPU at hand')"
+    )
     if found:
-        return Finding(module, "ok", text)
-    return Finding(module, "broken", text, f"pip install --force-reinstall {package}")
+        return Finding(flavour, "ok", text)
+    return Finding(flavour, "broken", text, f"pip install --force-reinstall {package}")
+
+
+def _engines() -> Finding:
+    found, text = _run(
+        "from restore_sdk.store import EngineStore; s = EngineStore(); e = s.verify(); "
+        "print(len(e), sum(x.error is not None for x in e), s.root)"
+    )
+    if not found:
+        return Finding("engines", "warning", text, "set RESTORE_SDK_STORE to a folder of yours")
+    count, unsound, root = text.split(maxsplit=2)
+    if int(unsound):
+        detail = f"{unsound} of {count} in {root} are not what was stored"
+        return Finding("engines", "warning", detail, "run: restore-sdk engines verify, then: restore-sdk engines prune")
+    if int(count):
+        return Finding("engines", "ok", f"{count} in {root}, all match their hashes")
+    return Finding("engines", "absent", f"none in {root}", "on a host with an NVIDIA GPU: restore-sdk build")
 
 
 def _run(code: str) -> tuple[bool, str]:

@@ -7,11 +7,14 @@
     │   └── BundleManifestError
     ├── EngineError
     │   ├── EngineNotBuiltError
-    │   └── EngineIncompatibleError
+    │   ├── EngineIncompatibleError
+    │   └── EngineIntegrityError
     ├── BuildError
     │   ├── BuildParseError
     │   ├── BuildPrecisionError
-    │   └── BuildOutOfMemoryError
+    │   ├── BuildProfileError
+    │   ├── BuildOutOfMemoryError
+    │   └── BuildCancelledError
     ├── InputError                    (also a ValueError)
     │   ├── ImageError
     │   ├── MaskError
@@ -72,6 +75,10 @@ class EngineIncompatibleError(EngineError):
     """An engine exists, but for another device, library version or model."""
 
 
+class EngineIntegrityError(EngineError):
+    """A stored engine, or its sidecar, is not what was written: torn, altered, swapped, or writable by others."""
+
+
 class BuildError(RestoreError):
     """Building an engine failed."""
 
@@ -84,8 +91,16 @@ class BuildPrecisionError(BuildError):
     """The built engine does not have the precision that was asked for."""
 
 
+class BuildProfileError(BuildError):
+    """The graph has inputs of open size and no range of sizes was given for them."""
+
+
 class BuildOutOfMemoryError(BuildError):
     """The builder ran out of memory or workspace."""
+
+
+class BuildCancelledError(BuildError):
+    """The build was interrupted, or took longer than it was allowed; nothing was written."""
 
 
 class InputError(RestoreError, ValueError):

@@ -2,49 +2,92 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from typing import Literal, get_args
 
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import EngineNotBuiltError, InputError, MissingDependencyError
+from restore_sdk.errors import InputError, RestoreError
 from restore_sdk.runtime.base import StageRunner
 
-Runtime = Literal["auto", "onnxruntime", "tensorrt"]
+Runtime = Literal["auto", "onnxruntime", "tensorrt", "tensorrt_rtx"]
+
+_FLAVOURS: tuple[Literal["tensorrt", "tensorrt_rtx"], ...] = ("tensorrt", "tensorrt_rtx")
 
 _LOG = logging.getLogger("restore_sdk")
 
 
 def open_runner(
-    runtime: Runtime, bundle: Bundle, *, device: int, slots: int, threads: int | None
+    runtime: Runtime, bundle: Bundle, *, device: int, slots: int, threads: int | None, cuda_graph: bool = False
 ) -> tuple[StageRunner, str]:
     """Open the runner for ``runtime``, and say why it was chosen.
 
-    ``"auto"`` takes what serves best on this host; in this version that is ONNX Runtime everywhere. A runtime asked for
-    by name is opened or raises: nothing else takes its place.
+    ``"auto"`` takes TensorRT where the engine store holds engines for this model, TensorRT and GPU, else ONNX Runtime;
+    engines that are there and cannot be used are logged as a warning and named in the reason. A runtime asked for by
+    name is opened or raises: nothing else takes its place.
+
+    Args:
+        cuda_graph: on TensorRT, queue the chain as one CUDA graph; see
+            :class:`restore_sdk.runtime.tensorrt.TensorRtRunner`. Of no meaning to ONNX Runtime.
 
     Raises:
         InputError: there is no such runtime.
         MissingDependencyError: a package that the runtime needs is not installed.
         EngineNotBuiltError: the runtime needs an engine and none is there.
+        EngineIncompatibleError, EngineIntegrityError: there is one that may not be loaded here.
+        DriftError: the engine computes something else than the reference.
         BundleError: the bundle's graphs do not load.
         DeviceError: the runtime has no such device.
     """
     if runtime not in get_args(Runtime):
         raise InputError(f"there is no runtime {runtime!r}", f"choose one of {', '.join(get_args(Runtime))}")
-    if runtime == "tensorrt":
-        raise _no_tensorrt()
-    from restore_sdk.runtime.onnxruntime import OnnxRunner  # loaded only where it is used
+    runner: StageRunner | None
+    if runtime in _FLAVOURS:
+        from restore_sdk.runtime.tensorrt import open_tensorrt  # loaded only where it is used
 
-    reason = "asked for by name" if runtime == "onnxruntime" else "auto: no built engine, ONNX Runtime runs on the CPU"
+        runner = open_tensorrt(bundle, runtime, device=device, slots=slots, graph=cuda_graph)
+        _LOG.info("runtime %s (asked for by name), bundle %s", runtime, bundle.name)
+        return runner, "asked for by name"
+    reason = "asked for by name"
+    if runtime == "auto":
+        runner, reason = _built_engine(bundle, device=device, slots=slots, cuda_graph=cuda_graph)
+        if runner is not None:
+            _LOG.info("runtime %s (%s), bundle %s", runner.info()["runtime"], reason, bundle.name)
+            return runner, reason
+        reason = f"auto: {reason}, ONNX Runtime runs on the CPU"
+    from restore_sdk.runtime.onnxruntime import OnnxRunner
+
     runner = OnnxRunner(bundle, slots=slots, threads=threads, device=device)
     _LOG.info("runtime onnxruntime (%s), bundle %s", reason, bundle.name)
     return runner, reason
 
 
-def _no_tensorrt() -> MissingDependencyError | EngineNotBuiltError:
-    missing = [name for name in ("tensorrt", "pycuda") if importlib.util.find_spec(name) is None]
-    here = 'runtime="onnxruntime" runs on every host'
-    if missing:
-        return MissingDependencyError(f"runtime tensorrt needs {' and '.join(missing)}, not installed here", here)
-    return EngineNotBuiltError("no TensorRT engine is built, and this version cannot build or run one yet", here)
+def _built_engine(
+    bundle: Bundle, *, device: int, slots: int, cuda_graph: bool
+) -> tuple[StageRunner, str] | tuple[None, str]:
+    """A runner on engines from the store, or why there is none; costs nothing where nothing was built."""
+    from restore_sdk.store import EngineStore, graph_sha256
+
+    wanted = {graph_sha256(bundle, spec.name) for spec in bundle.stages}
+    try:
+        stored = {
+            entry.sidecar.key.flavour
+            for entry in EngineStore().entries()
+            if entry.sidecar is not None and entry.sidecar.key.onnx_sha256 in wanted
+        }
+    except RestoreError as error:
+        _LOG.warning("engine store: %s", error)
+        return None, f"the engine store cannot be used ({error.message})"
+    reasons = []
+    for flavour in _FLAVOURS:
+        if flavour not in stored:
+            continue
+        from restore_sdk.runtime.tensorrt import open_tensorrt
+
+        try:
+            runner = open_tensorrt(bundle, flavour, device=device, slots=slots, graph=cuda_graph)
+        except RestoreError as error:
+            _LOG.warning("runtime %s: a built engine cannot be used: %s", flavour, error)
+            reasons.append(f"{flavour}: {error.message}")
+        else:
+            return runner, "auto: the engine store holds engines that fit this host"
+    return None, "; ".join(reasons) if reasons else "no built engine"

@@ -21,7 +21,6 @@ from restore_sdk.errors import (
     BundleError,
     ClosedError,
     DeviceError,
-    EngineNotBuiltError,
     ExecutionError,
     ImageError,
     InputError,
@@ -313,9 +312,14 @@ def test_tensorrt_by_name_never_falls_back(toy_bundle: Bundle, tmp_path: Path, m
     for name in ("tensorrt", "pycuda"):
         (tmp_path / f"{name}.py").write_text("raise SystemError('must not be imported to be found')")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(EngineNotBuiltError) as caught:
+    monkeypatch.setattr("restore_sdk.runtime.driver.ctypes.CDLL", no_driver)
+    with pytest.raises(DeviceError) as caught:
         RestoreEngine(toy_bundle, runtime="tensorrt")
     assert "onnxruntime" in caught.value.hint
+
+
+def no_driver(name: str) -> None:
+    raise OSError(f"{name}: cannot open shared object file")
 
 
 def test_a_graph_that_is_not_what_its_manifest_says(tmp_path: Path) -> None:

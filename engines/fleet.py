@@ -1,0 +1,80 @@
+"""Builds recipe after recipe, each in a process of its own: the flavours do not meet, and a crash costs one target."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from restore_sdk.build.recipe import load_recipe, names
+from restore_sdk.errors import RestoreError
+
+#: The git-ignored store of the checkout.
+STORE = Path(__file__).resolve().parent / "store"
+
+#: Exit codes of ``restore-sdk build`` that say that this host is not the one for the target.
+NOT_HERE = 3
+
+
+@dataclass(frozen=True)
+class Result:
+    """One target: ``"built"``, ``"skipped"`` (not for this host) or ``"failed"``, and why or what."""
+
+    target: str
+    status: str
+    detail: str
+    report: dict[str, Any]
+
+
+def build(target: str, options: argparse.Namespace) -> Result:
+    """Build one target in a process of its own."""
+    command = [sys.executable, "-m", "restore_sdk", "build", "--json", "--target", target, "--store", options.store]
+    for name in ("bundle", "timeout"):
+        if getattr(options, name) is not None:
+            command += [f"--{name}", str(getattr(options, name))]
+    if options.force:
+        command.append("--force")
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    try:
+        report = json.loads(done.stdout)
+    except ValueError:
+        report = {}
+    if done.returncode == 0 and report.get("ok"):
+        sizes = ", ".join(f"{e['stage']} {e['plan_bytes'] / 1e6:.1f} MB" for e in report["engines"])
+        reused = " (was there already)" if all(engine["reused"] for engine in report["engines"]) else ""
+        return Result(target, "built", f"{report['seconds']:.1f} s, {sizes}{reused}", report)
+    error = report.get("error", {}).get("message") or f"the build ended with exit code {done.returncode}"
+    return Result(target, "skipped" if done.returncode == NOT_HERE else "failed", error, report)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build the targets that are named, or all; 0 when none failed, and none that was named was skipped."""
+    parser = argparse.ArgumentParser(prog="python -m engines", description="Build the engines of many targets.")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: every shipped recipe")
+    parser.add_argument("--store", default=str(STORE), metavar="DIR", help="default: engines/store in the checkout")
+    parser.add_argument("--bundle", metavar="DIR", help="a model bundle (default: the one in the package)")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up a target after this long")
+    parser.add_argument("--force", action="store_true", help="build even what the store has")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    try:
+        for target in options.targets:
+            load_recipe(target)
+    except RestoreError as error:
+        parser.error(str(error))
+    results = []
+    for target in options.targets or names():
+        result = build(target, options)
+        results.append(result)
+        if not options.json:
+            print(f"{result.status:<8} {result.target:<12} {result.detail}", flush=True)
+    bad = {"failed", "skipped"} if options.targets else {"failed"}
+    failed = any(result.status in bad for result in results)
+    if options.json:
+        print(json.dumps({"ok": not failed, "store": options.store, "targets": list(map(asdict, results))}, indent=2))
+    return 1 if failed else 0

@@ -1,0 +1,142 @@
+"""Both stages of a bundle into the store: built, proven on the golden vectors where there is a device, published."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from restore_sdk.build.builder import build_stage
+from restore_sdk.build.monitor import Watch
+from restore_sdk.build.order import Order
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import BuildCancelledError, EngineError, MissingDependencyError
+from restore_sdk.manifest import StageSpec
+from restore_sdk.sidecar import EngineKey, Sidecar
+from restore_sdk.store import EngineStore
+
+#: Takes the stage, the done share (0..1) and what is going on.
+StageProgress = Callable[[str, float, str], None]
+
+#: Runs the golden vectors on plans by stage, before they are published: gives the figures, or raises DriftError.
+Prover = Callable[[Bundle, Mapping[str, bytes], Order], Mapping[str, Any]]
+
+_LOG = logging.getLogger("restore_sdk")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One stage's engine in the store; ``reused`` when it stood there already."""
+
+    sidecar: Sidecar
+    path: Path
+    reused: bool
+
+
+def build_chain(
+    bundle: Bundle,
+    order: Order,
+    store: EngineStore,
+    *,
+    prove: Prover | None = None,
+    force: bool = False,
+    watch: Watch | None = None,
+    progress: StageProgress | None = None,
+) -> list[Outcome]:
+    """Build the engines of every stage, or take those that the store has; all are published, or none.
+
+    One build runs at a time in a store: two at once would spoil each other's measurements, and a second process that
+    wants the same engines takes those of the first.
+
+    Args:
+        prove: run where the engines are for the GPU at hand; engines that it refuses are not published.
+        force: build even when the store has the engines.
+        watch: ends building and waiting early.
+
+    Raises:
+        BuildError: see :func:`restore_sdk.build.builder.build_stage`.
+        DriftError: the engines compute something else than the reference; nothing was published.
+        OutputError, EngineIntegrityError: the store cannot be used.
+    """
+    watch = watch or Watch()
+    keys = {stage.name: order.key(bundle, stage.name) for stage in bundle.stages}
+
+    def poll(waited: float) -> None:
+        if progress is not None:
+            progress("", 0.0, f"waiting for another build on this host ({waited:.0f} s)")
+        if watch.over:
+            raise BuildCancelledError("gave up waiting for another build on this host", "try again when it is done")
+
+    with store.lock("build", poll):
+        present = {} if force else {stage: _present(store, key) for stage, key in keys.items()}
+        if present and all(present.values()):
+            return [Outcome(sidecar, store.root / sidecar.plan_file, True) for sidecar in present.values() if sidecar]
+        plans = {
+            stage.name: _build(bundle, stage, keys[stage.name], order, store, watch, progress)
+            for stage in bundle.stages
+        }
+        plans = _proven(bundle, order, plans, prove, progress)
+        return [Outcome(sidecar, store.publish(plan, sidecar).path, False) for plan, sidecar in plans.values()]
+
+
+def _build(
+    bundle: Bundle,
+    stage: StageSpec,
+    key: EngineKey,
+    order: Order,
+    store: EngineStore,
+    watch: Watch,
+    progress: StageProgress | None,
+) -> tuple[bytes, Sidecar]:
+    graph = bundle.read(bundle.file(stage.name, "fp16"))
+    shown = None if progress is None else lambda share, phase: progress(stage.name, share, phase)
+    built = build_stage(order.trt, graph, stage, order.recipe, gpu=order.gpu, store=store, watch=watch, progress=shown)
+    sidecar = Sidecar(
+        key=key,
+        target=order.recipe.name,
+        bundle=bundle.name,
+        plan_sha256=sha256(built.plan).hexdigest(),
+        plan_bytes=len(built.plan),
+        tensors=built.tensors,
+        precision=built.precision,
+        precision_source=built.precision_source,
+        verified=False,
+        verification={"status": "not run", "reason": "no GPU of this kind where it was built"},
+        build=built.build,
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    return built.plan, sidecar
+
+
+def _proven(
+    bundle: Bundle,
+    order: Order,
+    plans: dict[str, tuple[bytes, Sidecar]],
+    prove: Prover | None,
+    progress: StageProgress | None,
+) -> dict[str, tuple[bytes, Sidecar]]:
+    """The golden vectors on the fresh engines, while nobody else can see them."""
+    if order.gpu is None or prove is None:
+        return plans
+    if progress is not None:
+        progress("", 1.0, "golden vectors")
+    try:
+        figures = prove(bundle, {stage: plan for stage, (plan, _) in plans.items()}, order)
+    except MissingDependencyError as error:
+        _LOG.warning("engines published unproven, their first user runs the golden vectors: %s", error)
+        reason = {"status": "not run", "reason": error.message}
+        return {stage: (plan, replace(sidecar, verification=reason)) for stage, (plan, sidecar) in plans.items()}
+    return {stage: (plan, sidecar.marked(figures)) for stage, (plan, sidecar) in plans.items()}
+
+
+def _present(store: EngineStore, key: EngineKey) -> Sidecar | None:
+    """The sidecar of an engine that is there and whole."""
+    sidecar = store.lookup(key)
+    try:
+        return store.read(sidecar).sidecar if sidecar is not None else None
+    except (FileNotFoundError, EngineError):
+        return None

@@ -1,0 +1,79 @@
+"""Which TensorRT is installed, and what it can build; everything else takes the module as an argument."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from restore_sdk.errors import InputError, MissingDependencyError
+from restore_sdk.sidecar import Flavour
+
+#: How to get each flavour.
+INSTALL: dict[Flavour, str] = {
+    "tensorrt": "pip install 'restore-sdk[tensorrt]'",
+    "tensorrt_rtx": "pip install 'restore-sdk[rtx]'",
+}
+
+#: The oldest version whose interface this SDK was checked against.
+OLDEST: dict[Flavour, tuple[int, int]] = {"tensorrt": (10, 13), "tensorrt_rtx": (1, 7)}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRT:
+    """An imported TensorRT: its Python module, which flavour it is, its version in full."""
+
+    module: Any
+    flavour: Flavour
+    version: str
+
+    @property
+    def label(self) -> str:
+        """Name and version for messages."""
+        return f"{'TensorRT' if self.flavour == 'tensorrt' else 'TensorRT for RTX'} {self.version}"
+
+    @property
+    def ahead_of_time(self) -> tuple[str, ...]:
+        """Compute capabilities that it builds for on any host, ascending; empty when it builds only on the GPU."""
+        kinds = getattr(self.module, "ComputeCapability", None)
+        if self.flavour != "tensorrt_rtx" or kinds is None:
+            return ()
+        numbers = [int(name[2:]) for name in kinds.__members__ if re.fullmatch(r"SM\d+", name)]
+        return tuple(f"{number // 10}.{number % 10}" for number in sorted(numbers))
+
+
+def installed() -> tuple[Flavour, ...]:
+    """The flavours that are installed, in order of preference; nothing is imported."""
+    return tuple(name for name in get_args(Flavour) if importlib.util.find_spec(name) is not None)
+
+
+def load(flavour: Flavour | None = None) -> TensorRT:
+    """Import a flavour, or for ``None`` the first that is installed.
+
+    Raises:
+        InputError: there is no such flavour.
+        MissingDependencyError: it is not installed, cannot be imported, or is too old.
+    """
+    if flavour is None:
+        found = installed()
+        if not found:
+            raise MissingDependencyError(
+                "no TensorRT is installed",
+                f"data-centre GPUs and Jetson: {INSTALL['tensorrt']}; consumer GPUs: {INSTALL['tensorrt_rtx']}",
+            )
+        flavour = found[0]
+    if flavour not in get_args(Flavour):
+        raise InputError(f"there is no TensorRT flavour {flavour!r}", f"choose one of {', '.join(get_args(Flavour))}")
+    try:
+        module = importlib.import_module(flavour)
+        version = str(module.__version__)
+        # Half an installation (bindings without libraries) imports as an empty namespace.
+        numbers = tuple(int(part) for part in version.split(".")[:2])
+    except (ImportError, OSError, AttributeError, RuntimeError, ValueError) as error:
+        raise MissingDependencyError(f"{flavour} cannot be imported: {error}", INSTALL[flavour]) from error
+    if numbers < OLDEST[flavour]:
+        least = ".".join(map(str, OLDEST[flavour]))
+        raise MissingDependencyError(f"{flavour} {version} is too old, {least} is needed", INSTALL[flavour])
+    return TensorRT(module, flavour, version)

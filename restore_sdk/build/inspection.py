@@ -1,0 +1,69 @@
+"""What was built, read back from the engine itself; needs the device that it was built for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import Any
+
+from restore_sdk.build.flavour import TensorRT
+from restore_sdk.errors import BuildError, BuildPrecisionError
+from restore_sdk.trtlog import Capture
+
+#: How the inspector names the formats of tensors.
+_FORMATS = (("float16", re.compile(r"FP16|Half", re.I)), ("float32", re.compile(r"FP32|Float(?!8|16)", re.I)))
+_HEAVY = re.compile(r"conv|gemm|matrixmultiply|matmul", re.I)
+
+
+def inspect(trt: TensorRT, plan: bytes, logger: Any, stage: str, log: Capture) -> tuple[dict[str, int], int]:
+    """Load a plan on the current device: layers by floating-point type of their output, and scratch memory in bytes.
+
+    Raises:
+        BuildError: the engine that was just built does not load.
+        BuildPrecisionError: a layer that does the arithmetic was built in FP32.
+    """
+    runtime = trt.module.Runtime(logger)
+    engine = None
+    if runtime is not None:
+        runtime.engine_host_code_allowed = True  # version-compatible plans carry some; this one was just built here
+        engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise BuildError(
+            f"{trt.label} cannot load the engine of stage {stage} that it built: {'; '.join(log.errors[-3:])}",
+            "run: restore-sdk doctor",
+        )
+    inspector = engine.create_engine_inspector()
+    text = inspector.get_engine_information(trt.module.LayerInformationFormat.JSON) if inspector is not None else "{}"
+    return measured_precision(text, stage), int(engine.device_memory_size_v2)
+
+
+def measured_precision(information: str, stage: str) -> dict[str, int]:
+    """Count layers by type from the inspector's JSON.
+
+    Layers fused by the compiler show the types at their edges only, which here are ``uint8``; those count for nothing.
+
+    Raises:
+        BuildPrecisionError: a convolution or matrix product gives FP32.
+    """
+    try:
+        layers = json.loads(information).get("Layers", [])
+    except (ValueError, AttributeError):
+        return {}
+    counts: Counter[str] = Counter()
+    for layer in layers:
+        if not isinstance(layer, dict):  # names only: built without details
+            continue
+        for output in layer.get("Outputs", [])[:1]:
+            kind = next(
+                (name for name, pattern in _FORMATS if pattern.search(str(output.get("Format/Datatype")))), None
+            )
+            if kind is None:
+                continue
+            counts[kind] += 1
+            if kind == "float32" and _HEAVY.search(str(layer.get("LayerType"))):
+                raise BuildPrecisionError(
+                    f"the engine of stage {stage} computes {layer.get('Name')!r} in FP32",
+                    "the FP16 graph was not honoured: report this with the output of: restore-sdk doctor --json",
+                )
+    return dict(sorted(counts.items()))

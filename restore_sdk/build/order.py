@@ -1,0 +1,113 @@
+"""What to build, with which TensorRT, on which device: decided before anything is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from restore_sdk.build.device import find_gpu
+from restore_sdk.build.flavour import INSTALL, TensorRT, load
+from restore_sdk.build.recipe import Recipe, load_recipe, recipe_for_device
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import DeviceError, InputError
+from restore_sdk.runtime.driver import DeviceFacts
+from restore_sdk.sidecar import EngineKey, Flavour, host_platform
+from restore_sdk.store import graph_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A build that can be done here.
+
+    Attributes:
+        gpu: the device at hand when the engines are for it, else ``None``; TensorRT for RTX builds without one.
+    """
+
+    recipe: Recipe
+    trt: TensorRT
+    gpu: DeviceFacts | None
+
+    def key(self, bundle: Bundle, stage: str) -> EngineKey:
+        """The key under which the engine of a stage is stored."""
+        recipe, local = self.recipe, self.trt.flavour == "tensorrt" and self.gpu is not None
+        return EngineKey(
+            stage=stage,
+            onnx_sha256=graph_sha256(bundle, stage),
+            min_batch=recipe.min_batch,
+            opt_batch=recipe.opt_batch,
+            max_batch=recipe.max_batch,
+            workspace_mib=recipe.workspace_mib,
+            optimization_level=recipe.optimization_level,
+            flavour=self.trt.flavour,
+            version=self.trt.version,
+            platform=host_platform(),
+            hardware=recipe.hardware,
+            compute_capabilities=(self.gpu.compute_capability,) if local and self.gpu else recipe.compute_capabilities,
+            device_name=self.gpu.name if self.gpu and recipe.hardware == "device" else "",
+            version_compatible=recipe.version_compatible,
+        )
+
+
+def prepare(target: str | Recipe | None = None, flavour: Flavour | None = None, device: int = 0) -> Order:
+    """Settle a build: of a named or given recipe, or for ``None`` for the GPU at hand.
+
+    Raises:
+        InputError: no such target or flavour, or the two contradict each other.
+        DeviceError: there is no GPU and the build needs one, or the target is for another.
+        MissingDependencyError: the flavour is not installed.
+    """
+    if target is None:
+        return _for_device(flavour, device)
+    recipe = target if isinstance(target, Recipe) else load_recipe(target)
+    if flavour is not None and flavour != recipe.flavour:
+        raise InputError(
+            f"target {recipe.name} is built with {recipe.flavour}, not {flavour}", "leave out --flavour or --target"
+        )
+    here = host_platform()
+    if recipe.platforms and here not in recipe.platforms:
+        raise DeviceError(
+            f"target {recipe.name} is for {' '.join(recipe.platforms)}, this host is {here}", "build it on such a host"
+        )
+    if recipe.flavour == "tensorrt_rtx":
+        trt = load(recipe.flavour)
+        _require_known(trt, recipe.compute_capabilities, f"target {recipe.name}")
+        return Order(recipe, trt, _gpu_for(recipe, device))
+    try:
+        gpu = find_gpu(device)
+    except DeviceError as error:
+        raise DeviceError(
+            f"target {recipe.name} is built on the GPU that it is for: {error.message}",
+            f"build it on such a host; {error.hint}",
+        ) from error
+    if gpu.compute_capability not in recipe.compute_capabilities:
+        raise DeviceError(
+            f"target {recipe.name} is for compute capability {' '.join(recipe.compute_capabilities)}, GPU {device} "
+            f"here is {gpu.name} ({gpu.compute_capability}), and TensorRT builds only for the GPU that it runs on",
+            "build it on a host with such a GPU; for this one: restore-sdk build",
+        )
+    return Order(recipe, load(recipe.flavour), gpu)
+
+
+def _for_device(flavour: Flavour | None, device: int) -> Order:
+    gpu = find_gpu(device)
+    trt = load(flavour)
+    if trt.flavour == "tensorrt_rtx":
+        _require_known(trt, (gpu.compute_capability,), gpu.name)
+    return Order(recipe_for_device(trt.flavour, gpu.compute_capability), trt, gpu)
+
+
+def _gpu_for(recipe: Recipe, device: int) -> DeviceFacts | None:
+    try:
+        gpu = find_gpu(device)
+    except DeviceError:
+        return None
+    return gpu if gpu.compute_capability in recipe.compute_capabilities else None
+
+
+def _require_known(trt: TensorRT, capabilities: tuple[str, ...], what: str) -> None:
+    unknown = [capability for capability in capabilities if capability not in trt.ahead_of_time]
+    if unknown:
+        raise DeviceError(
+            f"{trt.label} does not build for compute capability {' '.join(unknown)} ({what}), "
+            f"only for {' '.join(trt.ahead_of_time)}",
+            f"data-centre GPUs and Jetson take TensorRT: {INSTALL['tensorrt']}",
+        )

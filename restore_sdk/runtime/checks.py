@@ -1,0 +1,73 @@
+"""What goes into a device is looked at before it is copied, and what first comes out before anyone is served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from restore_sdk.errors import ExecutionError, ShapeError
+from restore_sdk.image import HOLE_ABOVE, MODEL_SIZE
+from restore_sdk.runtime.base import U8
+from restore_sdk.runtime.desk import Desk, DeviceInference
+
+
+def check_batch(images: object, masks: object, edges: object, largest: int) -> None:
+    """Refuse what the engines do not take, before anything is copied.
+
+    Raises:
+        ShapeError: not ``uint8`` arrays of one batch of 1 to ``largest`` images; names the array and both forms.
+    """
+    square = (MODEL_SIZE, MODEL_SIZE)
+    count = len(images) if isinstance(images, np.ndarray) and images.ndim else 0
+    wanted: tuple[tuple[str, object, tuple[int, ...]], ...] = (
+        ("images", images, (*square, 3)),
+        ("masks", masks, square),
+        ("edges", edges, square),
+    )
+    for name, array, shape in wanted:
+        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != (count, *shape):
+            found = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"
+            raise ShapeError(f"{name} are {found}, expected uint8 {(count, *shape)}", "convert them")
+    if not 1 <= count <= largest:
+        raise ShapeError(f"a batch of {count}, the engine takes 1 to {largest}", "split it, or build a larger profile")
+
+
+def warm_up(desks: Sequence[Desk], max_batch: int) -> None:
+    """Run every desk once, and look whether what comes out can be a restoration: an engine that fails in silence leaves
+    its output as it was.
+
+    Raises:
+        ExecutionError: it cannot be one, or two desks differ.
+    """
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (max_batch, MODEL_SIZE, MODEL_SIZE, 3), dtype=np.uint8)
+    masks = np.zeros((max_batch, MODEL_SIZE, MODEL_SIZE), np.uint8)
+    masks[:, MODEL_SIZE // 4 : MODEL_SIZE // 2, MODEL_SIZE // 4 : MODEL_SIZE // 2] = 255
+    edges = (rng.integers(0, 8, masks.shape, dtype=np.uint8) == 0).astype(np.uint8) * np.uint8(255)
+    edges[masks > HOLE_ABOVE] = 0
+    first: DeviceInference | None = None
+    for number, desk in enumerate(desks):
+        for count in (1,) if number or max_batch == 1 else (max_batch, 1):
+            result = desk.run(images[:count], masks[:count], edges[:count])
+            for index in range(count):
+                _check_sense(images[index], masks[index], result.restored[index], result.completed_edges[index])
+        if first is not None and not (
+            np.array_equal(first.restored, result.restored)
+            and np.array_equal(first.completed_edges, result.completed_edges)
+        ):
+            raise ExecutionError("the warm-up gave two results for one input", "report it with: restore-sdk doctor")
+        first = first or result
+
+
+def _check_sense(image: U8, mask: U8, restored: U8, completed: U8) -> None:
+    known = mask <= HOLE_ABOVE
+    if restored.min() == restored.max() or completed.min() == completed.max():
+        what = "a constant picture"
+    elif not np.array_equal(restored[known], image[known]):
+        what = "another picture outside the hole"
+    else:
+        return
+    raise ExecutionError(
+        f"the warm-up gave {what}: the engine does not compute the model", "build it again: restore-sdk build"
+    )

@@ -1,0 +1,261 @@
+"""Where one request at a time is worked on: its buffers, its stream, both stages' contexts bound to the buffers.
+
+A lane is what computes: scratch memory that one stage at a time may use. Two desks stand at each lane, so that the
+copies of one request overlap with the computing of another; an event in the streams keeps their computing apart.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from restore_sdk.errors import ExecutionError, RestoreError
+from restore_sdk.image import MODEL_SIZE
+from restore_sdk.runtime.base import U8, Inference
+from restore_sdk.runtime.cuda import DeviceMemory, Event, Gpu, PinnedMemory, Stream
+from restore_sdk.runtime.graph import CapturedGraph, CaptureRefusedError
+from restore_sdk.runtime.trtstage import TrtContext, TrtStage
+
+_LOG = logging.getLogger("restore_sdk")
+
+_MAP = (MODEL_SIZE, MODEL_SIZE)
+_SHAPES = {"image": (*_MAP, 3), "mask": _MAP, "edges": _MAP, "completed_edges": _MAP, "restored": (*_MAP, 3)}
+_UP = ("image", "mask", "edges")
+_DOWN = ("restored", "completed_edges")
+
+#: Marks in the stream, in order: copying up from _START to _UPLOADED; the edge stage from _COMPUTE to _EDGE (before it
+#: stands the wait for the lane); the repair stage to _REPAIR; copying down to _END.
+_START, _UPLOADED, _COMPUTE, _EDGE, _REPAIR, _END = range(6)
+_MARKS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInference(Inference):
+    """:class:`~restore_sdk.runtime.base.Inference` with the device's own times, in milliseconds.
+
+    ``edge_ms`` is ``upload_ms`` plus the edge stage's computing, ``repair_ms`` the repair stage's plus ``download_ms``;
+    none holds what a request waited for another. ``total_ms`` is wall-clock, from before the first copy to the result.
+    """
+
+    upload_ms: float
+    download_ms: float
+    total_ms: float
+    graph: bool
+
+
+class Lane:
+    """Scratch memory, and the order in which the desks of the lane compute. Made with the GPU's context current."""
+
+    def __init__(self, gpu: Gpu, scratch_bytes: int) -> None:
+        self.lock = threading.Lock()
+        self.last: Event | None = None
+        self._scratch: DeviceMemory | None = gpu.allocate(scratch_bytes) if scratch_bytes else None
+
+    @property
+    def scratch(self) -> tuple[int, int]:
+        """Address and size of the scratch memory, which both stages use, one after the other."""
+        return (self._scratch.address, self._scratch.size) if self._scratch else (0, 0)
+
+    def free(self) -> None:
+        """Free the scratch memory; nothing may compute any more."""
+        self.last = None
+        if self._scratch:
+            self._scratch.free()
+        self._scratch = None
+
+
+class Desk:
+    """Works on one request at a time. Every method is to be called with the GPU's context current.
+
+    The address of the edge stage's output is the address of the repair stage's input: both are the one buffer
+    ``completed_edges``.
+    """
+
+    def __init__(self, gpu: Gpu, lane: Lane, edge: TrtStage, repair: TrtStage, max_batch: int, *, graph: bool) -> None:
+        self._lane, self._graph, self._stages = lane, graph, (edge, repair)
+        self._pinned: dict[str, PinnedMemory] = {}
+        self._memory: dict[str, DeviceMemory] = {}
+        # With graphs by batch size, else one pair under 0: a context's graph is good as long as its shapes stay.
+        self._contexts: dict[int, list[TrtContext]] = {}
+        self._graphs: dict[int, CapturedGraph] = {}
+        self._marks: list[Event] = []
+        self._stream: Stream | None = None
+        self._done: Event | None = None
+        try:
+            self._stream = gpu.stream()
+            self._done = gpu.event()
+            for _ in range(_MARKS):
+                self._marks.append(gpu.event())
+            for name, shape in _SHAPES.items():
+                self._pinned[name] = gpu.pinned((max_batch, *shape))
+                self._memory[name] = gpu.allocate(max_batch * int(np.prod(shape)))
+            if not graph:
+                self._contexts_of(0)
+        except BaseException:
+            self.free()
+            raise
+
+    def run(self, images: U8, masks: U8, edges: U8) -> DeviceInference:
+        """Restore a batch, copies and all; blocks until the result is in host memory.
+
+        Raises:
+            ExecutionError, OutOfMemoryError: nothing of the request is left running.
+        """
+        started = time.perf_counter()
+        count = len(images)
+        for name, array in zip(_UP, (images, masks, edges), strict=True):
+            self._pinned[name].array[:count] = array
+        try:
+            graph = self._enqueue(count)
+            self._stream_().synchronize()  # the one wait of a request
+        except BaseException:
+            self._settle()
+            raise
+        restored, completed = (self._pinned[name].array[:count].copy() for name in _DOWN)
+
+        def ms(start: int, end: int) -> float:
+            return graph.ms_between(start, end) if graph else self._marks[end].ms_since(self._marks[start])
+
+        up, down = ms(_START, _UPLOADED), ms(_REPAIR, _END)
+        result = DeviceInference(
+            restored,
+            completed,
+            edge_ms=up + ms(_COMPUTE, _EDGE),
+            repair_ms=ms(_EDGE, _REPAIR) + down,
+            upload_ms=up,
+            download_ms=down,
+            total_ms=1e3 * (time.perf_counter() - started),
+            graph=graph is not None,
+        )
+        if self._graph and graph is None:
+            self._capture(count)
+        return result
+
+    def free(self) -> None:
+        """Free buffers, then contexts; nothing may be queued any more."""
+        for graph in self._graphs.values():
+            graph.free()
+        for part in (*self._memory.values(), *self._pinned.values(), *self._marks, self._done, self._stream):
+            if part is not None:
+                part.free()
+        self._graphs, self._memory, self._pinned = {}, {}, {}
+        self._marks, self._done, self._stream = [], None, None
+        for contexts in self._contexts.values():
+            for context in contexts:
+                context.close()
+        self._contexts = {}
+
+    def _enqueue(self, count: int) -> CapturedGraph | None:
+        """Queue the whole request; returns the graph that it was queued as, if it was."""
+        stream = self._stream_()
+        graph = self._graphs.get(count)
+        if graph is not None:
+            with self._lane.lock:
+                self._in_turn(stream)
+                graph.launch(stream.handle)
+                self._leave(stream)
+            return graph
+        contexts = self._contexts_of(count if self._graph else 0)
+        for context in contexts:
+            context.resize(count)
+        self._upload(stream, count, self._mark)
+        with self._lane.lock:
+            self._in_turn(stream)
+            self._compute(stream, contexts, self._mark)
+            self._leave(stream)
+        self._download(stream, count, self._mark)
+        return None
+
+    def _upload(self, stream: Stream, count: int, mark: Callable[[int], None]) -> None:
+        mark(_START)
+        for name in _UP:
+            stream.upload(self._memory[name], self._pinned[name].array[:count])
+        mark(_UPLOADED)
+
+    def _compute(self, stream: Stream, contexts: list[TrtContext], mark: Callable[[int], None]) -> None:
+        edge, repair = contexts
+        mark(_COMPUTE)
+        edge.enqueue(stream.handle)
+        mark(_EDGE)
+        repair.enqueue(stream.handle)
+        mark(_REPAIR)
+
+    def _download(self, stream: Stream, count: int, mark: Callable[[int], None]) -> None:
+        for name in _DOWN:
+            stream.download(self._pinned[name].array[:count], self._memory[name])
+        mark(_END)
+
+    def _in_turn(self, stream: Stream) -> None:
+        """Let the stream wait until the lane's scratch memory is free, whichever desk used it last."""
+        if self._lane.last is not None:
+            stream.wait(self._lane.last)
+
+    def _leave(self, stream: Stream) -> None:
+        assert self._done is not None
+        stream.record(self._done)
+        self._lane.last = self._done
+
+    def _mark(self, number: int) -> None:
+        self._stream_().record(self._marks[number])
+
+    def _contexts_of(self, key: int) -> list[TrtContext]:
+        """Both stages' contexts, made when they are first asked for."""
+        if key not in self._contexts:
+            addresses = {name: memory.address for name, memory in self._memory.items()}
+            made = self._contexts[key] = []
+            try:
+                for stage in self._stages:
+                    made.append(stage.context(self._lane.scratch, addresses, self._stream_().handle))
+            except BaseException:
+                for context in self._contexts.pop(key):
+                    context.close()
+                raise
+        return self._contexts[key]
+
+    def _capture(self, count: int) -> None:
+        """Capture the chain for batches of ``count``; it just ran with these shapes, so TensorRT has made ready."""
+        stream, contexts = self._stream_(), self._contexts_of(count)
+
+        def chain(mark: Callable[[int], None]) -> None:
+            self._upload(stream, count, mark)
+            self._compute(stream, contexts, mark)
+            self._download(stream, count, mark)
+
+        try:
+            with self._lane.lock:
+                self._graphs[count] = CapturedGraph.capture(stream.handle, chain, _MARKS)
+        except CaptureRefusedError as error:
+            _LOG.warning("no CUDA graph for batches of %d, the chain is queued call by call: %s", count, error)
+            self._graph = False
+
+    def _settle(self) -> None:
+        """After a failure: wait for what was queued, so that the next request finds the buffers at rest."""
+        try:
+            self._stream_().synchronize()
+        except Exception as error:
+            # The failure that brought us here is the one to report; a lost context fails again with the next request.
+            _LOG.debug("after a failed request the stream does not come to rest: %s", error)
+
+    def _stream_(self) -> Stream:
+        if self._stream is None:
+            raise ExecutionError("the desk was freed", "this is a fault of the SDK: report it")
+        return self._stream
+
+
+def free_all(*parts: Desk | Lane | TrtStage | None) -> None:
+    """Free desks, then lanes, then engines, in the order given; the first failure is raised after all were tried."""
+    failure: RestoreError | None = None
+    for part in parts:
+        if part is None:
+            continue
+        try:
+            part.close() if isinstance(part, TrtStage) else part.free()
+        except RestoreError as error:
+            failure = failure or error
+    if failure:
+        raise failure

@@ -1,0 +1,269 @@
+"""The stage chain on TensorRT: both stages on one GPU, one address between them, one wait a request.
+
+Both flavours, ``tensorrt`` and ``tensorrt_rtx``, run here; they differ in the name of the module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import (
+    ClosedError,
+    MissingDependencyError,
+    OutputError,
+    RestoreError,
+)
+from restore_sdk.runtime.base import U8, SlotPool
+from restore_sdk.runtime.checks import check_batch, warm_up
+from restore_sdk.runtime.cuda import Gpu
+from restore_sdk.runtime.desk import Desk, DeviceInference, Lane, free_all
+from restore_sdk.runtime.driver import device_facts
+from restore_sdk.runtime.fork import release
+from restore_sdk.runtime.golden import require_golden
+from restore_sdk.runtime.trtstage import TrtStage, make_runtime
+from restore_sdk.store import EngineStore, Flavour, Host, StoredEngine
+
+_LOG = logging.getLogger("restore_sdk")
+_EXTRA: Mapping[Flavour, str] = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
+
+
+class TensorRtRunner:
+    """Edge and repair stage on TensorRT; see :class:`restore_sdk.runtime.base.StageRunner`.
+
+    ``slots`` requests compute at a time, each in scratch memory of its own that both stages share. As many again may
+    copy to and from the device meanwhile.
+
+    Args:
+        bundle: the model.
+        edge, repair: plans of both stages, which a store found sound and fit for this host.
+        trt: the module ``tensorrt`` or ``tensorrt_rtx``.
+        device: index of the GPU.
+        slots: how many requests may compute at the same time.
+        graph: queue the whole chain as one CUDA graph, captured for each batch size when it first came. Less
+            work for the host a request; the copies of one request then no longer overlap with another's computing.
+        facts: what :meth:`info` says besides, of JSON types.
+
+    Raises:
+        DeviceError, MissingDependencyError: no GPU, no driver, no pycuda.
+        EngineError: a plan is refused, or is an engine of something else.
+        OutOfMemoryError: the device's memory does not suffice.
+        ExecutionError: the first run gave nonsense.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        edge: bytes,
+        repair: bytes,
+        trt: Any,
+        *,
+        device: int = 0,
+        slots: int = 1,
+        graph: bool = False,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._closed = True  # until everything stands
+        self._facts = dict(facts or {})
+        self._process = os.getpid()
+        self._slots, self._graph, self._version, self._flavour = slots, graph, str(trt.__version__), trt.__name__
+        self._gpu = Gpu(device)
+        self._runtime: Any = None
+        self._lanes: list[Lane] = []
+        self._stages: list[TrtStage] = []
+        desks: list[Desk] = []
+        with self._gpu.current("the engines cannot be loaded"):
+            try:
+                before, _ = self._gpu.memory()
+                self._runtime = make_runtime(trt)
+                for plan, spec in zip((edge, repair), bundle.stages, strict=True):
+                    self._stages.append(TrtStage(trt, self._runtime, plan, spec))
+                self._max_batch = min(stage.max_batch for stage in self._stages)
+                scratch = max(stage.scratch_bytes for stage in self._stages)
+                for _ in range(slots):
+                    self._lanes.append(Lane(self._gpu, scratch))
+                # Those of one lane apart from each other: calls one after another go round the lanes.
+                first, second = self._stages
+                for lane in self._lanes * 2:
+                    desks.append(Desk(self._gpu, lane, first, second, self._max_batch, graph=graph))
+                warm_up(desks, self._max_batch)
+                self._memory_bytes = max(0, before - self._gpu.memory()[0])
+            except BaseException:
+                with suppress(RestoreError):
+                    free_all(*desks, *self._lanes, *self._stages)
+                release(self._runtime)
+                self._runtime = None
+                raise
+        self._scratch_bytes = scratch
+        self._pool = SlotPool(desks)
+        self._closed = False
+
+    @property
+    def slots(self) -> int:
+        """How many calls may compute at the same time."""
+        return self._slots
+
+    @property
+    def max_batch(self) -> int:
+        """Largest N that :meth:`infer` takes: the largest that both engines were built for."""
+        return self._max_batch
+
+    def infer(self, images: U8, masks: U8, edges: U8) -> DeviceInference:
+        """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`.
+
+        Raises:
+            ShapeError: the arrays are not contiguous ``uint8`` of one batch that fits; nothing was copied.
+            ExecutionError, OutOfMemoryError: the GPU or TensorRT failed.
+            ClosedError: the runner was closed, or opened before this process forked.
+        """
+        self._check_process()
+        check_batch(images, masks, edges, self._max_batch)
+        with self._pool.take() as desk, self._gpu.current("the request failed"):
+            return desk.run(images, masks, edges)
+
+    def info(self) -> dict[str, Any]:
+        """Facts about the runner, of JSON types."""
+        facts = self._gpu.facts
+        return {
+            "runtime": self._flavour,
+            "runtime_version": self._version,
+            "device": facts.name,
+            "device_index": facts.index,
+            "compute_capability": facts.compute_capability,
+            "driver_cuda": facts.cuda,
+            "precision": "fp16",
+            "slots": self._slots,
+            "max_batch": self._max_batch,
+            "cuda_graph": self._graph,
+            "scratch_bytes": self._scratch_bytes * self._slots,
+            "device_memory_bytes": self._memory_bytes,
+            **self._facts,
+        }
+
+    def close(self) -> None:
+        """Wait for running calls, then free buffers, contexts and engines, in this order. Idempotent."""
+        if os.getpid() != self._process or self._closed:
+            return
+        self._closed = True
+        desks = self._pool.close()
+        with self._gpu.current("the engines cannot be freed"):
+            try:
+                free_all(*desks, *self._lanes, *self._stages)
+            finally:
+                desks.clear()
+                release(self._runtime)
+                self._lanes, self._stages, self._runtime = [], [], None
+
+    def __del__(self) -> None:
+        # Freeing needs the context of a thread that nobody can vouch for here; close() is the way.
+        if not getattr(self, "_closed", True) and os.getpid() == self._process:
+            warnings.warn("a TensorRT engine was not closed; use `with` or close()", ResourceWarning, stacklevel=2)
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise ClosedError(
+                "the engine was opened before this process forked", "open a RestoreEngine in each process"
+            )
+
+
+def open_tensorrt(
+    bundle: Bundle,
+    flavour: Flavour = "tensorrt",
+    *,
+    device: int = 0,
+    slots: int = 1,
+    graph: bool = False,
+    store: EngineStore | None = None,
+) -> TensorRtRunner:
+    """A runner on the engines that the store holds for this bundle, TensorRT and GPU.
+
+    Engines that never ran on a GPU (built ahead of time) run the golden vectors first; that they passed is noted in the
+    store.
+
+    Raises:
+        DeviceError: no driver, no device. ``MissingDependencyError``: no TensorRT, no pycuda.
+        EngineNotBuiltError, EngineIncompatibleError, EngineIntegrityError: no engine that may be loaded here.
+        DriftError: an engine computes something else than the reference.
+        OutOfMemoryError, ExecutionError: the GPU cannot take it.
+    """
+    require_installed(flavour)
+    facts = device_facts(device)  # before TensorRT is imported: without a driver some builds of it end the process
+    trt = import_tensorrt(flavour)
+    host = Host(flavour, str(trt.__version__), facts.compute_capability, facts.name)
+    store = store or EngineStore()
+    edge, repair = (store.find(bundle, spec.name, host) for spec in bundle.stages)
+    told = {"engines": [_describe(engine) for engine in (edge, repair)]}
+    runner = TensorRtRunner(bundle, edge.plan, repair.plan, trt, device=device, slots=slots, graph=graph, facts=told)
+    try:
+        unverified = [engine for engine in (edge, repair) if not engine.sidecar.verified]
+        if unverified:
+            figures = require_golden(runner, bundle) | {"device": facts.name, "driver_cuda": facts.cuda}
+            _note(store, unverified, figures)
+    except BaseException:
+        runner.close()
+        raise
+    return runner
+
+
+def require_installed(flavour: Flavour) -> None:
+    """Look for the packages that a flavour needs; nothing is imported.
+
+    Raises:
+        MissingDependencyError: names those that are not installed.
+    """
+    names = (flavour, "pycuda")
+    missing = [name for name in names if name not in sys.modules and importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"runtime {flavour} needs {' and '.join(missing)}, not installed here",
+            f'run: {_install(flavour)}; runtime="onnxruntime" runs on every host',
+        )
+
+
+def import_tensorrt(flavour: Flavour) -> Any:
+    """The module of a flavour; only where the driver found a device.
+
+    Raises:
+        MissingDependencyError: it is not installed, or does not load.
+    """
+    require_installed(flavour)
+    try:
+        module = importlib.import_module(flavour)
+        str(module.__version__)  # what half an installation leaves imports as an empty namespace
+    except Exception as error:
+        raise MissingDependencyError(f"{flavour} does not load: {error}", f"run: {_install(flavour)}") from error
+    return module
+
+
+def _describe(engine: StoredEngine) -> dict[str, Any]:
+    sidecar = engine.sidecar
+    return {
+        "stage": sidecar.key.stage,
+        "target": sidecar.target,
+        "plan_bytes": sidecar.plan_bytes,
+        "plan_sha256": sidecar.plan_sha256,
+        "precision": dict(sidecar.precision),
+        "build": dict(sidecar.build),
+        "verification": dict(sidecar.verification),
+        "created": sidecar.created,
+    }
+
+
+def _install(flavour: Flavour) -> str:
+    return f"pip install 'restore-sdk[{_EXTRA[flavour]}]'"
+
+
+def _note(store: EngineStore, engines: list[StoredEngine], figures: dict[str, Any]) -> None:
+    for engine in engines:
+        try:
+            store.mark_verified(engine, figures)
+        except (OutputError, OSError) as error:  # a store that cannot be written serves all the same
+            _LOG.warning("the golden vectors passed, which could not be noted and will be run again: %s", error)

@@ -1,0 +1,189 @@
+"""One stage as a TensorRT engine: loaded, compared with the manifest, and queued on a stream.
+
+The code is the same for both flavours of TensorRT; the module is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from restore_sdk.errors import EngineError, EngineIncompatibleError, ExecutionError, OutOfMemoryError
+from restore_sdk.manifest import StageSpec
+from restore_sdk.runtime.fork import hold, release
+from restore_sdk.trtlog import Capture, capture, logger
+
+_OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "bad_alloc")
+
+
+class TrtStage:
+    """A deserialised engine of one stage. Every method is to be called with the GPU's context current.
+
+    Args:
+        trt: the module ``tensorrt`` or ``tensorrt_rtx``.
+        runtime: its ``Runtime``.
+        plan: the engine, from a store that checked its hash and its sidecar.
+        spec: what the bundle's manifest says of the stage.
+
+    Raises:
+        EngineIncompatibleError: TensorRT refuses the plan. ``EngineError``: it is an engine of something else.
+        OutOfMemoryError: the device has not enough memory for it.
+    """
+
+    def __init__(self, trt: Any, runtime: Any, plan: bytes, spec: StageSpec) -> None:
+        self.name = spec.name
+        self._trt = trt
+        with _said(f"the engine of stage {spec.name} cannot be loaded", EngineIncompatibleError) as said:
+            self._engine: Any = runtime.deserialize_cuda_engine(plan)
+            if self._engine is None:
+                said.fail("TensorRT refuses the plan")
+            hold(self._engine)
+        #: Largest batch of the engine's profile.
+        self.max_batch = 0
+        #: Bytes of scratch memory that a context of this engine needs.
+        self.scratch_bytes = int(self._engine.device_memory_size_v2)
+        try:
+            self.max_batch = self._check(spec)
+        except BaseException:
+            self.close()
+            raise
+
+    def context(self, scratch: tuple[int, int], addresses: Mapping[str, int], stream: int) -> TrtContext:
+        """A context that computes in the given scratch memory, between buffers at the given addresses, by tensor.
+
+        Args:
+            scratch: address and size of memory that nobody else uses while the stage runs.
+            stream: handle of the stream that the context will be queued on.
+        """
+        strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        with _said(f"the {self.name} stage gets no execution context", ExecutionError) as said:
+            names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+            inputs = [name for name in names if self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT]
+            shapes = {name: tuple(self._engine.get_tensor_shape(name))[1:] for name in inputs}
+            made = TrtContext(self.name, self._engine.create_execution_context(strategy), shapes)
+            try:
+                if made.context is None:
+                    said.fail("TensorRT makes none")
+                # Only the first context of an engine has a profile of its own accord.
+                if not made.context.set_optimization_profile_async(0, stream):
+                    said.fail("its profile is refused")
+                if self.scratch_bytes:
+                    made.context.set_device_memory(*scratch)
+                for name in names:
+                    if not made.context.set_tensor_address(name, addresses[name]):
+                        said.fail(f"the address of {name} is refused")
+            except BaseException:
+                made.close()
+                raise
+            return made
+
+    def close(self) -> None:
+        """Free the engine; its contexts must be gone."""
+        release(self._engine)
+        self._engine = None
+
+    def _check(self, spec: StageSpec) -> int:
+        """Compare tensors with the manifest, and say how large a batch may be."""
+        trt, have = self._trt, {}
+        for index in range(self._engine.num_io_tensors):
+            name = self._engine.get_tensor_name(index)
+            mode = "input" if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "output"
+            found = self._engine.get_tensor_dtype(name)
+            dtype = "uint8" if found == trt.DataType.UINT8 else str(found)
+            have[name] = (mode, dtype, tuple(self._engine.get_tensor_shape(name)))
+        want = {tensor.name: ("input", "uint8", (-1, *tensor.shape[1:])) for tensor in spec.inputs}
+        want |= {tensor.name: ("output", "uint8", (-1, *tensor.shape[1:])) for tensor in spec.outputs}
+        if have != want:
+            raise EngineError(
+                f"this is no engine of stage {spec.name}: its tensors are {have}, the manifest says {want}",
+                "build it again: restore-sdk build",
+            )
+        profiles = [self._engine.get_tensor_profile_shape(tensor.name, 0) for tensor in spec.inputs]
+        smallest, largest = max(p[0][0] for p in profiles), min(p[2][0] for p in profiles)
+        if smallest != 1:
+            raise EngineError(
+                f"the engine of stage {spec.name} takes batches of {smallest} to {largest}, not of one image",
+                "build it with a profile that starts at 1: restore-sdk build",
+            )
+        return int(largest)
+
+
+class TrtContext:
+    """An execution context with everything bound. Used by one thread at a time, with the GPU's context current."""
+
+    def __init__(self, name: str, context: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self.context = hold(context)
+        self._name, self._shapes = name, shapes
+        self._batch = 0
+
+    def resize(self, batch: int) -> None:
+        """Expect ``batch`` images from now on.
+
+        Raises:
+            ExecutionError: TensorRT refuses the shape.
+        """
+        if batch == self._batch:
+            return
+        self._batch = 0  # unknown until all of it succeeded
+        with _said(f"the {self._name} stage takes no batch of {batch}", ExecutionError) as said:
+            for name, shape in self._shapes.items():
+                if not self.context.set_input_shape(name, (batch, *shape)):
+                    said.fail(f"the shape of {name} is refused")
+            missing = self.context.infer_shapes()
+            if missing:
+                said.fail(f"no shape or address for {', '.join(missing)}")
+        self._batch = batch
+
+    def enqueue(self, stream: int) -> None:
+        """Queue the stage on a stream.
+
+        Raises:
+            ExecutionError: TensorRT refuses; its log is in the message. ``OutOfMemoryError``: for want of memory.
+        """
+        with _said(f"the {self._name} stage failed", ExecutionError) as said:
+            if not self.context.execute_async_v3(stream):
+                said.fail("TensorRT refuses to run it")
+
+    def close(self) -> None:
+        """Free the context."""
+        release(self.context)
+        self.context = None
+
+
+class _Said:
+    """Turns a refusal of TensorRT into an error that carries what it logged."""
+
+    def __init__(self, what: str, kind: type[EngineError] | type[ExecutionError], log: Capture) -> None:
+        self._what, self._kind, self._log = what, kind, log
+
+    def fail(self, reason: str) -> NoReturn:
+        text = f"{self._what}: {'; '.join(self._log.errors[-4:]) or reason}"
+        if any(sign in text.lower() for sign in _OUT_OF_MEMORY):
+            raise OutOfMemoryError(text, "free GPU memory, use fewer slots, or build engines for a smaller batch")
+        if issubclass(self._kind, EngineError):
+            raise self._kind(text, "build it again on this host: restore-sdk build")
+        raise self._kind(text, "run: restore-sdk doctor; after an error of the GPU start a new process")
+
+
+@contextmanager
+def _said(what: str, kind: type[EngineError] | type[ExecutionError]) -> Iterator[_Said]:
+    with capture() as log:
+        said = _Said(what, kind, log)
+        try:
+            yield said
+        except (RuntimeError, TypeError, MemoryError, OverflowError) as error:  # what the bindings themselves raise
+            said.fail(str(error))
+
+
+def make_runtime(trt: Any) -> Any:
+    """A TensorRT ``Runtime``; only where the driver was found usable, since without one it ends the process.
+
+    Raises:
+        EngineError: TensorRT does not start.
+    """
+    with _said(f"{trt.__name__} does not start", EngineError) as said:
+        runtime = trt.Runtime(logger(trt))
+        if runtime is None:
+            said.fail("no runtime")
+    return hold(runtime)

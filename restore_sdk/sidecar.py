@@ -1,0 +1,229 @@
+"""What a built engine is: the key it is stored under, the sidecar beside its plan, the host that may load it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, get_args
+
+from restore_sdk.errors import EngineIntegrityError
+
+SCHEMA = 1
+
+#: ``tensorrt``: data-centre GPUs and Jetson, built where it runs. ``tensorrt_rtx``: consumer GPUs, built anywhere.
+Flavour = Literal["tensorrt", "tensorrt_rtx"]
+
+#: Which GPUs a plan runs on: the very device model it was built on, every device of its compute capabilities, or
+#: every device from Ampere (8.0) on.
+Hardware = Literal["device", "capability", "ampere_plus"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REBUILD = "build the engine again: restore-sdk build"
+
+
+def host_platform() -> str:
+    """Operating system and processor, such as ``linux-x86_64``: plans hold host code."""
+    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    return f"{sys.platform}-{machine}"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What would load an engine: a TensorRT and a device.
+
+    Attributes:
+        flavour, version: the TensorRT that is imported, its version in full, as in ``"10.16.1.11"``.
+        compute_capability: of the device, as in ``"8.6"``.
+        device_name: as the driver gives it, as in ``"NVIDIA A10"``.
+        platform: see :func:`host_platform`.
+    """
+
+    flavour: Flavour
+    version: str
+    compute_capability: str
+    device_name: str
+    platform: str = field(default_factory=host_platform)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineKey:
+    """All that decides what a build gives; two builds of one key are interchangeable.
+
+    Attributes:
+        stage: ``"edge"`` or ``"repair"``.
+        onnx_sha256: of the graph that was built.
+        min_batch, opt_batch, max_batch: the optimisation profile.
+        workspace_mib: most scratch memory in MiB that a layer may ask for.
+        optimization_level: 0..5.
+        flavour, version, platform: of the TensorRT that built it, see :class:`Host`.
+        hardware: which devices it runs on.
+        compute_capabilities: those it was built for, ascending, as in ``("8.6", "8.9")``.
+        device_name: the device that it was built on; empty unless ``hardware`` is ``"device"``.
+        version_compatible: loads in later versions of the same major, too.
+    """
+
+    stage: str
+    onnx_sha256: str
+    min_batch: int
+    opt_batch: int
+    max_batch: int
+    workspace_mib: int
+    optimization_level: int
+    flavour: Flavour
+    version: str
+    platform: str
+    hardware: Hardware
+    compute_capabilities: tuple[str, ...]
+    device_name: str = ""
+    version_compatible: bool = False
+
+    @property
+    def digest(self) -> str:
+        """24 hexadecimal characters that stand for the whole key in file names."""
+        return hashlib.sha256(_canonical(asdict(self))).hexdigest()[:24]
+
+    def mismatch(self, host: Host) -> tuple[str, str, str] | None:
+        """The first thing in which the engine does not fit the host (what, the engine's, the host's), or ``None``."""
+        if self.flavour != host.flavour:
+            return "TensorRT flavour", self.flavour, host.flavour
+        if self.version != host.version and not (self.version_compatible and _newer(self.version, host.version)):
+            return f"{self.flavour} version", self.version, host.version
+        if self.platform != host.platform:
+            return "platform", self.platform, host.platform
+        if self.hardware == "ampere_plus":
+            if _numbers(host.compute_capability) < (8, 0):
+                return "compute capability", "8.0 or later", host.compute_capability
+        elif host.compute_capability not in self.compute_capabilities:
+            return "compute capability", " ".join(self.compute_capabilities), host.compute_capability
+        if self.hardware == "device" and self.device_name != host.device_name:
+            return "device", self.device_name, host.device_name
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor at the engine's edge; ``-1`` in ``shape`` is the batch axis."""
+
+    name: str
+    mode: Literal["input", "output"]
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """What stands in the JSON file beside a plan.
+
+    Attributes:
+        key: see :class:`EngineKey`.
+        target: name of the recipe that it was built from, as ``restore-sdk build --target`` takes it.
+        bundle: name and version of the model.
+        plan_sha256, plan_bytes: of the plan, checked before a byte of it reaches TensorRT.
+        tensors: inputs, then outputs.
+        precision: measured, not asked for: number of layers that compute in each floating-point type.
+        precision_source: ``"network"`` where there was no device to load the engine on, else ``"engine"``.
+        verified: whether the golden vectors ran on this engine and passed. ``False`` asks the runtime to run them when
+            it first loads the engine, then to call :meth:`restore_sdk.store.EngineStore.mark_verified`.
+        verification: ``{"status": "not run"}`` or ``"passed"`` with the figures, the device and the driver.
+        build: seconds, the log's summary, memory figures and the like; free.
+        created: ISO date and time.
+    """
+
+    key: EngineKey
+    target: str
+    bundle: str
+    plan_sha256: str
+    plan_bytes: int
+    tensors: tuple[Tensor, ...]
+    precision: Mapping[str, int]
+    precision_source: Literal["network", "engine"]
+    verified: bool
+    verification: Mapping[str, Any]
+    build: Mapping[str, Any]
+    created: str
+
+    @property
+    def plan_file(self) -> str:
+        """Name of the plan's file; another build of the same key has another name, so readers never see a mixture."""
+        return f"{self.key.stage}.{self.key.digest}.{self.plan_sha256[:16]}.plan"
+
+    @property
+    def file(self) -> str:
+        """Name of the sidecar's file."""
+        return f"{self.key.stage}.{self.key.digest}.json"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types, without the checksum that :func:`dump_sidecar` adds."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    def marked(self, verification: Mapping[str, Any]) -> Sidecar:
+        """The same with the golden vectors passed."""
+        return replace(self, verified=True, verification={"status": "passed", **verification})
+
+
+def dump_sidecar(sidecar: Sidecar) -> bytes:
+    """The sidecar as a JSON file that carries a checksum over itself, so that an edited one is noticed."""
+    root = sidecar.to_json()
+    root["checksum"] = hashlib.sha256(_canonical(root)).hexdigest()
+    return (json.dumps(root, indent=2, allow_nan=False) + "\n").encode()
+
+
+def parse_sidecar(data: bytes, name: str) -> Sidecar:
+    """Read a sidecar strictly; ``name`` is its file name, which must be the one that its key gives.
+
+    Raises:
+        EngineIntegrityError: no JSON, another schema, a missing or mistyped field, edited, or renamed.
+    """
+    try:
+        root = json.loads(data)
+        if not isinstance(root, dict) or root.get("schema") != SCHEMA:
+            raise ValueError(f"not of schema {SCHEMA}")
+        checksum = root.pop("checksum", None)
+        if checksum != hashlib.sha256(_canonical(root)).hexdigest():
+            raise ValueError("its content does not match its checksum: it was edited or damaged")
+        root.pop("schema")
+        key = dict(root.pop("key"))
+        key["compute_capabilities"] = tuple(key["compute_capabilities"])
+        tensors = tuple(Tensor(**{**entry, "shape": tuple(entry["shape"])}) for entry in root.pop("tensors"))
+        sidecar = Sidecar(key=EngineKey(**key), tensors=tensors, **root)
+        _check_types(sidecar)
+        if sidecar.key.flavour not in get_args(Flavour) or sidecar.key.hardware not in get_args(Hardware):
+            raise ValueError(f"it is for {sidecar.key.flavour!r} on {sidecar.key.hardware!r}, unknown here")
+        if sidecar.file != name:
+            raise ValueError(f"its key belongs to {sidecar.file}")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise EngineIntegrityError(f"the engine's sidecar {name} is not sound: {error}", _REBUILD) from error
+    return sidecar
+
+
+def _check_types(sidecar: Sidecar) -> None:
+    """Raise :class:`TypeError` where JSON held another type than the field's."""
+    kinds: dict[str, type] = {"verification": dict, "precision": dict, "build": dict}
+    for part in (sidecar, sidecar.key):
+        for item in fields(part):
+            # Annotations are text here; what is neither listed nor a number is text, or was made by the caller.
+            kind = kinds.get(item.name, {"int": int, "str": str, "bool": bool}.get(str(item.type)))
+            value = getattr(part, item.name)
+            if kind is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+                raise TypeError(f"{item.name} is {value!r}")
+    texts = all(isinstance(capability, str) for capability in sidecar.key.compute_capabilities)
+    if not texts or not _SHA256.fullmatch(sidecar.plan_sha256):
+        raise TypeError("plan_sha256 or compute_capabilities is of another form")
+
+
+def _canonical(root: Mapping[str, Any]) -> bytes:
+    return json.dumps(root, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _newer(built: str, running: str) -> bool:
+    """Whether ``running`` is of the same major version as ``built`` and not older."""
+    return _numbers(built)[:1] == _numbers(running)[:1] and _numbers(running) >= _numbers(built)

@@ -1,0 +1,92 @@
+"""The golden vectors on fresh engines: the real runtime and pycuda, on the doubles of driver and TensorRT.
+
+In a process of its own, so that no other test of the builder finds the driver double.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.build.conftest import unavailable
+
+CODE = """
+import json, sys
+from pathlib import Path
+from tests.cuda_double import double as doubles
+from tests.cuda_double.build import CannotBuildError
+try:
+    double = doubles.load()
+    double.reset()
+    with doubles.pycuda_importable():
+        import pycuda.driver
+except (CannotBuildError, ImportError) as error:
+    print(json.dumps({"unavailable": str(error)}))
+    sys.exit()
+from restore_sdk.build import chain
+from restore_sdk.build.builder import Built
+from restore_sdk.build.device import find_gpu
+from restore_sdk.build.flavour import TensorRT
+from restore_sdk.build.order import Order
+from restore_sdk.build.proof import prove
+from restore_sdk.build.recipe import recipe_for_device
+from restore_sdk.errors import DriftError
+from restore_sdk.store import EngineStore
+from tests.cuda_double.stages import make_module, make_plan
+from tests.toy_bundle import golden_vectors, write_toy_bundle
+
+chain.build_stage = lambda trt, graph, stage, recipe, **_: Built(make_plan(graph), (), {"float16": 1}, "engine", {})
+folder, seen = Path(sys.argv[1]), {}
+golden = golden_vectors()
+golden["restored"] = golden["restored"] ^ 16
+with doubles.pycuda_importable():
+    module = make_module(double)
+    order = Order(recipe_for_device("tensorrt", "8.6"), TensorRT(module, "tensorrt", module.__version__), find_gpu())
+    before = double.counters().living
+    for name, bundle in (
+        ("sound", write_toy_bundle(folder / "sound")),
+        ("drifting", write_toy_bundle(folder / "drifting", golden=golden)),
+    ):
+        store = EngineStore(folder / f"{name} store")
+        try:
+            outcomes = chain.build_chain(bundle, order, store, prove=prove)
+            seen[name] = [[one.sidecar.verified, dict(one.sidecar.verification)] for one in outcomes]
+        except DriftError as error:
+            seen[name] = str(error)
+        seen[name + " files"] = sorted(path.suffix for path in store.root.glob("[!.]*"))
+    seen["freed"] = double.counters().living == before
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder: Path = tmp_path_factory.mktemp("proof")
+    done = subprocess.run([sys.executable, "-c", CODE, folder], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    if "unavailable" in found:
+        unavailable(found["unavailable"])
+    return found
+
+
+def test_engines_that_compute_what_the_reference_did_are_published(seen: dict[str, Any]) -> None:
+    assert seen["sound files"] == [".json", ".json", ".plan", ".plan"]
+    for verified, verification in seen["sound"]:
+        assert verified
+        assert verification["status"] == "passed"
+        assert verification["images"] == 2
+        assert verification["restored"] == {"mean_db": None, "worst_db": None}  # equal to the last bit
+        assert "double" in verification["device"]
+
+
+def test_engines_that_drift_are_not(seen: dict[str, Any]) -> None:
+    assert "restored is" in seen["drifting"]
+    assert seen["drifting files"] == []
+
+
+def test_nothing_is_left_on_the_device(seen: dict[str, Any]) -> None:
+    assert seen["freed"]

@@ -1,0 +1,34 @@
+"""The recipes work from the wheel, where there is no checkout."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from restore_sdk.build.recipe import names
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_recipes_are_in_the_wheel(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if name.startswith("engines/")]
+        archive.extractall(tmp_path / "site")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", "import restore_sdk.cli as c; print(c.__file__); c.main(['build', '--list'])"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+    )
+    file, *rows = done.stdout.splitlines()
+    assert Path(file).is_relative_to(tmp_path / "site")
+    assert [row.split()[0] for row in rows] == names()

@@ -1,0 +1,134 @@
+"""Builds the driver double, and the real pycuda against it: ``python -m tests.cuda_double.build``.
+
+Needs a C and a C++ compiler and, the first time, a package index. What is built is kept in
+``~/.cache/restore-sdk-tests`` (or ``RESTORE_SDK_TEST_CACHE``), so that pycuda's two minutes are spent once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PYCUDA = "pycuda==2026.1"
+#: cuda.h and cudaProfiler.h, as NVIDIA publishes them on PyPI; no toolkit is needed.
+HEADERS = ("nvidia-cuda-runtime==13.0.96", "nvidia-cuda-profiler-api==13.0.85")
+MINUTES = 15
+
+
+class CannotBuildError(Exception):
+    """Something that the build needs is not to be had here."""
+
+
+def cache() -> Path:
+    named = os.environ.get("RESTORE_SDK_TEST_CACHE")
+    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base if named else base / "restore-sdk-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def driver() -> Path:
+    """The double, a ``libcuda.so.1``."""
+    sources = [HERE / "driver.c", HERE / "refused.c"]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources) + HEADERS[0].encode()).hexdigest()[:16]
+
+    def make(folder: Path) -> None:
+        compiler = _tool("CC", "cc", "gcc", "clang")
+        flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden"]
+        where = [f"-I{headers()}", "-Wl,-soname,libcuda.so.1", "-o", str(folder / "libcuda.so.1")]
+        _run([compiler, *flags, *map(str, sources), *where, "-lpthread", "-ldl"])
+
+    return _once(f"driver-{digest}-{sysconfig.get_platform()}", make) / "libcuda.so.1"
+
+
+def headers() -> Path:
+    """A folder with the CUDA driver's headers."""
+
+    def make(folder: Path) -> None:
+        for requirement in HEADERS:
+            for wheel in _download(requirement, folder, "--only-binary=:all:"):
+                with zipfile.ZipFile(wheel) as archive:
+                    archive.extractall(folder)
+                wheel.unlink()
+
+    name = "-".join(requirement.partition("==")[2] for requirement in HEADERS)
+    found = sorted(_once(f"headers-{name}", make).rglob("cuda.h"))
+    if not found:
+        raise CannotBuildError("the header wheels hold no cuda.h")
+    return found[0].parent
+
+
+def pycuda() -> Path:
+    """A folder to put on ``sys.path``: the real pycuda with what it needs."""
+
+    def make(folder: Path) -> None:
+        _tool("CXX", "c++", "g++", "clang++")
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            stub = Path(scratch) / "libcuda.so"  # what to link against; the symbols are found when it is loaded
+            flags = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-x", "c", os.devnull, "-o", str(stub)]
+            _run([_tool("CC", "cc", "gcc", "clang"), *flags])
+            (archive,) = _download(PYCUDA, Path(scratch), "--no-binary=pycuda")
+            with tarfile.open(archive) as packed:
+                packed.extractall(scratch, filter="data")
+            source = Path(scratch) / archive.name.removesuffix(".tar.gz")
+            (source / "siteconf.py").write_text(
+                f"CUDA_ROOT = ''\nCUDA_INC_DIR = [{str(headers())!r}]\nCUDADRV_LIB_DIR = [{scratch!r}]\n"
+                "CUDA_ENABLE_CURAND = False\n"
+            )
+            _run([sys.executable, "-m", "pip", "install", "-q", "--target", str(folder / "site"), str(source)])
+
+    tag = f"cp{sys.version_info[0]}{sys.version_info[1]}-{sysconfig.get_platform()}"
+    return _once(f"{PYCUDA.replace('==', '-')}-{HEADERS[0].partition('==')[2]}-{tag}", make) / "site"
+
+
+def _once(name: str, make: object) -> Path:
+    """The folder ``name`` of the cache, made by ``make`` when it is not there; whole or not at all."""
+    final = cache() / name
+    if not final.is_dir():
+        with tempfile.TemporaryDirectory(dir=cache(), prefix=f".{name}.") as scratch:
+            folder = Path(scratch) / "made"
+            folder.mkdir()
+            make(folder)  # type: ignore[operator]
+            try:
+                folder.rename(final)
+            except OSError:  # another process was quicker
+                if not final.is_dir():
+                    raise
+    return final
+
+
+def _download(requirement: str, folder: Path, *options: str) -> list[Path]:
+    before = set(folder.iterdir())
+    _run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", *options, requirement, "-d", str(folder)])
+    return sorted(set(folder.iterdir()) - before)
+
+
+def _tool(variable: str, *names: str) -> str:
+    for name in (os.environ.get(variable), *names):
+        if name and (found := shutil.which(name)):
+            return found
+    raise CannotBuildError(f"no compiler: none of {', '.join(names)} is installed")
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60 * MINUTES)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CannotBuildError(f"{command[0]}: {error}") from error
+    if done.returncode:
+        raise CannotBuildError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout)[-3000:]}")
+
+
+if __name__ == "__main__":
+    if sys.platform != "linux":
+        sys.exit("the CUDA driver double is for Linux")
+    print(f"driver double: {driver()}\npycuda: {pycuda()}")

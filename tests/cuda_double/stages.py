@@ -1,0 +1,341 @@
+"""A double of TensorRT: the part of its Python interface that the runtime uses, computing with ONNX Runtime.
+
+Test equipment. A "plan" of the double holds the stage's ONNX graph. What it queues on a stream are host functions
+which, when the driver double runs them, read and write the raw addresses that were bound, and nothing else. As strict
+as the real one where that shows mistakes: every status is a boolean, addresses and shapes must be set, the batch must
+be in the profile, scratch memory must be given, objects need a current CUDA context when they are freed, engines
+outlive contexts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import hashlib
+import itertools
+import json
+import threading
+import time
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from tests.cuda_double.double import ILLEGAL_ADDRESS, INVALID_CONTEXT, Double
+
+MAGIC = b"PLAN OF THE TENSORRT DOUBLE\n"
+VERSION = "10.13.0.0"
+
+
+def make_plan(graph: bytes, *, max_batch: int = 4, min_batch: int = 1, scratch: int = 256 * 256 * 3) -> bytes:
+    """A plan of the double; ``scratch`` in bytes an image, at least the size of the output."""
+    head = {"max_batch": max_batch, "min_batch": min_batch, "scratch": scratch * max_batch}
+    return MAGIC + json.dumps(head).encode() + b"\n" + graph
+
+
+class ILogger:
+    class Severity(enum.IntEnum):
+        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = Severity
+
+    def log(self, severity: Severity, message: str) -> None: ...
+
+
+class TensorIOMode(enum.Enum):
+    NONE, INPUT, OUTPUT = range(3)
+
+
+class DataType(enum.Enum):
+    FLOAT, HALF, UINT8 = range(3)
+
+
+class ExecutionContextAllocationStrategy(enum.Enum):
+    STATIC, ON_PROFILE_CHANGE, USER_MANAGED = range(3)
+
+
+@dataclass
+class Control:
+    """What a test sets on the module (as ``module.control``), and what it reads.
+
+    Attributes:
+        pause: seconds that a stage rests between computing into its scratch memory and writing its output.
+        refuse: methods that return ``False`` or ``None`` as the real ones do on failure.
+        order: ``(stage, context)`` of the computing that ran.
+        violations: what was done that the real TensorRT does not survive.
+    """
+
+    double: Double
+    pause: float = 0.0
+    refuse: tuple[str, ...] = ()
+    order: list[tuple[str, int]] = None  # type: ignore[assignment]
+    violations: list[str] = None  # type: ignore[assignment]
+    logger: Any = None
+
+    def __post_init__(self) -> None:
+        self.order, self.violations = [], []
+
+    def error(self, text: str) -> None:
+        if self.logger is not None:
+            self.logger.log(ILogger.ERROR, text)
+
+    def driver(self, entry: str, *arguments: Any) -> bool:
+        """Call the driver, which is the same library for everyone in this process; log it when it fails."""
+        status = getattr(self.double.library, entry)(*arguments)
+        if status:
+            text = ctypes.c_char_p()
+            self.double.library.cuGetErrorString(status, ctypes.byref(text))
+            self.error(f"{entry} failed with CUDA error {status}: {(text.value or b'').decode()}")
+        return status == 0
+
+
+def make_module(double: Double, name: str = "tensorrt_double") -> ModuleType:
+    """A module to stand in for ``tensorrt``."""
+    module = ModuleType(name, __doc__)
+    control = Control(double)
+
+    class BoundRuntime(Runtime):
+        def __init__(self, logger: Any) -> None:
+            control.logger = logger
+            super().__init__(control)
+
+    module.__dict__.update(
+        __version__=VERSION,
+        control=control,
+        ILogger=ILogger,
+        TensorIOMode=TensorIOMode,
+        DataType=DataType,
+        ExecutionContextAllocationStrategy=ExecutionContextAllocationStrategy,
+        Runtime=BoundRuntime,
+    )
+    return module
+
+
+class Runtime:
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
+        if not plan.startswith(MAGIC) or "deserialize_cuda_engine" in self._control.refuse:
+            self._control.error(
+                "IRuntime::deserializeCudaEngine: Error Code 1: Serialization (magicTag does not match)"
+            )
+            return None
+        head, _, graph = plan[len(MAGIC) :].partition(b"\n")
+        weights = ctypes.c_uint64()
+        if not self._control.driver("cuMemAlloc_v2", ctypes.byref(weights), ctypes.c_size_t(len(plan))):
+            return None
+        return Engine(self._control, json.loads(head), graph, weights.value)
+
+
+_SESSIONS: dict[str, Any] = {}
+
+
+def _session(graph: bytes) -> Any:
+    key = hashlib.sha256(graph).hexdigest()
+    if key not in _SESSIONS:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3
+        _SESSIONS[key] = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return _SESSIONS[key]
+
+
+class Engine:
+    """As ``ICudaEngine``."""
+
+    num_optimization_profiles = 1
+
+    def __init__(self, control: Control, head: dict[str, int], graph: bytes, weights: int) -> None:
+        self.control, self.head, self.session, self._weights = control, head, _session(graph), weights
+        self.contexts = 0
+        self.inputs = {tensor.name: (-1, *tensor.shape[1:]) for tensor in self.session.get_inputs()}
+        self.outputs = {tensor.name: (-1, *tensor.shape[1:]) for tensor in self.session.get_outputs()}
+        self._names = [*self.inputs, *self.outputs]
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self._names)
+
+    @property
+    def device_memory_size_v2(self) -> int:
+        return self.head["scratch"]
+
+    def get_tensor_name(self, index: int) -> str:
+        return self._names[index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        types = {t.name: t.type for t in (*self.session.get_inputs(), *self.session.get_outputs())}
+        return DataType.UINT8 if types[name] == "tensor(uint8)" else DataType.FLOAT
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return (self.inputs | self.outputs)[name]
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> tuple[tuple[int, ...], ...]:
+        assert profile == 0
+        return tuple((self.head[key], *self.inputs[name][1:]) for key in ("min_batch", "min_batch", "max_batch"))
+
+    def create_execution_context(self, strategy: ExecutionContextAllocationStrategy) -> Context | None:
+        if "create_execution_context" in self.control.refuse:
+            self.control.error("Error Code 2: OutOfMemory (Requested size was 1 bytes.)")
+            return None
+        assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
+        return Context(self)
+
+    def __del__(self) -> None:
+        if self.contexts:
+            self.control.violations.append("an engine was freed before its contexts")
+        if self.control.double.library.cuMemFree_v2(ctypes.c_uint64(self._weights)) == INVALID_CONTEXT:
+            self.control.violations.append("an engine was freed without a current CUDA context")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call of ``execute_async_v3`` queued, as it was bound at that time."""
+
+    engine: Engine
+    context: int
+    shapes: dict[str, tuple[int, ...]]
+    addresses: dict[str, int]
+    scratch: int
+
+
+_NUMBERS = itertools.count(1)
+_WORK: dict[int, Work] = {}
+
+
+class Context:
+    """As ``IExecutionContext``."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._control = engine, engine.control
+        engine.contexts += 1
+        self.number = next(_NUMBERS)
+        self._addresses: dict[str, int] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._scratch = (0, 0)
+        self._profile = -1
+        self._queued: set[int] = set()
+        self._used = threading.Lock()
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        if profile != 0 or not stream or "set_optimization_profile_async" in self._control.refuse:
+            self._control.error(f"setOptimizationProfileAsync: there is no profile {profile}")
+            return False
+        self._profile = profile
+        return True
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        if size < self._engine.device_memory_size_v2:
+            self._control.error("setDeviceMemoryV2: the memory is too small")
+        else:
+            self._scratch = (address, size)
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        if name not in self._engine.inputs | self._engine.outputs or "set_tensor_address" in self._control.refuse:
+            self._control.error(f"setTensorAddress: there is no tensor {name}")
+            return False
+        self._addresses[name] = address
+        return True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        if self._profile < 0:
+            self._control.error("setInputShape: no optimization profile is set")
+            return False
+        fits = name in self._engine.inputs and tuple(shape[1:]) == self._engine.inputs[name][1:]
+        if not fits or not self._engine.head["min_batch"] <= shape[0] <= self._engine.head["max_batch"]:
+            self._control.error(f"setInputShape: {name} {shape} is not within the profile")
+            return False
+        self._shapes[name] = tuple(shape)
+        return True
+
+    def infer_shapes(self) -> list[str]:
+        return [name for name in self._engine.inputs if name not in self._shapes]
+
+    def execute_async_v3(self, stream: int) -> bool:
+        if not self._used.acquire(blocking=False):
+            self._control.violations.append("two threads used one execution context at a time")
+            return False
+        try:
+            return self._execute(stream)
+        finally:
+            self._used.release()
+
+    def _execute(self, stream: int) -> bool:
+        missing = set(self._engine.inputs | self._engine.outputs) - set(self._addresses)
+        if missing or self.infer_shapes() or not self._scratch[0] or "execute_async_v3" in self._control.refuse:
+            self._control.error(f"enqueueV3: Error Code 3: API Usage Error (no address or shape: {sorted(missing)})")
+            return False
+        batches = {shape[0] for shape in self._shapes.values()}
+        if len(batches) != 1:
+            self._control.error(f"enqueueV3: inputs of batches {batches}")
+            return False
+        number = next(_NUMBERS)
+        (batch,) = batches
+        shapes = self._shapes | {name: (batch, *shape[1:]) for name, shape in self._engine.outputs.items()}
+        self._queued = {queued for queued in self._queued if queued in _WORK} | {number}
+        _WORK[number] = Work(self._engine, self.number, shapes, dict(self._addresses), self._scratch[0])
+        status = ctypes.c_int()
+        if not self._control.driver("cuStreamIsCapturing", ctypes.c_void_p(stream), ctypes.byref(status)):
+            return False
+        # What is captured is replayed as often as the graph is launched.
+        for function in (_COMPUTE, _WRITE_AGAIN if status.value else _WRITE):
+            if not self._control.driver("cuLaunchHostFunc", ctypes.c_void_p(stream), function, ctypes.c_void_p(number)):
+                return False
+        return True
+
+    def __del__(self) -> None:
+        self._engine.contexts -= 1
+        for number in self._queued:  # what a lost context never ran, and what was captured
+            _WORK.pop(number, None)
+
+
+def _view(address: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    size = int(np.prod(shape))
+    return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address)).reshape(shape)
+
+
+def _compute(number: int) -> None:
+    """Compute the stage into the scratch memory; runs in whichever thread waits for the stream."""
+    work = _WORK[number]
+    engine, control = work.engine, work.engine.control
+    try:
+        for name, shape in work.shapes.items():
+            if not control.double.on_device(work.addresses[name], int(np.prod(shape))):
+                control.double.fault(ILLEGAL_ADDRESS)
+                return
+        if not control.double.on_device(work.scratch, engine.device_memory_size_v2):
+            control.double.fault(ILLEGAL_ADDRESS)
+            return
+        (output,) = engine.outputs
+        inputs = {name: _view(work.addresses[name], work.shapes[name]) for name in engine.inputs}
+        (result,) = engine.session.run([output], inputs)
+        _view(work.scratch, result.shape)[...] = result
+        control.order.append((output, work.context))
+        if control.pause:
+            time.sleep(control.pause)
+    except Exception as error:
+        control.violations.append(f"the stage double failed: {error!r}")
+        control.double.fault()
+
+
+def _write(number: int, *, again: bool = False) -> None:
+    """Copy the result from the scratch memory to the output's address."""
+    work = _WORK[number] if again else _WORK.pop(number)
+    (output,) = work.engine.outputs
+    shape = work.shapes[output]
+    if work.engine.control.double.on_device(work.addresses[output], int(np.prod(shape))):
+        _view(work.addresses[output], shape)[...] = _view(work.scratch, shape)
+
+
+_HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_size_t)
+_COMPUTE = _HOST_FUNCTION(_compute)
+_WRITE = _HOST_FUNCTION(_write)
+_WRITE_AGAIN = _HOST_FUNCTION(lambda number: _write(number, again=True))

@@ -1,0 +1,206 @@
+"""The double itself, through the real pycuda: it must be as strict as it says, or the other tests show nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cuda_double import double as doubles
+from tests.cuda_double.build import CannotBuildError
+from tests.cuda_double.double import Double
+
+
+@pytest.fixture
+def double() -> Iterator[Double]:
+    try:
+        loaded = doubles.load()
+    except CannotBuildError as error:
+        if doubles.required():
+            pytest.fail(f"CI must have the CUDA driver double: {error}", pytrace=False)
+        pytest.skip(f"no CUDA driver double here: {error}")
+    loaded.reset()
+    yield loaded
+    loaded.hide()
+
+
+@pytest.fixture
+def cuda(double: Double) -> Iterator[Any]:
+    """pycuda's driver module, with the primary context current in this thread."""
+    with doubles.pycuda_importable() as driver:
+        driver.init()
+        context = driver.Device(0).retain_primary_context()
+        context.push()
+        try:
+            yield driver
+        finally:
+            context.detach()
+            double.library.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+            assert double.depth() == 0
+
+
+def filled(cuda: Any, size: int, value: int) -> Any:
+    array = cuda.pagelocked_empty(size, np.uint8)
+    array[...] = value
+    return array
+
+
+def test_it_says_what_it_is(cuda: Any) -> None:
+    assert cuda.Device(0).name() == "CUDA driver double (no GPU)"
+    assert cuda.Device(0).compute_capability() == (8, 6)
+
+
+def test_queued_work_runs_when_something_waits(cuda: Any) -> None:
+    memory, source, target, stream = cuda.mem_alloc(100), filled(cuda, 100, 7), filled(cuda, 100, 1), cuda.Stream(1)
+    cuda.memcpy_htod_async(memory, source, stream)
+    cuda.memcpy_dtoh_async(target, memory, stream)
+    assert not stream.is_done()
+    assert set(target) == {1}
+    source[...] = 9  # changed before the copy ran: the mistake shows
+    stream.synchronize()
+    assert stream.is_done()
+    assert set(target) == {9}
+
+
+def test_fresh_memory_is_poison(cuda: Any) -> None:
+    target = np.zeros(40, np.uint8)
+    cuda.memcpy_dtoh(target, cuda.mem_alloc(40))
+    assert np.isnan(target.view(np.float32)).all()
+    assert np.isnan(target.view(np.float16)).all()
+    assert set(cuda.pagelocked_empty(16, np.uint8)) == {255}
+
+
+@pytest.mark.parametrize("copy", ["memcpy_htod", "memcpy_htod_async"])
+def test_a_copy_that_is_too_large_is_refused(cuda: Any, copy: str) -> None:
+    memory = cuda.mem_alloc(100)
+    with pytest.raises(cuda.LogicError, match="invalid argument"):
+        getattr(cuda, copy)(int(memory) + 1, filled(cuda, 100, 1))
+
+
+def test_wild_addresses_are_refused(cuda: Any) -> None:
+    host = filled(cuda, 10, 0)
+    for address in (0x1000, 0, host.ctypes.data):
+        with pytest.raises(cuda.LogicError):
+            cuda.memcpy_htod_async(address, host, cuda.Stream())
+
+
+def test_memory_freed_before_the_copy_ran_is_waited_for(cuda: Any) -> None:
+    memory, target, stream = cuda.mem_alloc(10), filled(cuda, 10, 0), cuda.Stream(1)
+    cuda.memcpy_htod_async(memory, filled(cuda, 10, 5), stream)
+    cuda.memcpy_dtoh_async(target, memory, stream)
+    memory.free()  # as the real one: waits for the work
+    assert set(target) == {5}
+    with pytest.raises(cuda.LogicError):
+        memory.free()
+
+
+def test_freeing_twice_is_refused(cuda: Any, double: Double) -> None:
+    memory = cuda.mem_alloc(10)
+    address = int(memory)
+    memory.free()
+    assert double.library.cuMemFree_v2(ctypes.c_uint64(address)) == 1
+
+
+def test_memory_runs_out_and_comes_back(cuda: Any, double: Double) -> None:
+    double.reset(memory=double.counters().device_bytes + 1000)
+    first = cuda.mem_alloc(600)
+    with pytest.raises(cuda.MemoryError):
+        cuda.mem_alloc(600)
+    free, total = cuda.mem_get_info()
+    assert total - free >= 600
+    first.free()
+    cuda.mem_alloc(600).free()
+
+
+def test_another_thread_has_no_context(cuda: Any) -> None:
+    caught: list[Exception] = []
+
+    def use() -> None:
+        try:
+            cuda.mem_alloc(10)
+        except Exception as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert "invalid device context" in str(caught[0])
+
+
+def test_contexts_of_ones_own_are_refused(double: Double, capfd: pytest.CaptureFixture[str]) -> None:
+    with doubles.pycuda_importable() as driver:
+        driver.init()
+        before = double.counters().contexts_made
+        with pytest.raises(driver.LogicError, match="not supported"):
+            driver.Device(0).make_context()
+    assert double.counters().contexts_made == before + 1
+    assert "cuCtxCreate" in capfd.readouterr().err
+
+
+def test_an_event_orders_two_streams(cuda: Any) -> None:
+    memory, target, first, second = cuda.mem_alloc(10), filled(cuda, 10, 0), cuda.Stream(1), cuda.Stream(1)
+    source = filled(cuda, 10, 8)  # kept: freeing pinned memory waits for the device
+    for wait, expected in ((False, 255), (True, 8)):
+        cuda.memset_d8_async(memory, 255, 10, first)
+        first.synchronize()
+        cuda.memcpy_htod_async(memory, source, first)
+        event = cuda.Event().record(first)
+        if wait:
+            second.wait_for_event(event)
+        cuda.memcpy_dtoh_async(target, memory, second)
+        second.synchronize()
+        assert set(target) == {expected}
+        first.synchronize()
+
+
+def test_an_event_outlives_its_stream_and_a_wait_its_event(cuda: Any) -> None:
+    memory, target, first, second = cuda.mem_alloc(10), filled(cuda, 10, 0), cuda.Stream(1), cuda.Stream(1)
+    cuda.memcpy_htod_async(memory, filled(cuda, 10, 3), first)
+    event = cuda.Event().record(first)
+    second.wait_for_event(event)
+    cuda.memcpy_dtoh_async(target, memory, second)
+    del first
+    event.synchronize()
+    assert event.query()
+    del event
+    second.synchronize()
+    assert set(target) == {3}
+
+
+def test_time_of_marks_that_were_not_reached_is_refused(cuda: Any) -> None:
+    stream = cuda.Stream(1)
+    start, end = cuda.Event().record(stream), cuda.Event().record(stream)
+    with pytest.raises(cuda.RuntimeError, match="not ready"):
+        end.time_since(start)
+    stream.synchronize()
+    assert end.time_since(start) >= 0
+
+
+def test_the_legacy_stream_waits_for_blocking_streams_only(cuda: Any) -> None:
+    source = filled(cuda, 10, 4)
+    for flags, expected in ((0, 4), (1, 255)):
+        memory, target, stream = cuda.mem_alloc(10), np.zeros(10, np.uint8), cuda.Stream(flags)
+        cuda.memcpy_htod_async(memory, source, stream)
+        cuda.memcpy_dtoh(target, memory)
+        assert set(target) == {expected}
+        stream.synchronize()
+
+
+def test_a_fault_is_final(cuda: Any, double: Double) -> None:
+    stream = cuda.Stream(1)
+    double.fault()
+    with pytest.raises(cuda.LogicError, match="illegal memory access"):
+        stream.synchronize()
+    with pytest.raises(cuda.LogicError, match="illegal memory access"):
+        cuda.mem_alloc(10)
+    double.reset()
+
+
+def test_every_entry_point_of_pycuda_is_there(cuda: Any, double: Double) -> None:
+    """It was imported, so nothing is missing; and what is not part of the double refuses aloud."""
+    with pytest.raises(cuda.LogicError, match="not supported"):
+        cuda.module_from_buffer(b"no code")

@@ -1,0 +1,164 @@
+"""Build, verify, serve and measure on the GPU at hand, all through the commands that users have.
+
+    pytest tests/gpu -s
+
+prints one JSON object with everything a maintainer needs; ``RESTORE_SDK_GPU_REPORT=FILE`` writes it to a file. Each
+command runs in a process of its own: an error of a GPU leaves a process unusable, and the other tests of a session may
+have loaded the driver double.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.gpu
+ROOT = Path(__file__).resolve().parents[2]
+MINUTES = 30
+
+_PROBE = """
+from restore_sdk.runtime.driver import device_facts
+facts = device_facts(0)
+print(facts.name, facts.compute_capability)
+"""
+
+#: Compares, over many requests, threads, batches and both ways of queueing, with ONNX Runtime on the same host.
+_SERVE = """
+import json, sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from restore_sdk.bundle import Bundle
+from restore_sdk.quality import drift_psnr
+from restore_sdk.runtime.select import open_runner
+bundle = Bundle.load()
+golden = bundle.golden()
+names, count = ("image", "mask", "edges"), len(golden["image"])
+found = {}
+for graph in (False, True):
+    runner, _ = open_runner(sys.argv[1], bundle, device=0, slots=2, threads=None, cuda_graph=graph)
+    serial = [runner.infer(*(golden[n][i:i + 1] for n in names)) for i in range(count)]
+    with ThreadPoolExecutor(8) as pool:
+        work = list(range(count)) * 25
+        parallel = list(pool.map(lambda i: runner.infer(*(golden[n][i:i + 1] for n in names)), work))
+    differing = sum(not np.array_equal(r.restored, serial[i].restored) for i, r in zip(work, parallel))
+    size = min(runner.max_batch, count)
+    batch = runner.infer(*(np.ascontiguousarray(golden[n][:size]) for n in names))
+    db = drift_psnr(np.concatenate([r.restored for r in serial[:size]]), batch.restored)
+    known = golden["mask"] <= 127
+    kept = np.concatenate([r.restored for r in serial])
+    found["graph" if graph else "plain"] = {
+        "requests": len(work), "differing_from_serial": differing,
+        "batch": size, "batch_worst_db": float(min(db.min(), 999)),
+        "known_pixels_equal": bool(np.array_equal(kept[known], golden["image"][known])),
+        "ran_as_graph": bool(parallel[-1].graph),
+    }
+    runner.close()
+print(json.dumps(found))
+"""
+
+_OPEN_CLOSE = """
+import json, sys
+from restore_sdk.bundle import Bundle
+from restore_sdk.runtime.cuda import Gpu
+from restore_sdk.runtime.select import open_runner
+bundle, free = Bundle.load(), []
+for _ in range(100):
+    open_runner(sys.argv[1], bundle, device=0, slots=1, threads=None)[0].close()
+    gpu = Gpu(0)
+    with gpu.current():
+        free.append(gpu.memory()[0])
+print(json.dumps({"free_after_first": free[0], "free_after_last": free[-1]}))
+"""
+
+
+def python(code: str, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60 * MINUTES,
+        env=os.environ | (environment or {}),
+    )
+
+
+@pytest.fixture(scope="module")
+def flavour() -> str:
+    probe = python(_PROBE)
+    if probe.returncode:
+        pytest.skip(f"no GPU here: {probe.stderr.strip().splitlines()[-1]}")
+    for name in ("tensorrt", "tensorrt_rtx"):
+        if importlib.util.find_spec(name) is not None:
+            break
+    else:
+        pytest.skip("a GPU, but no TensorRT: pip install 'restore-sdk[tensorrt]' or 'restore-sdk[rtx]'")
+    if importlib.util.find_spec("pycuda") is None:
+        pytest.skip("a GPU, but no pycuda: pip install pycuda")
+    return name
+
+
+@pytest.fixture(scope="module")
+def report(flavour: str) -> Any:
+    """Collects; printed, and written where the environment says, when all tests of the file ran."""
+    collected: dict[str, Any] = {"flavour": flavour}
+    yield collected
+    text = json.dumps(collected, indent=2)
+    print(f"\n{text}")
+    if named := os.environ.get("RESTORE_SDK_GPU_REPORT"):
+        Path(named).write_text(text + "\n")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A store of this run's own: what is measured was built here and now."""
+    return {"RESTORE_SDK_STORE": str(tmp_path_factory.mktemp("gpu") / "store")}
+
+
+def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
+    code = "import sys; from restore_sdk.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = python(code, *arguments, "--json", environment=environment)
+    assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}\n{done.stderr}"
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_build(flavour: str, environment: dict[str, str], report: dict[str, Any]) -> None:
+    report["doctor"] = command(environment, "doctor")["findings"]
+    report["build"] = command(environment, "build", "--flavour", flavour)
+
+
+def test_verify(flavour: str, environment: dict[str, str], report: dict[str, Any]) -> None:
+    report["verify"] = command(environment, "verify", "--runtime", flavour)
+    assert report["verify"]["passed"]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_bench(flavour: str, environment: dict[str, str], report: dict[str, Any], batch: int) -> None:
+    found = command(environment, "bench", "--runtime", flavour, "--batch", str(batch))
+    report[f"bench_{batch}"] = found
+    assert [run["runtime"]["cuda_graph"] for run in found["runs"]] == [False, True]
+
+
+def test_serving_from_eight_threads(flavour: str, environment: dict[str, str], report: dict[str, Any]) -> None:
+    done = python(_SERVE, flavour, environment=environment)
+    assert done.returncode == 0, done.stderr
+    report["serve"] = json.loads(done.stdout)
+    for found in report["serve"].values():
+        assert found["differing_from_serial"] == 0
+        assert found["known_pixels_equal"]
+        assert found["batch_worst_db"] >= 55
+
+
+def test_a_hundred_times_open_and_close(flavour: str, environment: dict[str, str], report: dict[str, Any]) -> None:
+    done = python(_OPEN_CLOSE, flavour, environment=environment)
+    assert done.returncode == 0, done.stderr
+    report["open_close"] = json.loads(done.stdout)
+    lost = report["open_close"]["free_after_first"] - report["open_close"]["free_after_last"]
+    assert lost < 32 << 20, f"{lost >> 20} MiB of GPU memory are gone"
