@@ -16,5 +16,7 @@ python=.venv-test/bin/python
 if [ $# -eq 0 ]; then
     "$python" -m ruff check .
     "$python" -m mypy
+    say "The CUDA driver double, and pycuda against it (three minutes, once) ..."
+    "$python" -m tests.cuda_double.build || say "It cannot be built here: the tests that need it say so."
 fi
 exec "$python" -m pytest "$@"

@@ -12,7 +12,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/RE
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-_COMMANDS = ("restore-sdk ", "python -m training", "python -m export", "python -m benchmarks")
+_COMMANDS = ("restore-sdk ", "python -m training", "python -m export", "python -m benchmarks", "python -m engines")
 
 
 def name(page: Path) -> str:
