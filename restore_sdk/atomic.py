@@ -30,6 +30,8 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"the output's parent is not a folder: {folder}", "choose another output path")
     if path.is_dir():
         raise OutputError(f"the output is a folder: {path}", "name a file in it")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"the output is no plain file but a device or a pipe: {path}", "choose another output path")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"the output folder cannot be written: {folder}", "choose another, or change its permissions")
 
@@ -101,7 +103,7 @@ def check_folder(path: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")  # a long name leaves no room for more
 
 
 def _write_synced(path: Path, data: bytes, mode: int | None = None) -> None:

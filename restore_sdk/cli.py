@@ -90,8 +90,8 @@ def restore(options: argparse.Namespace) -> int:
     from restore_sdk.engine import RestoreEngine
     from restore_sdk.files import LOSSY, check_alpha, check_output, read_mask, read_photo, write_image
 
-    if not options.max_megapixels > 0:
-        raise InputError("--max-megapixels must be above 0", "leave it out for 100")
+    if not 0 < options.max_megapixels < 1e6:
+        raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
     outputs = [path for path in (options.output, options.edges) if path is not None]
     for path in outputs:  # before any work
         check_output(path, options.photo, options.mask)

@@ -203,6 +203,10 @@ def _is_pil(image: object) -> bool:
 
 def _from_pil(image: Any, modes: tuple[str, ...], error: type[ImageError | MaskError], hint: str) -> NDArray[Any]:
     if image.mode not in modes:
+        if image.mode.startswith(("I", "F")):  # convert() would clip these to 255
+            hint = "an 8-bit array: numpy.asarray(image), its range brought to 0..255, as numpy.uint8"
+        elif "RGBA" in modes and ("A" in image.mode or "a" in image.mode or "transparency" in image.info):
+            hint = 'image.convert("RGBA")'
         raise error(f"a PIL image of mode {image.mode!r} is not taken, only {', '.join(modes)}", f"pass {hint}")
     try:
         return np.asarray(image)

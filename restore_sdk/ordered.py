@@ -17,18 +17,29 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
 
     At most ``2 * workers`` items are read ahead of what was yielded. ``items`` is read in the caller's thread, and
     nothing is read while the next result is ready. Where reading blocks, a result that gets ready meanwhile is yielded
-    when the read returns. The first exception is raised in its item's place and ends the iteration; work that runs
-    then is finished, the rest is dropped.
+    when the read returns. The first exception, of ``function`` or of ``items``, is raised in its item's place and ends
+    the iteration; work that runs then is finished, the rest is dropped.
     """
+    broken: Exception | None = None
     with ThreadPoolExecutor(workers, thread_name_prefix="restore-sdk") as pool:
         pending: deque[Future[Result]] = deque()
         try:
-            for item in items:
+            iterator = iter(items)
+            while True:
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    broken = error
+                    break
                 pending.append(pool.submit(function, item))
                 while pending and (len(pending) >= 2 * workers or pending[0].done()):
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+            if broken is not None:
+                raise broken
         finally:
             for future in pending:
                 future.cancel()

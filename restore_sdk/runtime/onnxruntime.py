@@ -29,6 +29,8 @@ from restore_sdk.runtime.cores import usable_cores
 try:
     import onnxruntime as ort
 except ImportError as error:
+    if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):  # Ctrl-C while its library was loaded
+        raise KeyboardInterrupt from error
     raise MissingDependencyError(
         f"ONNX Runtime cannot be imported: {error}", "run: pip install --force-reinstall onnxruntime"
     ) from error

@@ -138,3 +138,16 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
             write_folder(target, {})
     with pytest.raises(OutputError, match="does not exist"):
         write_folder(tmp_path / "no" / "bundle", {})
+
+
+def test_the_longest_name_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 251 + ".png")
+    write_file(path, b"x")
+    assert path.read_bytes() == b"x"
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(OutputError, match="pipe"):
+        write_file(tmp_path / "pipe.png", b"x")
+    assert (tmp_path / "pipe.png").is_fifo()

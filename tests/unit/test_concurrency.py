@@ -195,3 +195,14 @@ def test_ordered_map_stops_at_an_error_and_leaves_no_thread() -> None:
 def test_chunked() -> None:
     assert list(chunked(range(5), 2)) == [[0, 1], [2, 3], [4]]
     assert list(chunked([], 2)) == []
+
+
+def test_ordered_map_gives_what_came_before_a_broken_source() -> None:
+    def source() -> Iterator[int]:
+        yield from range(5)
+        raise ValueError("boom")
+
+    got: list[int] = []
+    with pytest.raises(ValueError, match="boom"):
+        got.extend(ordered_map(lambda item: item, source(), workers=3))
+    assert got == list(range(5))

@@ -175,3 +175,10 @@ def test_canny_sees_neither_the_hole_nor_its_outline(photo: NDArray[np.uint8], m
     flat[hole] = 255
     assert not canny_edges(flat, hole).any()
     assert canny_edges(flat).any()
+
+
+@pytest.mark.parametrize(("mode", "hint"), [("I;16", "numpy.asarray"), ("F", "numpy.asarray"), ("LA", '"RGBA"')])
+def test_the_hint_for_a_pil_image_loses_nothing(mode: str, hint: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        as_pixels(Image.new(mode, (8, 8)))
+    assert hint in str(caught.value)
