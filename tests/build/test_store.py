@@ -345,12 +345,12 @@ def test_a_full_disk_leaves_the_old_engine(
     """At the plan, and at the sidecar after it."""
     real, calls = atomic._write_synced, []
 
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, mode: int | None = None) -> None:
         calls.append(path)
         if len(calls) == fails_at + 1:
             path.write_bytes(data[: len(data) // 2])
             raise OSError(28, "No space left on device")
-        real(path, data)
+        real(path, data, mode)
 
     monkeypatch.setattr(atomic, "_write_synced", full)
     other = b"ftrt other"
