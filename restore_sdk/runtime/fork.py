@@ -1,18 +1,27 @@
-"""Objects of the GPU that nobody may destroy in a forked child, or by chance.
+"""Objects of the runtimes that nobody may destroy in a forked child, or by chance.
 
-In a child that was forked after CUDA was used every call of the driver fails, and pycuda's destructors answer that by
-ending the process. What is held here is never destroyed in a child, and in the parent by whoever releases it, not when
-the last reference happens to go.
+An ONNX Runtime session's destructor joins its threads, which a fork does not copy, and so would wait forever. In a
+child that was forked after CUDA was used every call of the driver fails, and pycuda's destructors answer that by ending
+the process. What is held here is never destroyed in a child, and in the parent by whoever releases it, not when the
+last reference happens to go.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import weakref
 from typing import Any, TypeVar
 
 Thing = TypeVar("Thing")
 _HELD: dict[int, Any] = {}
+_WATCHED: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def keep_in_children(thing: Thing) -> Thing:
+    """Keep it alive for ever in children forked while it lives; in this process it goes as always. Gives it back."""
+    _WATCHED.add(thing)
+    return thing
 
 
 def hold(thing: Thing) -> Thing:
@@ -28,7 +37,7 @@ def release(thing: object) -> None:
 
 def _abandon() -> None:
     """In the child: one reference too many for each, so that not even the end of the process destroys it."""
-    for thing in _HELD.values():
+    for thing in (*_HELD.values(), *_WATCHED):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 

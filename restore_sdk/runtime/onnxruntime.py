@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +22,7 @@ from restore_sdk.image import MODEL_SIZE
 from restore_sdk.manifest import StageSpec
 from restore_sdk.runtime.base import U8, Inference, SlotPool
 from restore_sdk.runtime.cores import usable_cores
+from restore_sdk.runtime.fork import keep_in_children
 
 try:
     import onnxruntime as ort
@@ -42,23 +40,6 @@ MAX_BATCH = 4
 
 #: Most threads that a run takes of its own accord: the layers are small, and each ends in a wait for all threads.
 MAX_THREADS = 8
-
-
-_SESSIONS: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-def _keep_sessions() -> None:
-    """In a forked child: see that no session of the parent's is ever destroyed.
-
-    A session's destructor joins its threads, which a fork does not copy, and so would wait forever. One reference too
-    many holds for good.
-    """
-    for session in list(_SESSIONS):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_keep_sessions)
 
 
 class OnnxRunner:
@@ -184,7 +165,7 @@ def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
     options.log_severity_level = 3
     with _mapped_errors(f"ONNX Runtime {ort.__version__} cannot load the {stage.name} stage", BundleError):
         session = ort.InferenceSession(graph, options, providers=[PROVIDER])
-    _SESSIONS.add(session)
+    keep_in_children(session)
     if session.get_providers() != [PROVIDER]:
         raise DeviceError(f"asked ONNX Runtime for {PROVIDER}, got {session.get_providers()}", "reinstall onnxruntime")
     for found, expected in ((session.get_inputs(), stage.inputs), (session.get_outputs(), stage.outputs)):
