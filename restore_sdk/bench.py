@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from restore_sdk.runtime.select import Runtime, open_runner
 #: Requests that are not counted: clocks rise, memory is touched, CUDA graphs are captured.
 WARMUP = 20
 
+#: How the chain is queued on TensorRT: one way or the other, or one after the other.
+Graphs = Literal["both", "on", "off"]
+
 
 def measure(
     bundle: Bundle,
@@ -32,15 +35,16 @@ def measure(
     batch: int = 1,
     slots: int = 1,
     device: int = 0,
+    cuda_graph: Graphs = "both",
 ) -> dict[str, Any]:
     """Time the two stages on golden inputs, one request after another, then as many at a time as the runtime takes.
-
-    On TensorRT all of it is done twice, with the chain queued call by call and as one CUDA graph.
 
     Args:
         requests: how many are counted, after :data:`WARMUP` that are not.
         batch: images a request.
         slots: how many requests may compute at the same time; one-after-another latency does not depend on it.
+        cuda_graph: on TensorRT, ``"both"`` does all of it twice, with the chain queued call by call, then as one CUDA
+            graph; ``"on"`` and ``"off"`` do it one way. On a CPU there is no such thing.
 
     Returns:
         JSON types. ``host``: facts on the machine. ``runs``: one entry a way of running, with ``runtime`` (facts on the
@@ -50,12 +54,15 @@ def measure(
         ``images_per_second`` with all slots busy.
 
     Raises:
-        InputError: a count out of its range. The rest as :func:`restore_sdk.runtime.select.open_runner`.
+        InputError: an argument out of its range, or a CUDA graph asked for where there is none. The rest as
+            :func:`restore_sdk.runtime.select.open_runner`.
     """
     if requests < 1 or batch < 1 or slots < 1:
         raise InputError("requests, batch and slots count from 1", "pass whole numbers from 1 up")
-    runs = [_run(bundle, runtime, requests, batch, slots, device, cuda_graph=False)]
-    if runs[0]["on_gpu"]:
+    if cuda_graph not in get_args(Graphs):
+        raise InputError(f"cuda_graph is {cuda_graph!r}", f"choose one of {', '.join(get_args(Graphs))}")
+    runs = [_run(bundle, runtime, requests, batch, slots, device, cuda_graph=cuda_graph == "on")]
+    if cuda_graph == "both" and runs[0]["on_gpu"]:
         runs.append(_run(bundle, runtime, requests, batch, slots, device, cuda_graph=True))
     return {
         "restore_sdk": __version__,

@@ -180,11 +180,14 @@ def verify(options: argparse.Namespace) -> int:
     from restore_sdk.verify import verify as run
 
     bundle = Bundle.load(options.bundle)
-    found = run(bundle, options.runtime, min_psnr=options.min_psnr)
+    graph = options.cuda_graph == "on"
+    found = run(bundle, options.runtime, min_psnr=options.min_psnr, device=options.device, cuda_graph=graph)
     report = {
         "passed": found.passed,
         "bundle": bundle.name,
         "runtime": found.runtime["runtime"],
+        "device": found.runtime["device"],
+        "cuda_graph": bool(found.runtime.get("cuda_graph")),
         "images": found.images,
         "min_psnr_db": found.min_psnr,
         "restored": found.restored.to_json(),
@@ -213,6 +216,7 @@ def bench(options: argparse.Namespace) -> int:
         batch=options.batch,
         slots=options.slots,
         device=options.device,
+        cuda_graph=options.cuda_graph,
     )
     return _report(options, report, describe(report))
 
@@ -244,6 +248,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("verify", help="compare a runtime with the model's reference")
     command.add_argument("--min-psnr", type=float, metavar="DB", help="the gate in dB (default: that of the precision)")
+    command.add_argument("--device", type=int, default=0, metavar="N", help="the GPU (default 0)")
+    command.add_argument("--cuda-graph", choices=("on", "off"), default="off", help="on TensorRT (default: off)")
     _common(command, verify, model=True)
 
     def finish(command: argparse.ArgumentParser, run: cli_engines.Command) -> None:
@@ -259,6 +265,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--batch", type=int, default=1, metavar="N", help="images a request (default 1)")
     command.add_argument("--slots", type=int, default=1, metavar="N", help="how many compute at a time (default 1)")
     command.add_argument("--device", type=int, default=0, metavar="N", help="the GPU (default 0)")
+    command.add_argument("--cuda-graph", choices=("both", "on", "off"), default="both", help="on TensorRT")
     _common(command, bench, model=True)
     return parser
 

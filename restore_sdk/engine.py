@@ -103,6 +103,8 @@ class RestoreEngine:
         slots: how many requests may compute at the same time.
         threads: CPU threads that one request computes with at most: its own, and ``threads - 1`` of a pool shared by
             the slots. ``None`` takes the usable cores, less one for each further slot, but at most 8.
+        cuda_graph: where TensorRT serves, queue both stages and all copies as one CUDA graph, captured for each batch
+            size when it first came; ``info()["cuda_graph"]`` says whether it does. ``auto`` on a CPU leaves it aside.
 
     Raises:
         BundleError: the bundle is missing, altered, or does not load.
@@ -118,13 +120,16 @@ class RestoreEngine:
         device: int = 0,
         slots: int = 1,
         threads: int | None = None,
+        cuda_graph: bool = False,
     ) -> None:
         _check_count("slots", slots)
         if threads is not None:
             _check_count("threads", threads)
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self._asked = runtime
-        self._runner, self._reason = open_runner(runtime, self._bundle, device=device, slots=slots, threads=threads)
+        self._runner, self._reason = open_runner(
+            runtime, self._bundle, device=device, slots=slots, threads=threads, cuda_graph=cuda_graph
+        )
         self._process = os.getpid()
         self._closed = False
 

@@ -100,6 +100,11 @@ class Desk:
             self.free()
             raise
 
+    @property
+    def graph(self) -> bool:
+        """Whether requests are queued as a CUDA graph: asked for, and not refused since."""
+        return self._graph
+
     def run(self, images: U8, masks: U8, edges: U8) -> DeviceInference:
         """Restore a batch, copies and all; blocks until the result is in host memory.
 

@@ -27,10 +27,10 @@ def open_runner(
 
     Args:
         cuda_graph: on TensorRT, queue the chain as one CUDA graph; see
-            :class:`restore_sdk.runtime.tensorrt.TensorRtRunner`. Of no meaning to ONNX Runtime.
+            :class:`restore_sdk.runtime.tensorrt.TensorRtRunner`. ``"auto"`` leaves it aside where ONNX Runtime serves.
 
     Raises:
-        InputError: there is no such runtime.
+        InputError: there is no such runtime, or a CUDA graph was asked for on ONNX Runtime.
         MissingDependencyError: a package that the runtime needs is not installed.
         EngineNotBuiltError: the runtime needs an engine and none is there.
         EngineIncompatibleError, EngineIntegrityError: there is one that may not be loaded here.
@@ -40,6 +40,8 @@ def open_runner(
     """
     if runtime not in get_args(Runtime):
         raise InputError(f"there is no runtime {runtime!r}", f"choose one of {', '.join(get_args(Runtime))}")
+    if cuda_graph and runtime == "onnxruntime":
+        raise InputError("runtime onnxruntime has no CUDA graph", "leave it out, or choose a TensorRT runtime")
     runner: StageRunner | None
     if runtime in _FLAVOURS:
         from restore_sdk.runtime.tensorrt import open_tensorrt  # loaded only where it is used

@@ -103,6 +103,7 @@ class TensorRtRunner:
                 self._runtime = None
                 raise
         self._scratch_bytes = scratch
+        self._desks = desks
         self._pool = SlotPool(desks)
         self._closed = False
 
@@ -142,7 +143,7 @@ class TensorRtRunner:
             "precision": "fp16",
             "slots": self._slots,
             "max_batch": self._max_batch,
-            "cuda_graph": self._graph,
+            "cuda_graph": self._graph and all(desk.graph for desk in self._desks),
             "scratch_bytes": self._scratch_bytes * self._slots,
             "device_memory_bytes": self._memory_bytes,
             **self._facts,
@@ -159,6 +160,7 @@ class TensorRtRunner:
                 free_all(*desks, *self._lanes, *self._stages)
             finally:
                 desks.clear()
+                self._desks = []
                 release(self._runtime)
                 self._lanes, self._stages, self._runtime = [], [], None
 

@@ -38,6 +38,24 @@ def test_verify(built: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, report = run(capsys, "verify", "--runtime", "tensorrt", "--bundle", built)
     assert (code, report["passed"], report["runtime"]) == (0, True, "tensorrt_double")
     assert report["min_psnr_db"] == 55.0, "half precision has a gate of its own"
+    assert report["cuda_graph"] is False
+
+
+def test_verify_as_one_graph(built: str, double: Double, capsys: pytest.CaptureFixture[str]) -> None:
+    before = double.counters()
+    code, report = run(capsys, "verify", "--runtime", "tensorrt", "--bundle", built, "--cuda-graph", "on")
+    assert (code, report["passed"], report["cuda_graph"]) == (0, True, True)
+    assert double.counters().since(before).graph_launches == report["images"]
+    code, report = run(capsys, "verify", "--runtime", "onnxruntime", "--bundle", built, "--cuda-graph", "on")
+    assert (code, report["error"]["type"]) == (2, "InputError")
+
+
+@pytest.mark.parametrize("way", ["on", "off"])
+def test_bench_one_way(built: str, capsys: pytest.CaptureFixture[str], way: str) -> None:
+    options = ("--runtime", "tensorrt", "--bundle", built, "--requests", "2", "--cuda-graph", way)
+    code, report = run(capsys, "bench", *options)
+    assert code == 0
+    assert [entry["runtime"]["cuda_graph"] for entry in report["runs"]] == [way == "on"]
 
 
 def test_bench(built: str, capsys: pytest.CaptureFixture[str]) -> None:

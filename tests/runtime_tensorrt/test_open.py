@@ -24,6 +24,7 @@ from restore_sdk.errors import (
     EngineIncompatibleError,
     EngineIntegrityError,
     EngineNotBuiltError,
+    InputError,
     OutOfMemoryError,
 )
 from restore_sdk.runtime.golden import require_golden
@@ -118,6 +119,27 @@ def test_the_engine_gives_what_it_gives_on_onnx_runtime(
     assert np.array_equal(run.image, expected[0])
     assert run.timings.edge_ms > 0
     assert (info["runtime"], info["reason"]) == ("tensorrt_double", "asked for by name")
+
+
+def test_a_cuda_graph_is_asked_for_and_seen(
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, double: Double
+) -> None:
+    publish(store, toy_bundle, plans(toy_bundle))
+    photo, mask = pairs(1)[0]
+    results = []
+    for graph, launches in ((False, 0), (True, 1)):
+        with RestoreEngine(toy_bundle, runtime="tensorrt", cuda_graph=graph) as engine:
+            before = double.counters()
+            results.append(engine(photo, mask))
+            assert double.counters().since(before).graph_launches == launches
+            assert engine.info()["cuda_graph"] is graph
+    assert np.array_equal(*results)
+    double.refuse_capture(True)
+    with RestoreEngine(toy_bundle, cuda_graph=True) as engine:
+        assert engine.info()["cuda_graph"] is False, "refused by the driver, so it must not be said to serve"
+    double.refuse_capture(False)
+    with pytest.raises(InputError, match="no CUDA graph"):
+        RestoreEngine(toy_bundle, runtime="onnxruntime", cuda_graph=True)
 
 
 @pytest.mark.slow
