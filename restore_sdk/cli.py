@@ -10,6 +10,7 @@ Exit codes:
     5    integrity: the model bundle or a built engine is missing, altered or unsound
     6    drift: the runtime computes something else than the reference
     7    the runtime failed while it computed, or ran out of memory
+    8    slower than the baseline that `bench --compare` was given, beyond tolerance and spread
     130  interrupted
 
 Errors are one line on standard error and a hint on the next. With ``--json``, standard output holds one JSON object,
@@ -27,7 +28,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from restore_sdk import __version__, cli_engines
+from restore_sdk import __version__, cli_bench, cli_engines
 from restore_sdk.errors import (
     BuildError,
     BundleError,
@@ -204,29 +205,12 @@ def verify(options: argparse.Namespace) -> int:
     return _report(options, report, lines, code=0 if found.passed else 6)
 
 
-def bench(options: argparse.Namespace) -> int:
-    """``restore-sdk bench``: how long a request takes here, copies and computing apart, and how far it drifts."""
-    from restore_sdk.bench import describe, measure
-    from restore_sdk.bundle import Bundle
-
-    report = measure(
-        Bundle.load(options.bundle),
-        options.runtime,
-        requests=options.requests,
-        batch=options.batch,
-        slots=options.slots,
-        device=options.device,
-        cuda_graph=options.cuda_graph,
-    )
-    return _report(options, report, describe(report))
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="restore-sdk",
         description="Face image restoration: repaints what a mask marks in white.",
         epilog="exit codes: 0 done, 1 internal fault, 2 usage or input, 3 environment, 4 engine, 5 integrity, "
-        "6 drift, 7 execution, 130 interrupted",
+        "6 drift, 7 execution, 8 slower than the baseline, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"restore-sdk {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an internal fault")
@@ -260,13 +244,7 @@ def _parser() -> argparse.ArgumentParser:
         _common(command, report, model=False)
 
     cli_engines.register(commands, finish)
-    command = commands.add_parser("bench", help="measure latency and drift of a runtime on this host")
-    command.add_argument("--requests", type=int, default=200, metavar="N", help="requests that count (default 200)")
-    command.add_argument("--batch", type=int, default=1, metavar="N", help="images a request (default 1)")
-    command.add_argument("--slots", type=int, default=1, metavar="N", help="how many compute at a time (default 1)")
-    command.add_argument("--device", type=int, default=0, metavar="N", help="the GPU (default 0)")
-    command.add_argument("--cuda-graph", choices=("both", "on", "off"), default="both", help="on TensorRT")
-    _common(command, bench, model=True)
+    cli_bench.register(commands, RUNTIMES, finish)
     return parser
 
 

@@ -52,14 +52,15 @@ def test_verify_as_one_graph(built: str, double: Double, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("way", ["on", "off"])
 def test_bench_one_way(built: str, capsys: pytest.CaptureFixture[str], way: str) -> None:
-    options = ("--runtime", "tensorrt", "--bundle", built, "--requests", "2", "--cuda-graph", way)
-    code, report = run(capsys, "bench", *options)
+    options = ("--runtime", "tensorrt", "--bundle", built, "--requests", "2", "--no-processes")
+    code, report = run(capsys, "bench", *options, "--cuda-graph", way)
     assert code == 0
     assert [entry["runtime"]["cuda_graph"] for entry in report["runs"]] == [way == "on"]
 
 
 def test_bench(built: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, report = run(capsys, "bench", "--runtime", "tensorrt", "--bundle", built, "--requests", "8", "--batch", "2")
+    arguments = ("--runtime", "tensorrt", "--bundle", built, "--requests", "8", "--batch", "2")
+    code, report = run(capsys, "bench", *arguments, "--no-processes")  # a fresh process would not see the doubles
     assert code == 0
     plain, graph = report["runs"]
     assert (plain["runtime"]["cuda_graph"], graph["runtime"]["cuda_graph"]) == (False, True)
@@ -77,9 +78,9 @@ def test_bench(built: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bench_for_people(built: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "--runtime", "tensorrt", "--bundle", built, "--requests", "2"]) == 0
+    assert main(["bench", "--runtime", "tensorrt", "--bundle", built, "--requests", "2", "--no-processes"]) == 0
     said = capsys.readouterr().out
-    assert "one CUDA graph" in said
+    assert "CUDA graph" in said
     assert "p99" in said
 
 
