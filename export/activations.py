@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from export.errors import GateError
 
@@ -19,7 +20,10 @@ MIN_HEADROOM = 8.0
 
 @contextlib.contextmanager
 def watch(generator: nn.Module) -> Iterator[dict[str, float]]:
-    """Record, while the context lasts, the largest absolute value that enters or leaves each layer of a network.
+    """Record, while the context lasts, the largest absolute value that enters, leaves or arises inside each layer.
+
+    What a layer computes between its parts (sums, products of matrices, softmax) counts for the innermost layer around
+    it, for the whole network under the name ``generator``.
 
     Yields:
         The peaks by layer name; a layer that met NaN or infinity has an infinite peak.
@@ -28,17 +32,34 @@ def watch(generator: nn.Module) -> Iterator[dict[str, float]]:
 
     def note(name: str, tensors: Any) -> None:
         for tensor in tensors if isinstance(tensors, tuple) else (tensors,):
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel():
                 peak = float(tensor.detach().abs().max())
                 peaks[name] = max(peaks.get(name, 0.0), peak if peak == peak else float("inf"))
 
+    inside: list[str] = []
+
+    class Operations(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if inside:
+                note(inside[-1], result)
+            return result
+
+    def leave(name: str, inputs: Any, output: Any) -> None:
+        if len(inside) > 1:  # what the whole network takes and gives is its layers' as well
+            note(name, (*inputs, output))  # its own operations count for this layer, and are no larger
+        inside.pop()
+
     with contextlib.ExitStack() as hooks:
         for name, module in generator.named_modules():
-            if name:
-                handle = module.register_forward_hook(
-                    lambda _module, inputs, output, name=name: note(name, (*inputs, output))
-                )
-                hooks.callback(handle.remove)
+            known = name or "generator"
+            entered = module.register_forward_pre_hook(lambda _module, _inputs, name=known: inside.append(name))
+            left = module.register_forward_hook(lambda _module, inputs, output, name=known: leave(name, inputs, output))
+            hooks.callback(entered.remove)
+            hooks.callback(left.remove)
+        hooks.enter_context(Operations())
         yield peaks
 
 

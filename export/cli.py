@@ -1,4 +1,8 @@
-"""The command line: ``python -m export --weights W.safetensors --out BUNDLE``."""
+"""The command line.
+
+python -m export --weights W.safetensors --out BUNDLE     export a bundle
+python -m export drift --faces FOLDER [--bundle BUNDLE]   how far half precision is from float32
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,13 @@ PORTRAIT = ROOT / "examples" / "portrait.png"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Export a bundle; 0 when it was written, 1 when a gate stopped it, 2 on a mistake of the caller's."""
+    """Export a bundle; 0 when it was written, 1 when a gate stopped it, 2 on a mistake of the caller's.
+
+    ``drift`` measures one that was exported; 0 when it is within the gate, 6 when it is beyond, 2 as above.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["drift"]:
+        return _drift_command(argv[1:])
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.masks and not arguments.faces:
@@ -37,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m export", description="Export trained weights as a checked model bundle for restore_sdk."
+        prog="python -m export",
+        description="Export trained weights as a checked model bundle for restore_sdk.",
+        epilog="python -m export drift --help: how far the FP16 graphs of a bundle are from float32",
     )
     parser.add_argument("--weights", type=Path, required=True, help="weights.safetensors of python -m training fit")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaces one there")
@@ -94,6 +106,55 @@ def _export(arguments: argparse.Namespace) -> None:
     )
     size = sum(spec.bytes for spec in bundle.manifest.files.values())
     print(f"wrote {bundle.path}: {bundle.name}, {size / 1e6:.2f} MB")
+
+
+def _drift_command(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m export drift",
+        description="Measure how far half precision takes each stage and the chain from the float32 reference.",
+        epilog="exit codes: 0 within the gate, 6 beyond it, 2 usage",
+    )
+    parser.add_argument("--bundle", type=Path, help="folder of the bundle (default: the one in the wheel)")
+    parser.add_argument("--faces", type=Path, required=True, help="folder of photographs")
+    parser.add_argument("--masks", type=Path, help="folder of masks for these (default: random damage)")
+    parser.add_argument("--limit", type=int, help="how many photographs at most, evenly chosen (default: all)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(argv)
+    if options.limit is not None and options.limit < 1:
+        parser.error("--limit must be at least 1")
+    try:
+        _drift(options)
+    except GateError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 6
+    except (ExportError, RestoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _drift(options: argparse.Namespace) -> None:
+    from export.drift import damaged, describe, measure_drift, require_drift
+    from training.checkpoint import CheckpointError
+    from training.config import ConfigError
+    from training.data import DataError, find_images, read_rgb
+    from training.protocol import read_mask, square
+
+    def progress(done: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done} of {len(probes)} pictures ", end="" if done < len(probes) else "\n", file=sys.stderr)
+
+    try:
+        files = find_images(options.faces)
+        files = _choice(files, options.limit or len(files))
+        photos = {path.name: square(read_rgb(path)) for path in files}
+        masks = [read_mask(path) for path in find_images(options.masks)] if options.masks else []
+        probes = damaged(photos, masks)
+        figures = measure_drift(options.bundle, probes, progress)
+    except (DataError, CheckpointError, ConfigError) as error:
+        raise ExportError(str(error), "see: python -m export drift --help") from error
+    print(json.dumps(figures, indent=2) if options.json else "\n".join(describe(figures)), flush=True)
+    require_drift(figures)
 
 
 def _existing(paths: Sequence[Path]) -> Sequence[Path]:

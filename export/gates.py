@@ -22,7 +22,7 @@ from restore_sdk.quality import drift_psnr
 #: Float32 graphs against PyTorch: largest absolute error before rounding, as a share of full scale.
 MAX_ERROR = 1e-3
 
-#: FP16 chain against the float32 reference, each picture.
+#: FP16 chain against the float32 reference, each picture; :mod:`export.drift` gates means and stages as well.
 MIN_PSNR = 60.0
 
 #: Shares of the picture that the probes' masks cover.
@@ -105,18 +105,18 @@ def check_numbers(
     errors = {"edge": 0.0, "repair": 0.0}
     drift: dict[str, list[float]] = {name: [] for name in halves}
     with watch(model.edge.generator) as edge_peaks, watch(model.repair.generator) as repair_peaks:
-        for batch in _batches(probes):
-            inputs = _stack(batch)
+        for batch in batches(probes):
+            inputs = stack(batch)
             wanted = reference(*inputs)
-            _check_soundness(reference, batch, inputs, wanted)
+            check_soundness(reference, batch, inputs, wanted)
             for stage, expected, found in zip(
                 errors, wanted, (single.edge(*inputs), single.repair(*inputs[:2], wanted[0].output)), strict=True
             ):
                 errors[stage] = max(errors[stage], _check_parity(stage, batch, expected, found))
-            _check_soundness(single, batch, inputs, single(*inputs))
+            check_soundness(single, batch, inputs, single(*inputs))
             for name, chain in halves.items():
                 outcomes = chain(*inputs)
-                _check_soundness(chain, batch, inputs, outcomes)
+                check_soundness(chain, batch, inputs, outcomes)
                 drift[name] += _check_drift(chain, batch, wanted[1].output, outcomes[1].output)
     for chain in (reference, single, *halves.values()):
         _check_hole_is_ignored(chain, probes)
@@ -136,14 +136,15 @@ def check_numbers(
     }
 
 
-def _batches(probes: Sequence[Probe]) -> Iterator[Sequence[Probe]]:
+def batches(probes: Sequence[Probe]) -> Iterator[Sequence[Probe]]:
     """One alone, then four at a time: both must work on one graph."""
     yield probes[:1]
     for start in range(1, len(probes), _BATCH):
         yield probes[start : start + _BATCH]
 
 
-def _stack(batch: Sequence[Probe]) -> tuple[Bytes, Bytes, Bytes]:
+def stack(batch: Sequence[Probe]) -> tuple[Bytes, Bytes, Bytes]:
+    """Images, masks and edges of some probes, N first."""
     return tuple(np.stack([getattr(probe, name) for probe in batch]) for name in ("image", "mask", "edges"))  # type: ignore[return-value]
 
 
@@ -161,7 +162,7 @@ def _check_parity(stage: str, batch: Sequence[Probe], expected: Outcome, found: 
     return float(errors.max())
 
 
-def _check_soundness(
+def check_soundness(
     chain: Chain, batch: Sequence[Probe], inputs: tuple[Bytes, ...], outcomes: tuple[Outcome, Outcome]
 ) -> None:
     """Finite everywhere, and byte-equal to the input where nothing is missing."""
@@ -198,7 +199,7 @@ def _check_drift(chain: Chain, batch: Sequence[Probe], expected: Bytes, found: B
 def _check_hole_is_ignored(chain: Chain, probes: Sequence[Probe]) -> None:
     """Other content under the hole, in the image and in the given edges, must not change a byte."""
     damaged = [probe for probe in probes if 0.05 < (probe.mask > HOLE_ABOVE).mean() < 1.0][-_BATCH:]
-    image, mask, edges = _stack(damaged)
+    image, mask, edges = stack(damaged)
     hole = mask > HOLE_ABOVE
     noisy: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, image.shape, np.uint8)
     other_image, other_edges = np.where(hole[..., None], noisy, image), np.where(hole, 255 - edges, edges)

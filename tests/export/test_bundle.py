@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -32,22 +30,6 @@ from tests.export.conftest import Graphs, small_config
 from tests.export.test_gates import few
 from tests.toy_bundle import write_toy_bundle
 from training.checkpoint import load_tensors
-
-
-@pytest.fixture(scope="module")
-def bundle(weights: Path, exported: Graphs, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The small model as a bundle, by the command; its graphs are those of the session."""
-    folder = tmp_path_factory.mktemp("bundles")
-    cv2.imwrite(str(folder / "photo.png"), drawn_face(77)[..., ::-1])
-    (folder / "quality.json").write_text(json.dumps({"psnr": {"1-10%": 31.25}}))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export.bundle, "cpu_graph", lambda name, _stage: exported[name]["fp32"])
-        patch.setattr(export.bundle, "fp16_graph", lambda name, _stage: exported[name]["fp16"])
-        patch.setattr(export.bundle, "make_probes", lambda *_: few(make_probes()))
-        arguments = ["--weights", weights, "--out", folder / "small", "--version", "0.3"]
-        arguments += ["--photo", folder / "photo.png", "--quality", folder / "quality.json"]
-        assert main([str(each) for each in arguments]) == 0
-    return Bundle.load(folder / "small")
 
 
 def test_the_manifest_states_what_the_model_is(bundle: Bundle) -> None:

@@ -1,0 +1,164 @@
+"""How far half precision takes each stage and the chain from the float32 reference, over a folder of photographs.
+
+The reference is PyTorch in float32 on the weights that the bundle holds. Two forms stand against it: the same networks
+in half-precision arithmetic, each operator's result rounded to half as a GPU stores it, and the bundle's FP16 graphs on
+ONNX Runtime, whose CPU kernels may compute wider than that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from export.activations import FP16_MAX, check_headroom, watch
+from export.errors import GateError
+from export.gates import SHARES, Chain, Probe, batches, check_soundness, stack
+from export.pictures import Image, Mask, mask_of
+from export.reference import load_reference
+from export.runners import Bytes, OnnxStage, TorchStage
+from restore_sdk.bundle import Bundle
+from restore_sdk.image import HOLE_ABOVE, canny_edges
+from restore_sdk.quality import drift_psnr
+from restore_sdk.runtime.golden import MIN_MEAN_DB, MIN_WORST_DB
+
+#: What is compared: the edge stage, the repair stage on the reference's edges, and both in a row.
+PARTS = ("edge", "repair", "chain")
+
+_HINT = "find the layer that loses precision; keep activations small and sums short"
+
+
+@dataclass
+class Tally:
+    """PSNR in dB of each picture, and which one it was; equal pictures count as half a step in a single byte."""
+
+    values: list[float] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    def add(self, batch: Sequence[Probe], expected: Bytes, found: Bytes) -> None:
+        """Compare two results of a batch."""
+        best = 10 * math.log10(255.0**2 * expected[0].size / 0.25)
+        self.values += [min(float(value), best) for value in drift_psnr(expected, found)]
+        self.names += [probe.name for probe in batch]
+
+    def to_json(self) -> dict[str, Any]:
+        """Mean and worst, and the picture that was worst."""
+        worst = int(np.argmin(self.values))
+        return {
+            "mean_db": round(float(np.mean(self.values)), 2),
+            "worst_db": round(self.values[worst], 2),
+            "worst": self.names[worst],
+        }
+
+
+def damaged(photos: Mapping[str, Image], masks: Sequence[Mask], seed: int = 0) -> list[Probe]:
+    """Each photograph with one of ``masks``; some again with holes from nothing to everything (:data:`SHARES`)."""
+    names = list(photos)
+    pairs = [(name, masks[i % len(masks)]) for i, name in enumerate(names)] if masks else []
+    count = len(SHARES) if masks else max(len(SHARES), len(names))
+    for i in range(count):
+        pairs.append((names[i * len(names) // count], mask_of(SHARES[i % len(SHARES)], seed + i)))
+    return [
+        Probe(
+            f"{name}, {(mask > HOLE_ABOVE).mean():.1%} missing",
+            photos[name],
+            mask,
+            canny_edges(photos[name], mask > HOLE_ABOVE),
+        )
+        for name, mask in pairs
+    ]
+
+
+def measure_drift(
+    path: Path | None, probes: Sequence[Probe], progress: Callable[[int], None] = lambda _done: None
+) -> dict[str, Any]:
+    """Run every probe through the reference and through both forms of half precision.
+
+    Args:
+        path: the bundle's folder; ``None`` is the one in the wheel.
+        progress: is told how many probes are done.
+
+    Returns:
+        JSON types: ``drift`` by arithmetic and part (:data:`PARTS`), each with ``mean_db``, ``worst_db`` and ``worst``
+        (the picture); ``largest_activation`` by stage and layer; ``fp16_headroom``; ``probes``; ``hole`` (least and
+        largest share); ``gate``.
+
+    Raises:
+        GateError: NaN, infinity, a changed known pixel, or a layer without headroom. What is beyond the gate of PSNR is
+            for :func:`require_drift`, so that the figures can be shown first.
+    """
+    bundle = Bundle.load(path)
+    edge, repair = load_reference(path)
+    fp16 = [OnnxStage(onnx.load_from_string(bundle.read(bundle.file(spec.name, "fp16")))) for spec in bundle.stages]
+    reference = Chain("PyTorch float32", TorchStage(edge), TorchStage(repair))
+    forms = {
+        "half": Chain("PyTorch half", TorchStage(edge, half=True), TorchStage(repair, half=True)),
+        "onnxruntime_fp16": Chain("the fp16 graphs on ONNX Runtime", *fp16),
+    }
+    found = {name: {part: Tally() for part in PARTS} for name in forms}
+    done = 0
+    with watch(edge.generator) as edge_peaks, watch(repair.generator) as repair_peaks:
+        for batch in batches(probes):
+            inputs = stack(batch)
+            wanted = reference(*inputs)
+            check_soundness(reference, batch, inputs, wanted)
+            edges, picture = wanted[0].output, wanted[1].output
+            for name, chain in forms.items():
+                outcomes = chain(*inputs)
+                check_soundness(chain, batch, inputs, outcomes)
+                found[name]["edge"].add(batch, edges, outcomes[0].output)
+                found[name]["chain"].add(batch, picture, outcomes[1].output)
+                alone = chain.repair(*inputs[:2], edges)
+                check_soundness(chain, batch, inputs, (wanted[0], alone))
+                found[name]["repair"].add(batch, picture, alone.output)
+            done += len(batch)
+            progress(done)
+    peaks = {"edge": edge_peaks, "repair": repair_peaks}
+    largest = max(check_headroom(stage, layers) for stage, layers in peaks.items())
+    holes = [float((probe.mask > HOLE_ABOVE).mean()) for probe in probes]
+    return {
+        "bundle": bundle.name,
+        "probes": len(probes),
+        "hole": [round(min(holes), 4), round(max(holes), 4)],
+        "gate": {"mean_db": MIN_MEAN_DB, "worst_db": MIN_WORST_DB},
+        "drift": {name: {part: tally.to_json() for part, tally in parts.items()} for name, parts in found.items()},
+        "fp16_headroom": float(f"{FP16_MAX / largest:.4g}"),
+        "largest_activation": {
+            stage: {layer: float(f"{value:.4g}") for layer, value in layers.items()} for stage, layers in peaks.items()
+        },
+    }
+
+
+def require_drift(figures: Mapping[str, Any]) -> None:
+    """Raise :class:`GateError` where a part, in either arithmetic, is beyond the gate on average or at worst."""
+    for name, parts in figures["drift"].items():
+        for part, drift in parts.items():
+            if not (drift["mean_db"] >= MIN_MEAN_DB and drift["worst_db"] >= MIN_WORST_DB):
+                raise GateError(
+                    f"{part}, {name}: {drift['mean_db']:.1f} dB from the float32 reference on average, "
+                    f"{drift['worst_db']:.1f} dB at worst ({drift['worst']}); the gate is {MIN_MEAN_DB:g} and "
+                    f"{MIN_WORST_DB:g} dB",
+                    _HINT,
+                )
+
+
+def describe(figures: Mapping[str, Any]) -> list[str]:
+    """The figures for people."""
+    low, high = figures["hole"]
+    lines = [f"{figures['bundle']}: {figures['probes']} pictures, {low:.1%} to {high:.1%} missing"]
+    for name, parts in figures["drift"].items():
+        for part, drift in parts.items():
+            lines.append(
+                f"{name:<17} {part:<7} mean {drift['mean_db']:6.2f} dB   worst {drift['worst_db']:6.2f} dB"
+                f"   {drift['worst']}"
+            )
+    for stage, layers in figures["largest_activation"].items():
+        layer, peak = max(layers.items(), key=lambda entry: entry[1])
+        lines.append(f"largest activation of the {stage} stage: {peak:g} in {layer}, of {len(layers)} layers")
+    lines.append(f"headroom to {FP16_MAX:.0f}: {figures['fp16_headroom']:g} times")
+    return lines
