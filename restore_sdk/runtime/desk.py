@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from restore_sdk.errors import ExecutionError, RestoreError
+from restore_sdk.errors import ExecutionError
 from restore_sdk.image import MODEL_SIZE
 from restore_sdk.runtime.base import U8, Inference
 from restore_sdk.runtime.cuda import DeviceMemory, Event, Gpu, PinnedMemory, Stream
@@ -142,37 +143,35 @@ class Desk:
         return result
 
     def free(self) -> None:
-        """Free buffers, then contexts; nothing may be queued any more."""
-        for graph in self._graphs.values():
-            graph.free()
-        for part in (*self._memory.values(), *self._pinned.values(), *self._marks, self._done, self._stream):
-            if part is not None:
-                part.free()
-        self._graphs, self._memory, self._pinned = {}, {}, {}
+        """Free buffers, then contexts; nothing may be queued any more. The first failure is raised at the end."""
+        parts = (*self._memory.values(), *self._pinned.values(), *self._marks, self._done, self._stream)
+        steps = [graph.free for graph in self._graphs.values()] + [part.free for part in parts if part is not None]
+        steps += [context.close for contexts in self._contexts.values() for context in contexts]
+        self._graphs, self._memory, self._pinned, self._contexts = {}, {}, {}, {}
         self._marks, self._done, self._stream = [], None, None
-        for contexts in self._contexts.values():
-            for context in contexts:
-                context.close()
-        self._contexts = {}
+        failure: Exception | None = None
+        for step in steps:
+            try:
+                step()
+            except Exception as error:  # after a lost context every call fails; what can be given back is
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     def _enqueue(self, count: int) -> CapturedGraph | None:
         """Queue the whole request; returns the graph that it was queued as, if it was."""
         stream = self._stream_()
         graph = self._graphs.get(count)
         if graph is not None:
-            with self._lane.lock:
-                self._in_turn(stream)
+            with self._turn(stream):
                 graph.launch(stream.handle)
-                self._leave(stream)
             return graph
         contexts = self._contexts_of(count if self._graph else 0)
         for context in contexts:
             context.resize(count)
         self._upload(stream, count, self._mark)
-        with self._lane.lock:
-            self._in_turn(stream)
+        with self._turn(stream):
             self._compute(stream, contexts, self._mark)
-            self._leave(stream)
         self._download(stream, count, self._mark)
         return None
 
@@ -195,15 +194,26 @@ class Desk:
             stream.download(self._pinned[name].array[:count], self._memory[name])
         mark(_END)
 
-    def _in_turn(self, stream: Stream) -> None:
-        """Let the stream wait until the lane's scratch memory is free, whichever desk used it last."""
-        if self._lane.last is not None:
-            stream.wait(self._lane.last)
+    @contextmanager
+    def _turn(self, stream: Stream) -> Iterator[None]:
+        """What is queued in the block starts when the lane's scratch memory is free, whichever desk used it last."""
+        done = self._done
+        assert done is not None
+        with self._lane.lock:
+            if self._lane.last is not None:
+                stream.wait(self._lane.last)
+            try:
+                yield
+            except BaseException:
+                # The first stage may be queued when the second is refused: the next desk waits for that one as well.
+                with suppress(Exception):
+                    self._leave(stream, done)
+                raise
+            self._leave(stream, done)
 
-    def _leave(self, stream: Stream) -> None:
-        assert self._done is not None
-        stream.record(self._done)
-        self._lane.last = self._done
+    def _leave(self, stream: Stream, done: Event) -> None:
+        stream.record(done)
+        self._lane.last = done
 
     def _mark(self, number: int) -> None:
         self._stream_().record(self._marks[number])
@@ -254,13 +264,13 @@ class Desk:
 
 def free_all(*parts: Desk | Lane | TrtStage | None) -> None:
     """Free desks, then lanes, then engines, in the order given; the first failure is raised after all were tried."""
-    failure: RestoreError | None = None
+    failure: Exception | None = None
     for part in parts:
         if part is None:
             continue
         try:
             part.close() if isinstance(part, TrtStage) else part.free()
-        except RestoreError as error:
+        except Exception as error:  # pycuda's own as well; the caller's Gpu.current makes the SDK's of it
             failure = failure or error
-    if failure:
+    if failure is not None:
         raise failure

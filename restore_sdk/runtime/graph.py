@@ -52,8 +52,11 @@ class CapturedGraph:
         graph = cls(marks)
         try:
             graph._record(ctypes.c_void_p(stream), enqueue)
-        except Exception as error:  # whatever it was: it shows again when the work is queued call by call
+        except BaseException as error:
             graph.free()
+            if not isinstance(error, Exception):
+                raise
+            # Whatever it was: it shows again when the work is queued call by call.
             raise CaptureRefusedError(str(error)) from error
         return graph
 

@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,7 +21,6 @@ from restore_sdk.errors import (
     ClosedError,
     MissingDependencyError,
     OutputError,
-    RestoreError,
 )
 from restore_sdk.runtime.base import U8, SlotPool
 from restore_sdk.runtime.checks import check_batch, warm_up
@@ -72,6 +72,7 @@ class TensorRtRunner:
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         self._closed = True  # until everything stands
+        self._closing = threading.RLock()
         self._facts = dict(facts or {})
         self._process = os.getpid()
         self._slots, self._graph, self._version, self._flavour = slots, graph, str(trt.__version__), trt.__name__
@@ -97,7 +98,7 @@ class TensorRtRunner:
                 warm_up(desks, self._max_batch)
                 self._memory_bytes = max(0, before - self._gpu.memory()[0])
             except BaseException:
-                with suppress(RestoreError):
+                with suppress(Exception):  # the failure that brought us here is the one to report
                     free_all(*desks, *self._lanes, *self._stages)
                 release(self._runtime)
                 self._runtime = None
@@ -151,10 +152,16 @@ class TensorRtRunner:
 
     def close(self) -> None:
         """Wait for running calls, then free buffers, contexts and engines, in this order. Idempotent."""
-        if os.getpid() != self._process or self._closed:
+        if os.getpid() != self._process:  # a lock that another thread held at the fork is never given back
             return
-        self._closed = True
-        desks = self._pool.close()
+        with self._closing:
+            desks = self._pool.close()
+            if self._closed:
+                return
+            self._closed = True
+            self._free(desks)
+
+    def _free(self, desks: list[Desk]) -> None:
         with self._gpu.current("the engines cannot be freed"):
             try:
                 free_all(*desks, *self._lanes, *self._stages)

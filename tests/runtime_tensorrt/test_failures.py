@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ from restore_sdk.errors import (
     MissingDependencyError,
     OutOfMemoryError,
 )
-from restore_sdk.runtime import driver
+from restore_sdk.runtime import cuda, desk, driver, trtstage
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner, import_tensorrt
 from tests.cuda_double.double import LAUNCH_FAILED, Double
@@ -95,6 +97,63 @@ def test_a_refusal_to_execute_is_an_error_and_no_black_picture(
         assert caught.value.hint
         trt.control.refuse = ()
         assert same(runner.infer(*request), reference.infer(*request))
+
+
+def test_what_a_refused_second_stage_left_queued_is_waited_for(
+    open_runner: Open, trt: ModuleType, reference: OnnxRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first stage is queued, the second refused: another desk must not enter the scratch memory before it ended."""
+    requested = requests(2)
+    sound_enqueue, sound_settle = trtstage.TrtContext.enqueue, desk.Desk._settle
+    others: list[Any] = []
+
+    def refuse_once(self: Any, stream: int) -> None:
+        if self._name == "repair" and not others:
+            raise ExecutionError("refused", "")
+        sound_enqueue(self, stream)
+
+    def serve_another_first(self: Any) -> None:
+        """The failed request's thread comes to its wait only after another request was served."""
+        trt.control.order.clear()
+        others.append(None)
+        with ThreadPoolExecutor(1) as pool:
+            others[0] = pool.submit(runner.infer, *requested[1]).result()
+        sound_settle(self)
+
+    with open_runner() as runner:
+        monkeypatch.setattr(trtstage.TrtContext, "enqueue", refuse_once)
+        monkeypatch.setattr(desk.Desk, "_settle", serve_another_first)
+        with pytest.raises(ExecutionError, match="refused"):
+            runner.infer(*requested[0])
+        assert [stage for stage, _ in trt.control.order] == ["completed_edges", "completed_edges", "restored"]
+        assert same(others[0], reference.infer(*requested[1]))
+        assert same(runner.infer(*requested[0]), reference.infer(*requested[0]))
+
+
+def test_freeing_after_a_lost_context_goes_on_to_the_end(
+    toy_bundle: Bundle, trt: ModuleType, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every call fails then; what holds host memory and TensorRT's objects is let go all the same."""
+    runner = TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
+    tried: list[str] = []
+
+    def failing(self: Any) -> None:
+        tried.append("memory")
+        raise ExecutionError("cuMemFree failed", "")
+
+    sound = trtstage.TrtContext.close
+    with monkeypatch.context() as patch:
+        patch.setattr(cuda.DeviceMemory, "free", failing)
+        patch.setattr(trtstage.TrtContext, "close", lambda self: (tried.append("context"), sound(self)))
+        held = [memory for part in runner._desks for memory in part._memory.values()]
+        held += [lane._scratch for lane in runner._lanes if lane._scratch]
+        with pytest.raises(ExecutionError, match="cuMemFree failed"):
+            runner.close()
+    assert (tried.count("memory"), tried.count("context")) == (len(held), 4)
+    runner.close()
+    with cuda.Gpu(0).current():
+        for memory in held:
+            memory.free()
 
 
 def test_a_lost_context_says_that_the_process_is_to_be_ended(open_runner: Open, double: Double) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -92,6 +93,19 @@ def test_closing_waits_for_those_inside_and_refuses_those_after(open_runner: Ope
         runner.close()
         with pytest.raises(ClosedError):
             runner.infer(*work[0])
+
+
+def test_many_threads_close_at_once(open_runner: Open, trt: ModuleType) -> None:
+    """One of them frees, once; the others come back when all is free."""
+    (request,) = requests(1)
+    trt.control.pause = 0.05
+    with open_runner() as runner, ThreadPoolExecutor(5) as pool:
+        busy = pool.submit(runner.infer, *request)
+        for closing in [pool.submit(runner.close) for _ in range(4)]:
+            closing.result()
+        assert runner._stages == []
+        with suppress(ClosedError):
+            busy.result()
 
 
 def test_a_runner_opened_in_one_thread_is_closed_in_another(open_runner: Open) -> None:
