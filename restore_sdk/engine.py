@@ -92,9 +92,8 @@ class RestoreEngine:
     :func:`restore_sdk.crop.plan_crops`), so a large hole comes out softer than the photograph around it.
 
     Threads may share one engine: ``slots`` of them compute at a time, the others wait. Same input, same output,
-    whatever the number of slots. An engine does not survive a fork:
-    open one in each process, and start processes by ``spawn`` (``multiprocessing.get_context("spawn")``), since ONNX
-    Runtime does not support a fork: a forked child that ends by ``sys.exit`` hangs or aborts in its library.
+    whatever the number of slots. An engine does not survive a fork: open one in each process, started by ``spawn``,
+    since ONNX Runtime does not support a fork: a forked child that ends by ``sys.exit`` hangs or aborts in its library.
 
     Args:
         bundle: a model bundle or its folder; ``None`` is the one inside the wheel.
@@ -103,8 +102,7 @@ class RestoreEngine:
         slots: how many requests may compute at the same time.
         threads: CPU threads that one request computes with at most: its own, and ``threads - 1`` of a pool shared by
             the slots. ``None`` takes the usable cores, less one for each further slot, but at most 8.
-        cuda_graph: where TensorRT serves, queue both stages and all copies as one CUDA graph, captured for each batch
-            size when it first came; ``info()["cuda_graph"]`` says whether it does. ``auto`` on a CPU leaves it aside.
+        cuda_graph: where TensorRT serves, queue each request as one CUDA graph; ``info()["cuda_graph"]`` says if it is.
 
     Raises:
         BundleError: the bundle is missing, altered, or does not load.
@@ -122,9 +120,8 @@ class RestoreEngine:
         threads: int | None = None,
         cuda_graph: bool = False,
     ) -> None:
-        _check_count("slots", slots)
-        if threads is not None:
-            _check_count("threads", threads)
+        for name, count in (("slots", slots), ("threads", 1 if threads is None else threads)):
+            _check_count(name, count)
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self._asked = runtime
         self._runner, self._reason = open_runner(
@@ -261,9 +258,7 @@ class RestoreEngine:
         if self._closed:
             raise ClosedError("the engine is closed", "open a new RestoreEngine")
         if os.getpid() != self._process:
-            raise ClosedError(
-                "the engine was opened before this process forked", "open a RestoreEngine in each process"
-            )
+            raise ClosedError("the engine was opened before this process forked", "open an engine in each process")
         return self._runner
 
     def _restore_numbered(

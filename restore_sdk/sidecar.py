@@ -41,6 +41,7 @@ class Host:
         compute_capability: of the device, as in ``"8.6"``.
         device_name: as the driver gives it, as in ``"NVIDIA A10"``.
         platform: see :func:`host_platform`.
+        cuda: major version of the CUDA that this TensorRT is for, as in ``"13"``; empty where that cannot be told.
     """
 
     flavour: Flavour
@@ -48,6 +49,7 @@ class Host:
     compute_capability: str
     device_name: str
     platform: str = field(default_factory=host_platform)
+    cuda: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class EngineKey:
         compute_capabilities: those it was built for, ascending, as in ``("8.6", "8.9")``.
         device_name: the device that it was built on; empty unless ``hardware`` is ``"device"``.
         version_compatible: loads in later versions of the same major, too.
+        cuda: of the TensorRT that built it, see :class:`Host`.
     """
 
     stage: str
@@ -81,6 +84,7 @@ class EngineKey:
     compute_capabilities: tuple[str, ...]
     device_name: str = ""
     version_compatible: bool = False
+    cuda: str = ""
 
     @property
     def digest(self) -> str:
@@ -93,6 +97,8 @@ class EngineKey:
             return "TensorRT flavour", self.flavour, host.flavour
         if self.version != host.version and not (self.version_compatible and _newer(self.version, host.version)):
             return f"{self.flavour} version", self.version, host.version
+        if self.cuda and host.cuda and self.cuda != host.cuda:
+            return f"CUDA that {self.flavour} is for", self.cuda, host.cuda
         if self.platform != host.platform:
             return "platform", self.platform, host.platform
         if self.hardware == "ampere_plus":

@@ -52,7 +52,7 @@ MAX_SIDECAR_BYTES = 4 * 1024 * 1024
 MAX_PLAN_BYTES = 2 * 1024 * 1024 * 1024
 
 _LOG = logging.getLogger("restore_sdk")
-_KINDS = ("flavour", "version", "platform", "capability", "device")
+_KINDS = ("flavour", "version", "CUDA", "platform", "capability", "device")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import re
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -20,14 +23,20 @@ INSTALL: dict[Flavour, str] = {
 #: The oldest version whose interface this SDK was checked against.
 OLDEST: dict[Flavour, tuple[int, int]] = {"tensorrt": (10, 13), "tensorrt_rtx": (1, 7)}
 
+_CUDA_MAJORS = range(11, 20)
+
 
 @dataclass(frozen=True, slots=True)
 class TensorRT:
-    """An imported TensorRT: its Python module, which flavour it is, its version in full."""
+    """An imported TensorRT: its Python module, which flavour it is, its version in full, the major of its CUDA.
+
+    ``cuda`` is as in ``"13"``, and empty where that cannot be told: JetPack and NVIDIA's archives do not say.
+    """
 
     module: Any
     flavour: Flavour
     version: str
+    cuda: str = ""
 
     @property
     def label(self) -> str:
@@ -47,6 +56,21 @@ class TensorRT:
 def installed() -> tuple[Flavour, ...]:
     """The flavours that are installed, in order of preference; nothing is imported."""
     return tuple(name for name in get_args(Flavour) if importlib.util.find_spec(name) is not None)
+
+
+def require_installed(flavour: Flavour, *others: str) -> None:
+    """Look for a flavour and what else is needed beside it; nothing is imported.
+
+    Raises:
+        MissingDependencyError: names those that are not installed.
+    """
+    names = (flavour, *others)
+    missing = [name for name in names if name not in sys.modules and importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"runtime {flavour} needs {' and '.join(missing)}, not installed here",
+            f'run: {INSTALL[flavour]}; runtime="onnxruntime" runs on every host',
+        )
 
 
 def load(flavour: Flavour | None = None) -> TensorRT:
@@ -76,4 +100,15 @@ def load(flavour: Flavour | None = None) -> TensorRT:
     if numbers < OLDEST[flavour]:
         least = ".".join(map(str, OLDEST[flavour]))
         raise MissingDependencyError(f"{flavour} {version} is too old, {least} is needed", INSTALL[flavour])
-    return TensorRT(module, flavour, version)
+    return TensorRT(module, flavour, version, _cuda_major(flavour, version))
+
+
+def _cuda_major(flavour: Flavour, version: str) -> str:
+    """By the package that it was installed from, which has the version of the module that was imported."""
+    found = set()
+    for major in _CUDA_MAJORS:
+        for name in (f"{flavour}-cu{major}", f"{flavour}-cu{major}-bindings"):
+            with suppress(importlib.metadata.PackageNotFoundError):
+                if importlib.metadata.version(name) == version:
+                    found.add(str(major))
+    return found.pop() if len(found) == 1 else ""

@@ -44,6 +44,7 @@ class Order:
             compute_capabilities=(self.gpu.compute_capability,) if local and self.gpu else recipe.compute_capabilities,
             device_name=self.gpu.name if self.gpu and recipe.hardware == "device" else "",
             version_compatible=recipe.version_compatible,
+            cuda=self.trt.cuda,
         )
 
 

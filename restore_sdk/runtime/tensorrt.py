@@ -5,21 +5,18 @@ Both flavours, ``tensorrt`` and ``tensorrt_rtx``, run here; they differ in the n
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import logging
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from restore_sdk.build.flavour import load, require_installed
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import (
     ClosedError,
-    MissingDependencyError,
     OutputError,
 )
 from restore_sdk.runtime.base import U8, SlotPool
@@ -33,7 +30,6 @@ from restore_sdk.runtime.trtstage import TrtStage, make_runtime
 from restore_sdk.store import EngineStore, Flavour, Host, StoredEngine
 
 _LOG = logging.getLogger("restore_sdk")
-_EXTRA: Mapping[Flavour, str] = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
 
 
 class TensorRtRunner:
@@ -203,14 +199,16 @@ def open_tensorrt(
         DriftError: an engine computes something else than the reference.
         OutOfMemoryError, ExecutionError: the GPU cannot take it.
     """
-    require_installed(flavour)
+    require_installed(flavour, "pycuda")
     facts = device_facts(device)  # before TensorRT is imported: without a driver some builds of it end the process
-    trt = import_tensorrt(flavour)
-    host = Host(flavour, str(trt.__version__), facts.compute_capability, facts.name)
+    trt = load(flavour)
+    host = Host(flavour, trt.version, facts.compute_capability, facts.name, cuda=trt.cuda)
     store = store or EngineStore()
     edge, repair = (store.find(bundle, spec.name, host) for spec in bundle.stages)
     told = {"engines": [_describe(engine) for engine in (edge, repair)]}
-    runner = TensorRtRunner(bundle, edge.plan, repair.plan, trt, device=device, slots=slots, graph=graph, facts=told)
+    runner = TensorRtRunner(
+        bundle, edge.plan, repair.plan, trt.module, device=device, slots=slots, graph=graph, facts=told
+    )
     try:
         unverified = [engine for engine in (edge, repair) if not engine.sidecar.verified]
         if unverified:
@@ -220,36 +218,6 @@ def open_tensorrt(
         runner.close()
         raise
     return runner
-
-
-def require_installed(flavour: Flavour) -> None:
-    """Look for the packages that a flavour needs; nothing is imported.
-
-    Raises:
-        MissingDependencyError: names those that are not installed.
-    """
-    names = (flavour, "pycuda")
-    missing = [name for name in names if name not in sys.modules and importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingDependencyError(
-            f"runtime {flavour} needs {' and '.join(missing)}, not installed here",
-            f'run: {_install(flavour)}; runtime="onnxruntime" runs on every host',
-        )
-
-
-def import_tensorrt(flavour: Flavour) -> Any:
-    """The module of a flavour; only where the driver found a device.
-
-    Raises:
-        MissingDependencyError: it is not installed, or does not load.
-    """
-    require_installed(flavour)
-    try:
-        module = importlib.import_module(flavour)
-        str(module.__version__)  # what half an installation leaves imports as an empty namespace
-    except Exception as error:
-        raise MissingDependencyError(f"{flavour} does not load: {error}", f"run: {_install(flavour)}") from error
-    return module
 
 
 def _describe(engine: StoredEngine) -> dict[str, Any]:
@@ -264,10 +232,6 @@ def _describe(engine: StoredEngine) -> dict[str, Any]:
         "verification": dict(sidecar.verification),
         "created": sidecar.created,
     }
-
-
-def _install(flavour: Flavour) -> str:
-    return f"pip install 'restore-sdk[{_EXTRA[flavour]}]'"
 
 
 def _note(store: EngineStore, engines: list[StoredEngine], figures: dict[str, Any]) -> None:

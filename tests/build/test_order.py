@@ -1,5 +1,6 @@
 """What is built with what, on which device: decided before anything is built. The devices are made up."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -132,6 +133,7 @@ def test_everything_that_matters_is_in_the_key(monkeypatch: pytest.MonkeyPatch, 
         replace(base, recipe=replace(recipe, hardware="capability")),
         replace(base, recipe=replace(recipe, version_compatible=True)),
         replace(base, trt=replace(trt, version="10.16.1.12")),
+        replace(base, trt=replace(trt, cuda="12")),
         replace(base, gpu=replace(A10, name="NVIDIA A40")),
         replace(base, gpu=replace(A10, compute_capability="8.9")),
     ]
@@ -163,6 +165,30 @@ class TestFlavours:
         else:
             with pytest.raises(MissingDependencyError, match=r"10\.13 is needed"):
                 load("tensorrt")
+
+    @pytest.mark.parametrize(
+        ("packages", "cuda"),
+        [
+            ({"tensorrt-cu12": "10.16.1.11"}, "12"),
+            ({"tensorrt-cu13-bindings": "10.16.1.11"}, "13"),
+            ({"tensorrt-cu12": "10.13.3.9", "tensorrt-cu13": "10.16.1.11"}, "13"),
+            ({"tensorrt-cu12": "10.16.1.11", "tensorrt-cu13": "10.16.1.11"}, ""),
+            ({"tensorrt": "10.16.1.11"}, ""),
+        ],
+    )
+    def test_the_cuda_that_it_is_for(
+        self, monkeypatch: pytest.MonkeyPatch, packages: dict[str, str], cuda: str
+    ) -> None:
+        """JetPack and archives leave no package; where two would fit, none is guessed."""
+
+        def version(name: str) -> str:
+            if name not in packages:
+                raise importlib.metadata.PackageNotFoundError(name)
+            return packages[name]
+
+        monkeypatch.setitem(sys.modules, "tensorrt", fake("tensorrt", "10.16.1.11"))
+        monkeypatch.setattr(flavour.importlib.metadata, "version", version)
+        assert load("tensorrt").cuda == cuda
 
     def test_half_an_installation(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """Left-over folders import as empty namespaces; libraries that do not load raise all kinds of things."""

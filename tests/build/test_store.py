@@ -52,6 +52,7 @@ def test_only_the_owner_gets_in(store: EngineStore, stored: StoredEngine) -> Non
     [
         ({}, {"flavour": "tensorrt_rtx"}, ("TensorRT flavour", "tensorrt", "tensorrt_rtx")),
         ({}, {"version": "10.16.1.12"}, ("version", "10.16.1.11", "10.16.1.12")),
+        ({"cuda": "12"}, {"cuda": "13"}, ("CUDA that tensorrt is for", "12", "13")),
         ({}, {"platform": "win32-x86_64"}, ("platform", HOST.platform, "win32-x86_64")),
         ({}, {"compute_capability": "8.9"}, ("compute capability", "8.6", "8.9")),
         ({}, {"device_name": "NVIDIA A40"}, ("device", "NVIDIA A10", "NVIDIA A40")),

@@ -116,4 +116,4 @@ FILES: dict[str, tuple[str, ...]] = {
 MODULES = ("trt", "_trt", "module")
 #: Attributes of the module and of :class:`restore_sdk.build.flavour.TensorRT`, which some files call ``trt``, that are
 #: no part of TensorRT's interface.
-OTHER = {"__name__", "__version__", "module", "flavour", "version", "label", "ahead_of_time"}
+OTHER = {"__name__", "__version__", "module", "flavour", "version", "cuda", "label", "ahead_of_time"}

@@ -22,7 +22,7 @@ from restore_sdk.errors import (
 )
 from restore_sdk.runtime import cuda, desk, driver, trtstage
 from restore_sdk.runtime.onnxruntime import OnnxRunner
-from restore_sdk.runtime.tensorrt import TensorRtRunner, import_tensorrt
+from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
 from tests.cuda_double.double import LAUNCH_FAILED, Double
 from tests.cuda_double.stages import make_plan
 from tests.runtime_tensorrt.conftest import Open, plans, requests, same
@@ -234,22 +234,24 @@ def test_no_pycuda(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install" in caught.value.hint
 
 
-def test_no_tensorrt(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_tensorrt(double: Double, toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for flavour, extra in (("tensorrt", "[tensorrt]"), ("tensorrt_rtx", "[rtx]")):
         monkeypatch.delitem(sys.modules, flavour, raising=False)
         with pytest.raises(MissingDependencyError, match=flavour) as caught:
-            import_tensorrt(flavour)  # type: ignore[arg-type]
+            open_tensorrt(toy_bundle, flavour)  # type: ignore[arg-type]
         assert extra in caught.value.hint
 
 
-def test_a_tensorrt_that_does_not_load(double: Double, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tensorrt_that_does_not_load(
+    double: Double, toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "tensorrt_rtx").mkdir()
     (tmp_path / "tensorrt_rtx" / "__init__.py").write_text("raise OSError('libnvinfer.so.10: cannot open')")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
     with pytest.raises(MissingDependencyError, match="libnvinfer"):
-        import_tensorrt("tensorrt_rtx")
+        open_tensorrt(toy_bundle, "tensorrt_rtx")
 
 
 def test_the_log_of_tensorrt_is_kept_out_of_stdout(
