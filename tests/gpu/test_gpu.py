@@ -2,7 +2,7 @@
 
     pytest tests/gpu -s
 
-prints one JSON object with everything a maintainer needs; ``RESTORE_SDK_GPU_REPORT=FILE`` writes it to a file. Each
+prints one JSON object with everything a maintainer needs, by flavour of TensorRT: each that is installed has its turn. ``RESTORE_SDK_GPU_REPORT=FILE`` writes it to a file. Each
 command runs in a process of its own: an error of a GPU leaves a process unusable, and the other tests of a session may
 have loaded the driver double.
 """
@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,64 @@ _PROBE = """
 from restore_sdk.runtime.driver import device_facts
 facts = device_facts(0)
 print(facts.name, facts.compute_capability)
+"""
+
+#: Whether a flavour builds for the GPU at hand; loaded after the probe only: without a driver it may crash.
+_SERVED = """
+import sys
+from restore_sdk.build.flavour import load
+from restore_sdk.runtime.driver import device_facts
+trt = load(sys.argv[1])
+capability = device_facts(0).compute_capability
+if trt.flavour == "tensorrt_rtx" and capability not in trt.ahead_of_time:
+    sys.exit(f"{trt.label} does not serve compute capability {capability}, only {' '.join(trt.ahead_of_time)}")
+"""
+
+#: PyTorch works in the primary context before the runner is opened, while it is open, and after it was closed.
+_TORCH = """
+import sys
+import numpy as np
+if sys.argv[2] == "before":
+    import torch
+    assert float(torch.ones(8, device="cuda").sum()) == 8
+from restore_sdk.bundle import Bundle
+from restore_sdk.runtime.select import open_runner
+bundle = Bundle.load()
+golden = [bundle.golden()[name][:1] for name in ("image", "mask", "edges")]
+runner, _ = open_runner(sys.argv[1], bundle, device=0, slots=1, threads=None)
+first = runner.infer(*golden)
+import torch
+tensor = torch.ones(1 << 20, device="cuda")
+for _ in range(20):
+    tensor = tensor * 1.0
+    assert np.array_equal(runner.infer(*golden).restored, first.restored)
+runner.close()
+assert float(tensor.sum()) == 1 << 20
+assert float(torch.ones(8, device="cuda").sum()) == 8
+"""
+
+#: A child of a fork is told, and ends as it wants; the parent goes on.
+_FORK = """
+import os, sys
+import numpy as np
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import ClosedError
+from restore_sdk.runtime.select import open_runner
+bundle = Bundle.load()
+golden = [bundle.golden()[name][:1] for name in ("image", "mask", "edges")]
+runner, _ = open_runner(sys.argv[1], bundle, device=0, slots=1, threads=None)
+first = runner.infer(*golden)
+child = os.fork()
+if not child:
+    try:
+        runner.infer(*golden)
+    except ClosedError:
+        os._exit(33)
+    os._exit(1)
+told = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+assert told == 33, told
+assert np.array_equal(runner.infer(*golden).restored, first.restored)
+runner.close()
 """
 
 #: Compares, over many requests, threads, batches and both ways of queueing, with ONNX Runtime on the same host.
@@ -89,35 +148,45 @@ def python(code: str, *arguments: str, environment: dict[str, str] | None = None
     )
 
 
-@pytest.fixture(scope="module")
-def flavour() -> str:
+@pytest.fixture(scope="module", params=["tensorrt", "tensorrt_rtx"])
+def flavour(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
     probe = python(_PROBE)
     if probe.returncode:
         pytest.skip(f"no GPU here: {probe.stderr.strip().splitlines()[-1]}")
-    for name in ("tensorrt", "tensorrt_rtx"):
-        if importlib.util.find_spec(name) is not None:
-            break
-    else:
-        pytest.skip("a GPU, but no TensorRT: pip install 'restore-sdk[tensorrt]' or 'restore-sdk[rtx]'")
+    if importlib.util.find_spec(name) is None:
+        extra = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}[name]
+        pytest.skip(f"a GPU, but no {name}: pip install 'restore-sdk[{extra}]'")
     if importlib.util.find_spec("pycuda") is None:
         pytest.skip("a GPU, but no pycuda: pip install pycuda")
+    served = python(_SERVED, name)
+    if served.returncode:
+        pytest.skip((served.stderr.strip() or f"{name} does not load").splitlines()[-1])
     return name
 
 
-@pytest.fixture(scope="module")
-def report(flavour: str) -> Any:
-    """Collects; printed, and written where the environment says, when all tests of the file ran."""
-    collected: dict[str, Any] = {"flavour": flavour}
-    yield collected
-    text = json.dumps(collected, indent=2)
+@pytest.fixture(scope="session")
+def collected() -> Iterator[dict[str, Any]]:
+    """By flavour; printed, and written where the environment says, when all tests of the file ran."""
+    found: dict[str, Any] = {}
+    yield found
+    if not found:
+        return
+    text = json.dumps(found, indent=2)
     print(f"\n{text}")
     if named := os.environ.get("RESTORE_SDK_GPU_REPORT"):
         Path(named).write_text(text + "\n")
 
 
+@pytest.fixture
+def report(flavour: str, collected: dict[str, Any]) -> dict[str, Any]:
+    part: dict[str, Any] = collected.setdefault(flavour, {})
+    return part
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A store of this run's own: what is measured was built here and now."""
+    """A store of this run's own, for all flavours: what is measured was built here and now."""
     return {"RESTORE_SDK_STORE": str(tmp_path_factory.mktemp("gpu") / "store")}
 
 
@@ -135,8 +204,10 @@ def test_build(flavour: str, environment: dict[str, str], report: dict[str, Any]
 
 
 def test_verify(flavour: str, environment: dict[str, str], report: dict[str, Any]) -> None:
-    report["verify"] = command(environment, "verify", "--runtime", flavour)
-    assert report["verify"]["passed"]
+    for graph in ("off", "on"):
+        found = command(environment, "verify", "--runtime", flavour, "--cuda-graph", graph)
+        report[f"verify_graph_{graph}"] = found
+        assert found["passed"]
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -162,3 +233,18 @@ def test_a_hundred_times_open_and_close(flavour: str, environment: dict[str, str
     report["open_close"] = json.loads(done.stdout)
     lost = report["open_close"]["free_after_first"] - report["open_close"]["free_after_last"]
     assert lost < 32 << 20, f"{lost >> 20} MiB of GPU memory are gone"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork(flavour: str, environment: dict[str, str]) -> None:
+    done = python(_FORK, flavour, environment=environment)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("imported", ["before", "after"])
+def test_beside_pytorch(flavour: str, environment: dict[str, str], imported: str) -> None:
+    probe = python("import sys, torch; sys.exit(0 if torch.cuda.is_available() else 'no CUDA in this PyTorch')")
+    if probe.returncode:
+        pytest.skip(f"no PyTorch with CUDA: {probe.stderr.strip().splitlines()[-1]}")
+    done = python(_TORCH, flavour, imported, environment=environment)
+    assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -142,3 +143,10 @@ def test_the_scripts_of_the_gpu_suite(
     exec(compile(test_gpu._OPEN_CLOSE.replace("range(100)", "range(3)"), "open_close", "exec"), {})
     free = json.loads(capsys.readouterr().out)
     assert free["free_after_first"] == free["free_after_last"]
+    monkeypatch.setattr("sys.argv", ["script", "tensorrt", "after"])
+    torch = ModuleType("torch")  # on this host's processor: the order of events is what is tried out here
+    torch.ones = lambda size, device: np.ones(size, np.float64)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    exec(compile(test_gpu._TORCH, "torch", "exec"), {})
+    exec(compile(test_gpu._SERVED, "served", "exec"), {})
+    exec(compile(test_gpu._FORK, "fork", "exec"), {})
