@@ -2,9 +2,9 @@
 
     pytest tests/gpu -s
 
-prints one JSON object with everything a maintainer needs, by flavour of TensorRT: each that is installed has its turn. ``RESTORE_SDK_GPU_REPORT=FILE`` writes it to a file. Each
-command runs in a process of its own: an error of a GPU leaves a process unusable, and the other tests of a session may
-have loaded the driver double.
+prints one JSON object with everything a maintainer needs, by flavour of TensorRT: each that is installed has its turn.
+``RESTORE_SDK_GPU_REPORT=FILE`` writes it to a file. Each command runs in a process of its own: an error of a GPU leaves
+a process unusable, and the other tests of a session may have loaded the driver double.
 """
 
 from __future__ import annotations
