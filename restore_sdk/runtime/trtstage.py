@@ -39,12 +39,15 @@ class TrtStage:
             if self._engine is None:
                 said.fail("TensorRT refuses the plan")
             hold(self._engine)
+        self._settings: Any = None  # of RTX: how its contexts compile; its cache
+        self._cache: Any = None
         #: Largest batch of the engine's profile.
         self.max_batch = 0
         #: Bytes of scratch memory that a context of this engine needs.
         self.scratch_bytes = int(self._engine.device_memory_size_v2)
         try:
             self.max_batch = self._check(spec)
+            self._set_compilation()
         except BaseException:
             self.close()
             raise
@@ -56,12 +59,12 @@ class TrtStage:
             scratch: address and size of memory that nobody else uses while the stage runs.
             stream: handle of the stream that the context will be queued on.
         """
-        strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        how = self._settings or self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         with _said(f"the {self.name} stage gets no execution context", ExecutionError) as said:
             names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
             inputs = [name for name in names if self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT]
             shapes = {name: tuple(self._engine.get_tensor_shape(name))[1:] for name in inputs}
-            made = TrtContext(self.name, self._engine.create_execution_context(strategy), shapes)
+            made = TrtContext(self.name, self._engine.create_execution_context(how), shapes)
             try:
                 if made.context is None:
                     said.fail("TensorRT makes none")
@@ -80,8 +83,28 @@ class TrtStage:
 
     def close(self) -> None:
         """Free the engine; its contexts must be gone."""
-        release(self._engine)
-        self._engine = None
+        for thing in (self._settings, self._cache, self._engine):
+            release(thing)
+        self._settings = self._cache = self._engine = None
+
+    def _set_compilation(self) -> None:
+        """TensorRT for RTX compiles kernels for the GPU and the shapes at hand: all at once, and once for all contexts.
+
+        Left alone it answers with fallback kernels while a thread of its own compiles better ones. Results would then
+        change between two equal requests, and a CUDA graph would hold the fallback for good.
+        """
+        kinds = getattr(self._trt, "DynamicShapesKernelSpecializationStrategy", None)
+        if kinds is None:
+            return
+        with _said(f"the {self.name} stage cannot be set up", EngineError) as said:
+            self._settings = hold(self._engine.create_runtime_config())
+            self._settings.set_execution_context_allocation_strategy(
+                self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            )
+            self._settings.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER
+            self._cache = hold(self._settings.create_runtime_cache())
+            if not self._settings.set_runtime_cache(self._cache):
+                said.fail("its cache of kernels is refused")
 
     def _check(self, spec: StageSpec) -> int:
         """Compare tensors with the manifest, and say how large a batch may be."""

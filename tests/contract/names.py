@@ -77,9 +77,19 @@ ENUMS: dict[str, tuple[str, ...]] = {
 
 #: What only TensorRT for RTX has, and is used only there.
 RTX_METHODS: dict[str, dict[str, int | None]] = {
+    "ICudaEngine": {"create_runtime_config": 0},
+    "IRuntimeConfig": {
+        "set_execution_context_allocation_strategy": 1,
+        "dynamic_shapes_kernel_specialization_strategy": None,
+        "create_runtime_cache": 0,
+        "set_runtime_cache": 1,
+    },
     "IBuilderConfig": {"num_compute_capabilities": None, "set_compute_capability": 2},
 }
-RTX_ENUMS = {"ComputeCapability": ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121")}
+RTX_ENUMS = {
+    "ComputeCapability": ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121"),
+    "DynamicShapesKernelSpecializationStrategy": ("EAGER",),
+}
 
 #: Under which names the source keeps objects of which class; names that mean something else in a file are left out.
 RECEIVERS = {
@@ -99,6 +109,7 @@ RECEIVERS = {
     "inspector": "EngineInspector",
     "context": "IExecutionContext",
     "_context": "IExecutionContext",
+    "_settings": "IRuntimeConfig",
 }
 
 #: Files that talk to TensorRT: the receivers in them that are of TensorRT.
@@ -109,7 +120,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "build/inspection.py": ("runtime", "engine", "inspector"),
     "build/monitor.py": (),
     "trtlog.py": (),
-    "runtime/trtstage.py": ("runtime", "engine", "_engine", "context", "_context"),
+    "runtime/trtstage.py": ("runtime", "engine", "_engine", "context", "_context", "_settings"),
     "runtime/tensorrt.py": (),
 }
 #: Names under which those files keep the module itself.

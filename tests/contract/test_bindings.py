@@ -55,7 +55,7 @@ def rtx() -> dict[str, Any]:
 
 
 def dump(module: str, environment: dict[str, str]) -> dict[str, Any]:
-    classes, enums = ",".join(METHODS), ",".join({**ENUMS, **RTX_ENUMS})
+    classes, enums = ",".join({**METHODS, **RTX_METHODS}), ",".join({**ENUMS, **RTX_ENUMS})
     done = subprocess.run(
         [sys.executable, HERE / "dump.py", module, classes, enums],
         capture_output=True,

@@ -57,6 +57,33 @@ class ExecutionContextAllocationStrategy(enum.Enum):
     STATIC, ON_PROFILE_CHANGE, USER_MANAGED = range(3)
 
 
+class DynamicShapesKernelSpecializationStrategy(enum.Enum):
+    LAZY, EAGER, NONE = range(3)
+
+
+class RuntimeCache: ...
+
+
+class RuntimeConfig:
+    """As RTX's ``IRuntimeConfig``."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self.strategy = ExecutionContextAllocationStrategy.STATIC
+        self.dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
+        self.cache: RuntimeCache | None = None
+
+    def set_execution_context_allocation_strategy(self, strategy: ExecutionContextAllocationStrategy) -> None:
+        self.strategy = strategy
+
+    def create_runtime_cache(self) -> RuntimeCache:
+        return RuntimeCache()
+
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
+        self.cache = cache
+        return "set_runtime_cache" not in self._control.refuse
+
+
 @dataclass
 class Control:
     """What a test sets on the module (as ``module.control``), and what it reads.
@@ -65,6 +92,7 @@ class Control:
         pause: seconds that a stage rests between computing into its scratch memory and writing its output.
         refuse: methods that return ``False`` or ``None`` as the real ones do on failure.
         order: ``(stage, context)`` of the computing that ran.
+        configs: with what each context of RTX was made.
         violations: what was done that the real TensorRT does not survive.
     """
 
@@ -73,10 +101,11 @@ class Control:
     refuse: tuple[str, ...] = ()
     order: list[tuple[str, int]] = None  # type: ignore[assignment]
     violations: list[str] = None  # type: ignore[assignment]
+    configs: list[RuntimeConfig] = None  # type: ignore[assignment]
     logger: Any = None
 
     def __post_init__(self) -> None:
-        self.order, self.violations = [], []
+        self.order, self.violations, self.configs = [], [], []
 
     def error(self, text: str) -> None:
         if self.logger is not None:
@@ -111,6 +140,8 @@ def make_module(double: Double, name: str = "tensorrt_double") -> ModuleType:
         ExecutionContextAllocationStrategy=ExecutionContextAllocationStrategy,
         Runtime=BoundRuntime,
     )
+    if name.startswith("tensorrt_rtx"):
+        module.__dict__["DynamicShapesKernelSpecializationStrategy"] = DynamicShapesKernelSpecializationStrategy
     return module
 
 
@@ -182,7 +213,13 @@ class Engine:
         assert profile == 0
         return tuple((self.head[key], *self.inputs[name][1:]) for key in ("min_batch", "min_batch", "max_batch"))
 
-    def create_execution_context(self, strategy: ExecutionContextAllocationStrategy) -> Context | None:
+    def create_runtime_config(self) -> RuntimeConfig:
+        return RuntimeConfig(self.control)
+
+    def create_execution_context(self, strategy: ExecutionContextAllocationStrategy | RuntimeConfig) -> Context | None:
+        if isinstance(strategy, RuntimeConfig):
+            self.control.configs.append(strategy)
+            strategy = strategy.strategy
         if "create_execution_context" in self.control.refuse:
             self.control.error("Error Code 2: OutOfMemory (Requested size was 1 bytes.)")
             return None

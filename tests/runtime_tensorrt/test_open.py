@@ -21,6 +21,7 @@ from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
 from restore_sdk.errors import (
     DeviceError,
     DriftError,
+    EngineError,
     EngineIncompatibleError,
     EngineIntegrityError,
     EngineNotBuiltError,
@@ -28,13 +29,14 @@ from restore_sdk.errors import (
     OutOfMemoryError,
 )
 from restore_sdk.runtime.golden import require_golden
-from restore_sdk.runtime.tensorrt import open_tensorrt
+from restore_sdk.runtime.onnxruntime import OnnxRunner
+from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
 from restore_sdk.store import EngineKey, EngineStore, Sidecar, StoredEngine, Tensor, graph_sha256, host_platform
 from restore_sdk.verify import verify
 from tests.conftest import make_photo
 from tests.cuda_double.double import Double
 from tests.cuda_double.stages import VERSION, make_module, make_plan
-from tests.runtime_tensorrt.conftest import plans, requests
+from tests.runtime_tensorrt.conftest import plans, requests, same
 from tests.toy_bundle import edge_graph, repair_graph, write_toy_bundle
 
 
@@ -146,8 +148,6 @@ def test_a_cuda_graph_is_asked_for_and_seen(
 def test_the_shipped_model_equals_onnx_runtime(trt: ModuleType) -> None:
     """Its FP16 graphs on the doubles, against the same graphs in ONNX Runtime directly; the golden gate passes."""
     import onnxruntime as ort
-
-    from restore_sdk.runtime.tensorrt import TensorRtRunner
 
     if not (DEFAULT_BUNDLE / "manifest.json").is_file():
         pytest.skip("this checkout has no trained bundle")
@@ -290,6 +290,30 @@ def test_auto_takes_the_flavour_that_fits(
         assert engine.info()["runtime"] == "tensorrt_rtx_double"
     with pytest.raises(EngineIncompatibleError):
         RestoreEngine(toy_bundle, runtime="tensorrt")
+
+
+def test_rtx_compiles_at_once_and_once_for_all_contexts(
+    toy_bundle: Bundle, double: Double, reference: OnnxRunner
+) -> None:
+    """Else its results change while a thread of its own goes on compiling, and a CUDA graph holds what it had then."""
+    module = make_module(double, "tensorrt_rtx_double")
+    before = double.counters().living
+    (request,) = requests(1)
+    runner = TensorRtRunner(toy_bundle, *plans(toy_bundle), module, slots=2)
+    try:
+        assert same(runner.infer(*request), reference.infer(*request))
+    finally:
+        runner.close()
+    configs = module.control.configs
+    assert len(configs) == 2 * 2 * 2, "two stages, two desks a slot"
+    assert {config.dynamic_shapes_kernel_specialization_strategy.name for config in configs} == {"EAGER"}
+    assert len({id(config.cache) for config in configs}) == 2, "one a stage"
+    assert double.counters().living == before
+    assert module.control.violations == []
+    module.control.refuse = ("set_runtime_cache",)
+    with pytest.raises(EngineError, match="its cache of kernels is refused"):
+        TensorRtRunner(toy_bundle, *plans(toy_bundle), module)
+    assert double.counters().living == before
 
 
 @pytest.mark.parametrize("trouble", ["no device", "no memory", "another GPU"])
