@@ -21,6 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=_budgets)
+    command = commands.add_parser("serve", help="load on restore-sdk serve, every answer checked")
+    command.add_argument("--clients", type=_positive, default=64, help="at a time (default 64)")
+    command.add_argument("--seconds", type=_positive, default=60, help="how long (default 60)")
+    command.add_argument("--max-requests", type=_positive, default=64, help="the service's own limit (default 64)")
+    command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=_serve)
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)
@@ -39,6 +46,19 @@ def _budgets(arguments: argparse.Namespace) -> int:
     else:
         print(budgets.to_table(results))
     return 0 if all(result.verdict != "OVER" for result in results) else 1
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from benchmarks import serve
+    from restore_sdk import Bundle
+
+    if not arguments.json:
+        print(f"{arguments.clients} clients for {arguments.seconds} s ...", file=sys.stderr)
+    made = serve.cases(Bundle.load(arguments.bundle))
+    with serve.served("--max-requests", str(arguments.max_requests), bundle=arguments.bundle) as url:
+        result = serve.load(url, made, arguments.clients, arguments.seconds)
+    print(json.dumps(result.to_json(), indent=2) if arguments.json else result.to_table())
+    return 0 if result.passed else 1
 
 
 def _positive(text: str) -> int:

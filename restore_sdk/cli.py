@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from restore_sdk import __version__, cli_bench, cli_engines
+from restore_sdk import __version__, cli_bench, cli_engines, cli_serve
 from restore_sdk.errors import (
     BuildError,
     BundleError,
@@ -236,15 +236,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--cuda-graph", choices=("on", "off"), default="off", help="on TensorRT (default: off)")
     _common(command, verify, model=True)
 
-    def finish(command: argparse.ArgumentParser, run: cli_engines.Command) -> None:
-        def report(options: argparse.Namespace) -> int:
-            facts, lines, code = run(options)
-            return _report(options, facts, lines, code=code)
+    def finisher(*, model: bool) -> Callable[[argparse.ArgumentParser, cli_engines.Command], None]:
+        def finish(command: argparse.ArgumentParser, run: cli_engines.Command) -> None:
+            def report(options: argparse.Namespace) -> int:
+                facts, lines, code = run(options)
+                return _report(options, facts, lines, code=code)
 
-        _common(command, report, model=False)
+            _common(command, report, model=model)
 
-    cli_engines.register(commands, finish)
-    cli_bench.register(commands, RUNTIMES, finish)
+        return finish
+
+    cli_engines.register(commands, finisher(model=False))
+    cli_bench.register(commands, RUNTIMES, finisher(model=False))
+    cli_serve.register(commands, finisher(model=True))
     return parser
 
 

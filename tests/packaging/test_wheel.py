@@ -82,6 +82,8 @@ def test_the_metadata(wheel: Path) -> None:
         "training",
         "tensorrt",
         "rtx",
+        "serve",
+        "ui",
         "dev",
     }
     assert "Requires-Python: >=3.11" in metadata

@@ -1,0 +1,226 @@
+// The page: pick a photograph, paint, ask the service, compare.
+
+import { Mask } from "./mask.js";
+
+const find = (id) => document.getElementById(id);
+const mask = new Mask(find("paint"), find("cursor"), refresh);
+
+let file = null; // the photograph as it was chosen
+let token = null;
+let asking = null; // the AbortController of a request under way
+let addresses = []; // blob: addresses to give back
+
+function refresh() {
+  const painted = file !== null && !mask.empty;
+  find("undo").disabled = !mask.canUndo;
+  find("clear").disabled = !painted;
+  find("restore").disabled = !painted || asking !== null;
+}
+
+function say(text) {
+  find("status").textContent = text;
+}
+
+function fail(text) {
+  find("error").textContent = text;
+  find("error").hidden = !text;
+  if (!text) return;
+  say("");
+  find("error").scrollIntoView({ block: "nearest" });
+}
+
+function forget() {
+  addresses.forEach((address) => URL.revokeObjectURL(address));
+  addresses = [];
+  find("result").hidden = true;
+  find("empty").hidden = false;
+}
+
+function address(blob) {
+  addresses.push(URL.createObjectURL(blob));
+  return addresses.at(-1);
+}
+
+async function open(chosen) {
+  if (!chosen || asking) return;
+  fail("");
+  let picture;
+  try {
+    picture = await createImageBitmap(chosen); // upright, as its EXIF orientation says
+  } catch {
+    fail(`${chosen.name || "This file"} cannot be shown: it is damaged, or no PNG, JPEG, WebP or BMP.`);
+    return;
+  }
+  forget();
+  file = chosen;
+  const canvas = find("photo");
+  const scale = Math.min(1, 2048 / Math.max(picture.width, picture.height)); // what is seen, not what is sent
+  canvas.width = Math.max(1, Math.round(picture.width * scale));
+  canvas.height = Math.max(1, Math.round(picture.height * scale));
+  canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+  const fit = fitted(picture);
+  find("stage").style.width = `${fit}px`;
+  find("compare").style.width = find("edges-box").style.width = `${fit}px`;
+  mask.open(picture.width, picture.height);
+  find("pick").hidden = true;
+  find("work").hidden = false;
+  say(`${chosen.name || "Photograph"}: ${picture.width} x ${picture.height} px. Now paint over the damage.`);
+  find("paint").focus({ preventScroll: true });
+  picture.close();
+}
+
+// CSS pixels: small photographs are enlarged, tall ones kept within the window.
+function fitted({ width, height }) {
+  const most = Math.max(240, Math.min(640, window.innerHeight - 260));
+  return Math.round(Math.min(560, (most * width) / height));
+}
+
+function headers(more = {}) {
+  return token ? { ...more, Authorization: `Bearer ${token}` } : more;
+}
+
+async function restore() {
+  fail("");
+  asking = new AbortController();
+  find("cancel").hidden = false;
+  find("restore").textContent = "Restoring ...";
+  refresh();
+  say("Restoring ...");
+  try {
+    const form = new FormData();
+    form.append("photo", file, "photo");
+    form.append("mask", await mask.file(), "mask");
+    form.append("edges", "true");
+    const answer = await fetch("v1/restore", {
+      method: "POST",
+      body: form,
+      headers: headers({ Accept: "application/json" }),
+      signal: asking.signal,
+    });
+    const body = await answer.json();
+    if (!answer.ok) {
+      if (answer.status === 401) askToken();
+      throw new Error([body.error.message, body.error.hint].filter(Boolean).join(": "));
+    }
+    await show(body);
+  } catch (error) {
+    if (error.name === "AbortError") say("Cancelled.");
+    else fail(error instanceof TypeError ? "The service cannot be reached." : sentence(error.message));
+  } finally {
+    asking = null;
+    find("cancel").hidden = true;
+    find("restore").textContent = "Restore";
+    refresh();
+  }
+}
+
+async function show(body) {
+  forget();
+  const restored = await decoded(body.image, body.media_type);
+  const edges = await decoded(body.edges, "image/png");
+  find("before").src = address(file);
+  find("after").src = find("download").href = address(restored);
+  find("edges").src = find("download-edges").href = address(edges);
+  await Promise.all(["before", "after", "edges"].map((id) => find(id).decode()));
+  const stem = (file.name || "photograph").replace(/\.[^.]*$/, "");
+  find("download").download = `${stem}_restored.png`;
+  find("download-edges").download = `${stem}_edges.png`;
+  find("empty").hidden = true;
+  find("result").hidden = false;
+  slide();
+  const total = Object.values(body.timings_ms).reduce((sum, part) => sum + part, 0);
+  say(`Restored in ${(total / 1000).toFixed(1)} s. Move the slider to compare.`);
+  find("slider").focus({ preventScroll: true });
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  find("result-title").scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
+}
+
+async function decoded(base64, type) {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  return new Blob([bytes], { type });
+}
+
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1) + ".";
+}
+
+function slide() {
+  const share = Number(find("slider").value);
+  find("before").style.clipPath = `inset(0 ${100 - share}% 0 0)`;
+  find("divider").style.left = `${share}%`;
+}
+
+function tool(erasing) {
+  mask.erasing = erasing;
+  find(erasing ? "tool-eraser" : "tool-brush").checked = true;
+}
+
+function resize(by) {
+  const size = find("size");
+  size.value = Number(size.value) + by;
+  mask.size = Number(size.value);
+  if (!find("cursor").hidden) mask.show(true);
+}
+
+function askToken() {
+  find("token-form").hidden = false;
+  find("token").focus();
+}
+
+async function about() {
+  try {
+    const answer = await fetch("v1/info", { headers: headers() });
+    if (answer.status === 401) return askToken();
+    const { limits } = await answer.json();
+    find("limits").textContent = `, at most ${limits.pixels / 1e6} megapixels and ${Math.floor(limits.body_bytes / 2 ** 20)} MB`;
+    find("token-form").hidden = true;
+    fail("");
+  } catch {
+    fail("The service cannot be reached.");
+  }
+}
+
+find("file").addEventListener("change", (event) => {
+  open(event.target.files[0]);
+  event.target.value = ""; // so that the same file can be chosen again
+});
+find("undo").addEventListener("click", () => mask.undo());
+find("clear").addEventListener("click", () => mask.clear());
+find("restore").addEventListener("click", restore);
+find("cancel").addEventListener("click", () => asking?.abort());
+find("choose").addEventListener("click", () => find("file").click());
+find("another").addEventListener("click", () => find("file").click());
+find("slider").addEventListener("input", slide);
+find("size").addEventListener("input", () => resize(0));
+for (const choice of document.getElementsByName("tool")) {
+  choice.addEventListener("change", () => tool(choice.value === "eraser"));
+}
+for (const choice of document.getElementsByName("view")) {
+  choice.addEventListener("change", () => {
+    find("compare").hidden = choice.value !== "compare";
+    find("edges-box").hidden = choice.value !== "edges";
+  });
+}
+find("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = find("token").value.trim();
+  about();
+});
+find("paint").addEventListener("keydown", (event) => {
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") mask.undo();
+  else if (event.ctrlKey || event.metaKey || event.altKey) return;
+  else if (event.key.toLowerCase() === "e") tool(!mask.erasing);
+  else if (event.key === "[") resize(-8);
+  else if (event.key === "]") resize(8);
+  else return;
+  event.preventDefault();
+});
+for (const kind of ["dragover", "drop", "dragleave"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    find("pick").classList.toggle("over", kind === "dragover");
+    if (kind === "drop") open(event.dataTransfer.files[0]);
+  });
+}
+document.addEventListener("paste", (event) => open(event.clipboardData.files[0]));
+about();
