@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from restore_sdk import __version__, cli_bench, cli_engines, cli_serve
+from restore_sdk import __version__, cli_bench, cli_engines, cli_restore, cli_serve
 from restore_sdk.errors import (
     BuildError,
     BundleError,
@@ -39,7 +39,6 @@ from restore_sdk.errors import (
     EngineIntegrityError,
     ExecutionError,
     InputError,
-    MaskError,
     MissingDependencyError,
     OutputError,
     RestoreError,
@@ -83,55 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         hint = "run again with --traceback before the command, and report what it shows"
         return _fail(options, type(error).__name__, f"{type(error).__name__}: {_one_line(str(error))}", hint, 1)
-
-
-def restore(options: argparse.Namespace) -> int:
-    """``restore-sdk restore``: one photograph, one mask, one restored photograph."""
-    from restore_sdk.bundle import Bundle
-    from restore_sdk.engine import RestoreEngine
-    from restore_sdk.files import LOSSY, check_alpha, check_output, read_mask, read_photo, write_image
-
-    if not 0 < options.max_megapixels < 1e6:
-        raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
-    outputs = [path for path in (options.output, options.edges) if path is not None]
-    for path in outputs:  # before any work
-        check_output(path, options.photo, options.mask)
-    if len(outputs) == 2 and _same_place(*outputs):
-        raise OutputError(f"--output and --edges both name {options.output}", "name two files")
-    limit = int(options.max_megapixels * 1e6)
-    photo, mask = read_photo(options.photo, limit), read_mask(options.mask, limit)
-    check_alpha(options.output, photo)  # before the model runs
-    if not mask.any():
-        raise MaskError(
-            f"the mask {options.mask} is all black, so nothing is to be restored", "white is what to repaint"
-        )
-    with RestoreEngine(Bundle.load(options.bundle), runtime=options.runtime) as engine:
-        result = engine.run(photo, mask, color="bgr")
-        facts = engine.info()
-    write_image(options.output, result.image)
-    if options.edges is not None:
-        write_image(options.edges, result.edges)
-    timings, crop = result.timings, result.crop
-    report: dict[str, Any] = {
-        "output": str(options.output),
-        "edges": None if options.edges is None else str(options.edges),
-        "width": int(photo.shape[1]),
-        "height": int(photo.shape[0]),
-        "lossless": options.output.suffix.lower() not in LOSSY,
-        "crop": None if crop is None else {"x": crop.x, "y": crop.y, "width": crop.width, "height": crop.height},
-        "runtime": facts["runtime"],
-        "bundle": facts["bundle"],
-        "timings_ms": {
-            "prepare": round(timings.prepare_ms, 3),
-            "wait": round(timings.wait_ms, 3),
-            "edge": round(timings.edge_ms, 3),
-            "repair": round(timings.repair_ms, 3),
-            "paste": round(timings.paste_ms, 3),
-            "total": round(timings.total_ms, 3),
-        },
-    }
-    done = f"restored in {timings.total_ms:.0f} ms on {facts['runtime']}"
-    return _report(options, report, [f"{options.output}: {photo.shape[1]} x {photo.shape[0]} px, {done}"])
 
 
 def info(options: argparse.Namespace) -> int:
@@ -216,13 +166,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an internal fault")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    command = commands.add_parser("restore", help="restore one photograph")
-    command.add_argument("photo", type=Path, metavar="PHOTO", help="PNG, JPEG, WebP, BMP or TIFF, 8 bits a channel")
-    command.add_argument("--mask", type=Path, required=True, help="an image of the same size, white where to repaint")
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the extension is the format")
-    command.add_argument("--edges", type=Path, metavar="OUT", help="also write the completed edge map")
-    command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
-    _common(command, restore, model=True)
+    def finisher(*, model: bool) -> Callable[[argparse.ArgumentParser, cli_engines.Command], None]:
+        def finish(command: argparse.ArgumentParser, run: cli_engines.Command) -> None:
+            def report(options: argparse.Namespace) -> int:
+                facts, lines, code = run(options)
+                return _report(options, facts, lines, code=code)
+
+            _common(command, report, model=model)
+
+        return finish
+
+    cli_restore.register(commands, finisher(model=True))
 
     command = commands.add_parser("info", help="show the model and the runtime that serve here")
     _common(command, info, model=True)
@@ -235,16 +189,6 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", type=int, default=0, metavar="N", help="the GPU (default 0)")
     command.add_argument("--cuda-graph", choices=("on", "off"), default="off", help="on TensorRT (default: off)")
     _common(command, verify, model=True)
-
-    def finisher(*, model: bool) -> Callable[[argparse.ArgumentParser, cli_engines.Command], None]:
-        def finish(command: argparse.ArgumentParser, run: cli_engines.Command) -> None:
-            def report(options: argparse.Namespace) -> int:
-                facts, lines, code = run(options)
-                return _report(options, facts, lines, code=code)
-
-            _common(command, report, model=model)
-
-        return finish
 
     cli_engines.register(commands, finisher(model=False))
     cli_bench.register(commands, RUNTIMES, finisher(model=False))
@@ -283,10 +227,6 @@ def _say(text: str, stream: TextIO) -> None:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:500]
-
-
-def _same_place(first: Path, second: Path) -> bool:
-    return first.resolve() == second.resolve()
 
 
 if __name__ == "__main__":
