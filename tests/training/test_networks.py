@@ -6,9 +6,10 @@ from torch import nn
 
 from training.config import Config
 from training.networks.attention import ChannelSpatialAttention
-from training.networks.cost import cost
+from training.networks.cost import cost, cost_of
 from training.networks.dense import DenseResidualBlock, DenseResidualSkip
 from training.networks.discriminator import PatchDiscriminator
+from training.networks.edgeconnect import MACS, PARAMETERS, EdgeConnect
 from training.networks.fusion import BidirectionalGatedFusion
 from training.networks.layers import ACTIVATION_BOUND, BoundedReLU
 from training.networks.prefill import pull_push
@@ -38,6 +39,24 @@ def test_budgets() -> None:
     )
     assert 1_000_000 < parameters <= 4_000_000
     assert 1_000_000_000 < macs <= 4_000_000_000
+
+
+def test_the_peer_costs_what_was_published() -> None:
+    parameters, macs = cost_of(EdgeConnect())
+    assert parameters == pytest.approx(PARAMETERS, rel=0.005)
+    assert macs == pytest.approx(MACS, rel=0.005)
+
+
+def test_the_peer_keeps_known_pixels() -> None:
+    torch.manual_seed(0)
+    image, mask, edges = (each[:1, :64, :64] for each in _inputs(0.3))
+    with torch.inference_mode():
+        restored, completed = EdgeConnect()(image, mask, edges)
+    assert restored.shape == image.shape
+    assert completed.shape == mask.shape
+    known = mask == 0
+    assert torch.equal(restored[known], image[known])
+    assert not torch.equal(restored, image)
 
 
 @pytest.mark.parametrize("stage", ["edge", "repair"])
