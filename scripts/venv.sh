@@ -76,6 +76,7 @@ say() {
 
 # install_into FOLDER EXTRAS WHAT: this checkout, editable, with its extras ("" or "[dev]"), in a virtual environment.
 # Does nothing when that was done before with this Python and these requirements.
+# RESTORE_SDK_LOCK=requirements/dev.lock takes the very files of that lock, by SHA-256; what it leaves out comes as usual.
 install_into() {
     folder=$1 extras=$2 what=$3
     stamp="$folder/.restore-sdk-installed"
@@ -95,12 +96,18 @@ install_into() {
     fi
     rm -f "$stamp"
     say "Installing $what into $folder ..."
-    "$folder/bin/python" -m pip --disable-pip-version-check --quiet install --editable ".$extras" ||
+    if [ -n "${RESTORE_SDK_LOCK:-}" ]; then
+        "$folder/bin/python" -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps \
+            --requirement "$RESTORE_SDK_LOCK" ||
+            fail "the packages of $RESTORE_SDK_LOCK cannot be installed" "see above; python scripts/lock.py writes it again"
+    fi
+    "$folder/bin/python" -m pip --disable-pip-version-check --quiet install ${RESTORE_SDK_LOCK:+--no-build-isolation} \
+        --editable ".$extras" ||
         fail "the installation failed" "see above; when the network is back, run this again: it goes on where it stopped"
     printf '%s\n' "$wanted" >"$stamp"
 }
 
 # What an installation depends on: this folder, the interpreter and the requirements.
 fingerprint() {
-    printf '%s %s %s' "$(pwd -P)" "$("$folder/bin/python" --version)" "$(cksum <pyproject.toml)"
+    printf '%s %s %s' "$(pwd -P)" "$("$folder/bin/python" --version)" "$(cat pyproject.toml ${RESTORE_SDK_LOCK:+"$RESTORE_SDK_LOCK"} | cksum)"
 }

@@ -84,6 +84,7 @@ def test_the_metadata(wheel: Path) -> None:
         "rtx",
         "serve",
         "ui",
+        "release",
         "dev",
     }
     assert "Requires-Python: >=3.11" in metadata

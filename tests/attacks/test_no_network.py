@@ -1,0 +1,80 @@
+"""Nothing is fetched and nobody is called, at import or later: all work is done where no socket may be made."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from restore_sdk.bundle import Bundle
+from tests.attacks.sealed import ROOT, run_sealed, sealable
+
+pytestmark = pytest.mark.skipif(not sealable(), reason="seals processes on Linux only")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import socket; socket.socket()",
+        "import socket; socket.getaddrinfo('example.org', 80)",
+        "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')",
+        "import ctypes; ctypes.CDLL(None).socket(2, 1, 0)",
+    ],
+    ids=["python", "name", "http", "native"],
+)
+def test_the_seal_holds(code: str) -> None:
+    assert run_sealed(code).returncode == -signal.SIGSYS
+
+
+def test_every_module_imports_without_a_socket() -> None:
+    """Those of the service too; the ones that need what is not installed here say so in the usual way."""
+    code = """
+import importlib, pkgutil, restore_sdk
+from restore_sdk.errors import MissingDependencyError
+count = 0
+for module in pkgutil.walk_packages(restore_sdk.__path__, "restore_sdk."):
+    if not module.name.endswith("__main__"):
+        try:
+            importlib.import_module(module.name)
+        except MissingDependencyError:
+            continue
+        count += 1
+print(count)
+"""
+    done = run_sealed(code)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 50
+
+
+def test_restoring_needs_no_socket(toy_bundle: Bundle) -> None:
+    code = """
+import sys, numpy as np
+from restore_sdk import RestoreEngine
+with RestoreEngine(sys.argv[1], slots=2) as engine:
+    image, mask = np.full((90, 80, 3), 99, np.uint8), np.zeros((90, 80), np.uint8)
+    mask[20:40, 20:50] = 255
+    out = engine(image, mask)
+    assert all((one == out).all() for one in engine.restore_batch([image] * 3, [mask] * 3))
+    assert all((one == out).all() for one in engine.stream([(image, mask)] * 3))
+    print(out.shape, engine.info()["runtime"])
+"""
+    done = run_sealed(code, str(toy_bundle.path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(90, 80, 3) onnxruntime"
+
+
+@pytest.mark.parametrize("command", ["info", "doctor", "verify", "bench", "restore"])
+def test_commands_need_no_socket(toy_bundle: Bundle, tmp_path: Path, command: str) -> None:
+    portrait = [str(ROOT / "examples" / f"portrait_{name}.png") for name in ("damaged", "mask")]
+    bundle = ["--bundle", str(toy_bundle.path)]
+    arguments = {
+        "doctor": ["doctor"],
+        "restore": ["restore", portrait[0], "--mask", portrait[1], "-o", str(tmp_path / "out.png"), *bundle],
+        "bench": ["bench", "--requests", "2", "--no-processes", *bundle],
+    }.get(command, [command, *bundle])
+    code = "import sys; from restore_sdk.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = run_sealed(code, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert (command != "restore") or os.listdir(tmp_path) == ["out.png"]
