@@ -48,9 +48,9 @@ def write_file(path: Path, data: bytes) -> None:
     temporary = _beside(path)
     try:
         if path.exists():
-            _write_synced(temporary, data, stat.S_IMODE(path.stat().st_mode))
+            write_synced(temporary, data, stat.S_IMODE(path.stat().st_mode))
         else:
-            _write_synced(temporary, data)
+            write_synced(temporary, data)
         temporary.replace(path)
         _sync_renamed(path.parent)
     except OSError as error:
@@ -73,8 +73,8 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     try:
         fresh.mkdir()
         for name, data in files.items():
-            _write_synced(fresh / name, data)
-        _sync_folder(fresh)
+            write_synced(fresh / name, data)
+        sync_folder(fresh)
         if path.exists():
             path.rename(old)
         try:
@@ -106,7 +106,8 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")  # a long name leaves no room for more
 
 
-def _write_synced(path: Path, data: bytes, mode: int | None = None) -> None:
+def write_synced(path: Path, data: bytes, mode: int | None = None) -> os.stat_result:
+    """A new file with ``data``, safe on disk, and what the system says of it; raises :class:`OSError`."""
     # O_EXCL: never through a link that someone else put there. Mode 0o666 leaves the permissions to the umask.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o666 if mode is None else mode & 0o666), "wb") as file:
@@ -115,17 +116,19 @@ def _write_synced(path: Path, data: bytes, mode: int | None = None) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+        return os.fstat(file.fileno())
 
 
 def _sync_renamed(folder: Path) -> None:
     """What was renamed is there already, whatever happens here; only a power cut might still undo it."""
     try:
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         _LOG.warning("written, but the folder %s cannot be synced to disk: %s", folder, error.strerror)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder safe on disk; raises :class:`OSError`."""
     if os.name == "nt":  # Windows opens no folders; its rename is durable enough
         return
     handle = os.open(folder, os.O_RDONLY)

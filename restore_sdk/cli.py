@@ -11,6 +11,7 @@ Exit codes:
     6    drift: the runtime computes something else than the reference
     7    the runtime failed while it computed, or ran out of memory
     8    slower than the baseline that `bench --compare` was given, beyond tolerance and spread
+    9    `restore` on a folder: some photographs were not restored; the others are
     130  interrupted
 
 Errors are one line on standard error and a hint on the next. With ``--json``, standard output holds one JSON object,
@@ -73,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(options, type(error).__name__, error.message, error.hint, code)
     except ImportError as error:  # numpy; the other dependencies have seams that raise a RestoreError
         return _fail(options, "ImportError", f"a dependency is missing: {error}", "run: restore-sdk doctor", 3)
-    except KeyboardInterrupt:
-        return _fail(options, "KeyboardInterrupt", "interrupted", "", 130)
+    except KeyboardInterrupt as error:
+        return _fail(options, "KeyboardInterrupt", "interrupted", str(error), 130)
     except MemoryError:
         return _fail(options, "MemoryError", "out of memory", "scale the photo down", 7)
     except Exception as error:
@@ -160,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="restore-sdk",
         description="Face image restoration: repaints what a mask marks in white.",
         epilog="exit codes: 0 done, 1 internal fault, 2 usage or input, 3 environment, 4 engine, 5 integrity, "
-        "6 drift, 7 execution, 8 slower than the baseline, 130 interrupted",
+        "6 drift, 7 execution, 8 slower than the baseline, 9 some photographs of a folder failed, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"restore-sdk {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an internal fault")

@@ -1,4 +1,4 @@
-"""The command ``restore-sdk restore``: one photograph, one mask, one restored photograph."""
+"""The command ``restore-sdk restore``: one photograph, or a folder of them (:mod:`restore_sdk.cli_folder`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from restore_sdk import cli_folder
 from restore_sdk.errors import InputError, MaskError, OutputError
 
 Result = tuple[dict[str, Any], list[str], int]
@@ -15,23 +16,42 @@ Command = Callable[[argparse.Namespace], Result]
 
 def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command], None]) -> None:
     """Add the command to the parser; ``finish`` gives it its function and the options that all have."""
-    command = commands.add_parser("restore", help="restore one photograph")
-    command.add_argument("photo", type=Path, metavar="PHOTO", help="PNG, JPEG, WebP, BMP or TIFF, 8 bits a channel")
-    command.add_argument("--mask", type=Path, required=True, help="an image of the same size, white where to repaint")
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the extension is the format")
+    command = commands.add_parser("restore", help="restore one photograph, or a folder of them")
+    command.add_argument("photo", type=Path, metavar="PHOTO|DIR", help="PNG, JPEG, WebP, BMP or TIFF, or a folder")
+    command.add_argument(
+        "--mask",
+        "--masks",
+        type=Path,
+        required=True,
+        metavar="MASK|DIR",
+        help="an image of the same size, white where to repaint; for a folder one mask for all, or a folder of masks "
+        "that have their photographs' names",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="the extension is the format; for a folder a folder",
+    )
     command.add_argument("--edges", type=Path, metavar="OUT", help="also write the completed edge map")
     command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
+    cli_folder.add_options(command)
     finish(command, restore)
 
 
 def restore(options: argparse.Namespace) -> Result:
-    """Restore one photograph."""
+    """Restore one photograph, or a folder."""
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
     from restore_sdk.files import LOSSY, check_alpha, check_output, read_mask, read_photo, write_image
 
     if not 0 < options.max_megapixels < 1e6:
         raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
+    if options.photo.is_dir():
+        return cli_folder.restore_folder(options)
+    cli_folder.refuse_options(options)
     outputs = [path for path in (options.output, options.edges) if path is not None]
     for path in outputs:  # before any work
         check_output(path, options.photo, options.mask)

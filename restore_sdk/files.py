@@ -81,23 +81,39 @@ def read_mask(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> NDA
     return grey
 
 
+def encode_image(path: Path, picture: NDArray[np.uint8]) -> bytes:
+    """A picture, grey, BGR or BGRA, as a file in the format of the name's extension.
+
+    Raises:
+        OutputError: an extension that is not written, alpha into a format without, or a picture too large for it.
+    """
+    check_suffix(path)
+    check_alpha(path, picture)
+    suffix = path.suffix.lower()
+    try:
+        encoded, data = cv2.imencode(suffix, picture, _ENCODERS[suffix])
+    except cv2.error as error:
+        raise OutputError(f"cannot encode {path.name}: {_short(error)}", "write a .png") from error
+    if not encoded:
+        raise OutputError(f"cannot encode {path.name}", "write a .png")
+    return bytes(data)
+
+
 def write_image(path: str | os.PathLike[str], picture: NDArray[np.uint8]) -> None:
     """Write a picture, grey, BGR or BGRA, in the format of the name's extension, in one step.
 
     Raises:
-        OutputError: an extension that is not written, alpha into a format without, or a place that cannot be written.
+        OutputError: as :func:`encode_image`, or a place that cannot be written.
     """
     target = Path(path)
     check_output(target)
-    suffix = target.suffix.lower()
-    check_alpha(target, picture)
-    try:
-        encoded, data = cv2.imencode(suffix, picture, _ENCODERS[suffix])
-    except cv2.error as error:
-        raise OutputError(f"cannot encode {target.name}: {_short(error)}", "write a .png") from error
-    if not encoded:
-        raise OutputError(f"cannot encode {target.name}", "write a .png")
-    write_file(target, data.tobytes())
+    write_file(target, encode_image(target, picture))
+
+
+def check_suffix(path: Path) -> None:
+    """Raise :class:`OutputError` unless the name's extension is one of a format that is written."""
+    if path.suffix.lower() not in _ENCODERS:
+        raise OutputError(f"cannot write {path.name}: unknown extension", f"use one of {' '.join(_ENCODERS)}")
 
 
 def check_alpha(path: Path, picture: NDArray[np.uint8]) -> None:
@@ -114,8 +130,7 @@ def check_output(path: Path, *inputs: Path) -> None:
         OutputError: an unknown extension, a folder that is missing or cannot be written, or the file is an input
             (by any name: links are followed).
     """
-    if path.suffix.lower() not in _ENCODERS:
-        raise OutputError(f"cannot write {path.name}: unknown extension", f"use one of {' '.join(_ENCODERS)}")
+    check_suffix(path)
     check_writable(path)
     for other in inputs:
         if path.exists() and other.exists() and path.samefile(other):

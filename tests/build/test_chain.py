@@ -99,7 +99,7 @@ def test_a_timeout_leaves_nothing(order: Order, shipped: Bundle, store: EngineSt
 def test_a_disk_that_is_full_at_the_second_plan(
     order: Order, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = atomic._write_synced
+    real = atomic.write_synced
 
     def full(path: Path, data: bytes) -> None:
         if "repair" in path.name:
@@ -107,7 +107,7 @@ def test_a_disk_that_is_full_at_the_second_plan(
             raise OSError(28, "No space left on device")
         real(path, data)
 
-    monkeypatch.setattr(atomic, "_write_synced", full)
+    monkeypatch.setattr(atomic, "write_synced", full)
     with pytest.raises(OutputError, match="No space left"):
         build_chain(half_bundle, order, store)
     assert all(entry.error is None for entry in store.verify())  # what stands is whole

@@ -344,7 +344,7 @@ def test_a_full_disk_leaves_the_old_engine(
     store: EngineStore, half_bundle: Bundle, stored: StoredEngine, monkeypatch: pytest.MonkeyPatch, fails_at: int
 ) -> None:
     """At the plan, and at the sidecar after it."""
-    real, calls = atomic._write_synced, []
+    real, calls = atomic.write_synced, []
 
     def full(path: Path, data: bytes, mode: int | None = None) -> None:
         calls.append(path)
@@ -353,7 +353,7 @@ def test_a_full_disk_leaves_the_old_engine(
             raise OSError(28, "No space left on device")
         real(path, data, mode)
 
-    monkeypatch.setattr(atomic, "_write_synced", full)
+    monkeypatch.setattr(atomic, "write_synced", full)
     other = b"ftrt other"
     with pytest.raises(OutputError, match="No space left"):
         store.publish(other, made_up(half_bundle, plan=other))

@@ -38,14 +38,14 @@ def test_a_replaced_file_keeps_its_permissions(tmp_path: Path, mode: int) -> Non
 def test_what_was_written_is_not_called_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = atomic._sync_folder
+    real = atomic.sync_folder
 
     def fail(folder: Path) -> None:
         if folder == tmp_path:
             raise OSError(22, "Invalid argument")
         real(folder)
 
-    monkeypatch.setattr(atomic, "_sync_folder", fail)
+    monkeypatch.setattr(atomic, "sync_folder", fail)
     write_file(tmp_path / "out.bin", b"x")
     write_folder(tmp_path / "bundle", {"a": b"1"})
     assert sorted(os.listdir(tmp_path)) == ["bundle", "out.bin"]
@@ -97,7 +97,7 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pyte
     if broken == "fsync":
         monkeypatch.setattr(os, "fsync", fail)
     else:
-        monkeypatch.setattr(atomic, "_write_synced", fail)
+        monkeypatch.setattr(atomic, "write_synced", fail)
     with pytest.raises(OutputError, match="No space left"):
         write_file(target, b"new")
     monkeypatch.undo()

@@ -124,7 +124,7 @@ class TestBadInput:
         assert "empty file" in case.refused(photo="empty.png")
         assert "known format" in case.refused(photo="text.png")
         assert "damaged or truncated" in case.refused(photo="half.png")
-        assert "no plain file" in case.refused(photo=".")
+        assert "is a folder, and -o" in case.refused(photo=".")
 
     def test_mask(self, case: Case) -> None:
         (case.folder / "empty.png").touch()

@@ -1,0 +1,113 @@
+"""The command ``restore-sdk restore`` on a folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from restore_sdk.errors import InputError, OutputError
+
+#: Exit code where some photographs were not restored; see :mod:`restore_sdk.cli`.
+INCOMPLETE = 9
+
+#: Options that only a folder takes, with their defaults; on one photograph they are refused.
+_DEFAULTS: dict[str, object] = {
+    "format": None,
+    "mask_suffix": "",
+    "on_error": "skip",
+    "unmarked": "fail",
+    "overwrite": False,
+    "slots": None,
+    "workers": None,
+}
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """The options of a folder."""
+    group = command.add_argument_group("a folder of photographs")
+    group.add_argument(
+        "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="of all results (default: each as it is)"
+    )
+    group.add_argument("--mask-suffix", metavar="TEXT", help="masks are named PHOTO_mask: --mask-suffix _mask")
+    group.add_argument("--on-error", choices=("skip", "stop"), help="where a photograph fails (default: skip it)")
+    group.add_argument(
+        "--unmarked", choices=("fail", "skip"), help="photographs without mask, or with an empty one (default: fail)"
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace files that no run has written")
+    group.add_argument("--slots", type=int, metavar="N", help="how many compute at a time (default: the cores, <= 8)")
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="threads that also decode and encode (default: slots + 1)"
+    )
+    command.set_defaults(**_DEFAULTS)
+
+
+def refuse_options(options: argparse.Namespace) -> None:
+    """Raise where an option of a folder was given for one photograph."""
+    for name, default in _DEFAULTS.items():
+        if getattr(options, name) != default:
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"{option} is for a folder, and {options.photo} is none", f"leave {option} out")
+
+
+def restore_folder(options: argparse.Namespace) -> tuple[dict[str, Any], list[str], int]:
+    """Restore every photograph of a folder that an earlier run has not."""
+    from restore_sdk.bundle import Bundle
+    from restore_sdk.engine import RestoreEngine
+    from restore_sdk.folder.batch import Batch, on_threads
+    from restore_sdk.folder.jobs import PHOTO_SUFFIXES, find_jobs
+    from restore_sdk.folder.ledger import open_ledger
+    from restore_sdk.folder.progress import Progress, shown
+    from restore_sdk.folder.work import Settings
+    from restore_sdk.runtime.cores import usable_cores
+
+    if options.edges is not None:
+        raise InputError("--edges is for one photograph", "leave it out")
+    if options.output.suffix.lower() in PHOTO_SUFFIXES and not options.output.is_dir():
+        raise OutputError(f"{options.photo} is a folder, and -o {options.output} names an image", "name a folder")
+    slots = min(8, usable_cores()) if options.slots is None else options.slots
+    workers = slots + 1 if options.workers is None else options.workers
+    if not 1 <= workers <= 256:
+        raise InputError(f"--workers is {workers}", "pass a number from 1 to 256")
+    bundle = Bundle.load(options.bundle)
+    settings = Settings(max_pixels=int(options.max_megapixels * 1e6))
+    suffix = None if options.format is None else f".{options.format}"
+    target: Path = options.output
+    plan = find_jobs(options.photo, options.mask, target, suffix=suffix, mask_suffix=options.mask_suffix)
+    facts: dict[str, Any] = {}
+    with open_ledger(target, {"bundle": bundle.name, **settings.look()}) as ledger:
+        batch = Batch(plan, ledger, on_error=options.on_error, unmarked=options.unmarked, overwrite=options.overwrite)
+        progress = Progress(sys.stderr, batch.summary.photos, batch.summary.resumed)
+        if batch.todo:
+            with RestoreEngine(bundle, runtime=options.runtime, slots=slots) as engine:
+                facts = engine.info()
+                summary = batch.run(on_threads(engine, settings, workers), progress)
+        else:
+            summary = batch.run(lambda _: iter(()), progress)
+    orphans = [str(path) for path in plan.orphans]
+    report = {
+        "output": str(target),
+        "log": str(ledger.path),
+        **summary.to_json(),
+        "masks_without_photo": orphans,
+        "notes": list(plan.notes),
+        "runtime": facts.get("runtime"),
+        "bundle": bundle.name,
+    }
+    counts = [f"{summary.restored} restored"]
+    counts += [f"{summary.resumed} were done before"] if summary.resumed else []
+    counts += [f"{summary.unmarked} without damage marked"] if summary.unmarked else []
+    counts += [f"{summary.failed} FAILED"] if summary.failed else []
+    counts += [f"{summary.pending} not tried"] if summary.pending else []
+    pace = (
+        f" in {summary.seconds:.1f} s, {report['photos_per_second']:.1f}/s on {facts['runtime']}"
+        if summary.restored
+        else ""
+    )
+    lines = [f"{shown(target)}: {', '.join(counts)} of {summary.photos} photographs{pace}"]
+    if orphans:
+        lines.append(f"{len(orphans)} mask(s) without a photograph, the first: {shown(orphans[0])}")
+    lines += [shown(note) for note in plan.notes]
+    lines.append(f"log: {shown(ledger.path)}")
+    return report, lines, INCOMPLETE if summary.failed or summary.pending else 0
