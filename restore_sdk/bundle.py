@@ -5,7 +5,8 @@
     repair.onnx     repair stage, likewise with repair.fp16.onnx
     golden.npz      inputs with the reference's outputs
 
-A file is read when it is needed, once, and its SHA-256 is checked on the very bytes that are then handed on.
+A file is read when it is needed, once, and its SHA-256 is checked on the very bytes that are then handed on. A graph
+holds all its tensors itself: one that would have a runtime read another file is refused.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from restore_sdk.manifest import (
     parse_manifest,
     tensor_contract,
 )
+from restore_sdk.onnxfile import check_self_contained
 
 #: The bundle inside the wheel.
 DEFAULT_BUNDLE = Path(__file__).resolve().parent / "bundles" / "default"
@@ -98,13 +100,21 @@ class Bundle:
         """Bytes of one file of the bundle, after their SHA-256 was found to be the manifest's.
 
         Raises:
-            BundleIntegrityError: the file is missing, no plain file, or not the one that the manifest names.
+            BundleIntegrityError: the file is missing, no plain file, or not the one that the manifest names; or it is
+                a graph with tensors in another file.
         """
         spec = self.manifest.files.get(name)
         if spec is None:
             raise BundleIntegrityError(f"the bundle's manifest does not list {name!r}", _GET_ANOTHER)
         data = _read_plain(self.path, name, spec.bytes)
         _check(name, data, spec)
+        if any(name in stage.files.values() for stage in self.stages):
+            try:
+                check_self_contained(data)
+            except ValueError as error:
+                raise BundleIntegrityError(
+                    f"{name} is no graph that a bundle may hold: {error}", _GET_ANOTHER
+                ) from error
         return data
 
     def golden(self) -> dict[str, NDArray[np.uint8]]:
@@ -114,14 +124,16 @@ class Bundle:
             ``uint8`` arrays by tensor name, N along the first axis, shaped as the stages take and give them.
         """
         name = self.manifest.golden
+        data = self.read(name)
         try:
-            data = self.read(name)
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > MAX_GOLDEN_BYTES:
                     raise BundleIntegrityError(f"{name} unpacks to more than {MAX_GOLDEN_BYTES} bytes", _GET_ANOTHER)
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 golden: dict[str, NDArray[Any]] = {key: arrays[key] for key in arrays.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except BundleIntegrityError:
+            raise
+        except Exception as error:  # zipfile, zlib, lzma, numpy and its parser of headers each have their own
             raise BundleIntegrityError(f"{name} is no archive of plain arrays: {error}", _GET_ANOTHER) from error
         self.check_golden(golden)
         return golden

@@ -181,7 +181,8 @@ def as_hole(mask: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
             f"the mask is {values.shape[1]} x {values.shape[0]} px, the image {shape[1]} x {shape[0]} px",
             "make the mask in the image's size",
         )
-    hole: NDArray[np.bool_] = values.copy() if values.dtype == np.bool_ else values > HOLE_ABOVE
+    # A view of another type as bool may hold any byte; compared, each becomes 0 or 1.
+    hole: NDArray[np.bool_] = values.view(np.uint8) > (0 if values.dtype == np.bool_ else HOLE_ABOVE)
     hole = np.ascontiguousarray(hole)
     holes = cv2.countNonZero(hole.view(np.uint8))
     if holes == hole.size:

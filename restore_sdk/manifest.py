@@ -31,6 +31,12 @@ STAGE_CONTRACT = (
 )
 PRECISIONS = ("fp32", "fp16")
 
+#: Counts are written as JSON numbers and shown as floats: what does not fit into 63 bits is none.
+_MAX_COUNT = 2**63 - 1
+
+#: Longest name, version or date.
+_MAX_TEXT = 200
+
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HINT = "use a bundle that was exported for this version of restore-sdk"
@@ -110,13 +116,18 @@ def parse_manifest(data: bytes) -> Manifest:
             or another mask, Canny or tensor contract than this version's.
     """
     try:
-        root = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        return _manifest(json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant))
     except (ValueError, RecursionError) as error:
         raise BundleManifestError(f"the manifest is no sound JSON: {error}", _HINT) from error
+
+
+def _manifest(root: Any) -> Manifest:
     if not isinstance(root, dict):
         raise BundleManifestError("the manifest is no JSON object", _HINT)
     if root.get("schema") != SCHEMA or isinstance(root.get("schema"), bool):
-        raise BundleManifestError(f"the manifest has schema {root.get('schema')!r}, this version reads {SCHEMA}", _HINT)
+        raise BundleManifestError(
+            f"the manifest has schema {_shown(root.get('schema'))}, this version reads {SCHEMA}", _HINT
+        )
     _same("size", root.get("size"), MODEL_SIZE)
     _same("mask", root.get("mask"), MASK_CONTRACT)
     _same("canny", root.get("canny"), CANNY_CONTRACT)
@@ -127,15 +138,15 @@ def parse_manifest(data: bytes) -> Manifest:
         if name not in files:
             raise BundleManifestError(f"the manifest uses {name!r} but does not list it under files", _HINT)
     return Manifest(
-        name=_get(root, "name", str),
-        version=_get(root, "version", str),
+        name=_text(root, "name"),
+        version=_text(root, "version"),
         size=MODEL_SIZE,
         stages=stages,
         files=MappingProxyType(files),
         golden=golden,
         training=MappingProxyType(_get(root, "training", dict)),
         quality=MappingProxyType(_get(root, "quality", dict)),
-        created=_get(root, "created", str),
+        created=_text(root, "created"),
     )
 
 
@@ -195,10 +206,12 @@ def _stage(entry: Any, contract: tuple[str, tuple[str, ...], tuple[str, ...]]) -
     _same(f"{name} outputs", entry.get("outputs"), [tensor.to_json() for tensor in tensors_out])
     files = _get(entry, "files", dict)
     if set(files) != set(PRECISIONS):
-        raise BundleManifestError(f"stage {name} must name an fp32 and an fp16 file, not {sorted(files)}", _HINT)
+        raise BundleManifestError(
+            f"stage {name} must name an fp32 and an fp16 file, not {_shown(sorted(files))}", _HINT
+        )
     peak = entry.get("max_activation")
-    if peak is not None and (isinstance(peak, bool) or not isinstance(peak, int | float)):
-        raise BundleManifestError(f"stage {name}: max_activation must be a number or null", _HINT)
+    if peak is not None and (isinstance(peak, bool) or not isinstance(peak, int | float) or not abs(peak) < 1e300):
+        raise BundleManifestError(f"stage {name}: max_activation must be a finite number or null", _HINT)
     return StageSpec(
         name=name,
         files=MappingProxyType({precision: _plain(file) for precision, file in files.items()}),
@@ -222,7 +235,7 @@ def _file(name: str, entry: Any) -> FileSpec:
 def _plain(name: Any) -> str:
     """A bare file name: no folder, no drive, no leading dot, so that it cannot leave the bundle."""
     if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name) or name == "manifest.json":
-        raise BundleManifestError(f"the manifest names a file that a bundle cannot hold: {str(name)[:80]!r}", _HINT)
+        raise BundleManifestError(f"the manifest names a file that a bundle cannot hold: {_shown(name)}", _HINT)
     return name
 
 
@@ -233,16 +246,29 @@ def _get(root: Mapping[str, Any], key: str, kind: type[T]) -> T:
     return value
 
 
+def _text(root: Mapping[str, Any], key: str) -> str:
+    """Text that is shown on terminals and in logs: nothing in it may steer one, or break a line."""
+    value = _get(root, key, str)
+    if not value.isprintable() or len(value) > _MAX_TEXT:
+        raise BundleManifestError(f"the manifest's {key!r} is too long or has characters that are not printable", _HINT)
+    return value
+
+
 def _count(root: Mapping[str, Any], key: str) -> int:
     value = root.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_COUNT:
         raise BundleManifestError(f"the manifest's {key!r} is missing or no count", _HINT)
     return value
 
 
 def _same(what: str, found: Any, expected: Any) -> None:
     if found != expected:
-        raise BundleManifestError(f"the manifest's {what} is {str(found)[:160]}, this version has {expected}", _HINT)
+        raise BundleManifestError(f"the manifest's {what} is {_shown(found)}, this version has {expected}", _HINT)
+
+
+def _shown(value: Any) -> str:
+    """What stands there, for a message: short, and nothing in it that would steer a terminal."""
+    return repr(value)[:160]
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

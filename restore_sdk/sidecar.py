@@ -227,7 +227,7 @@ def _canonical(root: Mapping[str, Any]) -> bytes:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
 
 
 def _newer(built: str, running: str) -> bool:

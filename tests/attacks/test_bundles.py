@@ -1,0 +1,291 @@
+"""Bundles from elsewhere: each ends in the SDK's own error, soon and in bounded memory, or does what a sound one does.
+
+Hashes, names that leave the folder, links, missing files and mistyped manifests are in tests/unit/test_bundle.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from restore_sdk import errors
+from restore_sdk.bundle import Bundle
+from restore_sdk.cli import main
+from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError, RestoreError
+from restore_sdk.manifest import parse_manifest
+from restore_sdk.onnxfile import check_self_contained
+from tests.attacks.caught import error_of
+from tests.attacks.graphs import ATTACKS, LIMIT_BYTES, SERVED, external, spoiled
+from tests.attacks.sealed import ROOT
+from tests.toy_bundle import repair_graph
+
+#: Seconds that no attack takes, on a busy host either.
+SOON = 10.0
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What came of each hostile graph, in a child of limited memory whose working directory holds a secret."""
+    folder = tmp_path_factory.mktemp("graphs")
+    (folder / "secret.bin").write_bytes(np.float32(0.25).tobytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.attacks.graphs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        timeout=300,
+    )
+    found = {each["name"]: each for each in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 0, f"died within {LIMIT_BYTES} bytes after {list(found)[-1:]}: {done.stderr[-2000:]}"
+    return found
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_hostile_graphs(outcomes: dict[str, dict[str, Any]], name: str) -> None:
+    found = outcomes[name]
+    assert found["seconds"] < SOON
+    if name in SERVED:
+        assert found["known_pixels_equal"] is True
+        return
+    kind = getattr(errors, found.get("error", "none"), None)
+    assert kind is not None, found
+    assert issubclass(kind, RestoreError)
+    assert found["hint"]
+    if name.startswith("external"):
+        assert found["error"] == "BundleIntegrityError"
+        assert "another file" in found["text"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 7])
+def test_graphs_cut_at_every_byte(size: int) -> None:
+    """Or with one byte changed: told in words, or found sound; never another exception, never a read past the end."""
+    graph = repair_graph()
+    for at in range(len(graph)):
+        for sample in (graph[:at], graph[:at] + bytes([graph[at] ^ (1 << size)]) + graph[at + 1 :]):
+            error = error_of(ValueError, check_self_contained, sample)
+            assert error is None or str(error).startswith(("it ", "its ", "a tensor "))
+
+
+def test_graphs_without_end_are_not_walked() -> None:
+    deep = b""
+    for _ in range(100):  # an attribute with a graph with a node with an attribute ...
+        deep = b"\x32" + _length(deep)
+        deep = b"\x2a" + _length(deep)
+        deep = b"\x0a" + _length(deep)
+    with pytest.raises(ValueError, match="deeply"):
+        check_self_contained(b"\x3a" + _length(deep))
+    with pytest.raises(ValueError, match="too many"):
+        check_self_contained(b"\x08\x01" * 250_001)
+
+
+def test_the_graphs_of_the_shipped_model_stand_alone() -> None:
+    bundle = Bundle.load()
+    for stage in bundle.stages:
+        for name in stage.files.values():
+            check_self_contained(bundle.read(name))
+    with pytest.raises(ValueError, match="another file"):
+        check_self_contained(spoiled(external("x")))
+
+
+def _length(data: bytes) -> bytes:
+    size, out = len(data), b""
+    while size > 0x7F:
+        out, size = out + bytes([size & 0x7F | 0x80]), size >> 7
+    return out + bytes([size]) + data
+
+
+HOSTILE_VALUES = [
+    None,
+    True,
+    -1,
+    1.5,
+    10**400,
+    -(10**4000),
+    1e308,
+    "",
+    "\x1b[2J\x1b[1;1Hall is well",
+    "two\nlines",
+    "\ud800",
+    "\u202egnp.exe",
+    "x" * 100_000,
+    "../../etc/passwd",
+    [],
+    [[[]]],
+    {},
+    {"": None},
+]
+
+
+def leaves(root: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to every value in a JSON document, to those of objects and lists too."""
+    yield path
+    if isinstance(root, dict | list):
+        for key in root if isinstance(root, dict) else range(len(root)):
+            yield from leaves(root[key], (*path, key))
+
+
+def replaced(root: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    copy = dict(root) if isinstance(root, dict) else list(root)
+    copy[path[0]] = replaced(root[path[0]], path[1:], value)
+    return copy
+
+
+def test_every_value_of_a_manifest_replaced(toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    """By everything that it may not be: refused in words that can be shown, or what it gives can be used and shown."""
+    root = json.loads((toy_bundle.path / "manifest.json").read_bytes())
+    tried = refused = 0
+    for path in leaves(root):
+        for value in HOSTILE_VALUES:
+            tried += 1
+            data = json.dumps(replaced(root, path, value)).encode()
+            error = error_of(BundleManifestError, parse_manifest, data)
+            if error is not None:
+                refused += 1
+                assert str(error).isprintable(), (path, value)
+                assert len(str(error)) < 1000
+                continue
+            assert path[:1] in (("training",), ("quality",), ("golden",)) or path[-1] in (
+                *("name", "version", "created", "parameters", "macs", "max_activation", "bytes", "schema", "size"),
+                *("files", "edge.onnx"),
+            ), (path, value)
+            manifest = parse_manifest(data)
+            assert f"{manifest.name}{manifest.version}{manifest.created}".isprintable()
+            for stage in manifest.stages:
+                print(f"{stage.parameters / 1e6:.2f} {stage.macs / 1e9:.2f} {stage.max_activation or 0:.1f}")
+    assert tried > 1500
+    assert refused > 0.8 * tried
+    capsys.readouterr()
+
+
+def test_manifests_nested_to_the_very_limit(toy_bundle: Bundle) -> None:
+    """Where reading just works and showing what is wrong would not."""
+    text = (toy_bundle.path / "manifest.json").read_text()
+    for depth in [*range(900, 1000, 3), 5_000, 50_000]:
+        for key in ("mask", "training", "name"):
+            root = json.loads(text)
+            root[key] = "HERE"
+            nested = json.dumps(root).replace('"HERE"', '{"a":' * depth + "1" + "}" * depth)
+            error = error_of(BundleManifestError, parse_manifest, nested.encode())
+            assert error is None or error.hint
+
+
+def test_other_encodings_and_what_follows_the_manifest(toy_bundle: Bundle) -> None:
+    data = (toy_bundle.path / "manifest.json").read_bytes()
+    for sample in (data + b"{}", data + b"\0", b"\xef\xbb\xbf\xef\xbb\xbf" + data, data.replace(b'"', b"'"), data[1:]):
+        with pytest.raises(BundleManifestError):
+            parse_manifest(sample)
+
+
+def with_golden(folder: Path, data: bytes) -> Bundle:
+    root = json.loads((folder / "manifest.json").read_bytes())
+    root["files"]["golden.npz"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (folder / "manifest.json").write_text(json.dumps(root))
+    (folder / "golden.npz").write_bytes(data)
+    return Bundle.load(folder)
+
+
+def archive(data: bytes, method: int = zipfile.ZIP_STORED, name: str = "image.npy") -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as packed:
+        packed.writestr(name, data)
+    return file.getvalue()
+
+
+def npy(header: str, data: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode("latin-1") + data
+
+
+SOUND = npy("{'descr': '|u1', 'fortran_order': False, 'shape': (2,)}\n", b"ab")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        archive(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999,)}\n")),
+        archive(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (4611686018427387904, 4)}\n")),
+        archive(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (-1,)}\n", b"abc")),
+        archive(npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}\n", b"cos\nsystem\n(S'true'\ntR.")),
+        archive(npy("{'descr': [('a', '|O')], 'fortran_order': False, 'shape': (1,)}\n", b"x")),
+        archive(npy("__import__('os').system('true')\n")),
+        archive(npy("(" * 5000 + "\n")),
+        archive(npy("{'descr': '''\n")),
+        archive(npy("{" * 90 + "}" * 90 + "\n")),
+        archive(b"\x93NUMPY\x09\x09" + SOUND[8:]),
+        archive(b""),
+        archive(SOUND[:-1]),
+        archive(SOUND, name="../../image.npy"),
+        archive(SOUND, zipfile.ZIP_DEFLATED).replace(b"\x08\x00", b"\x63\x00"),
+        archive(SOUND, zipfile.ZIP_LZMA)[:-40],
+        archive(SOUND).replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00"),
+        archive(SOUND)[:40] + b"\xff" * 8 + archive(SOUND)[48:],
+        SOUND,
+    ],
+    ids=[
+        *("terabytes", "overflow", "negative", "pickle", "pickle in a record", "a call", "brackets", "an open string"),
+        *(
+            "unhashable",
+            "a future version",
+            "empty",
+            "short",
+            "path",
+            "method",
+            "torn lzma",
+            "encrypted",
+            "noise",
+            "bare",
+        ),
+    ],
+)
+def test_hostile_golden_vectors(writable_bundle: Path, data: bytes) -> None:
+    with pytest.raises(BundleIntegrityError) as caught:
+        with_golden(writable_bundle, data).golden()
+    assert caught.value.hint
+
+
+def test_files_that_the_manifest_does_not_name_are_not_touched(writable_bundle: Path) -> None:
+    (writable_bundle / "evil.so").write_bytes(b"\x7fELF")
+    (writable_bundle / "onnxruntime.py").write_text("raise SystemExit('it was imported')")
+    bundle = Bundle.load(writable_bundle)
+    bundle.verify_files()
+    bundle.golden()
+    assert "evil.so" not in bundle.manifest.files
+
+
+def test_swapped_stages(writable_bundle: Path) -> None:
+    """Both files are sound and listed, each under the other's name."""
+    edge, repair = (writable_bundle / f"{stage}.onnx" for stage in ("edge", "repair"))
+    data = edge.read_bytes()
+    edge.write_bytes(repair.read_bytes())
+    repair.write_bytes(data)
+    with pytest.raises(BundleIntegrityError):
+        Bundle.load(writable_bundle).verify_files()
+
+
+def test_the_command_says_it_in_one_line(writable_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = json.loads((writable_bundle / "manifest.json").read_bytes())
+    for changes in ({"name": "\x1b]0;owned\x07"}, {"mask": "\x1b[2J"}, {"stages": []}, {"schema": 2}):
+        (writable_bundle / "manifest.json").write_text(json.dumps(root | changes))
+        assert main(["info", "--bundle", str(writable_bundle)]) not in (0, 1)
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert shown.err.replace("\n", "").isprintable()
+        assert "Traceback" not in shown.err
+
+
+def test_every_error_of_a_bundle_is_one_class() -> None:
+    assert issubclass(BundleIntegrityError, BundleError)
+    assert issubclass(BundleManifestError, BundleError)
