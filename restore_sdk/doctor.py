@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -31,27 +32,6 @@ _OPENCV_WHEELS = (
     "opencv-contrib-python",
     "opencv-contrib-python-headless",
 )
-
-_DRIVER_PROBE = """
-import ctypes, sys
-name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-try:
-    driver = ctypes.CDLL(name)
-except OSError as error:
-    sys.exit(f"no NVIDIA driver: {error}")
-status = driver.cuInit(0)
-if status:
-    sys.exit(f"the NVIDIA driver finds no usable GPU (cuInit: error {status})")
-count, number = ctypes.c_int(), ctypes.c_int()
-driver.cuDeviceGetCount(ctypes.byref(count))
-driver.cuDriverGetVersion(ctypes.byref(number))
-names = []
-for index in range(count.value):
-    text = ctypes.create_string_buffer(256)
-    driver.cuDeviceGetName(text, 256, index)
-    names.append(text.value.decode(errors="replace"))
-print(f"CUDA {number.value // 1000}.{number.value % 1000 // 10}: {', '.join(names)}")
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +62,8 @@ def examine() -> list[Finding]:
         _bundle(),
         driver,
         _pycuda(driver),
-        _tensorrt("tensorrt", "tensorrt", "NVIDIA data-centre and Jetson GPUs: pip install 'restore-sdk[tensorrt]'"),
-        _tensorrt("tensorrt_rtx", "tensorrt-rtx-cu13", "consumer GPUs: pip install 'restore-sdk[rtx]'"),
+        _tensorrt("tensorrt", "NVIDIA data-centre and Jetson GPUs: pip install 'restore-sdk[tensorrt]'", driver),
+        _tensorrt("tensorrt_rtx", "consumer GPUs: pip install 'restore-sdk[rtx]'", driver),
         _engines(),
     ]
 
@@ -133,7 +113,12 @@ def _bundle() -> Finding:
 
 
 def _driver() -> Finding:
-    found, text = _run(_DRIVER_PROBE)
+    found, text = _run(
+        "from restore_sdk.errors import DeviceError; from restore_sdk.runtime.driver import all_devices\n"
+        "try: found = all_devices()\n"
+        "except DeviceError as error: sys.exit(error.message)\n"
+        "print(f'CUDA {found[0].cuda}:', ', '.join(f'{gpu.name} ({gpu.compute_capability})' for gpu in found))"
+    )
     if found:
         return Finding("nvidia driver", "ok", text)
     return Finding("nvidia driver", "absent", text, "only for NVIDIA GPUs: install the driver of your distribution")
@@ -152,17 +137,18 @@ def _pycuda(driver: Finding) -> Finding:
     )
 
 
-def _tensorrt(flavour: str, package: str, hint: str) -> Finding:
+def _tensorrt(flavour: str, hint: str, driver: Finding) -> Finding:
     if importlib.util.find_spec(flavour) is None:
         return Finding(flavour, "absent", "not installed", hint)
     # Only imported: without a driver, an object of TensorRT can take the process down.
+    fits = "require_driver(t, device_facts()); " if driver.status == "ok" else ""
     found, text = _run(
-        f"from restore_sdk.build.flavour import load; t = load({flavour!r}); a = ' '.join(t.ahead_of_time); "
-        "print(t.version, 'builds on any host for compute capability ' + a if a else 'builds on the GPU at hand')"
+        "from restore_sdk.build.flavour import load, require_driver; "
+        "from restore_sdk.runtime.driver import device_facts; "
+        f"t = load({flavour!r}); {fits}a = ' '.join(t.ahead_of_time); c = f'for CUDA {{t.cuda}}, ' if t.cuda else ''; "
+        "print(t.version, c + ('builds on any host for compute capability ' + a if a else 'builds on the GPU at hand'))"
     )
-    if found:
-        return Finding(flavour, "ok", text)
-    return Finding(flavour, "broken", text, f"pip install --force-reinstall {package}")
+    return Finding(flavour, "ok", text) if found else Finding(flavour, "broken", text, hint)
 
 
 def _engines() -> Finding:
@@ -201,9 +187,8 @@ def _run(code: str) -> tuple[bool, str]:
     if done.returncode < 0:
         return False, f"the import crashed with signal {-done.returncode}"
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    return done.returncode == 0, (lines[-1] if lines else f"exit code {done.returncode}").removeprefix(
-        "restore_sdk.errors."
-    )[:300]
+    text = lines[-1] if lines else f"exit code {done.returncode}"
+    return done.returncode == 0, re.sub(r"^restore_sdk\.errors\.\w+: ", "", text)[:300]
 
 
 def _name(distribution: Any) -> str:

@@ -133,9 +133,8 @@ class Sidecar:
         tensors: inputs, then outputs.
         precision: measured, not asked for: number of layers that compute in each floating-point type.
         precision_source: ``"network"`` where there was no device to load the engine on, else ``"engine"``.
-        verified: whether the golden vectors ran on this engine and passed. ``False`` asks the runtime to run them when
-            it first loads the engine, then to call :meth:`restore_sdk.store.EngineStore.mark_verified`.
-        verification: ``{"status": "not run"}`` or ``"passed"`` with the figures, the device and the driver.
+        verified: whether the golden vectors ran on this engine and passed, somewhere: see :meth:`verified_on`.
+        verification: ``{"status": "not run"}`` or ``"passed"`` with the figures, ``device`` and ``driver_cuda``.
         build: seconds, the log's summary, memory figures and the like; free.
         created: ISO date and time.
     """
@@ -166,6 +165,15 @@ class Sidecar:
     def to_json(self) -> dict[str, Any]:
         """JSON types, without the checksum that :func:`dump_sidecar` adds."""
         return {"schema": SCHEMA, **asdict(self)}
+
+    def verified_on(self, device: str, driver_cuda: str) -> bool:
+        """Whether the golden vectors passed on a device of this name, with a driver for this CUDA.
+
+        Where not (built ahead of time, copied here, another driver since), the runtime runs them before it serves and
+        calls :meth:`restore_sdk.store.EngineStore.mark_verified`.
+        """
+        passed_on = self.verification.get("device"), self.verification.get("driver_cuda")
+        return self.verified and passed_on == (device, driver_cuda)
 
     def marked(self, verification: Mapping[str, Any]) -> Sidecar:
         """The same with the golden vectors passed."""

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
+from tests.cuda_double import double as doubles
+from tests.cuda_double.build import CannotBuildError
+from tests.needs import unavailable
 from tests.toy_bundle import write_toy_bundle
 
 
@@ -25,6 +28,15 @@ def engine(toy_bundle: Bundle) -> Iterator[RestoreEngine]:
     """An engine on the toy bundle, shared by the tests of a session."""
     with RestoreEngine(toy_bundle) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def loaded_double() -> doubles.Double:
+    """The CUDA driver double, loaded into this process; it stands there as a driver that finds no device."""
+    try:
+        return doubles.load()
+    except CannotBuildError as error:
+        unavailable(f"no CUDA driver double: {error}")
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from restore_sdk.errors import InputError, MissingDependencyError
+from restore_sdk.errors import DeviceError, InputError, MissingDependencyError
+from restore_sdk.runtime.driver import DeviceFacts
 from restore_sdk.sidecar import Flavour
 
 #: How to get each flavour.
@@ -101,6 +102,21 @@ def load(flavour: Flavour | None = None) -> TensorRT:
         least = ".".join(map(str, OLDEST[flavour]))
         raise MissingDependencyError(f"{flavour} {version} is too old, {least} is needed", INSTALL[flavour])
     return TensorRT(module, flavour, version, _cuda_major(flavour, version))
+
+
+def require_driver(trt: TensorRT, gpu: DeviceFacts) -> None:
+    """Refuse a driver that is too old for the CUDA of a TensorRT, before an object of it is made: some end the process.
+
+    Raises:
+        DeviceError: names both versions of CUDA.
+    """
+    newest = gpu.cuda.partition(".")[0]
+    if trt.cuda and int(newest) < int(trt.cuda):
+        package = f"{trt.flavour.replace('_', '-')}-cu{newest}"
+        raise DeviceError(
+            f"{trt.label} is for CUDA {trt.cuda}, the driver of {gpu.name} serves CUDA up to {gpu.cuda}",
+            f"update the driver, or take the TensorRT of its CUDA: pip install {package}",
+        )
 
 
 def _cuda_major(flavour: Flavour, version: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from restore_sdk.build.device import find_gpu
-from restore_sdk.build.flavour import INSTALL, TensorRT, load
+from restore_sdk.build.flavour import INSTALL, TensorRT, load, require_driver
 from restore_sdk.build.recipe import Recipe, load_recipe, recipe_for_device
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DeviceError, InputError
@@ -53,11 +53,16 @@ def prepare(target: str | Recipe | None = None, flavour: Flavour | None = None, 
 
     Raises:
         InputError: no such target or flavour, or the two contradict each other.
-        DeviceError: there is no GPU and the build needs one, or the target is for another.
+        DeviceError: there is no GPU and the build needs one, the target is for another, or its driver is too old.
         MissingDependencyError: the flavour is not installed.
     """
-    if target is None:
-        return _for_device(flavour, device)
+    order = _for_device(flavour, device) if target is None else _for_target(target, flavour, device)
+    if order.gpu is not None:
+        require_driver(order.trt, order.gpu)
+    return order
+
+
+def _for_target(target: str | Recipe, flavour: Flavour | None, device: int) -> Order:
     recipe = target if isinstance(target, Recipe) else load_recipe(target)
     if flavour is not None and flavour != recipe.flavour:
         raise InputError(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,17 +76,40 @@ def device_facts(index: int = 0) -> DeviceFacts:
         DeviceError: no driver, no usable device, or no device of that index.
     """
     library = load_driver()
-    try:
+    with _answering():
+        count = _count(library)
+        if not 0 <= index < count:
+            raise DeviceError(f"there is no device {index}: the driver sees {count}", "devices count from 0")
         return _ask(library, index)
+
+
+def all_devices() -> list[DeviceFacts]:
+    """Facts about every device, at least one.
+
+    Raises:
+        DeviceError: no driver, or no usable device.
+    """
+    library = load_driver()
+    with _answering():
+        return [_ask(library, index) for index in range(_count(library))]
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
     except DriverCallError as error:
         raise DeviceError(f"the NVIDIA driver does not answer: {error}", "look at nvidia-smi") from error
 
 
-def _ask(library: ctypes.CDLL, index: int) -> DeviceFacts:
-    count, version, device = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+def _count(library: ctypes.CDLL) -> int:
+    count = ctypes.c_int()
     check(library, "cuDeviceGetCount", ctypes.byref(count))
-    if not 0 <= index < count.value:
-        raise DeviceError(f"there is no device {index}: the driver sees {count.value}", "devices count from 0")
+    return count.value
+
+
+def _ask(library: ctypes.CDLL, index: int) -> DeviceFacts:
+    version, device = ctypes.c_int(), ctypes.c_int()
     check(library, "cuDeviceGet", ctypes.byref(device), index)
     check(library, "cuDriverGetVersion", ctypes.byref(version))
     name, memory, major, minor = ctypes.create_string_buffer(256), ctypes.c_size_t(), ctypes.c_int(), ctypes.c_int()

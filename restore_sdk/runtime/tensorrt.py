@@ -13,12 +13,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from restore_sdk.build.flavour import load, require_installed
+from restore_sdk.build.flavour import load, require_driver, require_installed
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import (
-    ClosedError,
-    OutputError,
-)
+from restore_sdk.errors import ClosedError, OutputError
 from restore_sdk.runtime.base import U8, SlotPool
 from restore_sdk.runtime.checks import check_batch, warm_up
 from restore_sdk.runtime.cuda import Gpu
@@ -190,18 +187,20 @@ def open_tensorrt(
 ) -> TensorRtRunner:
     """A runner on the engines that the store holds for this bundle, TensorRT and GPU.
 
-    Engines that never ran on a GPU (built ahead of time) run the golden vectors first; that they passed is noted in the
-    store.
+    Engines that never ran on such a GPU with such a driver (built ahead of time, or elsewhere) run the golden vectors
+    first; that they passed is noted in the store.
 
     Raises:
-        DeviceError: no driver, no device. ``MissingDependencyError``: no TensorRT, no pycuda.
+        DeviceError: no driver, no device, a driver that is too old. ``MissingDependencyError``: no TensorRT, no pycuda.
         EngineNotBuiltError, EngineIncompatibleError, EngineIntegrityError: no engine that may be loaded here.
         DriftError: an engine computes something else than the reference.
         OutOfMemoryError, ExecutionError: the GPU cannot take it.
     """
+    # The driver first: without one no package helps, and some builds of TensorRT end the process.
+    facts = device_facts(device)
     require_installed(flavour, "pycuda")
-    facts = device_facts(device)  # before TensorRT is imported: without a driver some builds of it end the process
     trt = load(flavour)
+    require_driver(trt, facts)
     host = Host(flavour, trt.version, facts.compute_capability, facts.name, cuda=trt.cuda)
     store = store or EngineStore()
     edge, repair = (store.find(bundle, spec.name, host) for spec in bundle.stages)
@@ -210,7 +209,7 @@ def open_tensorrt(
         bundle, edge.plan, repair.plan, trt.module, device=device, slots=slots, graph=graph, facts=told
     )
     try:
-        unverified = [engine for engine in (edge, repair) if not engine.sidecar.verified]
+        unverified = [e for e in (edge, repair) if not e.sidecar.verified_on(facts.name, facts.cuda)]
         if unverified:
             figures = require_golden(runner, bundle) | {"device": facts.name, "driver_cuda": facts.cuda}
             _note(store, unverified, figures)

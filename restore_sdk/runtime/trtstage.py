@@ -209,4 +209,6 @@ def make_runtime(trt: Any) -> Any:
         runtime = trt.Runtime(logger(trt))
         if runtime is None:
             said.fail("no runtime")
+        # Version-compatible plans carry the runtime of their version; a plan is executable code with or without it.
+        runtime.engine_host_code_allowed = True
     return hold(runtime)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,11 @@ from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle, StageFiles
 from restore_sdk.errors import DeviceError
 from restore_sdk.sidecar import EngineKey, Host, Sidecar, Tensor, host_platform
 from restore_sdk.store import EngineStore, graph_sha256
+from tests.needs import unavailable
 from tests.toy_bundle import IMAGE, MAP, edge_graph, repair_graph, write_toy_bundle
 
 #: A host that the made-up engines fit.
 HOST = Host("tensorrt", "10.16.1.11", "8.6", "NVIDIA A10")
-
-
-def unavailable(reason: str) -> None:
-    """Skip, except where continuous integration has to have it."""
-    if os.environ.get("CI", "").lower() in {"1", "true", "yes"}:
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +36,32 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         raise DeviceError(f"no GPU {index} in this test", "restore-sdk build --target any-rtx")
 
     monkeypatch.setattr(order, "find_gpu", find)
+
+
+def on_double(code: str, *arguments: object) -> Any:
+    """What ``code`` prints as JSON, in a process of its own with the driver double loaded (as ``double``), so that no
+    other test of the builder finds a driver."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOAD + code, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    if done.returncode == _NO_DOUBLE:
+        unavailable(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+_NO_DOUBLE = 77
+_LOAD = f"""
+import sys
+from tests.cuda_double import double as doubles
+from tests.cuda_double.build import CannotBuildError
+try:
+    double = doubles.load()
+except CannotBuildError as error:
+    print(error, file=sys.stderr)
+    sys.exit({_NO_DOUBLE})
+double.reset()
+"""
 
 
 @pytest.fixture(scope="session")

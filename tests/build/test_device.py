@@ -1,25 +1,13 @@
-"""The GPU at hand, on the CUDA driver double, in a process of its own."""
+"""The GPU at hand, on the CUDA driver double."""
 
-import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from tests.build.conftest import unavailable
+from tests.build.conftest import on_double
 
 CODE = """
-import ctypes, json, sys
-from tests.cuda_double.build import CannotBuildError
-from tests.cuda_double.double import load
-try:
-    double = load()
-    double.reset()
-except CannotBuildError as error:
-    print(json.dumps({"unavailable": str(error)}))
-    sys.exit()
+import ctypes, json
 from restore_sdk.build.device import current, find_gpu
 from restore_sdk.errors import DeviceError
 
@@ -54,13 +42,7 @@ print(json.dumps(seen))
 
 @pytest.fixture(scope="module")
 def seen() -> dict[str, Any]:
-    if sys.platform != "linux":
-        unavailable("the driver double is for Linux")
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False, env=os.environ)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    if "unavailable" in found:
-        unavailable(found["unavailable"])
+    found: dict[str, Any] = on_double(CODE)
     return found
 
 

@@ -64,6 +64,19 @@ class TestTheGpuAtHand:
         assert found.trt.flavour == "tensorrt_rtx"
         assert found.key(half_bundle, "edge").device_name == ""
 
+    @pytest.mark.parametrize(("cuda", "good"), [("13", True), ("12", True), ("", True), ("14", False)])
+    @pytest.mark.parametrize("target", [None, "a10", "rtx3090"])
+    def test_its_driver_serves_the_cuda_of_tensorrt(
+        self, monkeypatch: pytest.MonkeyPatch, target: str | None, cuda: str, good: bool
+    ) -> None:
+        on(A10, monkeypatch)
+        monkeypatch.setattr(flavour, "_cuda_major", lambda *_: cuda)
+        if good:
+            assert prepare(target).trt.cuda == cuda
+            return
+        with pytest.raises(DeviceError, match=r"is for CUDA 14, the driver of NVIDIA A10 serves CUDA up to 13\.0"):
+            prepare(target)
+
     def test_that_rtx_does_not_serve(self, monkeypatch: pytest.MonkeyPatch) -> None:
         on(H100, monkeypatch)
         with pytest.raises(DeviceError, match=r"9\.0 \(NVIDIA H100 80GB HBM3\), only for 7\.5 8\.6 12\.0") as caught:

@@ -1,31 +1,14 @@
-"""The golden vectors on fresh engines: the real runtime and pycuda, on the doubles of driver and TensorRT.
+"""The golden vectors on fresh engines: the real runtime and pycuda, on the doubles of driver and TensorRT."""
 
-In a process of its own, so that no other test of the builder finds the driver double.
-"""
-
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.build.conftest import unavailable
+from tests.build.conftest import on_double
 
 CODE = """
-import json, sys
+import json
 from pathlib import Path
-from tests.cuda_double import double as doubles
-from tests.cuda_double.build import CannotBuildError
-try:
-    double = doubles.load()
-    double.reset()
-    with doubles.pycuda_importable():
-        import pycuda.driver
-except (CannotBuildError, ImportError) as error:
-    print(json.dumps({"unavailable": str(error)}))
-    sys.exit()
 from restore_sdk.build import chain
 from restore_sdk.build.builder import Built
 from restore_sdk.build.device import find_gpu
@@ -64,12 +47,7 @@ print(json.dumps(seen))
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder: Path = tmp_path_factory.mktemp("proof")
-    done = subprocess.run([sys.executable, "-c", CODE, folder], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    if "unavailable" in found:
-        unavailable(found["unavailable"])
+    found: dict[str, Any] = on_double(CODE, tmp_path_factory.mktemp("proof"))
     return found
 
 

@@ -14,17 +14,11 @@ from typing import Any
 import pytest
 
 from tests.contract.names import ENUMS, FILES, METHODS, MODULES, OTHER, RECEIVERS, RTX_ENUMS, RTX_METHODS
+from tests.needs import unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 VERSIONS = ("10.13.3.9", "10.16.1.11", "11.4.0.106")
-
-
-def unavailable(reason: str) -> None:
-    """Skip, except where continuous integration has to have it."""
-    if os.environ.get("CI", "").lower() in {"1", "true", "yes"}:
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module", params=VERSIONS)

@@ -30,9 +30,14 @@ MAGIC = b"PLAN OF THE TENSORRT DOUBLE\n"
 VERSION = "10.13.0.0"
 
 
-def make_plan(graph: bytes, *, max_batch: int = 4, min_batch: int = 1, scratch: int = 256 * 256 * 3) -> bytes:
-    """A plan of the double; ``scratch`` in bytes an image, at least the size of the output."""
-    head = {"max_batch": max_batch, "min_batch": min_batch, "scratch": scratch * max_batch}
+def make_plan(
+    graph: bytes, *, max_batch: int = 4, min_batch: int = 1, scratch: int = 256 * 256 * 3, host_code: bool = False
+) -> bytes:
+    """A plan of the double; ``scratch`` in bytes an image, at least the size of the output.
+
+    ``host_code``: with code for the host in it, as version-compatible plans have.
+    """
+    head = {"max_batch": max_batch, "min_batch": min_batch, "scratch": scratch * max_batch, "host_code": host_code}
     return MAGIC + json.dumps(head).encode() + b"\n" + graph
 
 
@@ -148,6 +153,7 @@ def make_module(double: Double, name: str = "tensorrt_double") -> ModuleType:
 class Runtime:
     def __init__(self, control: Control) -> None:
         self._control = control
+        self.engine_host_code_allowed = False
 
     def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
         if not plan.startswith(MAGIC) or "deserialize_cuda_engine" in self._control.refuse:
@@ -155,11 +161,14 @@ class Runtime:
                 "IRuntime::deserializeCudaEngine: Error Code 1: Serialization (magicTag does not match)"
             )
             return None
-        head, _, graph = plan[len(MAGIC) :].partition(b"\n")
-        weights = ctypes.c_uint64()
+        line, _, graph = plan[len(MAGIC) :].partition(b"\n")
+        head, weights = json.loads(line), ctypes.c_uint64()
+        if head["host_code"] and not self.engine_host_code_allowed:
+            self._control.error("The engine contains host executable code, which is not allowed")
+            return None
         if not self._control.driver("cuMemAlloc_v2", ctypes.byref(weights), ctypes.c_size_t(len(plan))):
             return None
-        return Engine(self._control, json.loads(head), graph, weights.value)
+        return Engine(self._control, head, graph, weights.value)
 
 
 _SESSIONS: dict[str, Any] = {}

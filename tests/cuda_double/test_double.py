@@ -11,21 +11,14 @@ import numpy as np
 import pytest
 
 from tests.cuda_double import double as doubles
-from tests.cuda_double.build import CannotBuildError
 from tests.cuda_double.double import Double
 
 
 @pytest.fixture
-def double() -> Iterator[Double]:
-    try:
-        loaded = doubles.load()
-    except CannotBuildError as error:
-        if doubles.required():
-            pytest.fail(f"CI must have the CUDA driver double: {error}", pytrace=False)
-        pytest.skip(f"no CUDA driver double here: {error}")
-    loaded.reset()
-    yield loaded
-    loaded.hide()
+def double(loaded_double: Double) -> Iterator[Double]:
+    loaded_double.reset()
+    yield loaded_double
+    loaded_double.hide()
 
 
 @pytest.fixture

@@ -17,21 +17,10 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner
 from tests.cuda_double import double as doubles
-from tests.cuda_double.build import CannotBuildError
 from tests.cuda_double.double import Double
 from tests.cuda_double.stages import make_module, make_plan
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
-
-
-@pytest.fixture(scope="session")
-def loaded_double() -> Double:
-    try:
-        return doubles.load()
-    except CannotBuildError as error:
-        if doubles.required():
-            pytest.fail(f"CI must have the CUDA driver double: {error}", pytrace=False)
-        pytest.skip(f"no CUDA driver double here: {error}")
 
 
 @pytest.fixture

@@ -42,6 +42,12 @@ def test_a_plan_that_tensorrt_refuses(toy_bundle: Bundle, trt: ModuleType, spoil
     assert "restore-sdk build" in caught.value.hint
 
 
+def test_a_version_compatible_plan_carries_host_code(open_runner: Open, toy_bundle: Bundle, trt: ModuleType) -> None:
+    edge, repair = plans(toy_bundle, host_code=True)
+    runner = TensorRtRunner(toy_bundle, edge, repair, trt)
+    runner.close()
+
+
 def test_swapped_plans(toy_bundle: Bundle, trt: ModuleType) -> None:
     edge, repair = plans(toy_bundle)
     with pytest.raises(EngineError, match=r"no engine of stage edge.*completed_edges"):

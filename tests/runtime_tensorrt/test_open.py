@@ -39,6 +39,9 @@ from tests.cuda_double.stages import VERSION, make_module, make_plan
 from tests.runtime_tensorrt.conftest import plans, requests, same
 from tests.toy_bundle import edge_graph, repair_graph, write_toy_bundle
 
+#: Where the golden vectors passed: on the driver double, as it stands after a reset.
+HERE = {"device": "CUDA driver double (no GPU)", "driver_cuda": "13.0"}
+
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineStore:
@@ -79,7 +82,7 @@ def publish(
             precision={"half": 1},
             precision_source="network",
             verified=verified,
-            verification={"status": "passed" if verified else "not run"},
+            verification={"status": "passed", **HERE} if verified else {"status": "not run"},
             build={},
             created="2026-01-01T00:00:00+00:00",
         )
@@ -174,8 +177,18 @@ def test_the_shipped_model_equals_onnx_runtime(trt: ModuleType) -> None:
     assert figures["images"] > 0
 
 
-def test_engines_built_ahead_of_time_are_proven_once(store: EngineStore, toy_bundle: Bundle, trt: ModuleType) -> None:
+@pytest.mark.parametrize(
+    "passed",
+    [None, {}, HERE | {"device": "NVIDIA GeForce RTX 5090"}, HERE | {"driver_cuda": "12.8"}],
+    ids=["nowhere", "unknown where", "another GPU", "another driver"],
+)
+def test_engines_that_were_not_proven_here_are_proven_once(
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, passed: dict[str, str] | None
+) -> None:
+    """Built ahead of time, in a store that was copied, or whose driver was changed since."""
     engines = publish(store, toy_bundle, plans(toy_bundle), verified=False)
+    for engine in engines if passed is not None else ():
+        store.mark_verified(engine, passed or {})
     runs = []
     for _ in range(2):
         before = trt.control.double.counters()
@@ -184,9 +197,22 @@ def test_engines_built_ahead_of_time_are_proven_once(store: EngineStore, toy_bun
     golden = len(toy_bundle.golden()["image"])
     assert runs[0] - runs[1] == 4 * golden, "the golden vectors ran the first time, and only then"
     stored = [store.lookup(engine.sidecar.key) for engine in engines]
-    assert all(sidecar is not None and sidecar.verified for sidecar in stored)
-    assert stored[0] is not None
-    assert stored[0].verification["device"] == "CUDA driver double (no GPU)"
+    assert all(sidecar is not None and sidecar.verified_on(*HERE.values()) for sidecar in stored)
+
+
+@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt_rtx"])
+def test_a_driver_too_old_for_this_tensorrt(
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, monkeypatch: pytest.MonkeyPatch, flavour: Any
+) -> None:
+    """Found before an object of TensorRT is made: the real one ends the process, or speaks of CUDA error 35."""
+    publish(store, toy_bundle, plans(toy_bundle), flavour=flavour)
+    monkeypatch.setitem(sys.modules, flavour, trt)
+    monkeypatch.setattr("restore_sdk.build.flavour._cuda_major", lambda *_: "14")
+    made = trt.control.double.counters().allocations
+    with pytest.raises(DeviceError, match=r"is for CUDA 14, the driver of .* serves CUDA up to 13\.0") as caught:
+        open_tensorrt(toy_bundle, flavour)
+    assert f"{flavour.replace('_', '-')}-cu13" in caught.value.hint
+    assert trt.control.double.counters().allocations == made
 
 
 def test_an_engine_that_drifts_is_refused(tmp_path: Path, store: EngineStore, trt: ModuleType, double: Double) -> None:

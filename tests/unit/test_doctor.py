@@ -7,6 +7,8 @@ import pytest
 
 from restore_sdk import cli, doctor
 from restore_sdk.doctor import Finding, examine
+from tests.cuda_double.build import driver
+from tests.cuda_double.double import Double
 
 
 def finding(name: str) -> Finding:
@@ -90,6 +92,26 @@ def test_pycuda_is_not_imported_without_a_driver(fake_modules: Path, monkeypatch
     found = finding("pycuda")
     assert found.status == "absent"
     assert "needs the NVIDIA driver" in found.detail
+
+
+def test_a_driver_too_old_for_tensorrt(
+    fake_modules: Path, loaded_double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every probe finds the driver double, which serves CUDA up to 13.0, and a TensorRT for a later one."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(driver().parent))
+    (fake_modules / "tensorrt.py").write_text("__version__ = '11.9.0.1'")
+    for cuda, status in ((13, "ok"), (14, "broken")):
+        for old in fake_modules.glob("*.dist-info"):
+            (old / "METADATA").unlink()
+            old.rmdir()
+        folder = fake_modules / f"tensorrt_cu{cuda}-11.9.0.1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tensorrt-cu{cuda}\nVersion: 11.9.0.1\n")
+        found = {item.name: item for item in examine()}
+        assert found["nvidia driver"].detail == "CUDA 13.0: CUDA driver double (no GPU) (8.6)"
+        assert found["tensorrt"].status == status
+        assert f"for CUDA {cuda}" in found["tensorrt"].detail
+    assert "the driver of CUDA driver double (no GPU) serves CUDA up to 13.0" in found["tensorrt"].detail
 
 
 def test_it_works_where_opencv_and_onnxruntime_do_not(tmp_path: Path) -> None:
