@@ -12,12 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import PEAK_MB, ROOT, answer, seconds_to_exit, seconds_to_first_line
+from benchmarks.processes import MASK, PEAK_MB, PHOTO, answer, seconds_to_exit, seconds_to_first_line
 
-PHOTO = ROOT / "examples" / "portrait_damaged.png"
-MASK = ROOT / "examples" / "portrait_mask.png"
-
-_IMPORT = """
+#: A program that prints the seconds of ``import restore_sdk``.
+IMPORT = """
 import time
 started = time.perf_counter()
 import restore_sdk
@@ -92,7 +90,7 @@ def measure(runs: int, bundle: Path | None = None) -> list[Result]:
             return seconds_to_exit("-m", "restore_sdk", "restore", inputs[0], "--mask", inputs[1], "-o", out, *extra)
 
     figures: tuple[tuple[str, str, float, Callable[[], float]], ...] = (
-        ("import restore_sdk", "s", 0.2, lambda: answer(_IMPORT)),
+        ("import restore_sdk", "s", 0.2, lambda: answer(IMPORT)),
         ("process start to first restored image", "s", 1.5, lambda: seconds_to_first_line(_FIRST_IMAGE, *inputs)),
         ("restore-sdk restore, the whole command", "s", 1.5, command_line),
         ("peak memory, 25 images restored", "MB", 400.0, lambda: answer(_MEMORY, *inputs)),

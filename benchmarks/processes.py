@@ -13,6 +13,10 @@ from typing import Any
 #: The root of the checkout: what the measured processes import from.
 ROOT = Path(__file__).resolve().parent.parent
 
+#: The example that the measured processes restore.
+PHOTO = ROOT / "examples" / "portrait_damaged.png"
+MASK = ROOT / "examples" / "portrait_mask.png"
+
 #: No measured process takes nearly as long, on any host.
 TIMEOUT_S = 300
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
-from restore_sdk.errors import DeviceError, InputError
+from restore_sdk.errors import DeviceError
 from restore_sdk.files import read_mask, read_photo, write_image
 from restore_sdk.quality import drift_psnr
 from restore_sdk.runtime.base import U8, StageRunner
@@ -46,31 +46,31 @@ class Contender:
         return run_name(self.facts)
 
     def load(self, bundle: Bundle, batch: int, folder: Path) -> None:
-        """Give it the golden inputs, run them once for the drift, and warm up."""
-        if batch > self.runner.max_batch:
-            raise InputError(
-                f"a batch of {batch}, {self.name} takes {self.runner.max_batch}", "pass a smaller one, or build for it"
-            )
+        """Give it the golden inputs, run them once for the drift, and warm up.
+
+        A batch larger than the runner takes at a time goes in as many runs as it needs, as ``restore_batch`` does.
+        """
         golden = bundle.golden()
         results = golden_results(self.runner, golden)
         self._drift = {
             name: _decibel(drift_psnr(golden[name], np.concatenate([getattr(result, name) for result in results])))
             for name in ("restored", "completed_edges")
         }
-        self._inputs = tuple(_repeat(golden[name], batch) for name in ("image", "mask", "edges"))
+        self._chunks = _chunks([golden[name] for name in ("image", "mask", "edges")], batch, self.runner.max_batch)
+        self._batch = batch
         self._files = folder / "photo.png", folder / "mask.png", folder / "restored.png"
         write_image(self._files[0], golden["image"][0][..., ::-1])
         write_image(self._files[1], golden["mask"][0])
         for _ in range(WARMUP):
             self._request()
         for _ in range(WARMUP):
-            self._photo()
+            restore_file(self._engine, *self._files)
         self.facts = self.runner.info()  # only now is it known whether the driver took the CUDA graph
 
     def round(self, requests: int) -> None:
         """Take as many requests of the stages, of whole photographs, and of all slots at once."""
         self._stages.append([self._request() for _ in range(requests)])
-        self._photos.append([self._photo() for _ in range(requests)])
+        self._photos.append([restore_file(self._engine, *self._files) for _ in range(requests)])
         self._throughput.append(self._images_per_second(requests))
 
     def report(self) -> dict[str, Any]:
@@ -95,46 +95,48 @@ class Contender:
 
     def _request(self) -> Sample:
         started = time.perf_counter()
-        result = self.runner.infer(*self._inputs)
-        found = {
-            "request": 1e3 * (time.perf_counter() - started),
-            "edge": result.edge_ms,
-            "repair": result.repair_ms,
-        }
-        upload, download = getattr(result, "upload_ms", None), getattr(result, "download_ms", None)
-        if upload is not None and download is not None:
-            compute = result.edge_ms + result.repair_ms - upload - download
-            found |= {"upload": upload, "download": download, "compute": compute}
-        return found
+        results = [self.runner.infer(*chunk) for chunk in self._chunks]
+        found = {"request": 1e3 * (time.perf_counter() - started)}
 
-    def _photo(self) -> Sample:
-        started = time.perf_counter()
-        photo, mask = read_photo(self._files[0]), read_mask(self._files[1])
-        decoded = time.perf_counter()
-        result = self._engine.run(photo, mask, color="bgr")
-        restored = time.perf_counter()
-        write_image(self._files[2], result.image)
-        ended = time.perf_counter()
-        times = result.timings
-        return {
-            "total": 1e3 * (ended - started),
-            "decode": 1e3 * (decoded - started),
-            "prepare": times.prepare_ms,
-            "wait": times.wait_ms,
-            "edge": times.edge_ms,
-            "repair": times.repair_ms,
-            "paste": times.paste_ms,
-            "encode": 1e3 * (ended - restored),
-        }
+        def total(part: str) -> float:
+            return float(sum(getattr(result, part) for result in results))
+
+        found |= {"edge": total("edge_ms"), "repair": total("repair_ms")}
+        if getattr(results[0], "upload_ms", None) is not None:
+            found |= {"upload": total("upload_ms"), "download": total("download_ms")}
+            found["compute"] = found["edge"] + found["repair"] - found["upload"] - found["download"]
+        return found
 
     def _images_per_second(self, requests: int) -> float:
         """With one request more under way than the runner computes at a time."""
         workers = self.runner.slots + 1
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda _: self.runner.infer(*self._inputs), range(workers)))
+            list(pool.map(lambda _: self._request(), range(workers)))
             started = time.perf_counter()
-            list(pool.map(lambda _: self.runner.infer(*self._inputs), range(requests)))
-            return requests * len(self._inputs[0]) / (time.perf_counter() - started)
+            list(pool.map(lambda _: self._request(), range(requests)))
+            return requests * self._batch / (time.perf_counter() - started)
+
+
+def restore_file(engine: RestoreEngine, photo: Path, mask: Path, restored: Path) -> Sample:
+    """Restore a photograph from file to file, and say how many milliseconds each part took, and ``total``."""
+    started = time.perf_counter()
+    pixels, hole = read_photo(photo), read_mask(mask)
+    decoded = time.perf_counter()
+    result = engine.run(pixels, hole, color="bgr")
+    computed = time.perf_counter()
+    write_image(restored, result.image)
+    ended = time.perf_counter()
+    times = result.timings
+    return {
+        "total": 1e3 * (ended - started),
+        "decode": 1e3 * (decoded - started),
+        "prepare": times.prepare_ms,
+        "wait": times.wait_ms,
+        "edge": times.edge_ms,
+        "repair": times.repair_ms,
+        "paste": times.paste_ms,
+        "encode": 1e3 * (ended - computed),
+    }
 
 
 def run_name(facts: dict[str, Any]) -> str:
@@ -156,20 +158,24 @@ def require_named(asked: Runtime, facts: dict[str, Any]) -> None:
         )
 
 
-def _repeat(images: U8, batch: int) -> U8:
-    return np.ascontiguousarray(images[np.arange(batch) % len(images)])
+def _chunks(arrays: Sequence[U8], batch: int, limit: int) -> list[list[U8]]:
+    """A batch of the arrays' items, repeated as often as needed, in runs of at most ``limit``."""
+    numbers = np.arange(batch) % len(arrays[0])
+    runs = [numbers[start : start + limit] for start in range(0, batch, limit)]
+    return [[np.ascontiguousarray(array[run]) for array in arrays] for run in runs]
 
 
 def _by_part(rounds: list[list[Sample]]) -> dict[str, dict[str, float]]:
     samples = [sample for one in rounds for sample in one]
-    return {part: _percentiles([sample[part] for sample in samples]) for part in samples[0]}
+    return {part: percentiles([sample[part] for sample in samples]) for part in samples[0]}
 
 
 def _medians(rounds: list[list[Sample]], part: str) -> list[float]:
     return [round(statistics.median(sample[part] for sample in one), 4) for one in rounds]
 
 
-def _percentiles(values: Sequence[float]) -> dict[str, float]:
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """``p50``, ``p95``, ``p99`` and ``max``, as every report gives them."""
     p50, p95, p99 = np.percentile(values, (50, 95, 99))
     return {name: round(float(v), 4) for name, v in (("p50", p50), ("p95", p95), ("p99", p99), ("max", max(values)))}
 

@@ -1,0 +1,90 @@
+"""Timing cases in turns: what slows the machine down for a while slows all of them."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.cases import Case
+from restore_sdk.bench import ROUNDS
+from restore_sdk.contender import percentiles
+
+#: Calls of a case in a round, at least and at most.
+CALLS = 2, 50
+
+#: A figure: JSON types; see :func:`take_turns`.
+Figure = dict[str, Any]
+
+
+def take_turns(
+    cases: Sequence[Case], seconds: float, progress: Callable[[str], None] = lambda line: None
+) -> list[Figure]:
+    """Time every case in :data:`restore_sdk.bench.ROUNDS` rounds, in turns, about ``seconds`` a case; check each.
+
+    Before a case is timed, and at the end, its result is checked. In every round its first call is not counted: caches
+    and threads are then the case's own.
+
+    Returns:
+        One entry a case, of JSON types: ``group``, ``what``, ``facts``, ``calls`` counted, ``ms`` (``p50``, ``p95``,
+        ``p99``, ``max`` of a call), ``rounds`` (the median of each), ``parts`` (medians, ms), ``images_per_second``.
+
+    Raises:
+        AssertionError: a result is wrong.
+    """
+    shares = []
+    for case in cases:
+        progress(f"{case.group}: {case.what}")
+        _checked(case)  # may be slow: buffers are made, code is compiled
+        started = time.perf_counter()
+        _checked(case)
+        calls = seconds / ROUNDS / max(time.perf_counter() - started, 1e-6)
+        shares.append(round(min(max(calls, CALLS[0]), CALLS[1])))
+    samples: list[list[list[float]]] = [[] for _ in cases]
+    parts: list[list[dict[str, float]]] = [[] for _ in cases]
+    for number in range(ROUNDS):
+        progress(f"round {number + 1} of {ROUNDS}")
+        for turn in range(len(cases)):
+            index = (turn + number) % len(cases)
+            times, found = _round(cases[index], shares[index])
+            samples[index].append(times)
+            parts[index] += found
+    for case in cases:
+        _checked(case)
+    return [_figure(*each) for each in zip(cases, samples, parts, strict=True)]
+
+
+def _checked(case: Case) -> None:
+    try:
+        case.check(case.call())
+    except AssertionError as error:
+        raise AssertionError(f"{case.group}: {case.what}: {error}") from error
+
+
+def _round(case: Case, calls: int) -> tuple[list[float], list[dict[str, float]]]:
+    case.call()
+    gc.collect()
+    times, parts = [], []
+    for _ in range(calls):
+        started = time.perf_counter()
+        result = case.call()
+        times.append(1e3 * (time.perf_counter() - started))
+        parts.append(case.parts(result))
+    return times, parts
+
+
+def _figure(case: Case, rounds: list[list[float]], parts: list[dict[str, float]]) -> Figure:
+    times = [each for one in rounds for each in one]
+    ms = percentiles(times)
+    return {
+        "group": case.group,
+        "what": case.what,
+        "facts": case.facts,
+        "calls": len(times),
+        "ms": ms,
+        "rounds": [round(statistics.median(one), 4) for one in rounds],
+        "parts": {part: round(statistics.median(each[part] for each in parts), 4) for part in parts[0]},
+        "images_per_second": round(1e3 * case.images / ms["p50"], 2) if case.images else None,
+    }
