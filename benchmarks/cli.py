@@ -1,19 +1,27 @@
-"""The command line of the measurements."""
+"""The command line of the measurements.
+
+Exit codes: 0 all within its limits, 1 something is not, 2 it cannot be measured, 6 drift beyond the gate.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import budgets
 from benchmarks.processes import MeasurementError
+from restore_sdk.bench import NAMED as RUNTIMES
+from restore_sdk.cli_bench import DRIFTED, MIN_PSNR
+from restore_sdk.errors import RestoreError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when all is within its limits, 1 when something is not, 2 when it cannot be measured."""
+    """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Restore SDK on this host.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("budgets", help="start-up, memory and host work, each against its limit")
@@ -28,13 +36,67 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=_serve)
+    _drift_options(commands)
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)
-    except MeasurementError as error:
+    except (MeasurementError, RestoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return status
+
+
+def _drift_options(commands: Any) -> None:
+    command = commands.add_parser("drift", help="every runtime and precision against the PyTorch reference in float32")
+    command.add_argument("--faces", type=Path, metavar="DIR", help="photographs (default: the golden vectors)")
+    command.add_argument("--masks", type=Path, metavar="DIR", help="masks for these (default: random damage)")
+    command.add_argument("--limit", type=_positive, help="how many photographs at most, evenly chosen (default: all)")
+    command.add_argument(
+        "--runtime", choices=RUNTIMES, action="append", help="may be repeated (default: all that open here)"
+    )
+    command.add_argument(
+        "--min-psnr", type=_decibel, default=MIN_PSNR, metavar="DB", help=f"gate of the worst (default {MIN_PSNR:g})"
+    )
+    command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=_drift)
+
+
+def _drift(arguments: argparse.Namespace) -> int:
+    from benchmarks import drift
+    from benchmarks.subjects import Stable
+    from restore_sdk import Bundle
+
+    if arguments.masks and not arguments.faces:
+        raise MeasurementError("--masks needs --faces: the golden vectors have masks of their own")
+    bundle = Bundle.load(arguments.bundle)
+    if arguments.faces:
+        probes = drift.face_probes(arguments.faces, arguments.masks, arguments.limit)
+    else:
+        probes = drift.golden_probes(bundle)
+    with Stable(bundle) as stable:
+        if arguments.runtime:  # asked for by name: it is measured, or that is an error
+            subjects, absent = [stable.subject(key) for key in arguments.runtime], []
+        else:
+            subjects, absent = stable.here(RUNTIMES)
+        found = drift.measure_drift(stable, subjects, probes, half=not arguments.runtime, progress=progress)
+    progress("")
+    over = drift.beyond(found, arguments.min_psnr)
+    found |= {"ok": not over, "min_psnr_db": arguments.min_psnr, "beyond": over, "absent": absent}
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join((*drift.describe(found), *(f"not here: {each['runtime']}: {each['why']}" for each in absent))))
+    if over:
+        print(f"error: {', '.join(over)} beyond the gate of {arguments.min_psnr:g} dB", file=sys.stderr)
+        return DRIFTED
+    return 0
+
+
+def progress(line: str) -> None:
+    """Show what is being done, where somebody watches."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
 
 def _budgets(arguments: argparse.Namespace) -> int:
@@ -59,6 +121,16 @@ def _serve(arguments: argparse.Namespace) -> int:
         result = serve.load(url, made, arguments.clients, arguments.seconds)
     print(json.dumps(result.to_json(), indent=2) if arguments.json else result.to_table())
     return 0 if result.passed else 1
+
+
+def _decibel(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of dB")
+    return value
 
 
 def _positive(text: str) -> int:
