@@ -36,6 +36,11 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
         help="the extension is the format; for a folder a folder",
     )
     command.add_argument("--edges", type=Path, metavar="OUT", help="also write the completed edge map")
+    command.add_argument("--dilate", type=int, default=0, metavar="N", help="grow the hole by N pixels first")
+    command.add_argument(
+        "--feather", type=int, default=0, metavar="N", help="blend the outermost N pixels of the hole with the photo"
+    )
+    command.add_argument("--max-crops", type=int, default=64, metavar="N", help="fewer: quicker, softer (default 64)")
     command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
     cli_folder.add_options(command)
     finish(command, restore)
@@ -46,6 +51,7 @@ def restore(options: argparse.Namespace) -> Result:
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
     from restore_sdk.files import LOSSY, check_alpha, check_output, read_mask, read_photo, write_image
+    from restore_sdk.request import Options
 
     if not 0 < options.max_megapixels < 1e6:
         raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
@@ -57,6 +63,8 @@ def restore(options: argparse.Namespace) -> Result:
         check_output(path, options.photo, options.mask)
     if len(outputs) == 2 and outputs[0].resolve() == outputs[1].resolve():
         raise OutputError(f"--output and --edges both name {options.output}", "name two files")
+    extra = {"dilate": options.dilate, "feather": options.feather, "max_crops": options.max_crops}
+    Options(**extra)  # before any work
     limit = int(options.max_megapixels * 1e6)
     photo, mask = read_photo(options.photo, limit), read_mask(options.mask, limit)
     check_alpha(options.output, photo)  # before the model runs
@@ -65,19 +73,19 @@ def restore(options: argparse.Namespace) -> Result:
             f"the mask {options.mask} is all black, so nothing is to be restored", "white is what to repaint"
         )
     with RestoreEngine(Bundle.load(options.bundle), runtime=options.runtime) as engine:
-        result = engine.run(photo, mask, color="bgr")
+        result = engine.run(photo, mask, color="bgr", **extra)
         facts = engine.info()
     write_image(options.output, result.image)
     if options.edges is not None:
         write_image(options.edges, result.edges)
-    timings, crop = result.timings, result.crop
+    timings = result.timings
     report: dict[str, Any] = {
         "output": str(options.output),
         "edges": None if options.edges is None else str(options.edges),
         "width": int(photo.shape[1]),
         "height": int(photo.shape[0]),
         "lossless": options.output.suffix.lower() not in LOSSY,
-        "crop": None if crop is None else {"x": crop.x, "y": crop.y, "width": crop.width, "height": crop.height},
+        "crops": [crop.to_json() for crop in result.crops],
         "runtime": facts["runtime"],
         "bundle": facts["bundle"],
         "timings_ms": {

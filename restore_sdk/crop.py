@@ -1,12 +1,11 @@
-"""From a picture of any size to the model's square and back.
+"""One square of a picture: cut out for the model, and its hole pixels put back.
 
-The model sees one square: the hole with what surrounds it. :func:`plan_crops` chooses it, :func:`cut` brings it to
-the model's size, :func:`paste` puts the restored hole, and nothing but the hole, back into the picture.
+Which squares a picture needs is decided in :mod:`restore_sdk.plan`; :func:`cut` brings one to the model's size,
+:func:`paste` puts the restored hole, and nothing but the hole, back into the picture.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +14,6 @@ from numpy.typing import NDArray
 from restore_sdk._opencv import cv2
 from restore_sdk.errors import MaskError
 from restore_sdk.image import MODEL_SIZE, Color, like_pixels, to_rgb
-
-#: Wanted side of the square, in sides of the hole's bounding box.
-CONTEXT = 1.75
-
-#: A square that must be smaller than wanted to stay inside the picture is still good from this many sides on.
-LEAST_CONTEXT = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,77 +48,64 @@ class Crop:
         """The box as an index into the picture."""
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
+    def to_json(self) -> dict[str, int]:
+        """The box in JSON types."""
+        return {"x": self.x, "y": self.y, "width": self.width, "height": self.height}
+
     @property
     def inner(self) -> tuple[slice, slice]:
         """The box's place as an index into the square."""
         return slice(self.top, self.top + self.inner_height), slice(self.left, self.left + self.inner_width)
 
 
-def plan_crops(hole: NDArray[np.bool_]) -> list[Crop]:
-    """Squares that together cover the hole; in this version always one, or none for an empty hole.
+def place(middle: tuple[float, float], side: int, shape: tuple[int, int]) -> Crop:
+    """The square of ``side`` around ``middle`` (y, x), shifted into the picture.
 
-    The square is centred on the hole's bounding box and shifted into the picture. Its side is the larger of 256 and
-    1.75 times the box, at most the picture's shorter side if that still is 1.25 times the box, else at most the
-    longer one: then it stands out of the picture, and the part outside is filled by reflection. A 256 x 256 picture is
-    always taken as it is. Squares of another side than 256 are scaled, so a hole wider than about 146 px is
-    restored at less than the picture's resolution.
-
-    Args:
-        hole: ``(H, W)`` bool.
+    Where the picture is narrower than ``side``, the square holds all of it, and reflections of it beside.
     """
-    x, y, width, height = cv2.boundingRect(hole.view(np.uint8))
-    if width == 0:
-        return []
-    rows, columns = hole.shape
-    longest, shortest = max(height, width), min(rows, columns)
-    limit = shortest if shortest >= LEAST_CONTEXT * longest else max(rows, columns)
-    side = min(max(MODEL_SIZE, math.ceil(CONTEXT * longest)), limit)
-    y, height, top, inner_height = _span(y, height, rows, side)
-    x, width, left, inner_width = _span(x, width, columns, side)
-    return [Crop(y, x, height, width, top, left, inner_height, inner_width)]
+    y, height, top, inner_height = _span(middle[0], shape[0], side)
+    x, width, left, inner_width = _span(middle[1], shape[1], side)
+    return Crop(y, x, height, width, top, left, inner_height, inner_width)
 
 
-def _span(start: int, length: int, available: int, side: int) -> tuple[int, int, int, int]:
+def _span(middle: float, available: int, side: int) -> tuple[int, int, int, int]:
     """Along one axis: the box's start and length in the picture, and its place and length in the square."""
     if side <= available:
-        centred = start + length // 2 - side // 2
-        return min(max(centred, 0), available - side), side, 0, MODEL_SIZE
+        return min(max(int(middle) - side // 2, 0), available - side), side, 0, MODEL_SIZE
     inner = max(1, round(available * MODEL_SIZE / side))
     return 0, available, (MODEL_SIZE - inner) // 2, inner
 
 
 def cut(
-    pixels: NDArray[np.uint8], hole: NDArray[np.bool_], crop: Crop, color: Color = "rgb"
+    pixels: NDArray[np.uint8], missing: NDArray[np.bool_], crop: Crop, color: Color = "rgb"
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The crop as the model's square.
+    """The crop as the model's square; what stands in the picture under the hole reaches no known pixel of it.
 
-    A pixel of the square is hole as soon as any pixel it was made from is: what stands in the picture under the hole
-    reaches no known pixel of the square.
+    Where the crop is scaled down, a pixel of the square is the mean of the known pixels under it, and hole where less
+    than half of them are known. Where it is scaled up, a pixel is hole as soon as any pixel that it is made from is.
 
     Args:
         pixels: the picture in any form that :func:`restore_sdk.image.as_pixels` takes.
-        hole: ``(H, W)`` bool.
+        missing: bool, ``crop.height x crop.width``: what is hole in the crop's box.
 
     Returns:
         ``(256, 256, 3)`` RGB ``uint8`` and ``(256, 256)`` bool, both contiguous.
 
     Raises:
-        MaskError: scaled to the square, so fine or dense a mask leaves nothing known.
+        MaskError: scaled to the square, so dense a mask leaves nothing known.
     """
     square = to_rgb(pixels[crop.box], color)
-    missing = np.ascontiguousarray(hole[crop.box])
+    missing = np.ascontiguousarray(missing)
     if crop.resized:
-        # Linear where it grows: a wider kernel would carry what stands in the hole further into known pixels.
-        square = _resize(square, crop.inner_height, crop.inner_width, cv2.INTER_LINEAR)
-        missing = _touched(missing, crop.inner_height, crop.inner_width)
+        square, missing = _scaled(square, missing, crop.inner_height, crop.inner_width)
+        if missing.all():
+            raise MaskError(
+                f"scaled to the model's {MODEL_SIZE} x {MODEL_SIZE}, the mask leaves no known pixel",
+                "leave more of the picture around the hole, or restore it in smaller parts",
+            )
     if crop.padded:
         square = _reflect(square, crop)
         missing = _reflect(missing.view(np.uint8), crop).view(np.bool_)
-    if crop.resized and missing.all():
-        raise MaskError(
-            "scaled to the model's 256 x 256, the mask leaves no known pixel",
-            "leave more of the picture around the hole, or restore it in smaller parts",
-        )
     return square, missing
 
 
@@ -135,28 +115,39 @@ def paste(
     crop: Crop,
     restored: NDArray[np.uint8],
     color: Color = "rgb",
+    weight: NDArray[np.float32] | None = None,
 ) -> None:
     """Write the restored square's hole pixels into ``picture``, in place; every other byte stays.
 
     Args:
         picture: contiguous, in the form of the picture that was cut.
-        hole: ``(H, W)`` bool.
+        hole: bool, ``crop.height x crop.width``: the pixels of the crop's box to write.
         restored: ``(256, 256, 3)`` RGB.
+        weight: ``crop.height x crop.width``, 0..1: how much of the new pixel is taken, the rest is what the picture
+            holds. ``None`` takes it all.
     """
     patch = restored[crop.inner]
     if crop.resized:
         patch = _resize(np.ascontiguousarray(patch), crop.height, crop.width, cv2.INTER_CUBIC)
     target = picture[crop.box]
-    mask = np.ascontiguousarray(hole[crop.box]).view(np.uint8)
-    cv2.copyTo(like_pixels(patch, target, color), mask, target)
+    if weight is None:
+        cv2.copyTo(like_pixels(patch, target, color), np.ascontiguousarray(hole).view(np.uint8), target)
+        return
+    old = target[hole].astype(np.float32)
+    new = like_pixels(patch, target, color)[hole]
+    share = weight[hole].reshape(-1, *[1] * (target.ndim - 2))
+    target[hole] = np.rint(old + share * (new - old)).astype(np.uint8)
 
 
-def paste_edges(shape: tuple[int, int], crop: Crop, edges: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The square's edge map in the picture's frame: ``(H, W)`` ``uint8``, zero outside the crop."""
-    frame = np.zeros(shape, np.uint8)
+def paste_edges(frame: NDArray[np.uint8], crop: Crop, edges: NDArray[np.uint8]) -> None:
+    """Add the square's edge map to ``frame``, ``(H, W)`` ``uint8`` in the picture's size, in place.
+
+    Where crops overlap, the stronger edge stays.
+    """
     patch = np.ascontiguousarray(edges[crop.inner])
-    frame[crop.box] = _resize(patch, crop.height, crop.width, cv2.INTER_LINEAR) if crop.resized else patch
-    return frame
+    if crop.resized:
+        patch = _resize(patch, crop.height, crop.width, cv2.INTER_LINEAR)
+    np.maximum(frame[crop.box], patch, out=frame[crop.box])
 
 
 def _resize(array: NDArray[np.uint8], height: int, width: int, enlarge: int) -> NDArray[np.uint8]:
@@ -167,21 +158,22 @@ def _resize(array: NDArray[np.uint8], height: int, width: int, enlarge: int) -> 
     return resized
 
 
-def _touched(hole: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
-    """The hole at another size: every pixel that :func:`_resize` makes from at least one hole pixel."""
-    rows, columns = hole.shape
-    mask = hole.view(np.uint8)
+def _scaled(
+    square: NDArray[np.uint8], missing: NDArray[np.bool_], height: int, width: int
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    rows, columns = missing.shape
     if height <= rows and width <= columns:
-        # A target pixel averages a footprint of rows/height by columns/width around its centre; the maximum over at
-        # least that footprint, read at the centre.
-        reach_y, reach_x = math.ceil(rows / height / 2), math.ceil(columns / width / 2)
-        grown: NDArray[np.uint8] = cv2.dilate(mask, np.ones((2 * reach_y + 1, 2 * reach_x + 1), np.uint8))
-        ys = ((np.arange(height) + 0.5) * rows / height).astype(np.intp)
-        xs = ((np.arange(width) + 0.5) * columns / width).astype(np.intp)
-        return grown[np.ix_(ys, xs)].view(np.bool_)
-    weight: NDArray[np.float32] = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    touched: NDArray[np.bool_] = weight > 0
-    return touched
+        # Normalised convolution (Knutsson and Westin, CVPR 1993) with the footprint of the area average.
+        known = np.where(missing, np.uint8(0), np.uint8(255))
+        square[missing] = 0
+        small = _resize(square, height, width, cv2.INTER_AREA)
+        share = _resize(known, height, width, cv2.INTER_AREA)
+        partly = (share >= 128) & (share < 255)
+        small[partly] = np.minimum(np.rint(small[partly] * (255.0 / share[partly, None])), 255).astype(np.uint8)
+        return small, share < 128
+    # Linear where it grows: a wider kernel would carry what stands in the hole further into known pixels.
+    weight: NDArray[np.float32] = cv2.resize(missing.astype(np.float32), (width, height))
+    return _resize(square, height, width, cv2.INTER_LINEAR), weight > 0
 
 
 def _reflect(square: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:

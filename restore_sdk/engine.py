@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from types import TracebackType
 from typing import Any
 
@@ -14,11 +16,13 @@ from numpy.typing import NDArray
 
 from restore_sdk import __version__
 from restore_sdk.bundle import Bundle
-from restore_sdk.crop import Crop, cut, paste, paste_edges, plan_crops
-from restore_sdk.errors import ClosedError, InputError, ShapeError
-from restore_sdk.image import MODEL_SIZE, Color, as_hole, as_pixels, canny_edges
+from restore_sdk.crop import Crop
+from restore_sdk.errors import ClosedError, ShapeError
+from restore_sdk.image import MODEL_SIZE, Color
 from restore_sdk.ordered import chunked, ordered_map
-from restore_sdk.runtime.base import StageRunner
+from restore_sdk.plan import MAX_CROPS
+from restore_sdk.request import Options, Request, check_whole
+from restore_sdk.runtime.base import Inference, StageRunner
 from restore_sdk.runtime.select import Runtime, open_runner
 
 
@@ -49,35 +53,15 @@ class Restoration:
 
     Attributes:
         image: the restored image, as :meth:`RestoreEngine.restore` returns it.
-        edges: the completed edge map in the photograph's frame: ``(H, W)`` ``uint8``, 0..255, zero outside ``crop``.
-        timings: milliseconds by part.
-        crop: the part of the photograph that the model saw; ``None`` where the mask was empty and no model ran.
+        edges: the completed edge map in the photograph's frame: ``(H, W)`` ``uint8``, 0..255, zero outside ``crops``.
+        timings: milliseconds by part, over all crops.
+        crops: the parts of the photograph that the model saw, in order; none where the mask was empty.
     """
 
     image: NDArray[np.uint8]
     edges: NDArray[np.uint8]
     timings: Timings
-    crop: Crop | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What the model is given for one request."""
-
-    crop: Crop
-    square: NDArray[np.uint8]
-    mask: NDArray[np.uint8]
-    edges: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """One checked request; ``work`` is ``None`` where the mask is empty and a copy is the answer."""
-
-    pixels: NDArray[np.uint8]
-    hole: NDArray[np.bool_]
-    color: Color
-    work: _Work | None
+    crops: tuple[Crop, ...]
 
 
 class RestoreEngine:
@@ -87,9 +71,10 @@ class RestoreEngine:
     ``(H, W, 4)`` with alpha (kept as it is), or PIL images (``L``, ``RGB``, ``RGBA``; the result is an array). Masks
     are ``(H, W)``, ``bool`` or ``uint8`` above 127: white is what to repaint. Sizes from 1 x 1 up.
 
-    The result is a fresh contiguous array in the form of the image, and outside the hole byte-equal to it. The hole is
-    restored at the model's 256 x 256: a square with the hole and its surroundings is scaled to that and back (see
-    :func:`restore_sdk.crop.plan_crops`), so a large hole comes out softer than the photograph around it.
+    The result is a fresh contiguous array in the form of the image, and outside the hole byte-equal to it. The model
+    takes squares of 256 x 256: thin damage is restored at the image's own resolution, in as many squares as it takes;
+    around a hole thicker than 64 px the square is scaled down and its result up again, so a wide hole comes out softer
+    than the photograph around it (see :func:`restore_sdk.plan.plan`).
 
     Threads may share one engine: ``slots`` of them compute at a time, the others wait. Same input, same output,
     whatever the number of slots. An engine does not survive a fork: open one in each process, started by ``spawn``,
@@ -121,7 +106,7 @@ class RestoreEngine:
         cuda_graph: bool = False,
     ) -> None:
         for name, count in (("slots", slots), ("threads", 1 if threads is None else threads)):
-            _check_count(name, count)
+            check_whole(name, count, 1, 256)
         self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self._asked = runtime
         self._runner, self._reason = open_runner(
@@ -130,16 +115,39 @@ class RestoreEngine:
         self._process = os.getpid()
         self._closed = False
 
-    def __call__(self, image: object, mask: object, *, color: Color = "rgb") -> NDArray[np.uint8]:
+    def __call__(
+        self,
+        image: object,
+        mask: object,
+        *,
+        color: Color = "rgb",
+        dilate: int = 0,
+        feather: int = 0,
+        max_crops: int = MAX_CROPS,
+    ) -> NDArray[np.uint8]:
         """Same as :meth:`restore`."""
-        return self.restore(image, mask, color=color)
+        return self.restore(image, mask, color=color, dilate=dilate, feather=feather, max_crops=max_crops)
 
-    def restore(self, image: object, mask: object, *, color: Color = "rgb") -> NDArray[np.uint8]:
+    def restore(
+        self,
+        image: object,
+        mask: object,
+        *,
+        color: Color = "rgb",
+        dilate: int = 0,
+        feather: int = 0,
+        max_crops: int = MAX_CROPS,
+    ) -> NDArray[np.uint8]:
         """The image with its hole restored. An empty mask gives a copy, without running the model.
 
         Args:
             image: see the class. ``mask``: ``(H, W)`` of the same height and width.
             color: channel order of ``image`` and of the result.
+            dilate: first grow the hole by so many pixels, for a mask drawn too tightly: 0 to 1024.
+            feather: over so many pixels, 0 to 1024, inwards from the border of the (dilated) hole, blend what was
+                restored with what ``image`` holds there: for a mask drawn generously. Pixels outside stay as they are.
+            max_crops: at most so many squares are shown to the model; where the damage would need more, the finest
+                ones get coarser. 1 restores everything in one square: the quickest, and the softest.
 
         Returns:
             A fresh contiguous ``uint8`` array, shaped as the image.
@@ -148,38 +156,42 @@ class RestoreEngine:
             ImageError: the image's form is not taken.
             MaskError: the mask's form is not taken, or all of it is hole.
             ShapeError: image and mask differ in size.
+            InputError: another argument is out of its range.
             ExecutionError: the runtime failed.
             ClosedError: the engine was closed, or opened in another process.
         """
-        return self._restore_chunk([(image, mask)], color)[0]
+        options = Options(color, dilate, feather, max_crops)
+        return self._restore_chunk([(image, mask)], options)[0]
 
-    def run(self, image: object, mask: object, *, color: Color = "rgb") -> Restoration:
-        """As :meth:`restore`, with the completed edges, the crop and the time that each part took."""
-        runner = self._open()
-        started = time.perf_counter()
-        request = _prepare(image, mask, color)
-        prepared = time.perf_counter()
-        work = request.work
-        if work is None:
-            copy = _copy(request.pixels)
-            timings = Timings(1e3 * (prepared - started), 0.0, 0.0, 1e3 * (time.perf_counter() - prepared))
-            return Restoration(copy, np.zeros(request.hole.shape, np.uint8), timings, None)
-        result = runner.infer(work.square[None], work.mask[None], work.edges[None])
-        computed = time.perf_counter()
-        restored = _finish(request, work, result.restored[0])
-        pasted = time.perf_counter()
-        edges = paste_edges(request.hole.shape, work.crop, result.completed_edges[0])
-        timings = Timings(
-            prepare_ms=1e3 * (prepared - started),
-            edge_ms=result.edge_ms,
-            repair_ms=result.repair_ms,
-            paste_ms=1e3 * (pasted - computed),
-            wait_ms=max(0.0, 1e3 * (computed - prepared) - result.edge_ms - result.repair_ms),
-        )
-        return Restoration(restored, edges, timings, work.crop)
+    def run(
+        self,
+        image: object,
+        mask: object,
+        *,
+        color: Color = "rgb",
+        dilate: int = 0,
+        feather: int = 0,
+        max_crops: int = MAX_CROPS,
+    ) -> Restoration:
+        """As :meth:`restore`, with the completed edges, the crops and the time that each part took."""
+        clock = _Clock()
+        with clock.part("prepare"):
+            request = Request(image, mask, Options(color, dilate, feather, max_crops), edges=True)
+        self._compute([request], clock)
+        with clock.part("paste"):
+            restored = request.finish()
+        assert request.edges is not None
+        return Restoration(restored, request.edges, clock.timings(), tuple(tile.crop for tile in request.plan.tiles))
 
     def restore_batch(
-        self, images: Sequence[object], masks: Sequence[object], *, color: Color = "rgb"
+        self,
+        images: Sequence[object],
+        masks: Sequence[object],
+        *,
+        color: Color = "rgb",
+        dilate: int = 0,
+        feather: int = 0,
+        max_crops: int = MAX_CROPS,
     ) -> list[NDArray[np.uint8]]:
         """Restore many images, of mixed sizes and forms, in as few runs of the model as it allows.
 
@@ -191,12 +203,20 @@ class RestoreEngine:
         """
         if len(images) != len(masks):
             raise ShapeError(f"{len(images)} images but {len(masks)} masks", "pass one mask an image")
-        runner = self._open()
+        options, runner = Options(color, dilate, feather, max_crops), self._open()
         chunks = chunked(enumerate(zip(images, masks, strict=True)), runner.max_batch)
-        results = ordered_map(lambda chunk: self._restore_numbered(chunk, color), chunks, runner.slots + 1)
+        results = ordered_map(lambda chunk: self._restore_numbered(chunk, options), chunks, runner.slots + 1)
         return [image for chunk in results for image in chunk]
 
-    def stream(self, pairs: Iterable[tuple[object, object]], *, color: Color = "rgb") -> Iterator[NDArray[np.uint8]]:
+    def stream(
+        self,
+        pairs: Iterable[tuple[object, object]],
+        *,
+        color: Color = "rgb",
+        dilate: int = 0,
+        feather: int = 0,
+        max_crops: int = MAX_CROPS,
+    ) -> Iterator[NDArray[np.uint8]]:
         """Restore ``(image, mask)`` pairs as they come; yields the results in order.
 
         Reads only a few pairs ahead of the results taken, so that a stream may be endless. Decoding and pasting of
@@ -204,8 +224,9 @@ class RestoreEngine:
         read in the caller's thread, so while a live source blocks, a result that gets ready waits for its next pair.
         An error is raised in its pair's place and ends the stream.
         """
+        options = Options(color, dilate, feather, max_crops)
         return ordered_map(
-            lambda numbered: self._restore_numbered([numbered], color)[0], enumerate(pairs), self._open().slots + 1
+            lambda numbered: self._restore_numbered([numbered], options)[0], enumerate(pairs), self._open().slots + 1
         )
 
     def warmup(self) -> float:
@@ -262,59 +283,58 @@ class RestoreEngine:
         return self._runner
 
     def _restore_numbered(
-        self, chunk: Sequence[tuple[int, tuple[object, object]]], color: Color
+        self, chunk: Sequence[tuple[int, tuple[object, object]]], options: Options
     ) -> list[NDArray[np.uint8]]:
-        return self._restore_chunk([pair for _, pair in chunk], color, first=chunk[0][0])
+        return self._restore_chunk([pair for _, pair in chunk], options, first=chunk[0][0])
 
     def _restore_chunk(
-        self, pairs: Sequence[tuple[object, object]], color: Color, first: int | None = None
+        self, pairs: Sequence[tuple[object, object]], options: Options, first: int | None = None
     ) -> list[NDArray[np.uint8]]:
-        """Restore at most ``max_batch`` pairs in one run; ``first`` is the number of the first one, for messages."""
-        runner = self._open()
+        """Restore some pairs together; ``first`` is the number of the first one, for messages."""
+        self._open()
         requests = []
         for number, (image, mask) in enumerate(pairs, first or 0):
-            try:
-                requests.append(_prepare(image, mask, color))
-            except InputError as error:
-                if first is None:
-                    raise
-                raise type(error)(f"item {number}: {error.message}", error.hint) from error
-        works = [request.work for request in requests if request.work is not None]
-        if not works:
-            return [_copy(request.pixels) for request in requests]
-        result = runner.infer(
-            np.stack([work.square for work in works]),
-            np.stack([work.mask for work in works]),
-            np.stack([work.edges for work in works]),
-        )
-        restored = iter(result.restored)
-        return [
-            _copy(request.pixels) if request.work is None else _finish(request, request.work, next(restored))
-            for request in requests
-        ]
+            name = "" if first is None else f"item {number}: "
+            requests.append(Request(image, mask, options, name=name))
+        self._compute(requests, _Clock())
+        return [request.finish() for request in requests]
+
+    def _compute(self, requests: Sequence[Request], clock: _Clock) -> None:
+        """Run the model on all tiles of the requests, wave by wave, in runs as large as it takes."""
+        runner = self._open()
+        for waves in zip_longest(*(request.plan.waves for request in requests), fillvalue=()):
+            tiles = [(request, tile) for request, wave in zip(requests, waves, strict=True) for tile in wave]
+            for group in chunked(tiles, runner.max_batch):
+                with clock.part("prepare"):
+                    samples = [request.sample(tile) for request, tile in group]
+                    images, masks, edges = (np.stack(arrays) for arrays in zip(*samples, strict=True))
+                with clock.part("wait"):
+                    result = runner.infer(images, masks, edges)
+                clock.computed(result)
+                with clock.part("paste"):
+                    for number, (request, tile) in enumerate(group):
+                        request.put(tile, result.restored[number], result.completed_edges[number])
 
 
-def _prepare(image: object, mask: object, color: Color) -> _Request:
-    pixels = as_pixels(image, color)
-    hole = as_hole(mask, pixels.shape[:2])
-    crops = plan_crops(hole)
-    if not crops:
-        return _Request(pixels, hole, color, None)
-    square, missing = cut(pixels, hole, crops[0], color)
-    white = missing.view(np.uint8) * np.uint8(255)
-    return _Request(pixels, hole, color, _Work(crops[0], square, white, canny_edges(square, missing)))
+class _Clock:
+    """Adds up where the time of a request goes."""
 
+    def __init__(self) -> None:
+        self._ms = dict.fromkeys(("prepare", "edge", "repair", "paste", "wait"), 0.0)
 
-def _finish(request: _Request, work: _Work, restored: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    picture = _copy(request.pixels)
-    paste(picture, request.hole, work.crop, restored, request.color)
-    return picture
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add what the block takes to the part."""
+        started = time.perf_counter()
+        yield
+        self._ms[name] += 1e3 * (time.perf_counter() - started)
 
+    def computed(self, result: Inference) -> None:
+        """What the stages took was no waiting."""
+        self._ms["edge"] += result.edge_ms
+        self._ms["repair"] += result.repair_ms
+        self._ms["wait"] -= result.edge_ms + result.repair_ms
 
-def _copy(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.array(pixels, order="C", copy=True, subok=False)
-
-
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 256:
-        raise InputError(f"{name} is {value!r}", f"pass a whole number from 1 up for {name}")
+    def timings(self) -> Timings:
+        """The sums."""
+        return Timings(**{f"{name}_ms": max(0.0, ms) for name, ms in self._ms.items()})

@@ -215,7 +215,6 @@ def _image_answer(answer: Answer) -> Response:
 
 
 def _json_answer(answer: Answer) -> Response:
-    crop = answer.crop
     return JSONResponse(
         {
             "image": base64.b64encode(answer.image).decode(),
@@ -223,7 +222,7 @@ def _json_answer(answer: Answer) -> Response:
             "edges": None if answer.edges is None else base64.b64encode(answer.edges).decode(),
             "width": answer.width,
             "height": answer.height,
-            "crop": None if crop is None else {"x": crop.x, "y": crop.y, "width": crop.width, "height": crop.height},
+            "crops": None if answer.crops is None else [crop.to_json() for crop in answer.crops],
             "timings_ms": {part: round(1e3 * seconds, 3) for part, seconds in answer.seconds.items()},
         },
         headers=_timing(answer),

@@ -54,17 +54,20 @@ RESTORE_BODY: dict[str, Any] = {
 
 _RESULT: dict[str, Any] = {
     "type": "object",
-    "required": ["image", "media_type", "edges", "width", "height", "crop", "timings_ms"],
+    "required": ["image", "media_type", "edges", "width", "height", "crops", "timings_ms"],
     "properties": {
         "image": {"type": "string", "format": "byte", "description": "The restored photograph in base64."},
         "media_type": {"type": "string", "examples": ["image/png"]},
         "edges": {"type": ["string", "null"], "description": "The completed edge map, a PNG in base64, if asked for."},
         "width": {"type": "integer"},
         "height": {"type": "integer"},
-        "crop": {
-            "type": ["object", "null"],
-            "description": "The part that the model saw; null where it is not known.",
-            "properties": {key: {"type": "integer"} for key in ("x", "y", "width", "height")},
+        "crops": {
+            "type": ["array", "null"],
+            "description": "The parts that the model saw; null where they are not known.",
+            "items": {
+                "type": "object",
+                "properties": {key: {"type": "integer"} for key in ("x", "y", "width", "height")},
+            },
         },
         "timings_ms": {"type": "object", "additionalProperties": {"type": "number"}},
     },

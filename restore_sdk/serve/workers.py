@@ -48,7 +48,7 @@ class Answer:
     edges: bytes | None
     width: int
     height: int
-    crop: Crop | None
+    crops: tuple[Crop, ...] | None
     seconds: dict[str, float]
 
 
@@ -224,14 +224,14 @@ class Workers:
             "paste": timings.paste_ms / 1e3,
         }
         edges = result.edges if item.job.order.edges else None
-        self._answer(item, result.image, edges, result.crop, seconds)
+        self._answer(item, result.image, edges, result.crops, seconds)
 
     def _answer(
         self,
         item: _Decoded,
         image: NDArray[np.uint8],
         edges: NDArray[np.uint8] | None,
-        crop: Crop | None,
+        crops: tuple[Crop, ...] | None,
         seconds: dict[str, float],
     ) -> None:
         order, started = item.job.order, time.perf_counter()
@@ -251,7 +251,7 @@ class Workers:
             if part != "wait":  # counted when it ended
                 self._metrics.part(part, duration)
         height, width = image.shape[:2]
-        item.job.future.set_result(Answer(data, order.format, drawn, width, height, crop, parts))
+        item.job.future.set_result(Answer(data, order.format, drawn, width, height, crops, parts))
 
     def _broken(self, error: Exception) -> None:
         self._failed = isinstance(error, ExecutionError)

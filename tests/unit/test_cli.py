@@ -90,10 +90,20 @@ def test_restore_json(case: Case) -> None:
     assert (code, err, report["ok"]) == (0, "", True)
     assert (report["width"], report["height"], report["runtime"]) == (260, 300, "onnxruntime")
     assert report["lossless"] is True
-    assert report["crop"] == {"x": 0, "y": 0, "width": 256, "height": 256} | report["crop"]
+    assert [(crop["width"], crop["height"]) for crop in report["crops"]] == [(256, 256)]
     parts = report["timings_ms"]
     assert parts["total"] == pytest.approx(sum(parts[key] for key in parts if key != "total"), abs=0.01)
     assert json.loads(case.restore("--json", out="out.jpg")[1])["lossless"] is False
+
+
+def test_the_border_of_the_mask(case: Case, toy_bundle: Bundle) -> None:
+    assert case.restore("--dilate", 5, "--feather", 3, "--max-crops", 2)[0] == 0
+    with RestoreEngine(toy_bundle) as engine:
+        expected = engine(case.photo, case.mask, dilate=5, feather=3, max_crops=2)
+    assert np.array_equal(cv2.imread(str(case.folder / "out.png"))[..., ::-1], expected)
+    (case.folder / "out.png").unlink()
+    assert "dilate is -1" in case.refused("--dilate", -1, photo="no.png")  # before any work
+    assert "max_crops is 0" in case.refused("--max-crops", 0)
 
 
 @pytest.mark.parametrize("form", ["grey", "alpha"])

@@ -17,6 +17,7 @@ from PIL import Image
 import restore_sdk
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle, StageFiles
+from restore_sdk.crop import Crop
 from restore_sdk.errors import (
     BundleError,
     ClosedError,
@@ -55,8 +56,7 @@ def test_run_tells_everything(engine: RestoreEngine, photo: NDArray[np.uint8], m
     result = engine.run(photo, mask)
     assert np.array_equal(result.image, expected(photo, mask))
     assert np.array_equal(result.edges, toy_edge(canny_edges(photo, mask > 127), mask))
-    assert result.crop is not None
-    assert (result.crop.height, result.crop.width) == (256, 256)
+    assert result.crops == (Crop(0, 0, 256, 256),)
     timings = result.timings
     assert min(timings.prepare_ms, timings.edge_ms, timings.repair_ms, timings.paste_ms) > 0
     assert timings.total_ms == pytest.approx(timings.host_ms + timings.wait_ms + timings.edge_ms + timings.repair_ms)
@@ -80,9 +80,9 @@ def test_edges_of_a_large_photo_stand_in_its_frame(engine: RestoreEngine) -> Non
     mask[300:330, 200:240] = True
     result = engine.run(photo, mask)
     assert result.edges.shape == (600, 900)
-    assert result.crop is not None
+    (crop,) = result.crops
     outside = result.edges.copy()
-    outside[result.crop.box] = 0
+    outside[crop.box] = 0
     assert not outside.any()
     assert result.edges.any()
 
@@ -162,7 +162,7 @@ def test_an_empty_mask_gives_a_copy_without_inference(
         assert np.array_equal(result, photo)
         assert not np.shares_memory(result, photo)
     run = engine.run(photo, empty)
-    assert run.crop is None
+    assert run.crops == ()
     assert not run.edges.any()
 
 

@@ -1,0 +1,263 @@
+"""Which squares of a picture the model is shown, at which scale, and who restores which pixel of the hole.
+
+The scale follows the hole's local thickness: a scratch is restored from its close surroundings at the picture's own
+resolution, a wide hole from a wide square that is scaled down. The thick parts of a hole come first, in the widest
+squares; what they gave is known to the thinner parts that follow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk._opencv import cv2
+from restore_sdk.crop import Crop, place
+from restore_sdk.image import MODEL_SIZE
+
+#: Side of a square in thicknesses of the hole that it restores; measured, see docs/photographs.md.
+CONTEXT = 4.0
+
+#: Margin around what a square restores, in its own sides.
+MARGIN = 1 / 6
+
+#: Width of the zone in which two squares' results run into each other, in sides of the square.
+RAMP = 1 / 8
+
+#: A square that must be smaller than wanted to stay inside the picture is still good from this many holes on.
+LEAST_CONTEXT = 1.25
+
+#: Most squares of one picture, unless the caller says otherwise.
+MAX_CROPS = 64
+
+#: The hole is planned on a map that is coarser than the picture by this factor.
+POOL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Rows ``top`` to ``bottom`` and columns ``left`` to ``right``, half open, in picture pixels.
+
+    The cells of one level divide the plane. The outermost reach to infinity.
+    """
+
+    top: float = -math.inf
+    left: float = -math.inf
+    bottom: float = math.inf
+    right: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One crop, the cell in which it restores the hole's pixels of its level, and how wide its borders blend."""
+
+    crop: Crop
+    cell: Cell = Cell()
+    level: int = 0
+    ramp: int = 1
+
+    def weight(self) -> NDArray[np.float32]:
+        """How much of each pixel of the crop's box comes from this tile, beside its neighbours: 0..1, a fresh array.
+
+        One half on the border of the cell, running to 0 and 1 over half a ramp on either side.
+        """
+        ys = np.arange(self.crop.y, self.crop.y + self.crop.height, dtype=np.float32) + 0.5
+        xs = np.arange(self.crop.x, self.crop.x + self.crop.width, dtype=np.float32) + 0.5
+        inside_y = np.minimum(ys - self.cell.top, self.cell.bottom - ys)
+        inside_x = np.minimum(xs - self.cell.left, self.cell.right - xs)
+        inside = np.minimum(inside_y[:, None], inside_x[None, :])
+        weight: NDArray[np.float32] = np.clip(inside / self.ramp + 0.5, 0, 1).astype(np.float32)
+        return weight
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The tiles in waves, coarse to fine, and the level of each hole pixel.
+
+    Attributes:
+        waves: the tiles of each level, the highest level first. Tiles of one wave know nothing of each other.
+        levels: level of the hole by blocks of ``POOL x POOL`` pixels, 0 is the finest; ``None`` where there is one.
+        origin: row and column of the picture at which ``levels`` starts.
+    """
+
+    waves: tuple[tuple[Tile, ...], ...] = ()
+    levels: NDArray[np.uint8] | None = None
+    origin: tuple[int, int] = (0, 0)
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        """All tiles in order."""
+        return tuple(tile for wave in self.waves for tile in wave)
+
+    def level_of(self, crop: Crop) -> NDArray[np.uint8] | None:
+        """The level of each pixel of the crop's box, right for hole pixels; ``None`` where there is but one level."""
+        if self.levels is None:
+            return None
+        ys = np.clip((np.arange(crop.y, crop.y + crop.height) - self.origin[0]) // POOL, 0, self.levels.shape[0] - 1)
+        xs = np.clip((np.arange(crop.x, crop.x + crop.width) - self.origin[1]) // POOL, 0, self.levels.shape[1] - 1)
+        return self.levels[np.ix_(ys, xs)]
+
+
+def plan(hole: NDArray[np.bool_], max_crops: int = MAX_CROPS) -> Plan:
+    """The squares that together restore the hole.
+
+    A part of the hole that is ``t`` pixels thick is shown in squares of the larger of 256 and ``4 t`` pixels, so what
+    is thinner than 64 px is restored at the picture's own resolution, and what is thicker at ``64 / t`` of it. A
+    part that is longer than its square is covered by several, which blend into each other. Where that takes more than
+    ``max_crops`` squares, the smallest ones grow until it does not; ``max_crops=1`` gives one square around all.
+
+    A picture of 256 x 256 is always taken as it is.
+
+    Args:
+        hole: ``(H, W)`` bool.
+        max_crops: at least 1.
+    """
+    shape = hole.shape[0], hole.shape[1]
+    x, y, width, height = cv2.boundingRect(hole.view(np.uint8))
+    if width == 0:
+        return Plan()
+    box = _Box(y, x, y + height, x + width)
+    if box.longest * CONTEXT <= MODEL_SIZE or max(shape) <= MODEL_SIZE:
+        return Plan(((Tile(place(box.middle, _limited(MODEL_SIZE, box, shape), shape)),),))
+    blocks = _Blocks(hole, box)
+    base = float(MODEL_SIZE)
+    while True:
+        found = blocks.plan(base)
+        if len(found.tiles) <= max_crops or base > 2 * max(shape):
+            return found
+        base *= math.sqrt(2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def longest(self) -> int:
+        return max(self.bottom - self.top, self.right - self.left)
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        return (self.top + self.bottom) / 2, (self.left + self.right) / 2
+
+
+def _limited(side: float, box: _Box, shape: tuple[int, int]) -> int:
+    """The side, at most the picture's shorter one where that is enough for the box, else at most its longer one."""
+    limit = min(shape) if min(shape) >= LEAST_CONTEXT * box.longest else max(shape)
+    return min(math.ceil(side), limit)
+
+
+class _Blocks:
+    """The hole in blocks of ``POOL x POOL`` pixels, on the grid of the picture, around the hole's bounding box."""
+
+    def __init__(self, hole: NDArray[np.bool_], box: _Box) -> None:
+        self._shape = hole.shape[0], hole.shape[1]
+        self._top, self._left = box.top // POOL * POOL, box.left // POOL * POOL
+        part = hole[self._top : box.bottom, self._left : box.right]
+        rows, columns = -(-part.shape[0] // POOL), -(-part.shape[1] // POOL)
+        padded = np.zeros((rows * POOL, columns * POOL), bool)
+        padded[: part.shape[0], : part.shape[1]] = part
+        self._mask = padded.reshape(rows, POOL, columns * POOL).any(axis=1).reshape(rows, columns, POOL).any(axis=2)
+        # Beyond the picture's border nothing is known: a hole at the border counts as going on there.
+        border = [
+            int(self._top > 0),
+            int(box.bottom < hole.shape[0]),
+            int(self._left > 0),
+            int(box.right < hole.shape[1]),
+        ]
+        framed = cv2.copyMakeBorder(self._mask.view(np.uint8), *border, cv2.BORDER_CONSTANT, value=0)
+        depth = cv2.distanceTransform(framed, cv2.DIST_L2, 5)
+        self._depth: NDArray[np.float32] = depth[border[0] : border[0] + rows, border[2] : border[2] + columns]
+
+    def plan(self, base: float) -> Plan:
+        levels, count = self._levels(base)
+        waves = []
+        for level in reversed(range(count)):
+            part = self._mask & (levels == level)
+            if not part.any():
+                continue
+            nominal = base * 2**level
+            thickest = self._thickness(self._depth[part])
+            side = min(nominal, max(base, CONTEXT * thickest))
+            waves.append(
+                tuple(self._tile(level, part, cell, box, base, side) for cell, box in self._divide(part, side))
+            )
+        return Plan(tuple(waves), levels if count > 1 else None, (self._top, self._left))
+
+    def _thickness(self, depth: NDArray[np.float32]) -> float:
+        return 2 * POOL * float(min(depth.max(), max(self._shape)))
+
+    def _levels(self, base: float) -> tuple[NDArray[np.uint8], int]:
+        """Level of each block, and how many there are.
+
+        A block is above a level where a disc as thick as the level takes fits into the hole around it (an opening).
+        The corners that the disc does not fill go with it.
+        """
+        levels = np.zeros(self._mask.shape, np.uint8)
+        part, count = self._mask, 1
+        while base * 2 ** (count - 1) < max(self._shape):
+            radius = base * 2 ** (count - 1) / CONTEXT / 2 / POOL
+            core = self._depth > radius + 0.5
+            if not (core & part).any():
+                break
+            reach = cv2.distanceTransform((~core).view(np.uint8), cv2.DIST_L2, 5)
+            part = part & (reach <= 1.5 * radius)
+            levels[part] = count
+            count += 1
+        return levels, count
+
+    def _divide(self, part: NDArray[np.bool_], side: float) -> Iterator[tuple[Cell, _Box]]:
+        """Cells, each with the bounding box of the part's pixels in it, such that a square of ``side`` serves each."""
+        pending = [(Cell(), part, self._top, self._left)]
+        while pending:
+            cell, blocks, top, left = pending.pop()
+            x, y, width, height = cv2.boundingRect(blocks.view(np.uint8))
+            blocks, top, left = blocks[y : y + height, x : x + width], top + y * POOL, left + x * POOL
+            box = _Box(top, left, min(top + height * POOL, self._shape[0]), min(left + width * POOL, self._shape[1]))
+            over_y = _excess(box.top, box.bottom, self._shape[0], side)
+            over_x = _excess(box.left, box.right, self._shape[1], side)
+            if max(over_x, over_y) <= 0:
+                yield cell, box
+                continue
+            axis = 0 if over_y >= over_x else 1
+            filled = np.asarray(blocks.any(axis=1 - axis))
+            at = _cut_at(filled, side * (1 - 2 * MARGIN) / POOL, side / 4 / POOL)
+            if axis == 0:
+                border = top + at * POOL
+                pending.append((Cell(border, cell.left, cell.bottom, cell.right), blocks[at:], border, left))
+                pending.append((Cell(cell.top, cell.left, border, cell.right), blocks[:at], top, left))
+            else:
+                border = left + at * POOL
+                pending.append((Cell(cell.top, border, cell.bottom, cell.right), blocks[:, at:], top, border))
+                pending.append((Cell(cell.top, cell.left, cell.bottom, border), blocks[:, :at], top, left))
+
+    def _tile(self, level: int, part: NDArray[np.bool_], cell: Cell, box: _Box, base: float, side: float) -> Tile:
+        rows = slice((box.top - self._top) // POOL, -(-(box.bottom - self._top) // POOL))
+        columns = slice((box.left - self._left) // POOL, -(-(box.right - self._left) // POOL))
+        thickness = self._thickness(self._depth[rows, columns][part[rows, columns]])
+        wanted = max(base, CONTEXT * thickness, box.longest / (1 - 2 * MARGIN))
+        taken = _limited(min(side, wanted), box, self._shape)
+        return Tile(place(box.middle, taken, self._shape), cell, level, max(1, int(RAMP * taken)))
+
+
+def _excess(start: int, end: int, available: int, side: float) -> float:
+    """By how many pixels the stretch with its margins, as far as the picture goes, is longer than the square."""
+    margin = MARGIN * side
+    return min(end + margin, available) - max(start - margin, 0) - side if side < available else -side
+
+
+def _cut_at(filled: NDArray[np.bool_], piece: float, gap: float) -> int:
+    """Where to divide a row of blocks, its first and last filled: in the widest gap, else into like pieces."""
+    places = np.flatnonzero(filled)
+    gaps = np.diff(places)
+    widest = int(gaps.argmax())
+    if gaps[widest] > max(1.0, gap):
+        return int(places[widest] + 1 + gaps[widest] // 2)
+    pieces = max(2, math.ceil(len(filled) / piece))
+    return max(1, round(len(filled) * (pieces // 2) / pieces))

@@ -1,0 +1,135 @@
+"""One photograph on its way: what the model is given of it, and what becomes of the model's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk._opencv import cv2
+from restore_sdk.border import dilate, feather
+from restore_sdk.crop import cut, paste, paste_edges
+from restore_sdk.errors import InputError
+from restore_sdk.image import Color, as_hole, as_pixels, canny_edges
+from restore_sdk.plan import MAX_CROPS, Tile, plan
+
+#: Widest border, in pixels, by which a hole is dilated or feathered.
+MAX_BORDER = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a photograph is to be restored; see :meth:`restore_sdk.engine.RestoreEngine.restore`."""
+
+    color: Color = "rgb"
+    dilate: int = 0
+    feather: int = 0
+    max_crops: int = MAX_CROPS
+
+    def __post_init__(self) -> None:
+        check_whole("dilate", self.dilate, 0, MAX_BORDER)
+        check_whole("feather", self.feather, 0, MAX_BORDER)
+        check_whole("max_crops", self.max_crops, 1, 100_000)
+
+
+class Sample(NamedTuple):
+    """What the model is given for one tile: ``(256, 256, 3)`` RGB, hole as 255 in ``(256, 256)``, Canny edges."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    edges: NDArray[np.uint8]
+
+
+class Request:
+    """A checked photograph, its plan, and the picture as far as it is restored.
+
+    The waves of the plan follow each other. Within a wave, :meth:`sample` gives the same whatever was put back of that
+    wave; :meth:`put` is to be called in the plan's order.
+
+    Args:
+        image, mask: as for :class:`restore_sdk.engine.RestoreEngine`.
+        edges: whether the completed edge map is wanted.
+        name: stands before what errors say, where there are several requests.
+
+    Raises:
+        ImageError, MaskError, ShapeError: image or mask cannot be used.
+    """
+
+    def __init__(self, image: object, mask: object, options: Options, *, edges: bool = False, name: str = "") -> None:
+        self._options, self._name = options, name
+        with self._named():
+            self._source = as_pixels(image, options.color)
+            self._hole = as_hole(mask, self._source.shape[:2])
+            dilate(self._hole, options.dilate)
+        self.plan = plan(self._hole, options.max_crops)
+        self._picture = np.array(self._source, order="C", copy=True, subok=False)
+        self.edges = np.zeros(self._hole.shape, np.uint8) if edges else None
+        # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
+        self._written = np.zeros(self._hole.shape, np.uint8) if len(self.plan.tiles) > 1 else None
+
+    def sample(self, tile: Tile) -> Sample:
+        """What the model is shown for a tile: what earlier waves restored is known to it.
+
+        Raises:
+            MaskError: scaled to the model's square, the mask leaves nothing known.
+        """
+        missing = self._hole[tile.crop.box]
+        levels = self.plan.level_of(tile.crop)
+        if levels is not None:
+            missing = missing & (levels <= tile.level)
+        with self._named():
+            square, missing = cut(self._picture, missing, tile.crop, self._options.color)
+        return Sample(square, missing.view(np.uint8) * np.uint8(255), canny_edges(square, missing))
+
+    def put(self, tile: Tile, restored: NDArray[np.uint8], completed_edges: NDArray[np.uint8]) -> None:
+        """Paste what the model made of a tile's sample: ``(256, 256, 3)`` RGB and ``(256, 256)`` edges."""
+        if self.edges is not None:
+            paste_edges(self.edges, tile.crop, completed_edges)
+        hole = self._hole[tile.crop.box]
+        if self._written is None:
+            paste(self._picture, hole, tile.crop, restored, self._options.color)
+            return
+        # Within its level a tile runs into its neighbours, and towards a coarser level into what that restored.
+        beside, above = tile.weight(), self._distance_to_coarser(tile)
+        written = self._written[tile.crop.box]
+        beside[written != tile.level + 1] = np.ceil(beside[written != tile.level + 1])  # the first one takes it all
+        if above is not None:
+            beside *= above
+        hole = hole & (beside > 0)
+        paste(self._picture, hole, tile.crop, restored, self._options.color, beside)
+        written[hole] = tile.level + 1
+
+    def finish(self) -> NDArray[np.uint8]:
+        """The restored photograph, once every tile was put back."""
+        feather(self._picture, self._source, self._hole, self._options.feather)
+        return self._picture
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            if not self._name:
+                raise
+            raise type(error)(self._name + error.message, error.hint) from error
+
+    def _distance_to_coarser(self, tile: Tile) -> NDArray[np.float32] | None:
+        """From pixels of a coarser level, in ramps, at most 1; ``None`` where the tile's box has none."""
+        levels = self.plan.level_of(tile.crop)
+        if levels is None:
+            return None
+        finer = ~(self._hole[tile.crop.box] & (levels > tile.level))
+        if finer.all():
+            return None
+        distance: NDArray[np.float32] = cv2.distanceTransform(finer.view(np.uint8), cv2.DIST_L2, 5)
+        return np.minimum(distance / tile.ramp, 1, dtype=np.float32)
+
+
+def check_whole(name: str, value: object, least: int, most: int) -> None:
+    """Raise :class:`InputError` unless ``value`` is a whole number from ``least`` to ``most``."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InputError(f"{name} is {value!r}", f"pass a whole number from {least} to {most} for {name}")
