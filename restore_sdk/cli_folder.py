@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ def refuse_options(options: argparse.Namespace) -> None:
             raise InputError(f"{option} is for a folder, and {options.photo} is none", f"leave {option} out")
 
 
-def restore_folder(options: argparse.Namespace) -> tuple[dict[str, Any], list[str], int]:
-    """Restore every photograph of a folder that an earlier run has not."""
+def restore_folder(options: argparse.Namespace, how: Mapping[str, int]) -> tuple[dict[str, Any], list[str], int]:
+    """Restore every photograph of a folder that an earlier run has not; ``how`` are arguments of the engine's."""
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
     from restore_sdk.folder.batch import Batch, on_threads
@@ -71,7 +72,7 @@ def restore_folder(options: argparse.Namespace) -> tuple[dict[str, Any], list[st
     if not 1 <= workers <= 256:
         raise InputError(f"--workers is {workers}", "pass a number from 1 to 256")
     bundle = Bundle.load(options.bundle)
-    settings = Settings(max_pixels=int(options.max_megapixels * 1e6))
+    settings = Settings(max_pixels=int(options.max_megapixels * 1e6), **how)
     suffix = None if options.format is None else f".{options.format}"
     target: Path = options.output
     plan = find_jobs(options.photo, options.mask, target, suffix=suffix, mask_suffix=options.mask_suffix)

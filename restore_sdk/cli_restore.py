@@ -55,16 +55,16 @@ def restore(options: argparse.Namespace) -> Result:
 
     if not 0 < options.max_megapixels < 1e6:
         raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
+    how = {"dilate": options.dilate, "feather": options.feather, "max_crops": options.max_crops}
+    Options(**how)  # before any work
     if options.photo.is_dir():
-        return cli_folder.restore_folder(options)
+        return cli_folder.restore_folder(options, how)
     cli_folder.refuse_options(options)
     outputs = [path for path in (options.output, options.edges) if path is not None]
     for path in outputs:  # before any work
         check_output(path, options.photo, options.mask)
     if len(outputs) == 2 and outputs[0].resolve() == outputs[1].resolve():
         raise OutputError(f"--output and --edges both name {options.output}", "name two files")
-    extra = {"dilate": options.dilate, "feather": options.feather, "max_crops": options.max_crops}
-    Options(**extra)  # before any work
     limit = int(options.max_megapixels * 1e6)
     photo, mask = read_photo(options.photo, limit), read_mask(options.mask, limit)
     check_alpha(options.output, photo)  # before the model runs
@@ -73,7 +73,7 @@ def restore(options: argparse.Namespace) -> Result:
             f"the mask {options.mask} is all black, so nothing is to be restored", "white is what to repaint"
         )
     with RestoreEngine(Bundle.load(options.bundle), runtime=options.runtime) as engine:
-        result = engine.run(photo, mask, color="bgr", **extra)
+        result = engine.run(photo, mask, color="bgr", **how)
         facts = engine.info()
     write_image(options.output, result.image)
     if options.edges is not None:

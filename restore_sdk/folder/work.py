@@ -17,6 +17,7 @@ from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ExecutionError, MaskError, RestoreError
 from restore_sdk.files import MAX_PIXELS, check_alpha, encode_image, read_mask, read_photo
 from restore_sdk.folder.jobs import Job
+from restore_sdk.plan import MAX_CROPS
 
 _LOG = logging.getLogger("restore_sdk")
 
@@ -27,9 +28,13 @@ class Settings:
 
     Attributes:
         max_pixels: largest photograph and mask.
+        dilate, feather, max_crops: see :meth:`restore_sdk.engine.RestoreEngine.restore`.
     """
 
     max_pixels: int = MAX_PIXELS
+    dilate: int = 0
+    feather: int = 0
+    max_crops: int = MAX_CROPS
 
     def look(self) -> dict[str, Any]:
         """Those that decide how a result looks, of JSON types: with others, a photograph is restored again."""
@@ -79,7 +84,8 @@ def restore_job(engine: RestoreEngine, job: Job, settings: Settings) -> Done | F
     try:
         photo, mask = read_photo(job.photo, settings.max_pixels), _mask(job, settings)
         check_alpha(job.output, photo)
-        result = engine.run(photo, mask, color="bgr")
+        border = {"dilate": settings.dilate, "feather": settings.feather}
+        result = engine.run(photo, mask, color="bgr", max_crops=settings.max_crops, **border)
         data = encode_image(job.output, result.image)
     except RestoreError as error:
         return failure(error)

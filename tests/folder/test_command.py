@@ -62,6 +62,15 @@ def test_run_again(folder: Folder) -> None:
     assert (folder.target / "3.png").stat() == before["3.png"]
 
 
+def test_the_border_of_the_masks(folder: Folder, toy_bundle: Bundle) -> None:
+    fill(folder, 1)
+    assert folder.run("--dilate", 4, "--feather", 2)[0] == 0
+    with RestoreEngine(toy_bundle) as engine:
+        expected = engine(make_photo(HEIGHT, WIDTH, 0), folder.hole, color="bgr", dilate=4, feather=2)
+    assert np.array_equal(cv2.imread(str(folder.target / "0.png")), expected)
+    assert folder.json("--dilate", 5)["restored"] == 1  # looks otherwise, so it is done again
+
+
 def test_a_copied_output_folder_goes_on(folder: Folder) -> None:
     """Other times and other inodes, the same bytes: still done."""
     fill(folder)
