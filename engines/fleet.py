@@ -39,7 +39,7 @@ def build(target: str, options: argparse.Namespace) -> Result:
             command += [f"--{name}", str(getattr(options, name))]
     if options.force:
         command.append("--force")
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         report = json.loads(done.stdout)
     except ValueError:
@@ -48,7 +48,10 @@ def build(target: str, options: argparse.Namespace) -> Result:
         sizes = ", ".join(f"{e['stage']} {e['plan_bytes'] / 1e6:.1f} MB" for e in report["engines"])
         reused = " (was there already)" if all(engine["reused"] for engine in report["engines"]) else ""
         return Result(target, "built", f"{report['seconds']:.1f} s, {sizes}{reused}", report)
-    error = report.get("error", {}).get("message") or f"the build ended with exit code {done.returncode}"
+    error = report.get("error", {}).get("message")
+    if error is None:  # it crashed: what it said last is all there is
+        said = done.stderr.strip().splitlines()
+        error = f"the build ended with exit code {done.returncode}: {said[-1] if said else 'it said nothing'}"
     return Result(target, "skipped" if done.returncode == NOT_HERE else "failed", error, report)
 
 

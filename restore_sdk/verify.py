@@ -13,7 +13,7 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DriftError, InputError
 from restore_sdk.image import HOLE_ABOVE, canny_edges
 from restore_sdk.quality import drift_psnr
-from restore_sdk.runtime.golden import MIN_MEAN_DB, MIN_WORST_DB
+from restore_sdk.runtime.golden import MIN_MEAN_DB, MIN_WORST_DB, golden_results
 from restore_sdk.runtime.select import Runtime, open_runner
 
 #: Least PSNR in dB of each golden image against the reference, for a runtime that computes in single precision. For
@@ -105,10 +105,7 @@ def verify(
     golden = bundle.golden()
     runner, _ = open_runner(runtime, bundle, device=device, slots=1, threads=None, cuda_graph=cuda_graph)
     try:
-        results = [
-            runner.infer(*(golden[name][index : index + 1] for name in ("image", "mask", "edges")))
-            for index in range(len(golden["image"]))
-        ]
+        results = golden_results(runner, golden)
         facts = runner.info()
     finally:
         runner.close()

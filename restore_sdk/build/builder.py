@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -73,13 +74,17 @@ def build_stage(
         with current(gpu), capture() as log:
             try:
                 return _build(trt, graph, stage, recipe, gpu, store, watch, progress, log)
-            except MemoryError as error:
-                raise BuildOutOfMemoryError(
-                    f"out of host memory while building stage {stage.name}", "close other programs"
-                ) from error
-            except (TypeError, RuntimeError) as error:  # how the bindings tell that an object could not be made
-                said = [*log.errors, str(error)]
-                raise failure(stage.name, trt.label, said, parsing=False) from error
+            except BaseException as error:
+                # TensorRT's objects go now, while the context is current, not with the last traceback in some thread.
+                traceback.clear_frames(error.__traceback__)
+                if isinstance(error, MemoryError):
+                    raise BuildOutOfMemoryError(
+                        f"out of host memory while building stage {stage.name}", "close other programs"
+                    ) from error
+                if isinstance(error, (TypeError, RuntimeError)):  # so the bindings tell that an object was not made
+                    said = [*log.errors, str(error)]
+                    raise failure(stage.name, trt.label, said, parsing=False) from error
+                raise
 
     return _watched(work, watch)
 
@@ -101,7 +106,7 @@ def _build(
     builder = trt.module.Builder(log_object)
     network = networks.parse(trt, builder, log_object, graph, stage, log)
     parsed = time.perf_counter()
-    config = _configure(trt, builder, recipe)
+    config = configure(trt, builder, recipe)
     networks.add_profile(builder, config, network, recipe)
     monitor = make_monitor(trt.module, watch, progress)  # TensorRT keeps no reference of its own
     config.progress_monitor = monitor
@@ -133,7 +138,8 @@ def _build(
     return Built(data, networks.tensors(network), precision, source, figures)
 
 
-def _configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:
+def configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:
+    """A new configuration of ``builder``, as the recipe wants it; the precision is none of it, that is in the graph."""
     module, config = trt.module, builder.create_builder_config()
     config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, recipe.workspace_mib << 20)
     config.builder_optimization_level = recipe.optimization_level

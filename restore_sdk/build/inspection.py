@@ -23,6 +23,11 @@ def inspect(trt: TensorRT, plan: bytes, logger: Any, stage: str, log: Capture) -
         BuildError: the engine that was just built does not load.
         BuildPrecisionError: a layer that does the arithmetic was built in FP32.
     """
+    information, scratch = _read_back(trt, plan, logger, stage, log)  # an error must not keep the engine alive
+    return measured_precision(information, stage), scratch
+
+
+def _read_back(trt: TensorRT, plan: bytes, logger: Any, stage: str, log: Capture) -> tuple[str, int]:
     runtime = trt.module.Runtime(logger)
     engine = None
     if runtime is not None:
@@ -35,7 +40,7 @@ def inspect(trt: TensorRT, plan: bytes, logger: Any, stage: str, log: Capture) -
         )
     inspector = engine.create_engine_inspector()
     text = inspector.get_engine_information(trt.module.LayerInformationFormat.JSON) if inspector is not None else "{}"
-    return measured_precision(text, stage), int(engine.device_memory_size_v2)
+    return str(text), int(engine.device_memory_size_v2)
 
 
 def measured_precision(information: str, stage: str) -> dict[str, int]:

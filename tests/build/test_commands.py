@@ -220,7 +220,16 @@ class TestFleet:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
         line = ["jetson-orin", "--store", str(store.root)]
         assert fleet.main([*line, "--bundle", str(half_bundle.path)]) == 1
-        assert capsys.readouterr().out.startswith("skipped  jetson-orin")
+        captured = capsys.readouterr()
+        assert captured.out.startswith("skipped  jetson-orin")
+        assert captured.err == "", "said once"
+
+    def test_a_crash(self, store: EngineStore, capsys: pytest.CaptureFixture[str]) -> None:
+        line = ["rtx3090", "--store", str(store.root), "--bundle", "x", "--timeout", "0"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fleet.sys, "executable", "/bin/false")
+            assert fleet.main(line) == 1
+        assert "exit code 1: it said nothing" in capsys.readouterr().out
 
     def test_a_failure(
         self, rtx: TensorRT, tmp_path: Path, store: EngineStore, capsys: pytest.CaptureFixture[str]

@@ -5,6 +5,8 @@ import logging
 import subprocess
 import sys
 import types
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import pytest
 
 from restore_sdk import trtlog
 from restore_sdk.build import timing
+from restore_sdk.build.builder import configure
 from restore_sdk.build.failures import failure
 from restore_sdk.build.flavour import TensorRT
 from restore_sdk.build.inspection import measured_precision
 from restore_sdk.build.monitor import Phases
+from restore_sdk.build.recipe import load_recipe
 from restore_sdk.errors import (
     BuildCancelledError,
     BuildError,
@@ -130,6 +134,23 @@ class TestTimingCache:
         (path,) = store.root.glob("*.timing")
         assert path.name == "tensorrt-10.16.1.11-sm86-nvidia-a10.timing"
 
+    def test_with_a_real_configuration(
+        self, store: EngineStore, rtx: TensorRT, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """RTX's takes and gives a cache, which holds nothing; the SDK itself finds nothing to warn of."""
+        trt = replace(rtx, flavour="tensorrt")
+        builder = rtx.module.Builder(trtlog.logger(rtx.module))
+        with store.lock("build"):
+            pass
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # RTX's, of its own method
+            for _ in range(2):
+                config = builder.create_builder_config()
+                assert timing.attach(store, trt, A10, config) is not None
+                timing.keep(store, trt, A10, config)
+        assert timing.cache_path(store, trt, A10).stat().st_size > 0
+        assert not [record for record in caplog.records if record.name == "restore_sdk"]
+
     def test_one_a_device_and_version(self, store: EngineStore) -> None:
         other = TensorRT(TRT.module, "tensorrt", "11.4.0.106")
         names = {timing.cache_path(store, trt, gpu).name for trt in (TRT, other) for gpu in (
@@ -160,6 +181,46 @@ class TestTimingCache:
         nowhere = EngineStore(tmp_path / "nowhere" / "store")
         self.round(nowhere, Config())
         assert "not kept" in caplog.text
+
+
+class TestConfiguration:
+    """What a recipe asks of TensorRT, on real enumerations; RTX's own configuration forgets the hardware level."""
+
+    def configure(self, rtx: TensorRT, **changes: Any) -> types.SimpleNamespace:
+        flags: list[Any] = []
+        limits: dict[Any, int] = {}
+        config = types.SimpleNamespace(
+            flags=flags, limits=limits, set_flag=flags.append, set_memory_pool_limit=limits.__setitem__
+        )
+        builder = types.SimpleNamespace(create_builder_config=lambda: config)
+        configure(replace(rtx, flavour="tensorrt"), builder, replace(load_recipe("a10"), **changes))
+        return config
+
+    def test_the_usual(self, rtx: TensorRT) -> None:
+        config = self.configure(rtx)
+        assert config.limits == {rtx.module.MemoryPoolType.WORKSPACE: 2048 << 20}
+        assert config.builder_optimization_level == 4
+        assert config.flags == []
+        assert not hasattr(config, "hardware_compatibility_level")
+
+    @pytest.mark.parametrize(
+        ("hardware", "level"), [("capability", "SAME_COMPUTE_CAPABILITY"), ("ampere_plus", "AMPERE_PLUS")]
+    )
+    def test_for_more_than_one_device(self, rtx: TensorRT, hardware: str, level: str) -> None:
+        config = self.configure(rtx, hardware=hardware)
+        assert config.hardware_compatibility_level == getattr(rtx.module.HardwareCompatibilityLevel, level)
+
+    def test_for_later_versions(self, rtx: TensorRT) -> None:
+        config = self.configure(rtx, version_compatible=True)
+        assert config.flags == [rtx.module.BuilderFlag.VERSION_COMPATIBLE]
+
+    def test_a_real_configuration_takes_it(self, rtx: TensorRT) -> None:
+        builder = rtx.module.Builder(trtlog.logger(rtx.module))
+        recipe = replace(load_recipe("a10"), version_compatible=True)
+        config = configure(replace(rtx, flavour="tensorrt"), builder, recipe)
+        assert config.get_memory_pool_limit(rtx.module.MemoryPoolType.WORKSPACE) == 2048 << 20
+        assert config.builder_optimization_level == 4
+        assert config.get_flag(rtx.module.BuilderFlag.VERSION_COMPATIBLE)
 
 
 class TestInspection:

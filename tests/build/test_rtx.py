@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,23 @@ class TestRefusals:
     def test_the_other_stage(self, rtx: TensorRT, half_bundle: Bundle) -> None:
         error = self.refused(BuildParseError, "is expected", rtx, half_bundle, half_graph("repair"))
         assert "completed_edges" in error.message
+
+    @pytest.mark.parametrize("kind", [BuildParseError, RuntimeError, KeyboardInterrupt])
+    def test_an_error_keeps_no_object_of_tensorrt(
+        self, rtx: TensorRT, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+    ) -> None:
+        """Freed with the error's traceback, it would be freed in a thread without the context that it needs."""
+        seen: list[weakref.ref[Any]] = []
+
+        def refuse(trt: TensorRT, builder: Any, *_: Any) -> None:
+            seen.append(weakref.ref(builder))
+            raise kind("refused")
+
+        monkeypatch.setattr(builder_module.networks, "parse", refuse)
+        with pytest.raises((BuildError, KeyboardInterrupt)) as caught:
+            build(rtx, half_bundle)
+        assert "refused" in str(caught.value)
+        assert seen[0]() is None
 
     def test_a_refusal_leaves_the_builder_usable(self, rtx: TensorRT, half_bundle: Bundle) -> None:
         with pytest.raises(BuildParseError):

@@ -6,12 +6,21 @@ import sys
 import zipfile
 from pathlib import Path
 
+from restore_sdk.build.flavour import TensorRT
 from restore_sdk.build.recipe import names
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_recipes_are_in_the_wheel(tmp_path: Path) -> None:
+CODE = """
+import sys
+from restore_sdk import cli
+print(cli.__file__)
+sys.exit(cli.main(["build", "--list"]) or cli.main(["build", "--target", "rtx4090", "--store", "store"]))
+"""
+
+
+def test_the_recipes_work_from_the_wheel(tmp_path: Path, rtx: TensorRT) -> None:
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT],
         check=True,
@@ -22,13 +31,15 @@ def test_the_recipes_are_in_the_wheel(tmp_path: Path) -> None:
         assert not [name for name in archive.namelist() if name.startswith("engines/")]
         archive.extractall(tmp_path / "site")
     done = subprocess.run(
-        [sys.executable, "-P", "-c", "import restore_sdk.cli as c; print(c.__file__); c.main(['build', '--list'])"],
+        [sys.executable, "-P", "-c", CODE],
         capture_output=True,
         text=True,
         check=True,
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "CUDA_VISIBLE_DEVICES": ""},
     )
     file, *rows = done.stdout.splitlines()
     assert Path(file).is_relative_to(tmp_path / "site")
-    assert [row.split()[0] for row in rows] == names()
+    assert [row.split()[0] for row in rows[: len(names())]] == names()
+    assert rows[len(names())].startswith("rtx4090: default")
+    assert len(list((tmp_path / "store").glob("*.plan"))) == 2

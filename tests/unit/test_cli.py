@@ -186,7 +186,7 @@ class TestBadInput:
         altered = write_toy_bundle(tmp_path_factory.mktemp("b") / "altered").path
         (altered / "repair.onnx").write_bytes(b"other")
         assert "repair.onnx" in case.refused("--bundle", altered, code=5)
-        assert "tensorrt" in case.refused("--runtime", "tensorrt", code=3)
+        assert "NVIDIA driver" in case.refused("--runtime", "tensorrt", code=3)
 
     def test_as_json(self, case: Case) -> None:
         code, out, err = case.restore("--json", photo="no.png")
