@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restore_sdk.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from restore_sdk.folder.work import Settings
 
 #: Exit code where some photographs were not restored; see :mod:`restore_sdk.cli`.
 INCOMPLETE = 9
@@ -52,15 +54,14 @@ def refuse_options(options: argparse.Namespace) -> None:
             raise InputError(f"{option} is for a folder, and {options.photo} is none", f"leave {option} out")
 
 
-def restore_folder(options: argparse.Namespace, how: Mapping[str, int]) -> tuple[dict[str, Any], list[str], int]:
-    """Restore every photograph of a folder that an earlier run has not; ``how`` are arguments of the engine's."""
+def restore_folder(options: argparse.Namespace, settings: Settings) -> tuple[dict[str, Any], list[str], int]:
+    """Restore every photograph of a folder that an earlier run has not."""
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
     from restore_sdk.folder.batch import Batch, on_threads
     from restore_sdk.folder.jobs import PHOTO_SUFFIXES, find_jobs
     from restore_sdk.folder.ledger import open_ledger
     from restore_sdk.folder.progress import Progress, shown
-    from restore_sdk.folder.work import Settings
     from restore_sdk.runtime.cores import usable_cores
 
     if options.edges is not None:
@@ -72,10 +73,8 @@ def restore_folder(options: argparse.Namespace, how: Mapping[str, int]) -> tuple
     if not 1 <= workers <= 256:
         raise InputError(f"--workers is {workers}", "pass a number from 1 to 256")
     bundle = Bundle.load(options.bundle)
-    settings = Settings(max_pixels=int(options.max_megapixels * 1e6), **how)
-    suffix = None if options.format is None else f".{options.format}"
     target: Path = options.output
-    plan = find_jobs(options.photo, options.mask, target, suffix=suffix, mask_suffix=options.mask_suffix)
+    plan = find_jobs(options.photo, options.mask, target, suffix=settings.format, mask_suffix=options.mask_suffix)
     facts: dict[str, Any] = {}
     with open_ledger(target, {"bundle": bundle.name, **settings.look()}) as ledger:
         batch = Batch(plan, ledger, on_error=options.on_error, unmarked=options.unmarked, overwrite=options.overwrite)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restore_sdk import cli_folder
-from restore_sdk.errors import InputError, MaskError, OutputError
+from restore_sdk.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from restore_sdk.folder.work import Settings
 
 Result = tuple[dict[str, Any], list[str], int]
 Command = Callable[[argparse.Namespace], Result]
@@ -17,15 +20,25 @@ Command = Callable[[argparse.Namespace], Result]
 def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command], None]) -> None:
     """Add the command to the parser; ``finish`` gives it its function and the options that all have."""
     command = commands.add_parser("restore", help="restore one photograph, or a folder of them")
-    command.add_argument("photo", type=Path, metavar="PHOTO|DIR", help="PNG, JPEG, WebP, BMP or TIFF, or a folder")
     command.add_argument(
+        "photo", type=Path, metavar="PHOTO|DIR", help="PNG, JPEG, WebP, BMP or TIFF, or a folder of them"
+    )
+    marks = command.add_mutually_exclusive_group(required=True)
+    marks.add_argument(
         "--mask",
         "--masks",
         type=Path,
-        required=True,
         metavar="MASK|DIR",
         help="an image of the same size, white where to repaint; for a folder one mask for all, or a folder of masks "
         "that have their photographs' names",
+    )
+    marks.add_argument("--mask-color", metavar="'#RRGGBB'", help="repaint what is painted over in this colour")
+    marks.add_argument("--mask-alpha", action="store_true", help="repaint what is transparent")
+    command.add_argument(
+        "--mask-tolerance",
+        type=int,
+        metavar="N",
+        help="largest distance from the colour in a channel (default: 0; after a lossy format 64)",
     )
     command.add_argument(
         "-o",
@@ -34,6 +47,12 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
         required=True,
         metavar="OUT",
         help="the extension is the format; for a folder a folder",
+    )
+    command.add_argument(
+        "--quality",
+        type=int,
+        metavar="N",
+        help="of JPEG, 1 to 100 (default: as it was), and of WebP (default: no loss)",
     )
     command.add_argument("--edges", type=Path, metavar="OUT", help="also write the completed edge map")
     command.add_argument("--dilate", type=int, default=0, metavar="N", help="grow the hole by N pixels first")
@@ -48,43 +67,69 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
 
 def restore(options: argparse.Namespace) -> Result:
     """Restore one photograph, or a folder."""
-    from restore_sdk.bundle import Bundle
-    from restore_sdk.engine import RestoreEngine
-    from restore_sdk.files import LOSSY, check_alpha, check_output, read_mask, read_photo, write_image
+    settings = _settings(options)
+    if options.photo.is_dir():
+        return cli_folder.restore_folder(options, settings)
+    cli_folder.refuse_options(options)
+    return _restore_photo(options, settings)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from restore_sdk.folder.work import Settings
+    from restore_sdk.masks import parse_color
     from restore_sdk.request import Options
 
     if not 0 < options.max_megapixels < 1e6:
         raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
+    if options.quality is not None and not 1 <= options.quality <= 100:
+        raise InputError(f"--quality is {options.quality}", "pass a number from 1 to 100")
+    if options.mask_tolerance is not None and (options.mask_color is None or not 0 <= options.mask_tolerance <= 255):
+        raise InputError(f"--mask-tolerance is {options.mask_tolerance}", "pass 0 to 255, with --mask-color")
     how = {"dilate": options.dilate, "feather": options.feather, "max_crops": options.max_crops}
     Options(**how)  # before any work
-    if options.photo.is_dir():
-        return cli_folder.restore_folder(options, how)
-    cli_folder.refuse_options(options)
+    return Settings(
+        max_pixels=int(options.max_megapixels * 1e6),
+        mask_color=None if options.mask_color is None else parse_color(options.mask_color),
+        mask_tolerance=options.mask_tolerance,
+        mask_alpha=options.mask_alpha,
+        **how,
+        quality=options.quality,
+        format=None if options.format is None else f".{options.format}",
+    )
+
+
+def _restore_photo(options: argparse.Namespace, settings: Settings) -> Result:
+    from restore_sdk.atomic import write_file
+    from restore_sdk.bundle import Bundle
+    from restore_sdk.engine import RestoreEngine
+    from restore_sdk.files import check_output, write_image
+    from restore_sdk.folder import work
+    from restore_sdk.folder.jobs import Job
+
     outputs = [path for path in (options.output, options.edges) if path is not None]
+    inputs = [path for path in (options.photo, options.mask) if path is not None]
     for path in outputs:  # before any work
-        check_output(path, options.photo, options.mask)
+        check_output(path, *inputs)
     if len(outputs) == 2 and outputs[0].resolve() == outputs[1].resolve():
         raise OutputError(f"--output and --edges both name {options.output}", "name two files")
-    limit = int(options.max_megapixels * 1e6)
-    photo, mask = read_photo(options.photo, limit), read_mask(options.mask, limit)
-    check_alpha(options.output, photo)  # before the model runs
-    if not mask.any():
-        raise MaskError(
-            f"the mask {options.mask} is all black, so nothing is to be restored", "white is what to repaint"
-        )
+    loaded = work.load(Job(str(options.photo), options.photo, options.mask, options.output), settings)
     with RestoreEngine(Bundle.load(options.bundle), runtime=options.runtime) as engine:
-        result = engine.run(photo, mask, color="bgr", **how)
+        restored = work.restore(engine, loaded, options.output, settings)
         facts = engine.info()
-    write_image(options.output, result.image)
+    result, file = restored.result, restored.file
+    write_file(options.output, file.data)
     if options.edges is not None:
         write_image(options.edges, result.edges)
     timings = result.timings
+    height, width = loaded.photo.pixels.shape[:2]
     report: dict[str, Any] = {
         "output": str(options.output),
         "edges": None if options.edges is None else str(options.edges),
-        "width": int(photo.shape[1]),
-        "height": int(photo.shape[0]),
-        "lossless": options.output.suffix.lower() not in LOSSY,
+        "width": width,
+        "height": height,
+        "lossless": file.lossless,
+        "quality": file.quality,
+        "notes": list(file.notes),
         "crops": [crop.to_json() for crop in result.crops],
         "runtime": facts["runtime"],
         "bundle": facts["bundle"],
@@ -98,4 +143,4 @@ def restore(options: argparse.Namespace) -> Result:
         },
     }
     done = f"restored in {timings.total_ms:.0f} ms on {facts['runtime']}"
-    return report, [f"{options.output}: {photo.shape[1]} x {photo.shape[0]} px, {done}"], 0
+    return report, [f"{options.output}: {width} x {height} px, {done}", *(f"note: {note}" for note in file.notes)], 0

@@ -1,4 +1,4 @@
-"""One photograph of a folder: files in, the encoded result out; nothing is written, so it can happen anywhere."""
+"""One photograph: files in, the encoded result out; nothing is written, so it can happen in any thread or process."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk.engine import RestoreEngine
-from restore_sdk.errors import ExecutionError, MaskError, RestoreError
-from restore_sdk.files import MAX_PIXELS, check_alpha, encode_image, read_mask, read_photo
+from restore_sdk.engine import Restoration, RestoreEngine
+from restore_sdk.errors import ExecutionError, MaskError, RestoreError, ShapeError
+from restore_sdk.files import MAX_PIXELS, check_form, read_mask
 from restore_sdk.folder.jobs import Job
+from restore_sdk.masks import LOSSY_GROWTH, LOSSY_TOLERANCE, mask_of_alpha, mask_of_color
+from restore_sdk.photo import Encoded, Photo, open_photo
 from restore_sdk.plan import MAX_CROPS
 
 _LOG = logging.getLogger("restore_sdk")
@@ -24,21 +26,51 @@ _LOG = logging.getLogger("restore_sdk")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How photographs of a folder are restored; picklable.
+    """How photographs are restored; picklable.
 
     Attributes:
         max_pixels: largest photograph and mask.
+        mask_color: red, green and blue of what is to be repainted, where no mask says it.
+        mask_tolerance: largest distance from that colour; ``None``: 0, or :data:`LOSSY_TOLERANCE` after a lossy file.
+        mask_alpha: what is transparent is to be repainted; the result is opaque.
         dilate, feather, max_crops: see :meth:`restore_sdk.engine.RestoreEngine.restore`.
+        quality: of JPEG and WebP outputs, see :meth:`restore_sdk.photo.Photo.encode`.
+        format: extension of all outputs, such as ``".png"``; ``None``: that of each photograph.
     """
 
     max_pixels: int = MAX_PIXELS
+    mask_color: tuple[int, int, int] | None = None
+    mask_tolerance: int | None = None
+    mask_alpha: bool = False
     dilate: int = 0
     feather: int = 0
     max_crops: int = MAX_CROPS
+    quality: int | None = None
+    format: str | None = None
 
     def look(self) -> dict[str, Any]:
-        """Those that decide how a result looks, of JSON types: with others, a photograph is restored again."""
-        return {name: value for name, value in asdict(self).items() if name != "max_pixels"}
+        """Those that decide how a result looks and are not as usual, of JSON types.
+
+        With others, a photograph of a folder is restored again.
+        """
+        usual = asdict(Settings())
+        return {name: value for name, value in asdict(self).items() if name != "max_pixels" and value != usual[name]}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A photograph and what is to be repainted in it: ``mask`` is ``(H, W)``, bool or ``uint8``."""
+
+    photo: Photo
+    mask: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A restored photograph, as pixels and as a file."""
+
+    result: Restoration
+    file: Encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +110,41 @@ class NothingMarkedError(MaskError):
     """The mask is empty: nothing is to be restored."""
 
 
+def load(job: Job, settings: Settings) -> Loaded:
+    """Read a photograph and its mask, and check all that can be checked before the model runs.
+
+    Raises:
+        InputError: they cannot be used. NothingMarkedError: nothing is to be restored.
+        OutputError: the output's format cannot keep what the photograph has.
+    """
+    photo = open_photo(job.photo, settings.max_pixels)
+    mask = _mask_of(job, photo, settings)
+    height, width = photo.pixels.shape[:2]
+    if photo.header.orientation >= 5 and height != width and mask.shape == (width, height):
+        raise ShapeError(
+            f"the mask {job.mask} fits the photo as it is stored, not as it is shown, turned by a quarter",
+            "make the mask on the upright photograph",
+        )
+    check_form(job.output, photo.pixels[..., :3] if settings.mask_alpha else photo.pixels)
+    return Loaded(photo, mask)
+
+
+def restore(engine: RestoreEngine, loaded: Loaded, output: Path, settings: Settings) -> Restored:
+    """Restore a photograph and encode it in the format of ``output``; raises as the engine and the encoder do."""
+    photo = loaded.photo
+    border = {"dilate": settings.dilate, "feather": settings.feather}
+    result = engine.run(photo.eight, loaded.mask, color="bgr", max_crops=settings.max_crops, **border)
+    pixels = photo.with_restored(result.image)
+    if settings.mask_alpha:  # what was erased is there again
+        pixels = pixels[..., :3]
+    return Restored(result, photo.encode(output, pixels, settings.quality))
+
+
 def restore_job(engine: RestoreEngine, job: Job, settings: Settings) -> Done | Failure:
-    """Restore one photograph; what goes wrong with it is told, not raised."""
+    """Restore one photograph of a folder; what goes wrong with it is told, not raised."""
     started, stamp = time.perf_counter(), job.stamp()
     try:
-        photo, mask = read_photo(job.photo, settings.max_pixels), _mask(job, settings)
-        check_alpha(job.output, photo)
-        border = {"dilate": settings.dilate, "feather": settings.feather}
-        result = engine.run(photo, mask, color="bgr", max_crops=settings.max_crops, **border)
-        data = encode_image(job.output, result.image)
+        restored = restore(engine, load(job, settings), job.output, settings)
     except RestoreError as error:
         return failure(error)
     except MemoryError:
@@ -94,13 +152,17 @@ def restore_job(engine: RestoreEngine, job: Job, settings: Settings) -> Done | F
     except Exception as error:  # a fault of ours on one photograph is no reason to leave out the others
         _LOG.exception("restoring %r failed", job.name)
         return Failure(type(error).__name__, f"{type(error).__name__}: {error}", "please report this")
+    file, result = restored.file, restored.result
     facts = {
-        "width": photo.shape[1],
-        "height": photo.shape[0],
+        "width": result.image.shape[1],
+        "height": result.image.shape[0],
+        "lossless": file.lossless,
+        "quality": file.quality,
+        "notes": list(file.notes),
         "model_ms": round(result.timings.edge_ms + result.timings.repair_ms, 1),
         "total_ms": round(1e3 * (time.perf_counter() - started), 1),
     }
-    return Done(data, stamp, facts)
+    return Done(file.data, stamp, facts)
 
 
 def failure(error: RestoreError) -> Failure:
@@ -109,15 +171,32 @@ def failure(error: RestoreError) -> Failure:
     return Failure(type(error).__name__, error.message, error.hint, unmarked, runtime)
 
 
-def _mask(job: Job, settings: Settings) -> NDArray[np.uint8]:
-    assert job.mask is not None
-    found = job.mask.stat() if job.mask.is_file() else None
-    mask = _read_mask(job.mask, settings.max_pixels, None if found is None else (found.st_mtime_ns, found.st_size))
+def _mask_of(job: Job, photo: Photo, settings: Settings) -> NDArray[Any]:
+    mask: NDArray[Any]
+    if job.mask is not None:
+        mask, found = _read_mask_now(job.mask, settings), f"the mask {job.mask} is all black"
+        hint = "white is what to repaint"
+    elif settings.mask_color is not None:
+        lossy = photo.header.lossy
+        tolerance = settings.mask_tolerance
+        if tolerance is None:
+            tolerance = LOSSY_TOLERANCE if lossy else 0
+        growth = LOSSY_GROWTH if lossy else 0
+        mask = mask_of_color(photo.eight, settings.mask_color, tolerance=tolerance, growth=growth, color="bgr")
+        found, hint = f"nothing in the photo {job.photo} has the mask's colour", "see --mask-tolerance"
+    elif settings.mask_alpha:
+        mask, found = mask_of_alpha(photo.eight), f"nothing in the photo {job.photo} is transparent"
+        hint = "erase the damage to transparency"
+    else:
+        raise MaskError("nothing says what is to be restored", "pass a mask, a colour, or take the transparency")
     if not mask.any():
-        raise NothingMarkedError(
-            f"the mask {job.mask} is all black, so nothing is to be restored", "white is what to repaint"
-        )
+        raise NothingMarkedError(f"{found}, so nothing is to be restored", hint)
     return mask
+
+
+def _read_mask_now(path: Path, settings: Settings) -> NDArray[np.uint8]:
+    found = path.stat() if path.is_file() else None
+    return _read_mask(path, settings.max_pixels, None if found is None else (found.st_mtime_ns, found.st_size))
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk._opencv import cv2
+from restore_sdk.decode import UnfitError, check_bytes, decode, to_grey
 from restore_sdk.errors import ImageError, InputError, MaskError, OutputError
-from restore_sdk.files import _UPRIGHT, JPEG_QUALITY
-from restore_sdk.header import Header, read_header
+from restore_sdk.files import JPEG_QUALITY
+from restore_sdk.formats.header import Header
 from restore_sdk.serve.problems import TooManyPixelsError, UnknownFormatError
 
 Format = Literal["png", "jpeg", "webp"]
@@ -29,38 +30,31 @@ def check_header(data: bytes, what: Literal["photo", "mask"], max_pixels: int) -
     Raises:
         UnknownFormatError: no PNG, JPEG, WebP, BMP or TIFF.
         TooManyPixelsError: more than ``max_pixels``.
-        ImageError, MaskError: empty, truncated or animated.
+        ImageError, MaskError: empty, truncated, animated, CMYK, HDR, of several pages.
     """
-    kind: type[InputError] = ImageError if what == "photo" else MaskError
-    if not data:
-        raise kind(f"the {what} is empty", "send an image file")
-    header = read_header(data)
-    if header is None:
-        raise UnknownFormatError(f"the {what} is no image of a known format", "send PNG, JPEG, WebP, BMP or TIFF")
-    if header.width * header.height > max_pixels:
-        raise TooManyPixelsError(
-            f"the {what} has {header.width} x {header.height} px, over the limit of {max_pixels / 1e6:g} MP",
-            "scale it down",
-        )
-    if header.truncated:
-        raise kind(f"the {what} is damaged or truncated", "send the whole file")
-    if header.animated:
-        raise kind(f"the {what} is animated", "send one frame of it as PNG")
-    return header
+    try:
+        return check_bytes(data, max_pixels)
+    except UnfitError as error:
+        raise _told(error, what) from error
 
 
 def decode_photo(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     """The photograph, upright: ``(H, W)`` grey, ``(H, W, 3)`` BGR or ``(H, W, 4)`` BGRA; raises as its header."""
-    return _decode(data, "photo", max_pixels)
+    try:
+        _, picture = decode(data, max_pixels)
+    except UnfitError as error:
+        raise _told(error, "photo") from error
+    if picture.dtype != np.uint8:
+        raise ImageError("the photo has 16 bits a channel, only 8 bits are taken", "convert it to 8 bits")
+    return picture.view(np.uint8)
 
 
 def decode_mask(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     """The mask, upright, as ``(H, W)`` grey. A mask that is all black asks for nothing and is refused."""
-    mask = _decode(data, "mask", max_pixels)
-    if mask.ndim == 3:
-        if mask.shape[2] == 4 and mask[..., 3].min() < 255:
-            raise MaskError("the mask has transparent pixels", "send it without alpha, white on black")
-        mask = cv2.cvtColor(mask, cv2.COLOR_BGRA2GRAY if mask.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
+    try:
+        mask = to_grey(decode(data, max_pixels)[1])
+    except UnfitError as error:
+        raise _told(error, "mask") from error
     if not mask.any():
         raise MaskError("the mask is all black, so nothing is to be restored", "white is what to repaint")
     return mask
@@ -79,19 +73,9 @@ def encode(picture: NDArray[np.uint8], kind: Format) -> bytes:
     return bytes(data)
 
 
-def _decode(data: bytes, what: Literal["photo", "mask"], max_pixels: int) -> NDArray[np.uint8]:
-    header = check_header(data, what, max_pixels)
-    kind: type[InputError] = ImageError if what == "photo" else MaskError
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise kind(f"the {what} cannot be decoded", "save it again as PNG") from error
-    if picture is None:
-        raise kind(f"the {what} is damaged or truncated", "send the whole file")
-    if picture.dtype != np.uint8:
-        raise kind(f"the {what} has {picture.dtype} channels, only 8 bits are taken", "convert it to 8 bits")
-    if header.format == "tiff" and picture.ndim == 3 and picture.shape[2] == 4:
-        # OpenCV multiplies the colours of a TIFF by its alpha: they would not come out as they were
-        raise kind(f"the {what} is a TIFF with alpha, which is not read exactly", "convert it to PNG")
-    upright: NDArray[np.uint8] = _UPRIGHT[header.orientation](picture)
-    return upright
+def _told(error: UnfitError, what: Literal["photo", "mask"]) -> InputError:
+    """The error as the service answers it."""
+    kinds: dict[str, type[InputError]] = {"format": UnknownFormatError, "size": TooManyPixelsError}
+    kind = kinds.get(error.reason, ImageError if what == "photo" else MaskError)
+    hint = error.hint.partition(", or raise the limit")[0]  # which the sender cannot
+    return kind(f"the {what} {error.message}", hint)

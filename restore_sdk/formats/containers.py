@@ -1,0 +1,85 @@
+"""The parts that PNG, JPEG and WebP files are made of, one after the other."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+#: Parts of a file that are looked at before its pixels; real files have some dozens.
+MAX_PARTS = 10_000
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_NO_FILL = re.compile(rb"[^\xff]")
+
+
+class TooManyPartsError(ValueError):
+    """More parts than any real file has."""
+
+
+class Part(NamedTuple):
+    """A chunk or segment: its name or marker, where its content begins, and how long it says that is."""
+
+    kind: bytes
+    at: int
+    length: int
+
+    def of(self, data: bytes) -> bytes:
+        """The content, cut where the file ends."""
+        return data[self.at : self.at + self.length]
+
+
+def png_chunks(data: bytes) -> Iterator[Part]:
+    """Chunks of a PNG up to and with the first of pixels or the end."""
+    at = len(PNG_SIGNATURE)
+    for _ in range(MAX_PARTS):
+        if at + 8 > len(data):
+            return
+        (length,) = struct.unpack_from(">I", data, at)
+        part = Part(data[at + 4 : at + 8], at + 8, length)
+        yield part
+        if part.kind in (b"IDAT", b"IEND"):
+            return
+        at += 12 + length
+    raise TooManyPartsError
+
+
+def jpeg_segments(data: bytes) -> Iterator[Part]:
+    """Segments of a JPEG, their kind the marker's second byte, up to and with the first scan or the end.
+
+    Raises:
+        ValueError: something stands between segments. struct.error: the file ends in between.
+    """
+    at = 2
+    for _ in range(MAX_PARTS):
+        if at + 4 > len(data) or data[at] != 0xFF:
+            raise ValueError("no marker")
+        code = _NO_FILL.search(data, at)  # any number of fill bytes 0xFF may stand before it
+        if code is None:
+            raise ValueError("no marker")
+        at, marker = code.start() - 1, data[code.start()]
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a segment
+            at += 2
+            continue
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        yield Part(bytes((marker,)), at + 4, length - 2)
+        if marker in (0xD9, 0xDA):
+            return
+        if length < 2:
+            raise ValueError("a segment of negative length")
+        at += 2 + length
+    raise TooManyPartsError
+
+
+def riff_chunks(data: bytes) -> Iterator[Part]:
+    """Chunks of a WebP."""
+    at = 12
+    for _ in range(MAX_PARTS):
+        if at + 8 > len(data):
+            return
+        (length,) = struct.unpack_from("<I", data, at + 4)
+        yield Part(data[at : at + 4], at + 8, length)
+        at += 8 + length + (length & 1)
+    raise TooManyPartsError

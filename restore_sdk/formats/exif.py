@@ -1,0 +1,78 @@
+"""EXIF and XMP of a picture that was turned upright and repaired."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from restore_sdk.formats.tags import EXIF, Directory, Order, byte_order, first_directory, integer, read_directory
+
+ORIENTATION = 274
+
+#: Width and height: of the picture (directory 0), and as the camera wrote them (EXIF directory).
+_SIZES = ((256, 257), (0xA002, 0xA003))
+#: Where a thumbnail's bytes are, and how many: compressed, and in strips.
+_THUMBNAILS = ((513, 514), (273, 279))
+
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[1-8]")
+_XMP_THUMBNAILS = re.compile(rb"<(xmp|xap):Thumbnails\b.*?</\1:Thumbnails>", re.DOTALL)
+
+
+def upright(exif: bytes, *, swapped: bool) -> bytes:
+    """An EXIF block for the picture as it stands now.
+
+    The orientation becomes 1, and the thumbnail, which shows the damage, is taken out. All else keeps its place: the
+    notes of camera makers count offsets from the beginning.
+
+    Args:
+        exif: a TIFF structure.
+        swapped: the picture was turned by a quarter, so width and height change places.
+
+    Raises:
+        ValueError, struct.error: the block is broken.
+    """
+    order, root = byte_order(exif), first_directory(exif)
+    data = bytearray(exif)
+    if (entry := root.entries.get(ORIENTATION)) is not None and entry.type == 3:
+        struct.pack_into(order + "H", data, entry.at, 1)
+    if swapped:
+        below = root.deeper.get(EXIF)
+        for directory, (width, height) in zip((root, below), _SIZES, strict=True):
+            if directory is not None and width in directory.entries and height in directory.entries:
+                _swap(data, order, directory, width, height)
+    if root.next:
+        _drop_thumbnail(data, order, root)
+    return bytes(data)
+
+
+def upright_xmp(xmp: bytes) -> bytes:
+    """An XMP packet for the upright picture: orientation 1, no thumbnails."""
+    return _XMP_THUMBNAILS.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", xmp))
+
+
+def _swap(data: bytearray, order: Order, directory: Directory, width: int, height: int) -> None:
+    values = [integer(directory, tag, order) for tag in (height, width)]
+    for tag, value in zip((width, height), values, strict=True):
+        entry = directory.entries[tag]
+        if entry.type in (3, 4) and value < (1 << 16 if entry.type == 3 else 1 << 32):
+            struct.pack_into(order + ("H" if entry.type == 3 else "I"), data, entry.at, value)
+
+
+def _drop_thumbnail(data: bytearray, order: Order, root: Directory) -> None:
+    thumbnail = read_directory(bytes(data), order, root.next)
+    struct.pack_into(order + "I", data, root.next_at, 0)
+    end = len(data)
+    for place_tag, size_tag in _THUMBNAILS:
+        place, size = integer(thumbnail, place_tag, order), integer(thumbnail, size_tag, order)
+        if place and size and place + size <= len(data):
+            data[place : place + size] = bytes(size)
+            end = place if place + size >= end - 2 else end  # usually it is the last thing
+    kept = max(_ends(root))
+    if end < len(data) and end >= kept:
+        del data[end:]
+
+
+def _ends(directory: Directory) -> list[int]:
+    """Where the values of a directory end, and of those below it."""
+    ends = [directory.next_at + 4, *(entry.at + len(entry.value) for entry in directory.entries.values())]
+    return ends + [end for below in directory.deeper.values() for end in _ends(below)]

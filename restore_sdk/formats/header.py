@@ -1,0 +1,221 @@
+"""What an image file claims to be, read from its first bytes without decoding a pixel.
+
+Format, size, EXIF orientation and why it may not be fit to be restored, for PNG, JPEG, WebP, BMP and TIFF. Everything
+here reads hostile bytes: a value out of bounds ends in "no known image", never in a large allocation or a long loop.
+"""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from restore_sdk.formats import tags
+from restore_sdk.formats.containers import (
+    PNG_SIGNATURE,
+    TooManyPartsError,
+    jpeg_segments,
+    png_chunks,
+    riff_chunks,
+)
+from restore_sdk.formats.exif import ORIENTATION
+
+Format = Literal["png", "jpeg", "webp", "bmp", "tiff"]
+
+#: Why a picture is refused, and what to do.
+Unfit = tuple[str, str]
+
+TRUNCATED: Unfit = ("is damaged or truncated", "get the file again")
+ANIMATED: Unfit = ("is animated", "save one frame of it as PNG")
+CMYK: Unfit = ("is CMYK, for print, whose colours no formula brings back", "convert it to RGB with its colour profile")
+HDR: Unfit = ("is HDR, and the model knows the range of ordinary photographs only", "save an SDR version of it")
+FLOAT: Unfit = (
+    "has floating-point channels, as HDR pictures have; only 8 and 16 bits are taken",
+    "save it with 16 bits",
+)
+RAW: Unfit = ("is a camera's raw file", "develop it, and save it as TIFF or PNG")
+DEEP_JPEG: Unfit = ("is a JPEG of more than 8 bits a channel, which is not read", "save it as PNG or TIFF, 16 bits")
+PAGES: Unfit = ("has several pages", "save each page as a file of its own")
+TIFF_ALPHA: Unfit = ("is a TIFF with alpha, which is not read exactly", "convert it to PNG")
+TIFF_COLOURS: Unfit = ("is a TIFF in colours other than grey and RGB", "convert it to RGB")
+
+#: First bytes of files that are not read, at an offset, and what they are.
+_FOREIGN: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"GIF8", "a GIF"),
+    (4, b"ftypavif", "an AVIF"),
+    (4, b"ftypavis", "an animated AVIF"),
+    *((4, b"ftyp" + brand, "a HEIC") for brand in (b"heic", b"heix", b"hevc", b"heif", b"mif1", b"msf1")),
+    (4, b"ftypcrx", "a camera's raw file"),
+    (4, b"ftyp", "a video"),
+    (0, b"\xff\x0a", "a JPEG XL"),
+    (4, b"JXL \r\n\x87\n", "a JPEG XL"),
+    (4, b"jP  \r\n\x87\n", "a JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"v/1\x01", "an OpenEXR, which is HDR"),
+    (0, b"#?RADIANCE", "a Radiance picture, which is HDR"),
+    (0, b"#?RGBE", "a Radiance picture, which is HDR"),
+    *((0, start, "a BigTIFF") for start in (b"II+\0", b"MM\0+")),
+    *((0, start, "a camera's raw file") for start in (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0")),
+    (0, b"%PDF", "a PDF"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A file's claims.
+
+    Attributes:
+        orientation: EXIF's 1..8, 1 is upright.
+        unfit: why it is not restored, if so.
+        lossy: its pixels went through an encoder with loss.
+    """
+
+    format: Format
+    width: int
+    height: int
+    orientation: int = 1
+    unfit: Unfit | None = None
+    lossy: bool = False
+
+
+def read_header(data: bytes) -> Header | None:
+    """The header of an encoded image, or ``None`` when it is none of the known formats or its header is broken."""
+    try:
+        header = _dispatch(data)
+    except (struct.error, IndexError, ValueError):  # the file ends inside its header, or it is nonsense
+        return None
+    return header if header is not None and header.width > 0 and header.height > 0 else None
+
+
+def foreign_format(data: bytes) -> str | None:
+    """What a file is that is none of the known formats, as in ``"a GIF"``."""
+    for at, start, name in _FOREIGN:
+        if data.startswith(start, at):
+            return name
+    text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "a web page"
+    return "an SVG or XML" if text.startswith((b"<?xml", b"<svg")) else None
+
+
+def _dispatch(data: bytes) -> Header | None:
+    if data.startswith(PNG_SIGNATURE):
+        return _png(data)
+    if data.startswith(b"\xff\xd8\xff"):
+        return _jpeg(data)
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _webp(data)
+    if data.startswith(b"BM"):
+        return _bmp(data)
+    if data.startswith((b"II*\0", b"MM\0*")):
+        return _tiff(data)
+    return None
+
+
+def _png(data: bytes) -> Header | None:
+    if data[12:16] != b"IHDR":
+        return None
+    width, height = struct.unpack_from(">II", data, 16)
+    orientation, unfit = 1, None
+    for part in png_chunks(data):
+        if part.kind == b"acTL":
+            unfit = ANIMATED
+        elif part.kind == b"cICP" and part.of(data)[1:2] in (b"\x10", b"\x12"):  # PQ and HLG of ITU-R BT.2100
+            unfit = HDR
+        elif part.kind == b"eXIf":
+            orientation = _orientation(part.of(data))
+    return Header("png", width, height, orientation, unfit)
+
+
+def _jpeg(data: bytes) -> Header | None:
+    orientation = 1
+    for part in jpeg_segments(data):
+        code, content = part.kind[0], part.of(data)
+        if code == 0xE1 and content.startswith(b"Exif\0\0"):
+            orientation = _orientation(content[6:])
+        if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):  # start of frame
+            precision, height, width, components = struct.unpack_from(">BHHB", content)
+            unfit = CMYK if components == 4 else DEEP_JPEG if precision > 8 else None
+            if data.find(b"\xff\xd9", part.at) < 0:  # decoders fill up with grey what is missing, and refuse nothing
+                unfit = TRUNCATED
+            return Header("jpeg", width, height, orientation, unfit, lossy=True)
+    return None
+
+
+def _webp(data: bytes) -> Header | None:
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        if data[23:26] != b"\x9d\x01\x2a":
+            return None
+        width, height = struct.unpack_from("<HH", data, 26)
+        return Header("webp", width & 0x3FFF, height & 0x3FFF, lossy=True)
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return Header("webp", (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1)
+    if kind != b"VP8X":
+        return None
+    width = int.from_bytes(data[24:27], "little") + 1
+    height = int.from_bytes(data[27:30], "little") + 1
+    orientation, lossy = 1, False
+    with suppress(TooManyPartsError):
+        for part in riff_chunks(data):
+            lossy = lossy or part.kind == b"VP8 "
+            if part.kind == b"EXIF" and data[20] & 0x08:
+                orientation = _orientation(part.of(data).removeprefix(b"Exif\0\0"))
+                break
+    return Header("webp", width, height, orientation, ANIMATED if data[20] & 0x02 else None, lossy)
+
+
+def _bmp(data: bytes) -> Header | None:
+    (size,) = struct.unpack_from("<I", data, 14)
+    if size == 12:
+        width, height = struct.unpack_from("<HH", data, 18)
+    elif size >= 40:
+        width, height = struct.unpack_from("<ii", data, 18)
+    else:
+        return None
+    return Header("bmp", abs(width), abs(height))
+
+
+def _tiff(data: bytes) -> Header | None:
+    order, first = tags.byte_order(data), tags.first_directory(data)
+    width, height = tags.integer(first, 256, order), tags.integer(first, 257, order)
+    # OpenCV's TIFF reader turns the picture upright itself, so there is nothing left to do.
+    return Header("tiff", width, height, unfit=_unfit_tiff(data, order, first))
+
+
+def _unfit_tiff(data: bytes, order: tags.Order, first: tags.Directory) -> Unfit | None:
+    colours = tags.integer(first, 262, order)
+    if 50706 in first.entries or colours in (32803, 34892) or (330 in first.entries and _is_thumbnail(first, order)):
+        return RAW  # it says that it is a DNG; sensor pixels; a small picture, and the large one below it
+    if colours in (32844, 32845):  # LogLuv
+        return HDR
+    if tags.integer(first, 339, order, 1) == 3:
+        return FLOAT
+    if colours == 5:
+        return CMYK
+    if colours in (8, 9, 10):  # CIE L*a*b*
+        return TIFF_COLOURS
+    pages = 0
+    for directory in tags.all_directories(data):
+        pages += not _is_thumbnail(directory, order)
+        if pages > 1:
+            return PAGES
+    samples = tags.integer(first, 277, order, 1)
+    return TIFF_ALPHA if 338 in first.entries or samples in (2, 4) else None
+
+
+def _is_thumbnail(directory: tags.Directory, order: tags.Order) -> bool:
+    """Whether a directory holds a smaller version of another, or a transparency mask for it."""
+    return bool(tags.integer(directory, 254, order) & 0b101)
+
+
+def _orientation(exif: bytes) -> int:
+    try:
+        value = tags.integer(tags.first_directory(exif), ORIENTATION, tags.byte_order(exif), 1)
+    except (struct.error, IndexError, ValueError):  # broken metadata spoils no picture
+        return 1
+    return value if 1 <= value <= 8 else 1

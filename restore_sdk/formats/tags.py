@@ -1,0 +1,144 @@
+"""TIFF directories: what a TIFF file and an EXIF block are made of.
+
+Reference: TIFF 6.0 (Adobe, 1992); EXIF 2.32 (CIPA DC-008).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+#: Bytes of a value by its type.
+TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+
+#: Bytes of what is turned around for another byte order.
+_WORD_BYTES = TYPE_BYTES | {5: 4, 10: 4}
+
+EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
+
+#: Tags that point to a directory of their own.
+_DEEPER = (EXIF, GPS, INTEROPERABILITY)
+
+#: Entries of a directory that are looked at; real ones have some dozens.
+_MAX_ENTRIES = 512
+
+Order = Literal["<", ">"]
+
+
+class Entry(NamedTuple):
+    """One tag: its type, its value's bytes in the file's order, and where they stand in the file."""
+
+    type: int
+    value: bytes
+    at: int = 0
+
+
+@dataclass(slots=True)
+class Directory:
+    """Entries by tag, directories that they point to by tag, and the offset of the next directory (0: none)."""
+
+    entries: dict[int, Entry] = field(default_factory=dict)
+    deeper: dict[int, Directory] = field(default_factory=dict)
+    next: int = 0
+    next_at: int = 0
+
+
+def byte_order(data: bytes) -> Order:
+    """Of a TIFF structure; raises :class:`ValueError` where it is none."""
+    if data[:4] == b"II*\0":
+        return "<"
+    if data[:4] == b"MM\0*":
+        return ">"
+    raise ValueError("no TIFF structure")
+
+
+def first_directory(data: bytes) -> Directory:
+    """The first directory of a TIFF structure, with those it points to; raises as :func:`read_directory`."""
+    order = byte_order(data)
+    (at,) = struct.unpack_from(order + "I", data, 4)
+    return read_directory(data, order, at)
+
+
+def read_directory(data: bytes, order: Order, at: int, depth: int = 0) -> Directory:
+    """The directory at an offset, without entries of unknown types or whose values are not in the file.
+
+    Raises:
+        ValueError: more entries than any real directory has. struct.error: the directory is not in the file.
+    """
+    (count,) = struct.unpack_from(order + "H", data, at)
+    if count > _MAX_ENTRIES:
+        raise ValueError(f"a directory of {count} entries")
+    found = Directory(next_at=at + 2 + 12 * count)
+    for position in range(at + 2, at + 2 + 12 * count, 12):
+        tag, kind, number = struct.unpack_from(order + "HHI", data, position)
+        size = TYPE_BYTES.get(kind, 0) * number
+        place = position + 8 if size <= 4 else struct.unpack_from(order + "I", data, position + 8)[0]
+        if kind not in TYPE_BYTES or not number or place + size > len(data):
+            continue
+        found.entries.setdefault(tag, Entry(kind, data[place : place + size], place))
+        if tag in _DEEPER and depth < 2 and size == 4:
+            (below,) = struct.unpack(order + "I", data[place : place + 4])
+            with suppress(ValueError, struct.error):
+                found.deeper[tag] = read_directory(data, order, below, depth + 1)
+    if len(data) >= found.next_at + 4:
+        (found.next,) = struct.unpack_from(order + "I", data, found.next_at)
+    return found
+
+
+def all_directories(data: bytes, limit: int = 1000) -> Iterator[Directory]:
+    """The directories of a TIFF structure that follow each other: a page each; raises as :func:`read_directory`."""
+    order = byte_order(data)
+    (at,) = struct.unpack_from(order + "I", data, 4)
+    seen: set[int] = set()
+    while at and at not in seen and len(seen) < limit:
+        seen.add(at)
+        directory = read_directory(data, order, at)
+        yield directory
+        at = directory.next
+
+
+def write_directory(directory: Directory, order: Order, at: int) -> bytes:
+    """The bytes of a directory that is to stand at an even offset, with its values and deeper directories behind it."""
+    entries = {tag: entry for tag, entry in directory.entries.items() if tag not in _DEEPER}
+    tags = sorted([*entries, *directory.deeper])
+    head, tail = struct.pack(order + "H", len(tags)), b""
+    begin = at + 2 + 12 * len(tags) + 4
+    for tag in tags:
+        if tag in directory.deeper:
+            head += struct.pack(order + "HHII", tag, 4, 1, begin + len(tail))
+            value = write_directory(directory.deeper[tag], order, begin + len(tail))
+        else:
+            entry = entries[tag]
+            value = entry.value
+            head += struct.pack(order + "HHI", tag, entry.type, len(value) // TYPE_BYTES[entry.type])
+            if len(value) <= 4:
+                head += value.ljust(4, b"\0")
+                continue
+            head += struct.pack(order + "I", begin + len(tail))
+        tail += value + b"\0" * (len(value) % 2)
+    return head + struct.pack(order + "I", 0) + tail
+
+
+def turned(directory: Directory, order: Order, wanted: Order) -> Directory:
+    """The directory in another byte order."""
+    if order == wanted:
+        return directory
+    entries = {}
+    for tag, entry in directory.entries.items():
+        size = _WORD_BYTES[entry.type]
+        words = (entry.value[i : i + size][::-1] for i in range(0, len(entry.value), size))
+        entries[tag] = entry._replace(value=b"".join(words))
+    deeper = {tag: turned(below, order, wanted) for tag, below in directory.deeper.items()}
+    return Directory(entries, deeper)
+
+
+def integer(directory: Directory, tag: int, order: Order, default: int = 0) -> int:
+    """The first value of an integer tag."""
+    entry = directory.entries.get(tag)
+    letter = {1: "B", 3: "H", 4: "I"}.get(entry.type) if entry is not None else None
+    if entry is None or letter is None or len(entry.value) < TYPE_BYTES[entry.type]:
+        return default
+    return int(struct.unpack_from(order + letter, entry.value)[0])
