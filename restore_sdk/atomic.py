@@ -60,7 +60,9 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of flat files in one step, replacing the folder that stands at ``path``, if any.
+    """Write a folder of files in one step, replacing the folder that stands at ``path``, if any.
+
+    A name with ``/`` in it stands for a file in a folder of the folder.
 
     The new folder is complete on disk before the old one moves aside; when the last rename fails, the old one is put
     back. Whether an existing folder may be replaced is for the caller to decide.
@@ -73,8 +75,10 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     try:
         fresh.mkdir()
         for name, data in files.items():
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             write_synced(fresh / name, data)
-        sync_folder(fresh)
+        for folder in {fresh, *(parent for name in files for parent in (fresh / name).parents[: name.count("/")])}:
+            sync_folder(folder)
         if path.exists():
             path.rename(old)
         try:

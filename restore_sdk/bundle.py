@@ -89,6 +89,18 @@ class Bundle:
         """The stages in the order in which they run."""
         return self.manifest.stages
 
+    def facts(self) -> dict[str, Any]:
+        """Name, version, date, size and cost of the model, of JSON types."""
+        manifest = self.manifest
+        return {
+            "name": manifest.name,
+            "version": manifest.version,
+            "created": manifest.created,
+            "size": manifest.size,
+            "parameters": sum(stage.parameters for stage in manifest.stages),
+            "macs": sum(stage.macs for stage in manifest.stages),
+        }
+
     def file(self, stage: str, precision: str) -> str:
         """Name of the file that holds a stage's graph in ``"fp32"`` or ``"fp16"``."""
         for spec in self.stages:

@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from restore_sdk import __version__, cli_bench, cli_engines, cli_restore, cli_serve
+from restore_sdk import __version__, cli_bench, cli_engines, cli_restore, cli_serve, cli_triton
 from restore_sdk.errors import (
     BuildError,
     BundleError,
@@ -194,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_engines.register(commands, finisher(model=False))
     cli_bench.register(commands, RUNTIMES, finisher(model=False))
     cli_serve.register(commands, finisher(model=True))
+    cli_triton.register(commands, finisher(model=False))
     return parser
 
 

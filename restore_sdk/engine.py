@@ -82,7 +82,9 @@ class RestoreEngine:
 
     Args:
         bundle: a model bundle or its folder; ``None`` is the one inside the wheel.
-        runtime: ``"auto"`` takes what serves best on this host and logs it; one asked for by name never falls back.
+        runtime: ``"auto"`` takes what serves best on this host and logs it; one asked for by name never falls back. Or
+            an open runner, such as :class:`restore_sdk.runtime.triton.TritonRunner`, which brings the model and all
+            that the other arguments say, and which :meth:`close` closes.
         device: index of the GPU, for runtimes that use one.
         slots: how many requests may compute at the same time.
         threads: CPU threads that one request computes with at most: its own, and ``threads - 1`` of a pool shared by
@@ -99,7 +101,7 @@ class RestoreEngine:
         self,
         bundle: Bundle | str | os.PathLike[str] | None = None,
         *,
-        runtime: Runtime = "auto",
+        runtime: Runtime | StageRunner = "auto",
         device: int = 0,
         slots: int = 1,
         threads: int | None = None,
@@ -107,11 +109,18 @@ class RestoreEngine:
     ) -> None:
         for name, count in (("slots", slots), ("threads", 1 if threads is None else threads)):
             check_whole(name, count, 1, 256)
-        self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-        self._asked = runtime
-        self._runner, self._reason = open_runner(
-            runtime, self._bundle, device=device, slots=slots, threads=threads, cuda_graph=cuda_graph
-        )
+        if isinstance(runtime, str):
+            opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+            self._runner, self._reason = open_runner(
+                runtime, opened, device=device, slots=slots, threads=threads, cuda_graph=cuda_graph
+            )
+            self._facts: dict[str, Any] = {"asked": runtime, "bundle": {**opened.facts(), "path": str(opened.path)}}
+        elif (bundle, device, slots, threads, cuda_graph) == (None, 0, 1, None, False):
+            self._runner, self._reason, self._facts = runtime, "handed in", {"asked": "handed in"}
+        else:
+            raise InputError(
+                "a runner that is handed in brings its bundle, device, slots and threads", "pass them to the runner"
+            )
         self._process = os.getpid()
         self._closed = False
 
@@ -243,22 +252,7 @@ class RestoreEngine:
     def info(self) -> dict[str, Any]:
         """Facts about this engine, of JSON types: versions, runtime and why it was chosen, device, slots, bundle."""
         runner = self._open()
-        manifest = self._bundle.manifest
-        return {
-            "version": __version__,
-            "asked": self._asked,
-            "reason": self._reason,
-            **runner.info(),
-            "bundle": {
-                "name": manifest.name,
-                "version": manifest.version,
-                "path": str(self._bundle.path),
-                "created": manifest.created,
-                "size": manifest.size,
-                "parameters": sum(stage.parameters for stage in manifest.stages),
-                "macs": sum(stage.macs for stage in manifest.stages),
-            },
-        }
+        return {"version": __version__, "reason": self._reason, **self._facts, **runner.info()}
 
     def close(self) -> None:
         """Wait for running requests, then free the model. Closing twice is fine; any other use then raises."""

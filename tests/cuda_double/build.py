@@ -47,7 +47,7 @@ def driver() -> Path:
         where = [f"-I{headers()}", "-Wl,-soname,libcuda.so.1", "-o", str(folder / "libcuda.so.1")]
         _run([compiler, *flags, *map(str, sources), *where, "-lpthread", "-ldl"])
 
-    return _once(f"driver-{digest}-{sysconfig.get_platform()}", make) / "libcuda.so.1"
+    return once(f"driver-{digest}-{sysconfig.get_platform()}", make) / "libcuda.so.1"
 
 
 def headers() -> Path:
@@ -55,13 +55,13 @@ def headers() -> Path:
 
     def make(folder: Path) -> None:
         for requirement in HEADERS:
-            for wheel in _download(requirement, folder, "--only-binary=:all:"):
+            for wheel in download(requirement, folder, "--only-binary=:all:"):
                 with zipfile.ZipFile(wheel) as archive:
                     archive.extractall(folder)
                 wheel.unlink()
 
     name = "-".join(requirement.partition("==")[2] for requirement in HEADERS)
-    found = sorted(_once(f"headers-{name}", make).rglob("cuda.h"))
+    found = sorted(once(f"headers-{name}", make).rglob("cuda.h"))
     if not found:
         raise CannotBuildError("the header wheels hold no cuda.h")
     return found[0].parent
@@ -76,7 +76,7 @@ def pycuda() -> Path:
             stub = Path(scratch) / "libcuda.so"  # what to link against; the symbols are found when it is loaded
             flags = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-x", "c", os.devnull, "-o", str(stub)]
             _run([_tool("CC", "cc", "gcc", "clang"), *flags])
-            (archive,) = _download(PYCUDA, Path(scratch), "--no-binary=pycuda")
+            (archive,) = download(PYCUDA, Path(scratch), "--no-binary=pycuda")
             with tarfile.open(archive) as packed:
                 packed.extractall(scratch, filter="data")
             source = Path(scratch) / archive.name.removesuffix(".tar.gz")
@@ -87,10 +87,10 @@ def pycuda() -> Path:
             _run([sys.executable, "-m", "pip", "install", "-q", "--target", str(folder / "site"), str(source)])
 
     tag = f"cp{sys.version_info[0]}{sys.version_info[1]}-{sysconfig.get_platform()}"
-    return _once(f"{PYCUDA.replace('==', '-')}-{HEADERS[0].partition('==')[2]}-{tag}", make) / "site"
+    return once(f"{PYCUDA.replace('==', '-')}-{HEADERS[0].partition('==')[2]}-{tag}", make) / "site"
 
 
-def _once(name: str, make: object) -> Path:
+def once(name: str, make: object) -> Path:
     """The folder ``name`` of the cache, made by ``make`` when it is not there; whole or not at all."""
     final = cache() / name
     if not final.is_dir():
@@ -106,7 +106,8 @@ def _once(name: str, make: object) -> Path:
     return final
 
 
-def _download(requirement: str, folder: Path, *options: str) -> list[Path]:
+def download(requirement: str, folder: Path, *options: str) -> list[Path]:
+    """What pip fetches for one requirement, without what it needs, into ``folder``."""
     before = set(folder.iterdir())
     _run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", *options, requirement, "-d", str(folder)])
     return sorted(set(folder.iterdir()) - before)

@@ -41,7 +41,14 @@ def test_example_runs(script: str, arguments: tuple[str, ...], written: str, tmp
 def test_every_script_is_tested_and_listed() -> None:
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
-    assert scripts == {"restore_photo.py", "batch.py", "before_after.py", "make_damage.py", "ask_service.py"}
+    assert scripts == {
+        "restore_photo.py",
+        "batch.py",
+        "before_after.py",
+        "make_damage.py",
+        "ask_service.py",
+        "ask_triton.py",
+    }
     assert all(f"`{path.name}`" in listed for path in EXAMPLES.iterdir() if path.suffix in (".py", ".png"))
 
 

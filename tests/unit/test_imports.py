@@ -27,7 +27,10 @@ ALLOWED_PARTS = {
 #: The only outside packages that the wheel may import, and the one file for each that is kept to a file.
 WHEEL_NEEDS = {"numpy", "cv2", "onnxruntime"}
 #: What only one part of the wheel may import, each of them an extra.
-EXTRAS = {"serve/": {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"}}
+EXTRAS = {
+    "serve/": {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"},
+    "runtime/triton.py": {"tritonclient"},
+}
 SEAMS = {"cv2": {"_opencv.py"}, "onnxruntime": {"runtime/onnxruntime.py"}, "pycuda": {"runtime/cuda.py"}}
 
 

@@ -1,0 +1,141 @@
+"""The stage chain on an NVIDIA Triton Inference Server: this host prepares and pastes, the server computes.
+
+Needs the extra ``triton``: ``pip install 'restore-sdk[triton]'``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from restore_sdk.errors import DeviceError, ExecutionError, InputError, MissingDependencyError, RestoreError
+from restore_sdk.manifest import STAGE_CONTRACT, tensor_contract
+from restore_sdk.runtime.base import U8, Inference, SlotPool
+from restore_sdk.triton.config import FACTS
+from restore_sdk.triton.repository import MODEL
+
+try:
+    from tritonclient import grpc
+    from tritonclient.utils import InferenceServerException
+except ImportError as error:
+    raise MissingDependencyError(
+        f"Triton's client cannot be imported: {error}", "run: pip install 'restore-sdk[triton]'"
+    ) from error
+
+_INPUTS = STAGE_CONTRACT[0][1]
+_OUTPUTS = ("restored", "completed_edges")
+
+
+class TritonRunner:
+    """The ensemble that ``restore-sdk triton`` wrote, on a server: ``RestoreEngine(runtime=TritonRunner("gpu:8001"))``.
+
+    The server does not tell the two stages' times apart: ``repair_ms`` is the whole call, ``edge_ms`` is 0.
+
+    Args:
+        url: host and port of the server's gRPC endpoint, without ``http://``.
+        model: the ensemble's name.
+        slots: how many requests may be under way at a time, each on a connection of its own.
+        timeout_s: seconds after which a call is given up.
+
+    Raises:
+        DeviceError: there is no server, or it does not serve the model.
+        InputError: what it serves by that name is no model that ``restore-sdk triton`` wrote; ``slots`` or
+            ``timeout_s`` out of range.
+    """
+
+    def __init__(
+        self, url: str = "127.0.0.1:8001", *, model: str = MODEL, slots: int = 4, timeout_s: float = 60.0
+    ) -> None:
+        if not 1 <= slots <= 256 or not 0 < timeout_s < 86_400:
+            raise InputError(f"slots is {slots}, timeout_s {timeout_s}", "pass 1 to 256, and seconds above 0")
+        self._url, self._model, self._timeout = url, model, timeout_s
+        clients = []
+        try:
+            with _mapped_errors(f"the Triton server at {url} cannot be used", DeviceError):
+                clients = [grpc.InferenceServerClient(url) for _ in range(slots)]  # not for several threads at a time
+                server = clients[0].get_server_metadata(client_timeout=timeout_s)
+                if not clients[0].is_model_ready(model, client_timeout=timeout_s):
+                    raise DeviceError(
+                        f"the Triton server at {url} serves no model {model!r}",
+                        "write one: restore-sdk triton OUT_DIR, and look into the server's log",
+                    )
+                config = clients[0].get_model_config(model, client_timeout=timeout_s).config
+            self._bundle = _facts(config)
+        except BaseException:
+            for client in clients:
+                client.close()
+            raise
+        self._version, self._max_batch = str(server.version), max(1, int(config.max_batch_size))
+        self._pool, self._slots = SlotPool(clients), slots
+
+    @property
+    def slots(self) -> int:
+        """How many calls may be under way at the same time."""
+        return self._slots
+
+    @property
+    def max_batch(self) -> int:
+        """Largest N that :meth:`infer` takes."""
+        return self._max_batch
+
+    def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
+        """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
+        inputs = []
+        for name, array in zip(_INPUTS, (images, masks, edges), strict=True):
+            tensor = grpc.InferInput(name, array.shape, "UINT8")
+            tensor.set_data_from_numpy(array)
+            inputs.append(tensor)
+        outputs = [grpc.InferRequestedOutput(name) for name in _OUTPUTS]
+        with self._pool.take() as client, _mapped_errors(f"the Triton server at {self._url} failed", ExecutionError):
+            started = time.perf_counter()
+            result = client.infer(self._model, inputs, outputs=outputs, client_timeout=self._timeout)
+            # What the client gives is a view of the message.
+            restored, completed = (np.array(result.as_numpy(name)) for name in _OUTPUTS)
+            return Inference(restored, completed, 0.0, 1e3 * (time.perf_counter() - started))
+
+    def info(self) -> dict[str, Any]:
+        """Facts about the server and its model, of JSON types."""
+        return {
+            "runtime": "triton",
+            "runtime_version": self._version,
+            "device": f"Triton at {self._url}",
+            "precision": "the server's",
+            "slots": self._slots,
+            "max_batch": self._max_batch,
+            "bundle": {**self._bundle, "path": f"{self._url}/{self._model}"},
+        }
+
+    def close(self) -> None:
+        """Wait for running calls, then close the connections. Idempotent."""
+        for client in self._pool.close():
+            client.close()
+
+
+def _facts(config: Any) -> dict[str, Any]:
+    """The bundle's facts out of the served model's configuration, once its tensors are a restoration's."""
+    served = {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in (*config.input, *config.output)}
+    uint8 = grpc.model_config_pb2.TYPE_UINT8
+    wanted = {name: (uint8, tensor_contract(name).shape[1:]) for name in (*_INPUTS, *_OUTPUTS)}
+    if served != wanted or FACTS not in config.parameters:
+        raise InputError(
+            f"the served model {config.name!r} with tensors {', '.join(sorted(served))} is none of restore-sdk's",
+            f"name the ensemble that restore-sdk triton wrote: {MODEL}",
+        )
+    facts: dict[str, Any] = json.loads(config.parameters[FACTS].string_value)
+    return facts
+
+
+@contextmanager
+def _mapped_errors(what: str, kind: type[RestoreError]) -> Iterator[None]:
+    try:
+        yield
+    except InferenceServerException as error:
+        status = f" ({error.status()})" if error.status() else ""
+        raise kind(
+            f"{what}: {error.message()}{status}", "check that it runs and is reachable: /v2/health/ready"
+        ) from error

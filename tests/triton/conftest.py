@@ -1,0 +1,29 @@
+"""A Triton server on the toy bundle, for all tests that ask one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from restore_sdk.bundle import Bundle
+from restore_sdk.triton.config import Serving
+from restore_sdk.triton.repository import write_repository
+from tests.cuda_double.build import CannotBuildError
+from tests.cuda_double.double import required
+from tests.triton.server import Server, installed, serving
+
+
+@pytest.fixture(scope="session")
+def server(toy_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The repository as ``restore-sdk triton`` writes it, with a little patience for company."""
+    try:
+        installed()
+    except CannotBuildError as error:
+        if required():
+            pytest.fail(f"CI must have the Triton server: {error}", pytrace=False)
+        pytest.skip(f"no Triton server here: {error}")
+    scratch = tmp_path_factory.mktemp("triton")
+    write_repository(scratch / "models", toy_bundle, serving=Serving(queue_delay_us=5000))
+    with serving(scratch / "models", scratch) as server:
+        yield server
