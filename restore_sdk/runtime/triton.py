@@ -17,7 +17,7 @@ from restore_sdk.errors import DeviceError, ExecutionError, InputError, MissingD
 from restore_sdk.manifest import STAGE_CONTRACT, tensor_contract
 from restore_sdk.runtime.base import U8, Inference, SlotPool
 from restore_sdk.triton.config import FACTS
-from restore_sdk.triton.repository import MODEL
+from restore_sdk.triton.repository import MODEL_WITH_EDGES
 
 try:
     from tritonclient import grpc
@@ -32,13 +32,13 @@ _OUTPUTS = ("restored", "completed_edges")
 
 
 class TritonRunner:
-    """The ensemble that ``restore-sdk triton`` wrote, on a server: ``RestoreEngine(runtime=TritonRunner("gpu:8001"))``.
+    """What ``restore-sdk triton`` wrote, on a server: ``RestoreEngine(runtime=TritonRunner("gpu:8001"))``.
 
     The server does not tell the two stages' times apart: ``repair_ms`` is the whole call, ``edge_ms`` is 0.
 
     Args:
         url: host and port of the server's gRPC endpoint, without ``http://``.
-        model: the ensemble's name.
+        model: name of the ensemble that gives the completed edges, too.
         slots: how many requests may be under way at a time, each on a connection of its own.
         timeout_s: seconds after which a call is given up.
 
@@ -49,7 +49,7 @@ class TritonRunner:
     """
 
     def __init__(
-        self, url: str = "127.0.0.1:8001", *, model: str = MODEL, slots: int = 4, timeout_s: float = 60.0
+        self, url: str = "127.0.0.1:8001", *, model: str = MODEL_WITH_EDGES, slots: int = 4, timeout_s: float = 60.0
     ) -> None:
         if not 1 <= slots <= 256 or not 0 < timeout_s < 86_400:
             raise InputError(f"slots is {slots}, timeout_s {timeout_s}", "pass 1 to 256, and seconds above 0")
@@ -124,7 +124,7 @@ def _facts(config: Any) -> dict[str, Any]:
     if served != wanted or FACTS not in config.parameters:
         raise InputError(
             f"the served model {config.name!r} with tensors {', '.join(sorted(served))} is none of restore-sdk's",
-            f"name the ensemble that restore-sdk triton wrote: {MODEL}",
+            f"name the ensemble that restore-sdk triton wrote: {MODEL_WITH_EDGES}",
         )
     facts: dict[str, Any] = json.loads(config.parameters[FACTS].string_value)
     return facts

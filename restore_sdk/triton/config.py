@@ -65,8 +65,14 @@ def stage_config(
     return _config(name, lines)
 
 
-def ensemble_config(name: str, models: Sequence[str], bundle: Bundle, max_batch: int) -> str:
-    """The two stages in a row; tensors keep their names, and the completed edges are an output too."""
+def ensemble_config(name: str, models: Sequence[str], bundle: Bundle, max_batch: int, *, edges: bool) -> str:
+    """The two stages in a row; tensors keep their names.
+
+    Args:
+        models: names of the edge and of the repair model.
+        edges: give the completed edges, too. A client then has to ask for both outputs: where the output of a stage
+            is left out, Triton leaves out the stage, and what comes after it waits in vain.
+    """
     edge, repair = bundle.stages
     steps = []
     for model, stage in zip(models, (edge, repair), strict=True):
@@ -75,7 +81,7 @@ def ensemble_config(name: str, models: Sequence[str], bundle: Bundle, max_batch:
         steps.append(f"    {{ model_name: {_text(model)} model_version: -1\n      " + "\n      ".join(maps) + " }")
     lines = [
         'platform: "ensemble"',
-        *_head(edge.inputs, (*repair.outputs, *edge.outputs), max_batch),
+        *_head(edge.inputs, (*repair.outputs, *(edge.outputs if edges else ())), max_batch),
         "ensemble_scheduling {\n  step [\n" + ",\n".join(steps) + "\n  ]\n}",
         f"parameters {{ key: {_text(FACTS)} value {{ string_value: {_text(json.dumps(bundle.facts()))} }} }}",
     ]

@@ -9,6 +9,7 @@ OUT_DIR/
     restore/                  both as an ensemble: what clients ask for
         config.pbtxt
         1/ensemble.txt        object stores keep no empty folder, and Triton wants this one
+    restore_with_edges/       the same, and it gives the completed edges, too
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from restore_sdk.store import EngineStore
 from restore_sdk.triton.config import Serving, ensemble_config, stage_config
 from restore_sdk.triton.plans import ANY, choose_plans
 
-#: Name of the ensemble; the stages are called after it.
-MODEL = "restore"
+#: Names of the ensembles; the stages are called after the first.
+MODEL, MODEL_WITH_EDGES = "restore", "restore_with_edges"
 MARKER = "restore-sdk.json"
 
 #: Squares in one run of an ONNX graph: where nothing is said, and at most.
@@ -47,7 +48,7 @@ class Repository:
     """A repository that was written.
 
     Attributes:
-        path: its folder. ``models``: the ensemble's name first, then the stages'.
+        path: its folder. ``models``: the ensembles' names first, then the stages'.
         max_batch: most squares that one request may hold.
         tensorrt: version of the TensorRT that the server must have; ``None`` with ONNX graphs.
         files: SHA-256 by path in the folder.
@@ -105,10 +106,10 @@ def write_repository(
     if not 1 <= batch <= most:
         raise InputError(f"max_batch is {batch}", f"pass 1 to {most}, the most that these models take")
     models = [f"{MODEL}_{stage.name}" for stage in bundle.stages]
-    content = {
-        f"{MODEL}/config.pbtxt": ensemble_config(MODEL, models, bundle, batch).encode(),
-        f"{MODEL}/1/ensemble.txt": _ENSEMBLE,
-    }
+    content: dict[str, bytes] = {}
+    for name in (MODEL, MODEL_WITH_EDGES):
+        config = ensemble_config(name, models, bundle, batch, edges=name == MODEL_WITH_EDGES)
+        content |= {f"{name}/config.pbtxt": config.encode(), f"{name}/1/ensemble.txt": _ENSEMBLE}
     suffix = "onnx" if backend == "onnxruntime" else "plan"
     for model, stage in zip(models, bundle.stages, strict=True):
         names = {cc: f"model{cc and '.sm' + cc.replace('.', '')}.{suffix}" for cc in stages[stage.name]}
@@ -117,7 +118,7 @@ def write_repository(
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())}
     facts = {"restore_sdk": __version__, "bundle": bundle.facts(), "tensorrt": version, "files": hashes}
     write_folder(target, {**content, MARKER: (json.dumps(facts, indent=2) + "\n").encode()})
-    return Repository(target, (MODEL, *models), batch, version, hashes)
+    return Repository(target, (MODEL, MODEL_WITH_EDGES, *models), batch, version, hashes)
 
 
 def check_target(path: Path) -> None:

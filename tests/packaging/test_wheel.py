@@ -85,6 +85,7 @@ def test_the_metadata(wheel: Path) -> None:
         "serve",
         "ui",
         "release",
+        "ray",
         "triton",
         "dev",
     }

@@ -83,7 +83,8 @@ def serving(repository: Path, scratch: Path) -> Iterator[Server]:
     environment = {
         **os.environ,
         "LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR")),
-        "PYTHONPATH": str(sysconfig.get_path("purelib")),
+        # The backend embeds Python and finds this environment's packages by the first "python3" on the path.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
     }
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)

@@ -52,7 +52,7 @@ def graph_tensors(described: Any) -> dict[str, tuple[str, list[int]]]:
 def test_each_stage_is_its_graph(tmp_path: Path, precision: Any) -> None:
     bundle = Bundle.load()
     written = write_repository(tmp_path / "models", bundle, precision=precision)
-    assert written.models == ("restore", "restore_edge", "restore_repair")
+    assert written.models == ("restore", "restore_with_edges", "restore_edge", "restore_repair")
     for name in STAGES:
         model = config(tmp_path / "models" / f"restore_{name}")
         file = tmp_path / "models" / model.name / "1" / model.default_model_filename
@@ -74,9 +74,12 @@ def test_each_stage_is_its_graph(tmp_path: Path, precision: Any) -> None:
         assert shown == tensors(model.input)
 
 
-def test_the_ensemble_chains_the_stages(tmp_path: Path, toy_bundle: Bundle) -> None:
+@pytest.mark.parametrize(
+    ("name", "outputs"), [("restore", {"restored"}), ("restore_with_edges", {"restored", "completed_edges"})]
+)
+def test_the_ensembles_chain_the_stages(tmp_path: Path, toy_bundle: Bundle, name: str, outputs: set[str]) -> None:
     write_repository(tmp_path / "models", toy_bundle, max_batch=4)
-    ensemble = config(tmp_path / "models" / "restore")
+    ensemble = config(tmp_path / "models" / name)
     stages = [config(tmp_path / "models" / f"restore_{name}") for name in STAGES]
     assert (ensemble.platform, ensemble.max_batch_size) == ("ensemble", 4)
     known = tensors(ensemble.input)
@@ -89,7 +92,7 @@ def test_the_ensemble_chains_the_stages(tmp_path: Path, toy_bundle: Bundle) -> N
         assert set(step.output_map) == set(tensors(stage.output))
         known |= {step.output_map[key]: kind for key, kind in tensors(stage.output).items()}
     assert {name: known[name] for name in tensors(ensemble.output)} == tensors(ensemble.output)
-    assert set(tensors(ensemble.output)) == {"restored", "completed_edges"}
+    assert set(tensors(ensemble.output)) == outputs
     assert json.loads(ensemble.parameters["restore_sdk"].string_value) == toy_bundle.facts()
 
 
@@ -110,7 +113,7 @@ def test_how_it_serves_can_be_said(tmp_path: Path, toy_bundle: Bundle) -> None:
 def test_any_name_of_a_bundle(tmp_path: Path) -> None:
     from tests.toy_bundle import write_toy_bundle
 
-    name = 'J\u00fcrgen\'s "best"\\model\n\u2728'
+    name = 'J\u00fcrgen\'s "best"\\model \u2728'
     bundle = write_toy_bundle(tmp_path / "bundle", name=name)
     write_repository(tmp_path / "models", bundle)
     ensemble = config(tmp_path / "models" / "restore")

@@ -14,6 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
 
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
@@ -22,6 +24,7 @@ from restore_sdk.runtime.triton import TritonRunner
 from restore_sdk.triton.repository import write_repository
 from tests.conftest import make_photo
 from tests.docs.pages import ROOT, blocks
+from tests.toy_bundle import golden_vectors
 from tests.triton.server import Server, serving
 
 
@@ -52,7 +55,7 @@ def test_an_engine_on_the_server_gives_what_one_here_gives(server: Server, engin
         facts = remote.info()
     assert (facts["runtime"], facts["max_batch"], facts["slots"], facts["reason"]) == ("triton", 8, 2, "handed in")
     local = engine.info()["bundle"]
-    assert facts["bundle"] == {**local, "path": f"{server.url}/restore"}
+    assert facts["bundle"] == {**local, "path": f"{server.url}/restore_with_edges"}
     with pytest.raises(ClosedError):
         remote.run(*pairs(1)[0])
 
@@ -133,6 +136,20 @@ def test_the_example(server: Server, tmp_path: Path) -> None:
     )
     assert refused.returncode == 1
     assert refused.stderr.startswith("the Triton server at 127.0.0.1:9 cannot be used")
+
+
+def test_a_client_may_name_the_one_output(server: Server) -> None:
+    """An ensemble whose output is another stage's input can be asked for all outputs only; ``restore`` has but one."""
+    golden = golden_vectors(2)
+    inputs = []
+    for name in ("image", "mask", "edges"):
+        inputs.append(InferInput(name, golden[name].shape, "UINT8"))
+        inputs[-1].set_data_from_numpy(golden[name])
+    with InferenceServerClient(server.url) as client:
+        answer = client.infer("restore", inputs, outputs=[InferRequestedOutput("restored")])
+        assert np.array_equal(answer.as_numpy("restored"), golden["restored"])
+        with pytest.raises(InferenceServerException, match="deadlock"):
+            client.infer("restore_with_edges", inputs, outputs=[InferRequestedOutput("restored")])
 
 
 def test_the_page_s_client_call(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import triton_python_backend_utils as triton
 
@@ -38,7 +39,8 @@ class TritonPythonModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
-        feeds = {name: triton.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs}
+        # By DLPack: the server's own conversion to and from numpy was built for numpy 1, and gives empty tensors on 2.
+        feeds = {name: np.from_dlpack(triton.get_input_tensor_by_name(request, name)) for name in self._inputs}
         results = self._session.run(self._outputs, feeds)
-        tensors = [triton.Tensor(name, result) for name, result in zip(self._outputs, results, strict=True)]
+        tensors = [triton.Tensor.from_dlpack(*named) for named in zip(self._outputs, results, strict=True)]
         return triton.InferenceResponse(tensors)
