@@ -23,7 +23,7 @@ from restore_sdk.ordered import chunked, ordered_map
 from restore_sdk.plan import MAX_CROPS
 from restore_sdk.request import Options, Request, check_whole
 from restore_sdk.runtime.base import Inference, StageRunner
-from restore_sdk.runtime.select import Runtime, open_runner
+from restore_sdk.runtime.select import Runtime, open_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +109,9 @@ class RestoreEngine:
     ) -> None:
         for name, count in (("slots", slots), ("threads", 1 if threads is None else threads)):
             check_whole(name, count, 1, 256)
-        if isinstance(runtime, str):
-            opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-            self._runner, self._reason = open_runner(
-                runtime, opened, device=device, slots=slots, threads=threads, cuda_graph=cuda_graph
-            )
-            self._facts: dict[str, Any] = {"asked": runtime, "bundle": {**opened.facts(), "path": str(opened.path)}}
-        elif (bundle, device, slots, threads, cuda_graph) == (None, 0, 1, None, False):
-            self._runner, self._reason, self._facts = runtime, "handed in", {"asked": "handed in"}
-        else:
-            raise InputError(
-                "a runner that is handed in brings its bundle, device, slots and threads", "pass them to the runner"
-            )
+        self._runner, self._facts = open_model(
+            runtime, bundle, device=device, slots=slots, threads=threads, cuda_graph=cuda_graph
+        )
         self._process = os.getpid()
         self._closed = False
 
@@ -252,7 +243,7 @@ class RestoreEngine:
     def info(self) -> dict[str, Any]:
         """Facts about this engine, of JSON types: versions, runtime and why it was chosen, device, slots, bundle."""
         runner = self._open()
-        return {"version": __version__, "reason": self._reason, **self._facts, **runner.info()}
+        return {"version": __version__, **self._facts, **runner.info()}
 
     def close(self) -> None:
         """Wait for running requests, then free the model. Closing twice is fine; any other use then raises."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal, get_args
+import os
+from typing import Any, Literal, get_args
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import InputError, RestoreError
@@ -14,6 +15,34 @@ Runtime = Literal["auto", "onnxruntime", "tensorrt", "tensorrt_rtx"]
 _FLAVOURS: tuple[Literal["tensorrt", "tensorrt_rtx"], ...] = ("tensorrt", "tensorrt_rtx")
 
 _LOG = logging.getLogger("restore_sdk")
+
+
+def open_model(
+    runtime: Runtime | StageRunner,
+    bundle: Bundle | str | os.PathLike[str] | None,
+    *,
+    device: int = 0,
+    slots: int = 1,
+    threads: int | None = None,
+    cuda_graph: bool = False,
+) -> tuple[StageRunner, dict[str, Any]]:
+    """A runner for a bundle, or the one that is handed in, and what to say of the choice, of JSON types.
+
+    Raises:
+        InputError: a runner was handed in, and with it what it has already. The rest as :func:`open_runner`.
+    """
+    if isinstance(runtime, str):
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+        runner, reason = open_runner(
+            runtime, opened, device=device, slots=slots, threads=threads, cuda_graph=cuda_graph
+        )
+        facts = {**opened.facts(), "path": str(opened.path)}
+        return runner, {"asked": runtime, "reason": reason, "bundle": facts}
+    if (bundle, device, slots, threads, cuda_graph) != (None, 0, 1, None, False):
+        raise InputError(
+            "a runner that is handed in brings its bundle, device, slots and threads", "pass them to the runner"
+        )
+    return runtime, {"asked": "handed in", "reason": "handed in"}
 
 
 def open_runner(
