@@ -22,6 +22,7 @@ Flavour = Literal["tensorrt", "tensorrt_rtx"]
 #: every device from Ampere (8.0) on.
 Hardware = Literal["device", "capability", "ampere_plus"]
 
+_STAGE = re.compile(r"[a-z0-9_]{1,40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REBUILD = "build the engine again: restore-sdk build"
 
@@ -225,6 +226,8 @@ def _check_types(sidecar: Sidecar) -> None:
             value = getattr(part, item.name)
             if kind is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
                 raise TypeError(f"{item.name} is {value!r}")
+    if not _STAGE.fullmatch(sidecar.key.stage):  # a part of file names
+        raise TypeError(f"stage is {sidecar.key.stage!r}")
     texts = all(isinstance(capability, str) for capability in sidecar.key.compute_capabilities)
     if not texts or not _SHA256.fullmatch(sidecar.plan_sha256):
         raise TypeError("plan_sha256 or compute_capabilities is of another form")

@@ -1,0 +1,217 @@
+"""Entry points for bytes from strangers, each as a function that must return.
+
+Whatever the bytes, a target ends in the SDK's own error, which it swallows, or in a result that keeps its promises.
+Everything else it lets through is a finding: another exception, a broken promise (``AssertionError``), a crash, a hang.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from restore_sdk.build.recipe import TARGETS as RECIPES
+from restore_sdk.build.recipe import parse_recipe
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import BundleError, EngineIntegrityError, ImageError, InputError, MaskError
+from restore_sdk.files import read_mask, read_photo
+from restore_sdk.header import read_header
+from restore_sdk.manifest import Manifest, dump_manifest, parse_manifest
+from restore_sdk.onnxfile import check_self_contained
+from restore_sdk.sidecar import EngineKey, Host, Sidecar, Tensor, dump_sidecar, parse_sidecar
+from tests.attacks.caught import error_of
+from tests.conftest import make_photo
+from tests.memory import bounded
+from tests.toy_bundle import repair_graph, write_toy_bundle
+
+Target = Callable[[bytes], None]
+
+#: Larger pictures are refused, so that a run of the fuzzer spends its time on small ones.
+MAX_PIXELS = 500_000
+
+
+@functools.cache
+def _scratch() -> Path:
+    """A folder of this process, in memory where there is such a place."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="restore-sdk-fuzz.", dir=memory if memory.is_dir() else None))
+
+
+def image(data: bytes) -> None:
+    """A photograph's file, and a mask's: what is decoded is what the header claimed, and within the limit."""
+    path = _scratch() / "picture"
+    path.write_bytes(data)
+    header = read_header(data)
+    due = 32 * MAX_PIXELS + 4 * len(data) + 2**23  # the largest pixel is four doubles
+    with contextlib.suppress(ImageError), bounded(due, "a picture"):
+        photo = read_photo(path, MAX_PIXELS)
+        assert header is not None
+        assert photo.dtype == np.uint8
+        assert photo.shape[:2] in ((header.height, header.width), (header.width, header.height))
+        assert photo.shape[0] * photo.shape[1] <= MAX_PIXELS
+        assert photo.ndim == 2 or photo.shape[2] in (3, 4)
+    with contextlib.suppress(MaskError), bounded(due, "a mask"):
+        mask = read_mask(path, MAX_PIXELS)
+        assert mask.ndim == 2
+        assert mask.dtype == np.uint8
+
+
+def manifest(data: bytes) -> None:
+    """A bundle's manifest: what is read can be shown, and written again as the same."""
+    error = error_of(BundleError, parse_manifest, data)
+    if error is not None:
+        assert str(error).isprintable()
+        return
+    found = parse_manifest(data)
+    assert f"{found.name}{found.version}{found.created}".isprintable()
+    assert all(Path(name).name == name and not name.startswith(".") for name in found.files)
+    assert _plain(parse_manifest(dump_manifest(found))) == _plain(found)
+
+
+def graph(data: bytes) -> None:
+    """An ONNX graph, looked through for other files."""
+    with contextlib.suppress(ValueError):
+        check_self_contained(data)
+
+
+def golden(data: bytes) -> None:
+    """A bundle's golden vectors, or one array of them: arrays as the stages take and give them."""
+    if not data.startswith(b"PK"):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("image.npy", data)
+        data = packed.getvalue()
+    folder = _scratch() / "bundle"
+    if not folder.exists():
+        write_toy_bundle(folder)
+    root = json.loads((folder / "manifest.json").read_bytes())
+    root["files"]["golden.npz"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (folder / "golden.npz").write_bytes(data)
+    with contextlib.suppress(BundleError):
+        arrays = Bundle(folder, parse_manifest(json.dumps(root).encode())).golden()
+        assert all(array.dtype == np.uint8 for array in arrays.values())
+
+
+def sidecar(data: bytes) -> None:
+    """A sidecar edited by hand, its checksum made right again: whoever looks for an engine can ask what was read."""
+    host = Host("tensorrt", "10.16.1.11", "8.6", "NVIDIA A10", "linux-x86_64", "13")
+    for sample in (data, _checked(data)):
+        with contextlib.suppress(EngineIntegrityError):
+            found = parse_sidecar(sample, _name(sample))
+            assert found.key.mismatch(host) is None or len(found.key.mismatch(host) or ()) == 3
+            assert Path(found.plan_file).name == found.plan_file
+            assert parse_sidecar(dump_sidecar(found), found.file) == found
+
+
+def recipe(data: bytes) -> None:
+    """A recipe of the user's own."""
+    try:
+        root = tomllib.loads(data.decode())
+    except ValueError:
+        return
+    except RecursionError:
+        return
+    with contextlib.suppress(InputError):
+        parse_recipe(root, "fuzzed")
+
+
+TARGETS: dict[str, Target] = {
+    "image": image,
+    "manifest": manifest,
+    "graph": graph,
+    "golden": golden,
+    "sidecar": sidecar,
+    "recipe": recipe,
+}
+
+#: Targets whose bytes are JSON, which the fuzzer also changes value by value.
+JSON_TARGETS = ("manifest", "sidecar")
+
+
+def seeds(name: str) -> list[bytes]:
+    """Sound input to begin from, made anew."""
+    if name == "image":
+        return _pictures()
+    if name == "sidecar":
+        return [dump_sidecar(_sidecar())]
+    if name == "graph":
+        return [repair_graph()]
+    if name == "recipe":
+        return [path.read_bytes() for path in sorted(RECIPES.glob("*.toml"))]
+    if name == "golden":
+        array, packed = io.BytesIO(), io.BytesIO()
+        np.save(array, np.zeros((1, 2), np.uint8))
+        np.savez_compressed(packed, image=np.zeros((1, 2), np.uint8))
+        return [array.getvalue(), packed.getvalue()]
+    with tempfile.TemporaryDirectory() as folder:
+        return [(write_toy_bundle(Path(folder) / "bundle").path / "manifest.json").read_bytes()]
+
+
+def _pictures() -> list[bytes]:
+    photo = make_photo(12, 17)
+    found = []
+    for suffix in (".png", ".jpg", ".webp", ".bmp", ".tiff"):
+        for picture in (photo, photo[..., 0], np.dstack((photo, photo[..., :1]))):
+            if suffix in (".jpg", ".bmp") and picture.ndim == 3 and picture.shape[2] == 4:
+                continue
+            options = [cv2.IMWRITE_WEBP_QUALITY, 80] if suffix == ".webp" and picture.ndim == 2 else []
+            found.append(bytes(cv2.imencode(suffix, picture, options)[1]))
+    return found
+
+
+def _sidecar() -> Sidecar:
+    key = EngineKey(
+        *("edge", "0" * 64, 1, 1, 4, 256, 3, "tensorrt", "10.16.1.11", "linux-x86_64", "capability", ("8.6", "8.9")),
+        cuda="13",
+    )
+    return Sidecar(
+        key=key,
+        target="a10",
+        bundle="toy 1.0",
+        plan_sha256="1" * 64,
+        plan_bytes=4,
+        tensors=(Tensor("image", "input", "uint8", (-1, 256, 256, 3)),),
+        precision={"float16": 7},
+        precision_source="network",
+        verified=False,
+        verification={"status": "not run"},
+        build={"seconds": 1.5},
+        created="2026-01-01T00:00:00+00:00",
+    )
+
+
+def _checked(data: bytes) -> bytes:
+    """The same JSON object with the checksum that its content has."""
+    try:
+        root = json.loads(data)
+        root.pop("checksum", None)
+        text = json.dumps(root, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return json.dumps({**root, "checksum": hashlib.sha256(text.encode()).hexdigest()}).encode()
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return data
+
+
+def _name(data: bytes) -> str:
+    """The file name that a sidecar of this content has, so that the name is not what it is refused for."""
+    try:
+        key = json.loads(data)["key"]
+        key["compute_capabilities"] = tuple(key["compute_capabilities"])
+        return f"{key['stage']}.{EngineKey(**key).digest}.json"
+    except Exception:
+        return "edge.json"
+
+
+def _plain(found: Manifest) -> dict[str, Any]:
+    root: dict[str, Any] = json.loads(dump_manifest(found))
+    return root
