@@ -1,0 +1,88 @@
+"""The corpus again, and a fixed budget of coverage-guided fuzzing; ``python -m tests.fuzz TARGET`` goes on for longer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from restore_sdk.errors import BundleManifestError
+from restore_sdk.manifest import parse_manifest
+from tests.attacks.caught import error_of
+from tests.attacks.sealed import ROOT
+from tests.fuzz.__main__ import changed_json
+from tests.fuzz.corpus import corpus
+from tests.fuzz.targets import TARGETS, seeds
+
+#: Inputs of the fixed budget: some two seconds each.
+BUDGET = {"image": 2000, "manifest": 6000, "graph": 6000, "golden": 1500, "sidecar": 4000, "recipe": 20000}
+
+
+def fuzz(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the fuzzer in a child; its scratch folder is the checkout's, as by hand."""
+    program = f"{code}\nimport sys; from tests.fuzz.__main__ import main; main()"
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        cwd=ROOT,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def atheris() -> None:
+    """Skips where the fuzzer cannot be had; continuous integration has it."""
+    if os.environ.get("CI"):
+        pass
+    else:
+        pytest.importorskip("atheris")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_corpus(name: str, record_property: pytest.RecordProperty) -> None:
+    samples = corpus(name)
+    assert samples[: len(seeds(name))] == seeds(name)
+    for sample in samples:
+        TARGETS[name](sample)
+    record_property("cases", len(samples))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_fixed_budget(name: str, atheris: None, record_property: pytest.RecordProperty) -> None:
+    done = fuzz(name, "--runs", str(BUDGET[name]), "--seed", "1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"Done {BUDGET[name]} runs" in done.stderr
+    record_property("cases", BUDGET[name])
+
+
+def test_a_finding_ends_the_run(atheris: None, tmp_path: Path) -> None:
+    """With its input in a file, and a status of its own."""
+    broken = (
+        "import tests.fuzz.targets as t, tests.fuzz.__main__ as m, pathlib\n"
+        f"m.SCRATCH = pathlib.Path({str(tmp_path)!r})\n"
+        "def broken(data): assert b'8' not in data\n"
+        "t.TARGETS['recipe'] = broken"
+    )
+    done = fuzz("recipe", "--runs", "20000", "--seed", "1", code=broken)
+    assert done.returncode not in (0, 1, 2)
+    assert "AssertionError" in done.stderr + done.stdout
+    (found,) = tmp_path.glob("crash-*")
+    assert b"8" in found.read_bytes()
+
+
+def test_json_is_changed_place_by_place() -> None:
+    """Every change is JSON still; many are refused, some are as good as before."""
+    data = seeds("manifest")[0]
+    changed = [found for seed in range(300) if (found := changed_json(data, seed)) is not None]
+    assert len(set(changed)) > 200
+    assert all(isinstance(json.loads(each), dict) for each in changed)
+    refused = sum(error_of(BundleManifestError, parse_manifest, each) is not None for each in changed)
+    assert 100 < refused < len(changed)
+    assert changed_json(b"no json", 1) is None
