@@ -12,7 +12,14 @@ MAX_PARTS = 10_000
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
+#: Chunks of a PNG from its pixels on; writers make them of 8 KiB and more.
+MAX_PIXEL_CHUNKS = 1_000_000
+
+#: Scans of a progressive JPEG; writers make about ten. Each one costs a pass over the whole picture, out of 14 bytes.
+MAX_SCANS = 100
+
 _NO_FILL = re.compile(rb"[^\xff]")
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # what ends the pixels of a scan
 
 
 class TooManyPartsError(ValueError):
@@ -44,6 +51,42 @@ def png_chunks(data: bytes) -> Iterator[Part]:
             return
         at += 12 + length
     raise TooManyPartsError
+
+
+def png_is_whole(data: bytes) -> bool:
+    """Whether every chunk of a PNG lies within the data, up to the last one.
+
+    OpenCV takes memory for as many bytes as a chunk says it has, up to 4 GB, before it looks whether they are there.
+    """
+    at = len(PNG_SIGNATURE)
+    for _ in range(MAX_PIXEL_CHUNKS):
+        following = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if following > len(data):
+            return False
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at = following
+    return False
+
+
+def jpeg_scans(data: bytes, at: int) -> tuple[int, bool]:
+    """How many scans a JPEG has from ``at`` on, and whether the end marker follows them; counting ends after
+    :data:`MAX_SCANS`.
+    """
+    scans = 0
+    for _ in range(MAX_PARTS):
+        found = _MARKER.search(data, at)  # after a segment it stands right here, after pixels further on
+        if found is None:
+            return scans, False
+        at, marker = found.end(), data[found.end() - 1]
+        if marker == 0xD9:
+            return scans, True
+        scans += marker == 0xDA
+        if scans > MAX_SCANS:
+            return scans, True
+        if marker not in (0x01, 0xD8):
+            at += max(2, int.from_bytes(data[at : at + 2], "big"))
+    return scans, False
 
 
 def jpeg_segments(data: bytes) -> Iterator[Part]:

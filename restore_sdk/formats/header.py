@@ -13,10 +13,13 @@ from typing import Literal
 
 from restore_sdk.formats import tags
 from restore_sdk.formats.containers import (
+    MAX_SCANS,
     PNG_SIGNATURE,
     TooManyPartsError,
+    jpeg_scans,
     jpeg_segments,
     png_chunks,
+    png_is_whole,
     riff_chunks,
 )
 from restore_sdk.formats.exif import ORIENTATION
@@ -36,6 +39,7 @@ FLOAT: Unfit = (
 )
 RAW: Unfit = ("is a camera's raw file", "develop it, and save it as TIFF or PNG")
 DEEP_JPEG: Unfit = ("is a JPEG of more than 8 bits a channel, which is not read", "save it as PNG or TIFF, 16 bits")
+SCANS: Unfit = (f"is a progressive JPEG of more than {MAX_SCANS} scans", "save it again as PNG")
 PAGES: Unfit = ("has several pages", "save each page as a file of its own")
 TIFF_ALPHA: Unfit = ("is a TIFF with alpha, which is not read exactly", "convert it to PNG")
 TIFF_COLOURS: Unfit = ("is a TIFF in colours other than grey and RGB", "convert it to RGB")
@@ -127,7 +131,7 @@ def _png(data: bytes) -> Header | None:
             unfit = HDR
         elif part.kind == b"eXIf":
             orientation = _orientation(part.of(data))
-    return Header("png", width, height, orientation, unfit)
+    return Header("png", width, height, orientation, unfit or (None if png_is_whole(data) else TRUNCATED))
 
 
 def _jpeg(data: bytes) -> Header | None:
@@ -139,7 +143,10 @@ def _jpeg(data: bytes) -> Header | None:
         if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):  # start of frame
             precision, height, width, components = struct.unpack_from(">BHHB", content)
             unfit = CMYK if components == 4 else DEEP_JPEG if precision > 8 else None
-            if data.find(b"\xff\xd9", part.at) < 0:  # decoders fill up with grey what is missing, and refuse nothing
+            scans, ends = jpeg_scans(data, part.at + part.length)
+            if scans > MAX_SCANS:
+                unfit = SCANS
+            if not ends:  # decoders fill up with grey what is missing, and refuse nothing
                 unfit = TRUNCATED
             return Header("jpeg", width, height, orientation, unfit, lossy=True)
     return None

@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=300, help="how long (default 300)")
     parser.add_argument("--runs", type=int, help="instead of --seconds: how many inputs")
     parser.add_argument("--seed", type=int, default=0, help="0 takes another one each time (default)")
+    parser.add_argument("--scratch", type=Path, default=SCRATCH, help="what is kept and found (default: .fuzz)")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run one input and end")
     arguments = parser.parse_args()
     target = TARGETS[arguments.target]
@@ -79,7 +80,7 @@ def main() -> None:
             for key, value in vars(module).items():
                 if getattr(value, "__module__", None) == name and hasattr(value, "__code__"):
                     setattr(module, key, atheris.instrument_func(value))
-    kept = SCRATCH / arguments.target
+    kept = arguments.scratch / arguments.target
     kept.mkdir(parents=True, exist_ok=True)
     for sample in corpus(arguments.target):
         (kept / hashlib.sha256(sample).hexdigest()[:20]).write_bytes(sample)
@@ -92,7 +93,7 @@ def main() -> None:
         return bytes(atheris.Mutate(data, largest))
 
     options = [f"-max_total_time={arguments.seconds}"] if arguments.runs is None else [f"-runs={arguments.runs}"]
-    options += ["-timeout=20", "-rss_limit_mb=1500", "-max_len=65536", f"-artifact_prefix={SCRATCH}/"]
+    options += ["-timeout=20", "-rss_limit_mb=1500", "-max_len=65536", f"-artifact_prefix={arguments.scratch}/"]
     options += [f"-seed={arguments.seed}"] if arguments.seed else []
     atheris.Setup([sys.argv[0], *options, str(kept)], target, custom_mutator=mutate)
     atheris.Fuzz()

@@ -24,11 +24,12 @@ import numpy as np
 from restore_sdk.build.recipe import TARGETS as RECIPES
 from restore_sdk.build.recipe import parse_recipe
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import BundleError, EngineIntegrityError, ImageError, InputError, MaskError
-from restore_sdk.files import read_mask, read_photo
-from restore_sdk.header import read_header
+from restore_sdk.errors import BundleError, EngineIntegrityError, ImageError, InputError, MaskError, OutputError
+from restore_sdk.files import read_mask
+from restore_sdk.formats.header import read_header
 from restore_sdk.manifest import Manifest, dump_manifest, parse_manifest
 from restore_sdk.onnxfile import check_self_contained
+from restore_sdk.photo import Photo, open_photo
 from restore_sdk.sidecar import EngineKey, Host, Sidecar, Tensor, dump_sidecar, parse_sidecar
 from tests.attacks.caught import error_of
 from tests.conftest import make_photo
@@ -49,22 +50,41 @@ def _scratch() -> Path:
 
 
 def image(data: bytes) -> None:
-    """A photograph's file, and a mask's: what is decoded is what the header claimed, and within the limit."""
+    """A photograph's file, and a mask's: what is decoded is what the header claimed, in bounded memory.
+
+    Written again with what metadata it has, it can be read again, to the same pixels where the format has no loss.
+    """
     path = _scratch() / "picture"
     path.write_bytes(data)
     header = read_header(data)
     due = 32 * MAX_PIXELS + 4 * len(data) + 2**23  # the largest pixel is four doubles
     with contextlib.suppress(ImageError), bounded(due, "a picture"):
-        photo = read_photo(path, MAX_PIXELS)
+        photo = open_photo(path, MAX_PIXELS)
         assert header is not None
-        assert photo.dtype == np.uint8
-        assert photo.shape[:2] in ((header.height, header.width), (header.width, header.height))
-        assert photo.shape[0] * photo.shape[1] <= MAX_PIXELS
-        assert photo.ndim == 2 or photo.shape[2] in (3, 4)
+        shape = photo.pixels.shape
+        assert photo.pixels.dtype in (np.uint8, np.uint16)
+        assert shape[:2] in ((header.height, header.width), (header.width, header.height))
+        assert shape[0] * shape[1] <= MAX_PIXELS
+        assert len(shape) == 2 or shape[2] in (3, 4)
+        _written_again(photo, path.with_suffix((".png", ".tiff", ".jpg", ".webp")[len(data) % 4]))
     with contextlib.suppress(MaskError), bounded(due, "a mask"):
         mask = read_mask(path, MAX_PIXELS)
         assert mask.ndim == 2
         assert mask.dtype == np.uint8
+
+
+def _written_again(photo: Photo, path: Path) -> None:
+    try:
+        encoded = photo.encode(path, photo.pixels)
+    except OutputError:  # alpha or 16 bits into a format without
+        return
+    path.write_bytes(encoded.data)
+    again = open_photo(path, MAX_PIXELS).pixels
+    pixels = photo.pixels
+    if path.suffix == ".webp" and pixels.ndim == 2:  # which knows no grey
+        pixels = np.dstack([pixels] * 3)
+    assert again.shape == pixels.shape
+    assert not encoded.lossless or np.array_equal(again, pixels)
 
 
 def manifest(data: bytes) -> None:
