@@ -60,6 +60,7 @@ def examine() -> list[Finding]:
         _opencv(),
         _onnxruntime(),
         _bundle(),
+        _openvino(),
         driver,
         _pycuda(driver),
         _tensorrt("tensorrt", "NVIDIA data-centre and Jetson GPUs: pip install 'restore-sdk[tensorrt]'", driver),
@@ -110,6 +111,19 @@ def _bundle() -> Finding:
     if found:
         return Finding("default model", "ok", text, required=True)
     return Finding("default model", "broken", text, "reinstall restore-sdk, or pass --bundle", required=True)
+
+
+def _openvino() -> Finding:
+    if importlib.util.find_spec("openvino") is None:
+        return Finding(
+            "openvino", "absent", "not installed", "faster on many CPUs: pip install 'restore-sdk[openvino]'"
+        )
+    found, text = _run(
+        "from restore_sdk.runtime.openvino import offers; v, p = offers(); print(v, 'computes in', ' and '.join(p))"
+    )
+    if found:
+        return Finding("openvino", "ok", text)
+    return Finding("openvino", "broken", text, "pip install --force-reinstall openvino")
 
 
 def _driver() -> Finding:

@@ -87,8 +87,8 @@ class RestoreEngine:
             that the other arguments say, and which :meth:`close` closes.
         device: index of the GPU, for runtimes that use one.
         slots: how many requests may compute at the same time.
-        threads: CPU threads that one request computes with at most: its own, and ``threads - 1`` of a pool shared by
-            the slots. ``None`` takes the usable cores, less one for each further slot, but at most 8.
+        threads: CPU threads that one request computes with at most, on OpenVINO its slot's own, on ONNX Runtime its own
+            and those of a pool shared by the slots. ``None`` keeps the usable cores busy, at most 8 for one request.
         cuda_graph: where TensorRT serves, queue each request as one CUDA graph; ``info()["cuda_graph"]`` says if it is.
 
     Raises:

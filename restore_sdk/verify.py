@@ -13,12 +13,8 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DriftError, InputError
 from restore_sdk.image import HOLE_ABOVE, canny_edges
 from restore_sdk.quality import drift_psnr
-from restore_sdk.runtime.golden import MIN_MEAN_DB, MIN_WORST_DB, golden_results
+from restore_sdk.runtime.golden import GATES, golden_results
 from restore_sdk.runtime.select import Runtime, open_runner
-
-#: Least PSNR in dB of each golden image against the reference, for a runtime that computes in single precision. For
-#: half precision see :data:`restore_sdk.runtime.golden.MIN_WORST_DB` and the mean that stands beside it.
-MIN_PSNR = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +86,8 @@ def verify(
     """Run a bundle's golden vectors through a runtime, and check every file of the bundle.
 
     Args:
-        min_psnr: least PSNR in dB of every image; ``None`` is the gate of the runtime's precision: 60 dB for every
-            image in single precision, 55 dB and a mean of 60 dB in half precision.
+        min_psnr: least PSNR in dB of every image; ``None`` is the gate of the runtime's precision, see
+            :data:`restore_sdk.runtime.golden.GATES`.
         cuda_graph: on TensorRT, run them as one CUDA graph.
 
     Returns the figures whether they pass or not: see :attr:`Verification.passed` and :meth:`Verification.require`.
@@ -109,9 +105,9 @@ def verify(
         facts = runner.info()
     finally:
         runner.close()
-    half = facts.get("precision") == "fp16"
+    min_mean, worst = GATES[facts["precision"]]
     if min_psnr is None:
-        min_psnr, min_mean = (MIN_WORST_DB, MIN_MEAN_DB) if half else (MIN_PSNR, MIN_PSNR)
+        min_psnr = worst
     else:
         min_mean = min_psnr
     canny = [canny_edges(image, mask > HOLE_ABOVE) for image, mask in zip(golden["image"], golden["mask"], strict=True)]

@@ -8,6 +8,9 @@ from pathlib import Path
 #: Where Linux (cgroup version 2) states the CPU quota of a container, as "microseconds period" or "max period".
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
+#: Most threads that a call takes of its own accord: the layers are small, and each ends in a wait for all threads.
+MAX_THREADS = 8
+
 
 def usable_cores() -> int:
     """Cores that this process may use: of its affinity mask, and within its container's CPU quota; at least 1.

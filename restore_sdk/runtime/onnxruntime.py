@@ -21,7 +21,7 @@ from restore_sdk.errors import (
 from restore_sdk.image import MODEL_SIZE
 from restore_sdk.manifest import StageSpec
 from restore_sdk.runtime.base import U8, Inference, SlotPool
-from restore_sdk.runtime.cores import usable_cores
+from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
 from restore_sdk.runtime.fork import keep_in_children
 
 try:
@@ -37,9 +37,6 @@ PROVIDER = "CPUExecutionProvider"
 
 #: Largest batch of one run. Four images give the threads of a run longer pieces of work; more only costs memory.
 MAX_BATCH = 4
-
-#: Most threads that a run takes of its own accord: the layers are small, and each ends in a wait for all threads.
-MAX_THREADS = 8
 
 
 class OnnxRunner:

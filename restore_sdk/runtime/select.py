@@ -10,7 +10,7 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.errors import InputError, RestoreError
 from restore_sdk.runtime.base import StageRunner
 
-Runtime = Literal["auto", "onnxruntime", "tensorrt", "tensorrt_rtx"]
+Runtime = Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "tensorrt", "tensorrt_rtx"]
 
 _FLAVOURS: tuple[Literal["tensorrt", "tensorrt_rtx"], ...] = ("tensorrt", "tensorrt_rtx")
 
@@ -51,26 +51,27 @@ def open_runner(
     """Open the runner for ``runtime``, and say why it was chosen.
 
     ``"auto"`` takes TensorRT where the engine store holds engines for this model, TensorRT and GPU, else ONNX Runtime;
-    engines that are there and cannot be used are logged as a warning and named in the reason. A runtime asked for by
-    name is opened or raises: nothing else takes its place.
+    engines that are there and cannot be used are logged as a warning and named in the reason. It never takes OpenVINO:
+    that a package gets installed, perhaps as a need of another, shall not change what a service computes. A runtime
+    asked for by name is opened or raises: nothing else takes its place.
 
     Args:
         cuda_graph: on TensorRT, queue the chain as one CUDA graph; see
             :class:`restore_sdk.runtime.tensorrt.TensorRtRunner`. ``"auto"`` leaves it aside where ONNX Runtime serves.
 
     Raises:
-        InputError: there is no such runtime, or a CUDA graph was asked for on ONNX Runtime.
+        InputError: there is no such runtime, or a CUDA graph was asked for on a CPU.
         MissingDependencyError: a package that the runtime needs is not installed.
         EngineNotBuiltError: the runtime needs an engine and none is there.
         EngineIncompatibleError, EngineIntegrityError: there is one that may not be loaded here.
         DriftError: the engine computes something else than the reference.
         BundleError: the bundle's graphs do not load.
-        DeviceError: the runtime has no such device.
+        DeviceError: the runtime has no such device, or the CPU no instructions for the precision.
     """
     if runtime not in get_args(Runtime):
         raise InputError(f"there is no runtime {runtime!r}", f"choose one of {', '.join(get_args(Runtime))}")
-    if cuda_graph and runtime == "onnxruntime":
-        raise InputError("runtime onnxruntime has no CUDA graph", "leave it out, or choose a TensorRT runtime")
+    if cuda_graph and runtime not in ("auto", *_FLAVOURS):
+        raise InputError(f"runtime {runtime} has no CUDA graph", "leave it out, or choose a TensorRT runtime")
     runner: StageRunner | None
     if runtime in _FLAVOURS:
         from restore_sdk.runtime.tensorrt import open_tensorrt  # loaded only where it is used
@@ -85,10 +86,16 @@ def open_runner(
             _LOG.info("runtime %s (%s), bundle %s", runner.info()["runtime"], reason, bundle.name)
             return runner, reason
         reason = f"auto: {reason}, ONNX Runtime runs on the CPU"
-    from restore_sdk.runtime.onnxruntime import OnnxRunner
+    if runtime in ("openvino", "openvino-bf16"):
+        from restore_sdk.runtime.openvino import OpenVinoRunner  # an extra
 
-    runner = OnnxRunner(bundle, slots=slots, threads=threads, device=device)
-    _LOG.info("runtime onnxruntime (%s), bundle %s", reason, bundle.name)
+        precision: Literal["fp32", "bf16"] = "bf16" if runtime == "openvino-bf16" else "fp32"
+        runner = OpenVinoRunner(bundle, slots=slots, threads=threads, device=device, precision=precision)
+    else:
+        from restore_sdk.runtime.onnxruntime import OnnxRunner
+
+        runner = OnnxRunner(bundle, slots=slots, threads=threads, device=device)
+    _LOG.info("runtime %s (%s), bundle %s", "onnxruntime" if runtime == "auto" else runtime, reason, bundle.name)
     return runner, reason
 
 

@@ -286,7 +286,7 @@ def test_a_bundle_may_be_a_path_or_a_bundle(toy_bundle: Bundle, photo: NDArray[n
 @pytest.mark.parametrize(
     ("arguments", "kind"),
     [
-        ({"runtime": "openvino"}, InputError),
+        ({"runtime": "opencl"}, InputError),
         ({"runtime": None}, InputError),
         ({"slots": 0}, InputError),
         ({"slots": 1.5}, InputError),

@@ -31,7 +31,12 @@ EXTRAS = {
     "serve/": {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"},
     "runtime/triton.py": {"tritonclient"},
 }
-SEAMS = {"cv2": {"_opencv.py"}, "onnxruntime": {"runtime/onnxruntime.py"}, "pycuda": {"runtime/cuda.py"}}
+SEAMS = {
+    "cv2": {"_opencv.py"},
+    "onnxruntime": {"runtime/onnxruntime.py"},
+    "openvino": {"runtime/openvino.py"},
+    "pycuda": {"runtime/cuda.py"},
+}
 
 
 def imported(path: Path) -> set[str]:
@@ -65,7 +70,7 @@ def test_the_wheel_needs_what_it_declares_and_nothing_heavier() -> None:
         outside = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - {"restore_sdk"}
         place = path.relative_to(ROOT / "restore_sdk").as_posix()
         extra = set().union(*(names for part, names in EXTRAS.items() if place.startswith(part)))
-        assert outside <= WHEEL_NEEDS | {"pycuda", "tensorrt", "tensorrt_rtx"} | extra, path
+        assert outside <= WHEEL_NEEDS | {"pycuda", "openvino", "tensorrt", "tensorrt_rtx"} | extra, path
         for name in outside & set(SEAMS):
             assert path.relative_to(ROOT / "restore_sdk").as_posix() in SEAMS[name], f"{path} imports {name}"
 
@@ -111,7 +116,7 @@ def test_the_import_is_quick_and_loads_nothing_heavy() -> None:
 
 def test_the_engine_s_import_touches_no_gpu_package() -> None:
     code = "import sys; from restore_sdk import RestoreEngine; print([n for n in sys.modules if n in {}])".format(
-        {"torch", "pycuda", "tensorrt", "tensorrt_rtx", "PIL"}
+        {"torch", "pycuda", "openvino", "tensorrt", "tensorrt_rtx", "PIL"}
     )
     assert python(code) == "[]"
 

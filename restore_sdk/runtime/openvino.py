@@ -1,0 +1,233 @@
+"""The stage chain on OpenVINO, on the CPU: an extra, in float32 or bfloat16 arithmetic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import (
+    BundleError,
+    DeviceError,
+    ExecutionError,
+    MissingDependencyError,
+    OutOfMemoryError,
+    RestoreError,
+)
+from restore_sdk.image import MODEL_SIZE
+from restore_sdk.manifest import StageSpec
+from restore_sdk.runtime.base import U8, Inference, SlotPool
+from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
+from restore_sdk.runtime.fork import keep_in_children
+
+try:
+    import openvino as ov
+except ImportError as error:
+    raise MissingDependencyError(
+        f"OpenVINO cannot be imported: {error}", "run: pip install 'restore-sdk[openvino]'"
+    ) from error
+
+Precision = Literal["fp32", "bf16"]
+
+DEVICE = "CPU"
+
+#: As in ``2026.4.1``; what follows in OpenVINO's own text is the build.
+VERSION = ov.get_version().split("-")[0]
+
+#: Largest batch of a call. Its images are computed one after another, by a graph compiled for one: with shapes known,
+#: OpenVINO plans layouts and memory once, and a larger batch gained nothing (benchmarks/NOTES.md).
+MAX_BATCH = 4
+
+#: What each precision is called by OpenVINO: the value of its hint, and the capability that the CPU must have.
+_HINTS: dict[Precision, tuple[str, str]] = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16")}
+
+
+class OpenVinoRunner:
+    """Edge and repair stage on OpenVINO.
+
+    The two compiled stages are shared by all slots; each slot has a request of each stage and its own buffers, bound
+    once. The edge stage writes its output into the very buffer from which the repair stage reads.
+
+    Args:
+        bundle: the model.
+        slots: how many calls may compute at the same time.
+        threads: threads that one call computes with; ``None`` takes so many that all slots together keep every core of
+            this process busy and no more.
+        device: must be 0; there is one CPU.
+        precision: ``"fp32"``, or ``"bf16"``: convolutions in bfloat16, on a CPU that has instructions for it.
+
+    Raises:
+        DeviceError: another device, or a CPU without instructions for the precision.
+        BundleError: a graph does not load.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        slots: int = 1,
+        threads: int | None = None,
+        device: int = 0,
+        precision: Precision = "fp32",
+    ) -> None:
+        if device != 0:
+            raise DeviceError(f"OpenVINO runs on the CPU here, there is no device {device}", "leave device at 0")
+        self._precision, self._slots = precision, slots
+        self._threads = threads if threads is not None else min(MAX_THREADS, max(1, usable_cores() // slots))
+        core = ov.Core()
+        if precision not in _offered(core):
+            raise DeviceError(
+                f"OpenVINO finds no instructions for {precision} in this CPU (AVX-512 BF16 or AMX for bf16)",
+                "choose runtime openvino or onnxruntime",
+            )
+        stages = [self._compile(core, bundle, stage) for stage in bundle.stages]
+        self._pool = SlotPool([_Slot(*stages) for _ in range(slots)])
+
+    @property
+    def slots(self) -> int:
+        """How many calls may compute at the same time."""
+        return self._slots
+
+    @property
+    def max_batch(self) -> int:
+        """Largest N that :meth:`infer` takes."""
+        return MAX_BATCH
+
+    def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
+        """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
+        with self._pool.take() as slot:
+            return slot.run(images, masks, edges)
+
+    def info(self) -> dict[str, Any]:
+        """Facts about the runner, of JSON types."""
+        return {
+            "runtime": "openvino",
+            "runtime_version": VERSION,
+            "device": "cpu",
+            "precision": self._precision,
+            "threads": self._threads,
+            "slots": self._slots,
+            "max_batch": self.max_batch,
+        }
+
+    def close(self) -> None:
+        """Wait for running calls, then free everything. Idempotent."""
+        for slot in self._pool.close():
+            slot.free()
+
+    def _compile(self, core: Any, bundle: Bundle, stage: StageSpec) -> Any:
+        graph = bundle.read(bundle.file(stage.name, "fp32"))
+        hint, _ = _HINTS[self._precision]
+        options = {
+            "INFERENCE_PRECISION_HINT": hint,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": str(self._slots),
+            "INFERENCE_NUM_THREADS": self._slots * self._threads,
+            # Pinned, the threads of two processes would share some cores and leave others idle.
+            "ENABLE_CPU_PINNING": False,
+        }
+        with _mapped_errors(f"OpenVINO {VERSION} cannot load the {stage.name} stage", BundleError):
+            model = core.read_model(graph)
+            _check_tensors(model, stage)
+            model.reshape({port.any_name: [1, *list(port.partial_shape)[1:]] for port in model.inputs})
+            compiled = core.compile_model(model, DEVICE, options)
+            found = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        keep_in_children(compiled)
+        if found != hint:
+            raise DeviceError(
+                f"asked OpenVINO for {hint}, it computes the {stage.name} stage in {found}",
+                "choose another runtime; run: restore-sdk doctor",
+            )
+        return compiled
+
+
+class _Slot:
+    """Buffers of one caller at a time, bound to both stages."""
+
+    def __init__(self, edge: Any, repair: Any) -> None:
+        square = (1, MODEL_SIZE, MODEL_SIZE)
+        self._buffers = {
+            "image": np.zeros((*square, 3), np.uint8),
+            "mask": np.zeros(square, np.uint8),
+            "edges": np.zeros(square, np.uint8),
+            "completed_edges": np.zeros(square, np.uint8),
+            "restored": np.zeros((*square, 3), np.uint8),
+        }
+        # A tensor with shared memory stands on the array's own: filling the array fills the input, and what the edge
+        # stage writes is what the repair stage reads.
+        tensors = {name: ov.Tensor(array, shared_memory=True) for name, array in self._buffers.items()}
+        self._requests = []
+        for compiled in (edge, repair):
+            request = compiled.create_infer_request()
+            for port in (*compiled.inputs, *compiled.outputs):
+                request.set_tensor(port, tensors[port.any_name])
+            self._requests.append(keep_in_children(request))
+
+    def run(self, images: U8, masks: U8, edges: U8) -> Inference:
+        edge, repair = self._requests
+        buffers = self._buffers
+        restored, completed = np.empty_like(images, order="C"), np.empty_like(edges, order="C")
+        edge_seconds = repair_seconds = 0.0
+        for index in range(len(images)):
+            started = time.perf_counter()
+            buffers["image"][0], buffers["mask"][0], buffers["edges"][0] = images[index], masks[index], edges[index]
+            with _mapped_errors("the edge stage failed"):
+                edge.infer(share_outputs=True)
+            between = time.perf_counter()
+            with _mapped_errors("the repair stage failed"):
+                repair.infer(share_outputs=True)
+            restored[index], completed[index] = buffers["restored"][0], buffers["completed_edges"][0]
+            edge_seconds += between - started
+            repair_seconds += time.perf_counter() - between
+        return Inference(restored, completed, 1e3 * edge_seconds, 1e3 * repair_seconds)
+
+    def free(self) -> None:
+        self._requests, self._buffers = [], {}
+
+
+def offers() -> tuple[str, tuple[Precision, ...]]:
+    """OpenVINO's version, and the precisions that this CPU has instructions for.
+
+    Raises:
+        DeviceError: OpenVINO does not find the CPU.
+    """
+    return VERSION, _offered(ov.Core())
+
+
+def _offered(core: Any) -> tuple[Precision, ...]:
+    with _mapped_errors("OpenVINO finds no CPU", DeviceError):
+        capabilities = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return tuple(precision for precision, (_, capability) in _HINTS.items() if capability in capabilities)
+
+
+def _check_tensors(model: Any, stage: StageSpec) -> None:
+    for found, expected, least in ((model.inputs, stage.inputs, 0), (model.outputs, stage.outputs, 1)):
+        have = {port.any_name: (port.element_type.to_string(), _sides(port)) for port in found}
+        want = {tensor.name: ("u8", tuple(map(str, tensor.shape[1:]))) for tensor in expected}
+        # OpenVINO drops an input that no operator reads
+        if not have.items() <= want.items() or len(have) < least:
+            raise BundleError(
+                f"the {stage.name} graph has tensors {have}, its manifest says {want}", "export the bundle again"
+            )
+
+
+def _sides(port: Any) -> tuple[str, ...]:
+    return tuple(side.to_string() for side in port.partial_shape)[1:]
+
+
+@contextmanager
+def _mapped_errors(what: str, kind: type[RestoreError] = ExecutionError) -> Iterator[None]:
+    """OpenVINO's exceptions, all of them ``RuntimeError`` and its like, as the SDK's."""
+    try:
+        yield
+    except RestoreError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(f"{what}: out of memory", "free memory, or use fewer slots") from error
+    except Exception as error:
+        if "bad_alloc" in str(error) or "Failed to allocate" in str(error):
+            raise OutOfMemoryError(f"{what}: {error}", "free memory, or use fewer slots") from error
+        raise kind(f"{what}: {error}", "run: restore-sdk verify --runtime openvino") from error
