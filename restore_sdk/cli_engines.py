@@ -127,7 +127,10 @@ def show(options: argparse.Namespace) -> Result:
         raise found[0].error or EngineNotBuiltError("no engine", "run: restore-sdk engines prune")
     sidecar = found[0].sidecar
     facts = sidecar.to_json()
-    lines = [f"{name:<22} {value}" for name, value in {**facts.pop("key"), **facts}.items() if name != "build"]
+    key, tensors = facts.pop("key"), facts.pop("tensors")
+    key["compute_capabilities"] = " ".join(key["compute_capabilities"])
+    lines = [f"{name:<22} {value}" for name, value in {**key, **facts}.items() if name != "build"]
+    lines += [f"{t['mode']:<22} {t['name']} {t['dtype']} {list(t['shape'])}" for t in tensors]
     lines += [f"build {name:<16} {value}" for name, value in sidecar.build.items() if name != "log"]
     lines += [f"  {line}" for line in sidecar.build.get("log", [])]
     return {"path": str(store.root / sidecar.plan_file), "engine": sidecar.to_json()}, lines, 0

@@ -28,7 +28,7 @@ from restore_sdk.trtlog import Capture, capture, logger
 T = TypeVar("T")
 
 #: Lines of TensorRT's log that go into a sidecar.
-LOG_LINES = 40
+LOG_LINES = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,7 @@ def _describe(engine: StoredEngine) -> dict[str, Any]:
         "plan_bytes": sidecar.plan_bytes,
         "plan_sha256": sidecar.plan_sha256,
         "precision": dict(sidecar.precision),
-        "build": dict(sidecar.build),
+        "build": {name: value for name, value in sidecar.build.items() if name != "log"},  # engines show has it
         "verification": dict(sidecar.verification),
         "created": sidecar.created,
     }

@@ -16,7 +16,8 @@ from restore_sdk.build.flavour import TensorRT
 from restore_sdk.build.order import Order
 from restore_sdk.build.proof import prove
 from restore_sdk.build.recipe import recipe_for_device
-from restore_sdk.errors import DriftError
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import DriftError, OutOfMemoryError
 from restore_sdk.store import EngineStore
 from tests.cuda_double.stages import make_module, make_plan
 from tests.toy_bundle import golden_vectors, write_toy_bundle
@@ -40,6 +41,13 @@ with doubles.pycuda_importable():
         except DriftError as error:
             seen[name] = str(error)
         seen[name + " files"] = sorted(path.suffix for path in store.root.glob("[!.]*"))
+    double.reset(memory=double.counters().device_bytes + (1 << 20))
+    store = EngineStore(folder / "full")
+    try:
+        chain.build_chain(Bundle.load(folder / "sound"), order, store, prove=prove)
+    except OutOfMemoryError as error:
+        seen["full"] = str(error)
+    seen["full files"] = sorted(path.suffix for path in store.root.glob("[!.]*"))
     seen["freed"] = double.counters().living == before
 print(json.dumps(seen))
 """
@@ -64,6 +72,11 @@ def test_engines_that_compute_what_the_reference_did_are_published(seen: dict[st
 def test_engines_that_drift_are_not(seen: dict[str, Any]) -> None:
     assert "restored is" in seen["drifting"]
     assert seen["drifting files"] == []
+
+
+def test_engines_that_find_no_room_on_the_device_are_not_published(seen: dict[str, Any]) -> None:
+    assert "MiB of GPU memory are free" in seen["full"]
+    assert seen["full files"] == []
 
 
 def test_nothing_is_left_on_the_device(seen: dict[str, Any]) -> None:
