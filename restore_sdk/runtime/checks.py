@@ -9,7 +9,7 @@ import numpy as np
 from restore_sdk.errors import ExecutionError, ShapeError
 from restore_sdk.image import HOLE_ABOVE, MODEL_SIZE
 from restore_sdk.runtime.base import U8
-from restore_sdk.runtime.desk import Desk, DeviceInference
+from restore_sdk.runtime.pipeline import DeviceInference, Pipeline
 
 
 def check_batch(images: object, masks: object, edges: object, largest: int) -> None:
@@ -33,12 +33,13 @@ def check_batch(images: object, masks: object, edges: object, largest: int) -> N
         raise ShapeError(f"a batch of {count}, the engine takes 1 to {largest}", "split it, or build a larger profile")
 
 
-def warm_up(desks: Sequence[Desk], max_batch: int) -> None:
-    """Run every desk once, and look whether what comes out can be a restoration: an engine that fails in silence leaves
-    its output as it was.
+def warm_up(pipelines: Sequence[Pipeline], max_batch: int) -> None:
+    """Run every pipeline once, and look whether what comes out can be a restoration.
+
+    An engine that fails in silence leaves its output as it was.
 
     Raises:
-        ExecutionError: it cannot be one, or two desks differ.
+        ExecutionError: it cannot be one, or two pipelines differ.
     """
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (max_batch, MODEL_SIZE, MODEL_SIZE, 3), dtype=np.uint8)
@@ -47,9 +48,9 @@ def warm_up(desks: Sequence[Desk], max_batch: int) -> None:
     edges = (rng.integers(0, 8, masks.shape, dtype=np.uint8) == 0).astype(np.uint8) * np.uint8(255)
     edges[masks > HOLE_ABOVE] = 0
     first: DeviceInference | None = None
-    for number, desk in enumerate(desks):
+    for number, pipeline in enumerate(pipelines):
         for count in (1,) if number or max_batch == 1 else (max_batch, 1):
-            result = desk.run(images[:count], masks[:count], edges[:count])
+            result = pipeline.run(images[:count], masks[:count], edges[:count])
             for index in range(count):
                 _check_sense(images[index], masks[index], result.restored[index], result.completed_edges[index])
         if first is not None and not (

@@ -19,10 +19,10 @@ from restore_sdk.errors import ClosedError, OutputError
 from restore_sdk.runtime.base import U8, SlotPool
 from restore_sdk.runtime.checks import check_batch, warm_up
 from restore_sdk.runtime.cuda import Gpu
-from restore_sdk.runtime.desk import Desk, DeviceInference, Lane, free_all
 from restore_sdk.runtime.driver import device_facts
 from restore_sdk.runtime.fork import release
 from restore_sdk.runtime.golden import require_golden
+from restore_sdk.runtime.pipeline import DeviceInference, Pipeline, ScratchMemory, free_all
 from restore_sdk.runtime.trtstage import TrtStage, make_runtime
 from restore_sdk.store import EngineStore, Flavour, Host, StoredEngine
 
@@ -71,9 +71,9 @@ class TensorRtRunner:
         self._slots, self._graph, self._version, self._flavour = slots, graph, str(trt.__version__), trt.__name__
         self._gpu = Gpu(device)
         self._runtime: Any = None
-        self._lanes: list[Lane] = []
+        self._scratches: list[ScratchMemory] = []
         self._stages: list[TrtStage] = []
-        desks: list[Desk] = []
+        pipelines: list[Pipeline] = []
         with self._gpu.current("the engines cannot be loaded"):
             try:
                 before, _ = self._gpu.memory()
@@ -81,24 +81,24 @@ class TensorRtRunner:
                 for plan, spec in zip((edge, repair), bundle.stages, strict=True):
                     self._stages.append(TrtStage(trt, self._runtime, plan, spec))
                 self._max_batch = min(stage.max_batch for stage in self._stages)
-                scratch = max(stage.scratch_bytes for stage in self._stages)
+                scratch_bytes = max(stage.scratch_bytes for stage in self._stages)
                 for _ in range(slots):
-                    self._lanes.append(Lane(self._gpu, scratch))
-                # Those of one lane apart from each other: calls one after another go round the lanes.
+                    self._scratches.append(ScratchMemory(self._gpu, scratch_bytes))
+                # Those of one scratch memory apart from each other: calls one after another go round all of them.
                 first, second = self._stages
-                for lane in self._lanes * 2:
-                    desks.append(Desk(self._gpu, lane, first, second, self._max_batch, graph=graph))
-                warm_up(desks, self._max_batch)
+                for scratch in self._scratches * 2:
+                    pipelines.append(Pipeline(self._gpu, scratch, first, second, self._max_batch, graph=graph))
+                warm_up(pipelines, self._max_batch)
                 self._memory_bytes = max(0, before - self._gpu.memory()[0])
             except BaseException:
                 with suppress(Exception):  # the failure that brought us here is the one to report
-                    free_all(*desks, *self._lanes, *self._stages)
+                    free_all(*pipelines, *self._scratches, *self._stages)
                 release(self._runtime)
                 self._runtime = None
                 raise
-        self._scratch_bytes = scratch
-        self._desks = desks
-        self._pool = SlotPool(desks)
+        self._scratch_bytes = scratch_bytes
+        self._pipelines = pipelines
+        self._pool = SlotPool(pipelines)
         self._closed = False
 
     @property
@@ -121,8 +121,8 @@ class TensorRtRunner:
         """
         self._check_process()
         check_batch(images, masks, edges, self._max_batch)
-        with self._pool.take() as desk, self._gpu.current("the request failed"):
-            return desk.run(images, masks, edges)
+        with self._pool.take() as pipeline, self._gpu.current("the request failed"):
+            return pipeline.run(images, masks, edges)
 
     def info(self) -> dict[str, Any]:
         """Facts about the runner, of JSON types."""
@@ -137,7 +137,7 @@ class TensorRtRunner:
             "precision": "fp16",
             "slots": self._slots,
             "max_batch": self._max_batch,
-            "cuda_graph": self._graph and all(desk.graph for desk in self._desks),
+            "cuda_graph": self._graph and all(pipeline.graph for pipeline in self._pipelines),
             "scratch_bytes": self._scratch_bytes * self._slots,
             "device_memory_bytes": self._memory_bytes,
             **self._facts,
@@ -148,21 +148,21 @@ class TensorRtRunner:
         if os.getpid() != self._process:  # a lock that another thread held at the fork is never given back
             return
         with self._closing:
-            desks = self._pool.close()
+            pipelines = self._pool.close()
             if self._closed:
                 return
             self._closed = True
-            self._free(desks)
+            self._free(pipelines)
 
-    def _free(self, desks: list[Desk]) -> None:
+    def _free(self, pipelines: list[Pipeline]) -> None:
         with self._gpu.current("the engines cannot be freed"):
             try:
-                free_all(*desks, *self._lanes, *self._stages)
+                free_all(*pipelines, *self._scratches, *self._stages)
             finally:
-                desks.clear()
-                self._desks = []
+                pipelines.clear()
+                self._pipelines = []
                 release(self._runtime)
-                self._lanes, self._stages, self._runtime = [], [], None
+                self._scratches, self._stages, self._runtime = [], [], None
 
     def __del__(self) -> None:
         # Freeing needs the context of a thread that nobody can vouch for here; close() is the way.

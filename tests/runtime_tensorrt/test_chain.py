@@ -88,17 +88,17 @@ def test_a_graph_is_one_launch_a_request(open_runner: Open, double: Double) -> N
 
 def test_the_stages_share_an_address_and_the_scratch_memory(open_runner: Open, toy_bundle: Bundle) -> None:
     with open_runner(slots=2) as runner:
-        desks = runner._pool.close()
+        pipelines = runner._pool.close()
         try:
-            for desk in desks:
-                edge, repair = (context.context for context in desk._contexts[0])
+            for pipeline in pipelines:
+                edge, repair = (context.context for context in pipeline._contexts[0])
                 assert edge._addresses["completed_edges"] == repair._addresses["completed_edges"]
                 assert edge._scratch == repair._scratch
-            assert len({desk._contexts[0][0].context._scratch for desk in desks}) == 2, "one a lane"
-            assert len({desk._memory["completed_edges"].address for desk in desks}) == 4, "one a desk"
+            assert len({pipeline._contexts[0][0].context._scratch for pipeline in pipelines}) == 2, "one a slot"
+            assert len({pipeline._memory["completed_edges"].address for pipeline in pipelines}) == 4, "one a pipeline"
         finally:
-            runner._pool = SlotPool(desks)
-            del desk, edge, repair
+            runner._pool = SlotPool(pipelines)
+            del pipeline, edge, repair
 
 
 def test_scratch_memory_is_the_larger_of_the_two(toy_bundle: Bundle, trt: ModuleType) -> None:

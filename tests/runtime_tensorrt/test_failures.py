@@ -20,7 +20,7 @@ from restore_sdk.errors import (
     MissingDependencyError,
     OutOfMemoryError,
 )
-from restore_sdk.runtime import cuda, desk, driver, trtstage
+from restore_sdk.runtime import cuda, driver, pipeline, trtstage
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
 from tests.cuda_double.double import LAUNCH_FAILED, Double
@@ -70,13 +70,13 @@ def test_the_smaller_profile_counts(toy_bundle: Bundle, trt: ModuleType) -> None
 
 def test_stages_without_scratch_memory_are_fine(toy_bundle: Bundle) -> None:
     """An engine may need none: nothing is allocated then."""
-    from restore_sdk.runtime.desk import Lane
+    from restore_sdk.runtime.pipeline import ScratchMemory
 
     class NoGpu:
         def allocate(self, size: int) -> None:
             raise AssertionError(size)
 
-    assert Lane(NoGpu(), 0).scratch == (0, 0)  # type: ignore[arg-type]
+    assert ScratchMemory(NoGpu(), 0).span == (0, 0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_a_refusal_to_execute_is_an_error_and_no_black_picture(
 def test_what_a_refused_second_stage_left_queued_is_waited_for(
     open_runner: Open, trt: ModuleType, reference: OnnxRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first stage is queued, the second refused: another desk must not enter the scratch memory before it ended."""
+    """The first stage is queued, the second refused: nobody else may enter the scratch memory before it ended."""
     requested = requests(2)
-    sound_enqueue, sound_settle = trtstage.TrtContext.enqueue, desk.Desk._settle
+    sound_enqueue, sound_settle = trtstage.TrtContext.enqueue, pipeline.Pipeline._settle
     others: list[Any] = []
 
     def refuse_once(self: Any, stream: int) -> None:
@@ -128,7 +128,7 @@ def test_what_a_refused_second_stage_left_queued_is_waited_for(
 
     with open_runner() as runner:
         monkeypatch.setattr(trtstage.TrtContext, "enqueue", refuse_once)
-        monkeypatch.setattr(desk.Desk, "_settle", serve_another_first)
+        monkeypatch.setattr(pipeline.Pipeline, "_settle", serve_another_first)
         with pytest.raises(ExecutionError, match="refused"):
             runner.infer(*requested[0])
         assert [stage for stage, _ in trt.control.order] == ["completed_edges", "completed_edges", "restored"]
@@ -151,8 +151,8 @@ def test_freeing_after_a_lost_context_goes_on_to_the_end(
     with monkeypatch.context() as patch:
         patch.setattr(cuda.DeviceMemory, "free", failing)
         patch.setattr(trtstage.TrtContext, "close", lambda self: (tried.append("context"), sound(self)))
-        held = [memory for part in runner._desks for memory in part._memory.values()]
-        held += [lane._scratch for lane in runner._lanes if lane._scratch]
+        held = [memory for part in runner._pipelines for memory in part._memory.values()]
+        held += [scratch._memory for scratch in runner._scratches if scratch._memory]
         with pytest.raises(ExecutionError, match="cuMemFree failed"):
             runner.close()
     assert (tried.count("memory"), tried.count("context")) == (len(held), 4)

@@ -33,7 +33,7 @@ def test_a_refused_capture_is_logged_and_served_without(
             result = runner.infer(*request)
             assert not result.graph
             assert same(result, reference.infer(*request))
-    assert caplog.text.count("no CUDA graph") == 2, "once a desk, not once a request"
+    assert caplog.text.count("no CUDA graph") == 2, "once a pipeline, not once a request"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_capture_that_breaks_off(
     """Whatever fails in it: the stream captures no more, the request is served, the next ones too."""
     work = requests(8)
     with open_runner(graph=True) as runner:
-        pairs = [tuple(part.repeat(2, axis=0) for part in request) for request in work]  # a size new to both desks
+        pairs = [tuple(part.repeat(2, axis=0) for part in request) for request in work]  # a size new to both pipelines
         plain = {"cuLaunchHostFunc": 4, "cuMemcpyHtoDAsync_v2": 3}  # calls of the request that comes before its capture
         double.fail(entry, 999, plain.get(entry, 0))
         for pair in pairs:
@@ -129,5 +129,5 @@ def test_graphs_are_freed(open_runner: Open, double: Double, trt: ModuleType) ->
         for batch in (1, 2, 3, 4):
             for request in requests(6, batch):
                 runner.infer(*request)
-        assert double.counters().graphs == 8, "one a desk and batch size"
+        assert double.counters().graphs == 8, "one a pipeline and batch size"
     assert double.counters().graphs == 0

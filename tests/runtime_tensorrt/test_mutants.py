@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from restore_sdk.errors import ExecutionError, RestoreError
-from restore_sdk.runtime import cuda, desk, trtstage
+from restore_sdk.runtime import cuda, pipeline, trtstage
 from restore_sdk.runtime.graph import CapturedGraph
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from tests.runtime_tensorrt.conftest import Open, requests, same
@@ -49,30 +49,30 @@ def no_wait(*_: Any) -> None:
 
 def swapped_stages(self: Any, stream: Any, contexts: Any, mark: Callable[[int], None]) -> None:
     edge, repair = contexts
-    mark(desk._COMPUTE)
+    mark(pipeline._COMPUTE)
     repair.enqueue(stream.handle)
-    mark(desk._EDGE)
+    mark(pipeline._EDGE)
     edge.enqueue(stream.handle)
-    mark(desk._REPAIR)
+    mark(pipeline._REPAIR)
 
 
 def only_one_upload(self: Any, stream: Any, count: int, mark: Callable[[int], None]) -> None:
-    mark(desk._START)
+    mark(pipeline._START)
     stream.upload(self._memory["image"], self._pinned["image"].array[:count])
-    mark(desk._UPLOADED)
+    mark(pipeline._UPLOADED)
 
 
 def stale_output(self: Any, stream: Any, count: int, mark: Callable[[int], None]) -> None:
     stream.download(self._pinned["completed_edges"].array[:count], self._memory["completed_edges"])
-    mark(desk._END)
+    mark(pipeline._END)
 
 
 SPOILT_LATER = {
     "no synchronise": (cuda.Stream, "synchronize", no_wait),
     "no wait for the event": (cuda.Stream, "wait", no_wait),
-    "stages in the wrong order": (desk.Desk, "_compute", swapped_stages),
-    "masks and edges not copied": (desk.Desk, "_upload", only_one_upload),
-    "result not copied": (desk.Desk, "_download", stale_output),
+    "stages in the wrong order": (pipeline.Pipeline, "_compute", swapped_stages),
+    "masks and edges not copied": (pipeline.Pipeline, "_upload", only_one_upload),
+    "result not copied": (pipeline.Pipeline, "_download", stale_output),
     "no context in the thread": (cuda.Gpu, "current", lambda self, what="": nullcontext()),
 }
 
@@ -152,7 +152,7 @@ def test_a_wrong_address_shows(
 
 def test_scratch_memory_of_the_wrong_size_shows(open_runner: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """The smaller of the two instead of the larger one."""
-    monkeypatch.setattr(desk.Lane, "scratch", property(lambda self: (self._scratch.address, 65536)))
+    monkeypatch.setattr(pipeline.ScratchMemory, "span", property(lambda self: (self._memory.address, 65536)))
     with pytest.raises(ExecutionError, match=r"no address or shape|too small"), open_runner():
         pass
 
@@ -164,6 +164,6 @@ def test_the_warm_up_stops_an_engine_that_does_nothing(open_runner: Open, monkey
 
 
 def test_a_copy_that_does_not_fit_is_refused(open_runner: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(desk._SHAPES, "mask", (128, 128))
+    monkeypatch.setitem(pipeline._SHAPES, "mask", (128, 128))
     with pytest.raises((ExecutionError, ValueError)), open_runner():
         pass

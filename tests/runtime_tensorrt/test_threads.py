@@ -46,14 +46,14 @@ def test_copies_of_one_request_overlap_with_the_computing_of_another(open_runner
     """While one request rests in its stage, the other one's pictures are uploaded already; computing stays apart."""
     first, second = requests(2)
     with open_runner(slots=1) as runner:
-        desks = runner._pool.close()
+        pipelines = runner._pool.close()
         with runner._gpu.current():
             trt.control.order.clear()
-            for desk, request in zip(desks, (first, second), strict=True):
+            for pipeline, request in zip(pipelines, (first, second), strict=True):
                 for name, part in zip(("image", "mask", "edges"), request, strict=True):
-                    desk._pinned[name].array[:1] = part
-                desk._enqueue(1)
-            late, early = desks[1]._stream, desks[0]._stream
+                    pipeline._pinned[name].array[:1] = part
+                pipeline._enqueue(1)
+            late, early = pipelines[1]._stream, pipelines[0]._stream
             assert late is not None
             assert early is not None
             late.synchronize()  # has to wait for the computing of the other, whose stream nobody asked for yet
@@ -62,8 +62,8 @@ def test_copies_of_one_request_overlap_with_the_computing_of_another(open_runner
             assert len({context for _, context in trt.control.order[:2]} & {c for _, c in trt.control.order[2:]}) == 0
             assert not early._stream.is_done(), "its copy back is still to come"
             early.synchronize()
-        runner._pool = type(runner._pool)(desks)
-        del desks, desk, late, early
+        runner._pool = type(runner._pool)(pipelines)
+        del pipelines, pipeline, late, early
 
 
 def test_closing_waits_for_those_inside_and_refuses_those_after(open_runner: Open, trt: ModuleType) -> None:
@@ -257,21 +257,21 @@ def test_a_forked_child_can_drop_its_runner(loaded_double: Double) -> None:
 
 def test_a_forgotten_runner_warns(toy_bundle: Bundle, trt: ModuleType) -> None:
     runner = TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
-    copy = (runner._gpu, runner._pool, runner._lanes, runner._stages, runner._runtime)
+    copy = (runner._gpu, runner._pool, runner._scratches, runner._stages, runner._runtime)
     holder = [runner]
     del runner
     with pytest.warns(ResourceWarning, match="not closed"):
         holder.clear()
     # What it left is freed here in its stead, so that the counters of other tests start from nothing.
-    gpu, pool, lanes, stages, runtime = copy
+    gpu, pool, scratches, stages, runtime = copy
     with gpu.current():
-        from restore_sdk.runtime.desk import free_all
+        from restore_sdk.runtime.pipeline import free_all
 
-        desks = pool.close()
-        free_all(*desks, *lanes, *stages)
-        desks.clear()
+        pipelines = pool.close()
+        free_all(*pipelines, *scratches, *stages)
+        pipelines.clear()
         stages.clear()
-        lanes.clear()
+        scratches.clear()
         del runtime, copy
 
 

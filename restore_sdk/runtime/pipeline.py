@@ -1,7 +1,7 @@
 """Where one request at a time is worked on: its buffers, its stream, both stages' contexts bound to the buffers.
 
-A lane is what computes: scratch memory that one stage at a time may use. Two desks stand at each lane, so that the
-copies of one request overlap with the computing of another; an event in the streams keeps their computing apart.
+Two pipelines share each scratch memory, which one stage at a time may compute in: the copies of one request overlap
+with the computing of another, and an event in the streams keeps their computing apart.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _UP = ("image", "mask", "edges")
 _DOWN = ("restored", "completed_edges")
 
 #: Marks in the stream, in order: copying up from _START to _UPLOADED; the edge stage from _COMPUTE to _EDGE (before it
-#: stands the wait for the lane); the repair stage to _REPAIR; copying down to _END.
+#: stands the wait for the scratch memory); the repair stage to _REPAIR; copying down to _END.
 _START, _UPLOADED, _COMPUTE, _EDGE, _REPAIR, _END = range(6)
 _MARKS = 6
 
@@ -49,36 +49,45 @@ class DeviceInference(Inference):
     graph: bool
 
 
-class Lane:
-    """Scratch memory, and the order in which the desks of the lane compute. Made with the GPU's context current."""
+class ScratchMemory:
+    """What stages compute in, and whose turn it is to. Made with the GPU's context current.
 
-    def __init__(self, gpu: Gpu, scratch_bytes: int) -> None:
+    Attributes:
+        lock: held while a pipeline queues its computing.
+        last: recorded behind the computing that was queued last.
+    """
+
+    def __init__(self, gpu: Gpu, size: int) -> None:
         self.lock = threading.Lock()
         self.last: Event | None = None
-        self._scratch: DeviceMemory | None = gpu.allocate(scratch_bytes) if scratch_bytes else None
+        self._memory: DeviceMemory | None = gpu.allocate(size) if size else None
 
     @property
-    def scratch(self) -> tuple[int, int]:
-        """Address and size of the scratch memory, which both stages use, one after the other."""
-        return (self._scratch.address, self._scratch.size) if self._scratch else (0, 0)
+    def span(self) -> tuple[int, int]:
+        """Its address and size; both stages use it, one after the other."""
+        return (self._memory.address, self._memory.size) if self._memory else (0, 0)
 
     def free(self) -> None:
-        """Free the scratch memory; nothing may compute any more."""
+        """Free it; nothing may compute any more."""
         self.last = None
-        if self._scratch:
-            self._scratch.free()
-        self._scratch = None
+        if self._memory:
+            self._memory.free()
+        self._memory = None
 
 
-class Desk:
-    """Works on one request at a time. Every method is to be called with the GPU's context current.
+class Pipeline:
+    """Copies up, both stages and copies down, of one request at a time, on one stream.
+
+    Every method is to be called with the GPU's context current.
 
     The address of the edge stage's output is the address of the repair stage's input: both are the one buffer
     ``completed_edges``.
     """
 
-    def __init__(self, gpu: Gpu, lane: Lane, edge: TrtStage, repair: TrtStage, max_batch: int, *, graph: bool) -> None:
-        self._lane, self._graph, self._stages = lane, graph, (edge, repair)
+    def __init__(
+        self, gpu: Gpu, scratch: ScratchMemory, edge: TrtStage, repair: TrtStage, max_batch: int, *, graph: bool
+    ) -> None:
+        self._scratch, self._graph, self._stages = scratch, graph, (edge, repair)
         self._pinned: dict[str, PinnedMemory] = {}
         self._memory: dict[str, DeviceMemory] = {}
         # With graphs by batch size, else one pair under 0: a context's graph is good as long as its shapes stay.
@@ -196,16 +205,16 @@ class Desk:
 
     @contextmanager
     def _turn(self, stream: Stream) -> Iterator[None]:
-        """What is queued in the block starts when the lane's scratch memory is free, whichever desk used it last."""
+        """What is queued in the block starts when the scratch memory is free, whichever pipeline used it last."""
         done = self._done
         assert done is not None
-        with self._lane.lock:
-            if self._lane.last is not None:
-                stream.wait(self._lane.last)
+        with self._scratch.lock:
+            if self._scratch.last is not None:
+                stream.wait(self._scratch.last)
             try:
                 yield
             except BaseException:
-                # The first stage may be queued when the second is refused: the next desk waits for that one as well.
+                # The first stage may be queued when the second is refused: the next turn waits for that one as well.
                 with suppress(Exception):
                     self._leave(stream, done)
                 raise
@@ -213,7 +222,7 @@ class Desk:
 
     def _leave(self, stream: Stream, done: Event) -> None:
         stream.record(done)
-        self._lane.last = done
+        self._scratch.last = done
 
     def _mark(self, number: int) -> None:
         self._stream_().record(self._marks[number])
@@ -225,7 +234,7 @@ class Desk:
             made = self._contexts[key] = []
             try:
                 for stage in self._stages:
-                    made.append(stage.context(self._lane.scratch, addresses, self._stream_().handle))
+                    made.append(stage.context(self._scratch.span, addresses, self._stream_().handle))
             except BaseException:
                 for context in self._contexts.pop(key):
                     context.close()
@@ -242,7 +251,7 @@ class Desk:
             self._download(stream, count, mark)
 
         try:
-            with self._lane.lock:
+            with self._scratch.lock:
                 self._graphs[count] = CapturedGraph.capture(stream.handle, chain, _MARKS)
         except CaptureRefusedError as error:
             _LOG.warning("no CUDA graph for batches of %d, the chain is queued call by call: %s", count, error)
@@ -258,12 +267,12 @@ class Desk:
 
     def _stream_(self) -> Stream:
         if self._stream is None:
-            raise ExecutionError("the desk was freed", "this is a fault of the SDK: report it")
+            raise ExecutionError("the pipeline was freed", "this is a fault of the SDK: report it")
         return self._stream
 
 
-def free_all(*parts: Desk | Lane | TrtStage | None) -> None:
-    """Free desks, then lanes, then engines, in the order given; the first failure is raised after all were tried."""
+def free_all(*parts: Pipeline | ScratchMemory | TrtStage | None) -> None:
+    """Free pipelines, scratch memories, engines, in the order given; raise the first failure when all were tried."""
     failure: Exception | None = None
     for part in parts:
         if part is None:
