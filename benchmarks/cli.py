@@ -15,9 +15,13 @@ from typing import Any
 
 from benchmarks import budgets
 from benchmarks.processes import MeasurementError
+from restore_sdk.atomic import write_file
 from restore_sdk.bench import NAMED as RUNTIMES
 from restore_sdk.cli_bench import DRIFTED, MIN_PSNR
 from restore_sdk.errors import RestoreError
+
+#: What `report` measures; :data:`benchmarks.report.SECTIONS`, without importing PyTorch.
+SECTIONS = ("latency", "parts", "batch", "size", "start", "memory", "drift")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=_serve)
     _drift_options(commands)
+    _report_options(commands)
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)
@@ -91,6 +96,64 @@ def _drift(arguments: argparse.Namespace) -> int:
         print(f"error: {', '.join(over)} beyond the gate of {arguments.min_psnr:g} dB", file=sys.stderr)
         return DRIFTED
     return 0
+
+
+def _report_options(commands: Any) -> None:
+    command = commands.add_parser("report", help="measure everything; Markdown, JSON and plots")
+    command.add_argument(
+        "--out", type=Path, default=Path("out/benchmarks"), metavar="DIR", help="default: out/benchmarks"
+    )
+    command.add_argument("--quick", action="store_true", help="shorter; memory over 300 requests only")
+    command.add_argument(
+        "--only",
+        choices=SECTIONS,
+        action="append",
+        help="measure this section and keep DIR's others; may be repeated",
+    )
+    command.add_argument(
+        "--runtime", choices=RUNTIMES, action="append", default=[], help="may be repeated (default: all that open here)"
+    )
+    command.add_argument("--faces", type=Path, metavar="DIR", help="photographs to measure the drift over as well")
+    command.add_argument("--masks", type=Path, metavar="DIR", help="masks for these (default: random damage)")
+    command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    command.set_defaults(run=_report)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from benchmarks import report
+    from benchmarks.page import page, readme_table
+    from benchmarks.plots import draw
+    from benchmarks.targets import targets
+    from restore_sdk import Bundle
+
+    if arguments.masks and not arguments.faces:
+        raise MeasurementError("--masks needs --faces")
+    bundle, out = Bundle.load(arguments.bundle), arguments.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MeasurementError(f"{out} cannot be written: {error.strerror}") from error
+    kept = report.read_kept(out / "report.json", bundle) if arguments.only else None
+    found = report.measure(
+        bundle,
+        sections=arguments.only or SECTIONS,
+        runtimes=arguments.runtime,
+        quick=arguments.quick,
+        faces=arguments.faces,
+        masks=arguments.masks,
+        kept=kept,
+        save=lambda report: write_file(out / "report.json", json.dumps(report, indent=1).encode()),
+        progress=progress,
+    )
+    progress("")
+    pictures = draw(found, out)
+    write_file(out / "report.md", page(found, pictures).encode())
+    write_file(out / "readme.md", readme_table(found).encode())
+    for each in targets(found):
+        value = "" if each.value is None else f"{each.value:.4g} {each.unit}"
+        print(f"{each.verdict:<12} {value:>10}  {'>=' if each.least else '<='} {each.limit:<5g} {each.name}")
+    print(f"{out / 'report.md'}, report.json, readme.md, {', '.join(pictures)}")
+    return 1 if any(each.verdict == "MISSED" for each in targets(found)) else 0
 
 
 def progress(line: str) -> None:

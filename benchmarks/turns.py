@@ -12,8 +12,12 @@ from benchmarks.cases import Case
 from restore_sdk.bench import ROUNDS
 from restore_sdk.contender import percentiles
 
-#: Calls of a case in a round, at least and at most.
-CALLS = 2, 50
+#: Calls of a case in a round, at most.
+MOST_CALLS = 50
+
+#: A case that takes fewer milliseconds than this has a call before each round that is not counted: caches and threads
+#: are then its own. Beside a longer one, what that saves is nothing.
+SHORT_MS = 200.0
 
 #: A figure: JSON types; see :func:`take_turns`.
 Figure = dict[str, Any]
@@ -24,8 +28,7 @@ def take_turns(
 ) -> list[Figure]:
     """Time every case in :data:`restore_sdk.bench.ROUNDS` rounds, in turns, about ``seconds`` a case; check each.
 
-    Before a case is timed, and at the end, its result is checked. In every round its first call is not counted: caches
-    and threads are then the case's own.
+    Two results of every case are checked before any is timed, and the last one of all.
 
     Returns:
         One entry a case, of JSON types: ``group``, ``what``, ``facts``, ``calls`` counted, ``ms`` (``p50``, ``p95``,
@@ -40,31 +43,34 @@ def take_turns(
         _checked(case)  # may be slow: buffers are made, code is compiled
         started = time.perf_counter()
         _checked(case)
-        calls = seconds / ROUNDS / max(time.perf_counter() - started, 1e-6)
-        shares.append(round(min(max(calls, CALLS[0]), CALLS[1])))
+        took = max(time.perf_counter() - started, 1e-6)
+        shares.append((round(min(max(seconds / ROUNDS / took, 1), MOST_CALLS)), 1e3 * took < SHORT_MS))
     samples: list[list[list[float]]] = [[] for _ in cases]
     parts: list[list[dict[str, float]]] = [[] for _ in cases]
     for number in range(ROUNDS):
         progress(f"round {number + 1} of {ROUNDS}")
         for turn in range(len(cases)):
             index = (turn + number) % len(cases)
-            times, found = _round(cases[index], shares[index])
+            times, found = _round(cases[index], *shares[index], check=number == ROUNDS - 1)
             samples[index].append(times)
             parts[index] += found
-    for case in cases:
-        _checked(case)
     return [_figure(*each) for each in zip(cases, samples, parts, strict=True)]
 
 
 def _checked(case: Case) -> None:
+    _check(case, case.call())
+
+
+def _check(case: Case, result: Any) -> None:
     try:
-        case.check(case.call())
+        case.check(result)
     except AssertionError as error:
         raise AssertionError(f"{case.group}: {case.what}: {error}") from error
 
 
-def _round(case: Case, calls: int) -> tuple[list[float], list[dict[str, float]]]:
-    case.call()
+def _round(case: Case, calls: int, warm: bool, check: bool) -> tuple[list[float], list[dict[str, float]]]:
+    if warm:
+        case.call()
     gc.collect()
     times, parts = [], []
     for _ in range(calls):
@@ -72,6 +78,8 @@ def _round(case: Case, calls: int) -> tuple[list[float], list[dict[str, float]]]
         result = case.call()
         times.append(1e3 * (time.perf_counter() - started))
         parts.append(case.parts(result))
+    if check:
+        _check(case, result)
     return times, parts
 
 

@@ -1,0 +1,64 @@
+"""Reading a report: figures by what they are, and the ratios between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Report = Mapping[str, Any]
+Figure = Mapping[str, Any]
+
+#: Keys of the peers that every report's ratios refer to.
+EDGECONNECT, STACK = "edgeconnect-onnxruntime", "stack-onnxruntime"
+
+
+def section(report: Report, name: str) -> Mapping[str, Any]:
+    """A section, empty where it was not measured."""
+    found: Mapping[str, Any] = report["sections"].get(name, {})
+    return found
+
+
+def figures(report: Report, name: str, group: str, **facts: Any) -> list[Figure]:
+    """The figures of a group in a section, those with these facts."""
+    return [
+        figure
+        for figure in section(report, name).get("figures", ())
+        if figure["group"] == group and all(figure["facts"].get(key) == value for key, value in facts.items())
+    ]
+
+
+def one(report: Report, name: str, group: str, **facts: Any) -> Figure | None:
+    """The only one of :func:`figures`, or ``None``."""
+    found = figures(report, name, group, **facts)
+    return found[0] if len(found) == 1 else None
+
+
+def runtimes(report: Report) -> list[str]:
+    """Keys of the SDK's runtimes that the report has whole requests of, fastest first."""
+    found = sorted(figures(report, "latency", "request"), key=lambda figure: figure["ms"]["p50"])
+    return [figure["facts"]["key"] for figure in found]
+
+
+def p50(figure: Figure | None) -> float | None:
+    """Its median in milliseconds."""
+    return None if figure is None else float(figure["ms"]["p50"])
+
+
+def ratio(above: float | None, below: float | None) -> float | None:
+    """``above / below`` where both were measured."""
+    return above / below if above is not None and below else None
+
+
+def peer_ms(report: Report, key: str) -> float | None:
+    """Milliseconds of a peer."""
+    return p50(one(report, "latency", "stack" if key.startswith("stack") else "chain", key=key))
+
+
+def worst_drift(report: Report, what: str) -> float | None:
+    """The worst picture's PSNR in dB against the reference, over all pictures of the report."""
+    found = [each["drift"][what]["restored"]["worst_db"] for each in _drifts(report) if what in each["drift"]]
+    return min(found) if found else None
+
+
+def _drifts(report: Report) -> list[Mapping[str, Any]]:
+    return [each for each in section(report, "drift").values() if isinstance(each, dict) and "drift" in each]

@@ -1,0 +1,94 @@
+"""What the SDK has to reach, as ratios within one report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.figures import EDGECONNECT, STACK, Report, figures, one, p50, peer_ms, ratio, runtimes, section
+from benchmarks.figures import worst_drift as drift_of
+from benchmarks.inputs import LEAST_DB, SIZES
+
+#: The runtime that every host has.
+BASE = "onnxruntime"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure and its limit; ``value`` is ``None`` where it was not measured."""
+
+    name: str
+    value: float | None
+    limit: float
+    least: bool = False
+    unit: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """``reached``, ``MISSED`` or ``not measured``."""
+        if self.value is None:
+            return "not measured"
+        return "reached" if (self.value >= self.limit if self.least else self.value <= self.limit) else "MISSED"
+
+
+def targets(report: Report) -> list[Target]:
+    """Every target, in order."""
+    return [*_speed(report), *_host(report), *_throughput(report), *_process(report)]
+
+
+def _speed(report: Report) -> Iterator[Target]:
+    request = p50(one(report, "latency", "request", key=BASE))
+    edgeconnect, stack = (ratio(peer_ms(report, key), 1.0) for key in (EDGECONNECT, STACK))
+    name = "a whole request on ONNX Runtime"
+    yield Target(f"{name}: faster than EdgeConnect's two stages on it, times", ratio(edgeconnect, request), 20.0, True)
+    yield Target(f"{name}: of a stack of eighteen convolutions on it", ratio(request, stack), 0.55)
+    others = [key for key in runtimes(report) if key != BASE and not key.startswith("tensorrt")]
+    fastest = one(report, "latency", "request", key=others[0]) if others else None
+    what = fastest["what"] if fastest else "another runtime"
+    yield Target(f"the fastest CPU runtime ({what}): of ONNX Runtime's time", ratio(p50(fastest), request), 0.5)
+    yield Target(f"its drift in the worst picture ({what})", drift_of(report, what), LEAST_DB, True, "dB")
+
+
+def _host(report: Report) -> Iterator[Target]:
+    for key in runtimes(report) or [BASE]:
+        figure = one(report, "latency", "request", key=key)
+        share = None
+        if figure:
+            stages = figure["parts"]["edge"] + figure["parts"]["repair"]
+            share = 100 * (1 - stages / figure["ms"]["p50"])
+        yield Target(f"host work in a request, 256 px, {key}", share, 10.0, unit="%")
+    for key in runtimes(report) or [BASE]:
+        small, large = (
+            p50(one(report, "size", "size", key=key, width=width, height=height))
+            for width, height in (SIZES[0], SIZES[-1])
+        )
+        yield Target(f"12 megapixels with one hole, of the 256 px request, {key}", ratio(large, small), 2.0)
+
+
+def _throughput(report: Report) -> Iterator[Target]:
+    for key in runtimes(report) or [BASE]:
+        batches, callers = (
+            {each["facts"][fact]: each["images_per_second"] for each in figures(report, "batch", fact, key=key)}
+            for fact in ("batch", "callers")
+        )
+        single = max((rate for rate in (batches.get(1), callers.get(1)) if rate), default=None)
+        best = max((rate for count, rate in batches.items() if count > 1), default=None)
+        yield Target(f"restore_batch at its best, of single requests, {key}", _two(ratio(best, single)), 1.0, True)
+        yield Target(f"two calling threads, of single requests, {key}", _two(ratio(callers.get(2), single)), 1.0, True)
+
+
+def _process(report: Report) -> Iterator[Target]:
+    memory = section(report, "memory")
+    requests = memory.get("requests", 5000)
+    for what, run in memory.get("runs", {BASE: {}}).items():
+        grown = run.get("grown_percent")
+        value = None if grown is None or requests < 5000 else abs(grown)
+        yield Target(f"memory over {requests} requests, changed by, {what}", value, 1.0, unit="%")
+    found = {each["name"]: each["median"] for each in section(report, "start").get("budgets", ())}
+    yield Target("import restore_sdk", found.get("import restore_sdk"), 0.2, unit="s")
+    yield Target("restore-sdk restore, one photo", found.get("restore-sdk restore, the whole command"), 1.5, unit="s")
+
+
+def _two(value: float | None) -> float | None:
+    """As exact as such a ratio can be measured."""
+    return None if value is None else round(value, 2)
