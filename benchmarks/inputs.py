@@ -60,10 +60,7 @@ def enlarged(width: int, height: int, hole: tuple[int, int] = (120, 100)) -> Dam
 
 def reference_engine(bundle: Bundle) -> RestoreEngine:
     """The SDK's host work around the PyTorch reference: what a whole request must answer."""
-    engine = RestoreEngine(bundle, runtime="onnxruntime")
-    engine._runner.close()
-    engine._runner = TorchRunner(bundle)
-    return engine
+    return RestoreEngine(runtime=TorchRunner(bundle))
 
 
 def require_known(damaged: Damaged, restored: U8) -> None:
