@@ -59,18 +59,22 @@ class Tile:
     level: int = 0
     ramp: int = 1
 
-    def weight(self) -> NDArray[np.float32]:
-        """How much of each pixel of the crop's box comes from this tile, beside its neighbours: 0..1, a fresh array.
+    def share(self, places: tuple[NDArray[np.intp], NDArray[np.intp]]) -> NDArray[np.float32]:
+        """How much of each place comes from this tile, beside its neighbours of the same level: ``(N,)``, 0..1.
 
         One half on the border of the cell, running to 0 and 1 over half a ramp on either side.
+
+        Args:
+            places: ``(N,)`` rows and ``(N,)`` columns in the crop's box.
         """
-        ys = np.arange(self.crop.y, self.crop.y + self.crop.height, dtype=np.float32) + 0.5
-        xs = np.arange(self.crop.x, self.crop.x + self.crop.width, dtype=np.float32) + 0.5
-        inside_y = np.minimum(ys - self.cell.top, self.cell.bottom - ys)
-        inside_x = np.minimum(xs - self.cell.left, self.cell.right - xs)
-        inside = np.minimum(inside_y[:, None], inside_x[None, :])
-        weight: NDArray[np.float32] = np.clip(inside / self.ramp + 0.5, 0, 1).astype(np.float32)
-        return weight
+        inside_y = self._inside(self.crop.y, self.crop.height, self.cell.top, self.cell.bottom)
+        inside_x = self._inside(self.crop.x, self.crop.width, self.cell.left, self.cell.right)
+        return np.minimum(inside_y[places[0]], inside_x[places[1]])
+
+    def _inside(self, start: int, length: int, least: float, most: float) -> NDArray[np.float32]:
+        centres = np.arange(start, start + length) + 0.5
+        inside = np.minimum(centres - least, most - centres)
+        return np.clip(inside / self.ramp + 0.5, 0, 1).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,8 @@ class Plan:
             return None
         ys = np.clip((np.arange(crop.y, crop.y + crop.height) - self.origin[0]) // POOL, 0, self.levels.shape[0] - 1)
         xs = np.clip((np.arange(crop.x, crop.x + crop.width) - self.origin[1]) // POOL, 0, self.levels.shape[1] - 1)
-        return self.levels[np.ix_(ys, xs)]
+        levels: NDArray[np.uint8] = self.levels[ys[:, None], xs]
+        return levels
 
 
 def plan(hole: NDArray[np.bool_], max_crops: int = MAX_CROPS) -> Plan:
@@ -148,9 +153,16 @@ class _Box:
 
 
 def _limited(side: float, box: _Box, shape: tuple[int, int]) -> int:
-    """The side, at most the picture's shorter one where that is enough for the box, else at most its longer one."""
+    """The side, at most the picture's shorter one where that is enough for the box, else at most its longer one.
+
+    In multiples of 32, if it is larger than the model's: those are quickly scaled, see :mod:`restore_sdk.crop`.
+    """
     limit = min(shape) if min(shape) >= LEAST_CONTEXT * box.longest else max(shape)
-    return min(math.ceil(side), limit)
+    if side <= MODEL_SIZE:
+        return min(MODEL_SIZE, limit)
+    rounded = -(-math.ceil(side) // 32) * 32
+    below = limit // 32 * 32
+    return rounded if rounded <= limit else below if below >= LEAST_CONTEXT * box.longest else limit
 
 
 class _Blocks:

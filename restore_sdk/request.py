@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from restore_sdk._opencv import cv2
 from restore_sdk.border import dilate, feather
-from restore_sdk.crop import cut, paste, paste_edges
+from restore_sdk.crop import blend, cut, paste, paste_edges
 from restore_sdk.errors import InputError
 from restore_sdk.image import Color, as_hole, as_pixels, canny_edges
 from restore_sdk.plan import MAX_CROPS, Tile, plan
@@ -93,15 +93,18 @@ class Request:
         if self._written is None:
             paste(self._picture, hole, tile.crop, restored, self._options.color)
             return
-        # Within its level a tile runs into its neighbours, and towards a coarser level into what that restored.
-        beside, above = tile.weight(), self._distance_to_coarser(tile)
-        written = self._written[tile.crop.box]
-        beside[written != tile.level + 1] = np.ceil(beside[written != tile.level + 1])  # the first one takes it all
-        if above is not None:
-            beside *= above
-        hole = hole & (beside > 0)
-        paste(self._picture, hole, tile.crop, restored, self._options.color, beside)
-        written[hole] = tile.level + 1
+        rows, columns = np.nonzero(hole)
+        share = tile.share((rows, columns))
+        mine = share > 0
+        rows, columns, share = rows[mine], columns[mine], share[mine]
+        before = self._written[tile.crop.box][rows, columns]
+        # Beside its neighbours a tile blends into what they wrote; the first one there takes all of a pixel.
+        share[before != tile.level + 1] = 1
+        above = self._distance_to_coarser(tile)
+        if above is not None:  # towards a coarser level it blends into what that restored
+            share[before > 0] *= above[rows, columns][before > 0]
+        self._written[tile.crop.box][rows, columns] = tile.level + 1
+        blend(self._picture, (rows, columns), share, tile.crop, restored, self._options.color)
 
     def finish(self) -> NDArray[np.uint8]:
         """The restored photograph, once every tile was put back."""

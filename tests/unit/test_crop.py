@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from restore_sdk.crop import Crop, cut, paste, paste_edges
+from restore_sdk.crop import Crop, blend, cut, paste, paste_edges
 from restore_sdk.errors import MaskError
 from restore_sdk.plan import plan
 from tests.conftest import make_photo
@@ -108,8 +108,8 @@ def test_a_mask_that_leaves_too_little_known_is_refused() -> None:
 def test_a_share_of_the_new_pixels() -> None:
     picture, crop = np.full((256, 256, 4), 100, np.uint8), Crop(0, 0, 256, 256)
     hole = hole_in(256, 256, 10, 10, 20, 20)
-    weight = np.full((256, 256), 0.25, np.float32)
-    paste(picture, hole, crop, np.full((256, 256, 3), 200, np.uint8), weight=weight)
+    places = np.nonzero(hole)
+    blend(picture, places, np.full(400, 0.25, np.float32), crop, np.full((256, 256, 3), 200, np.uint8))
     assert (picture[hole] == (125, 125, 125, 100)).all()
     assert (picture[~hole] == 100).all()
 
