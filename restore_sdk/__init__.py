@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from restore_sdk.bundle import Bundle as Bundle
+    from restore_sdk.clock import Timings as Timings
     from restore_sdk.engine import Restoration as Restoration
     from restore_sdk.engine import RestoreEngine as RestoreEngine
-    from restore_sdk.engine import Timings as Timings
     from restore_sdk.errors import RestoreError as RestoreError
 
 __version__ = "0.1.0"
@@ -27,7 +27,7 @@ _HOMES = {
     "RestoreEngine": "restore_sdk.engine",
     "RestoreError": "restore_sdk.errors",
     "Restoration": "restore_sdk.engine",
-    "Timings": "restore_sdk.engine",
+    "Timings": "restore_sdk.clock",
 }
 
 __all__ = ["Bundle", "Restoration", "RestoreEngine", "RestoreError", "Timings", "__version__"]

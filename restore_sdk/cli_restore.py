@@ -60,6 +60,12 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
         "--feather", type=int, default=0, metavar="N", help="blend the outermost N pixels of the hole with the photo"
     )
     command.add_argument("--max-crops", type=int, default=64, metavar="N", help="fewer: quicker, softer (default 64)")
+    command.add_argument(
+        "--face-detector",
+        type=Path,
+        metavar="FILE",
+        help="a YuNet model in ONNX: crops around faces are framed as trained",
+    )
     command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
     cli_folder.add_options(command)
     finish(command, restore)
@@ -75,7 +81,7 @@ def restore(options: argparse.Namespace) -> Result:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    from restore_sdk.folder.work import Settings
+    from restore_sdk.folder.work import Settings, face_detector
     from restore_sdk.masks import parse_color
     from restore_sdk.request import Options
 
@@ -86,13 +92,16 @@ def _settings(options: argparse.Namespace) -> Settings:
     if options.mask_tolerance is not None and (options.mask_color is None or not 0 <= options.mask_tolerance <= 255):
         raise InputError(f"--mask-tolerance is {options.mask_tolerance}", "pass 0 to 255, with --mask-color")
     how = {"dilate": options.dilate, "feather": options.feather, "max_crops": options.max_crops}
-    Options(**how)  # before any work
+    Options(**how)  # before any work, as is the next
+    if options.face_detector is not None:
+        face_detector(str(options.face_detector))
     return Settings(
         max_pixels=int(options.max_megapixels * 1e6),
         mask_color=None if options.mask_color is None else parse_color(options.mask_color),
         mask_tolerance=options.mask_tolerance,
         mask_alpha=options.mask_alpha,
         **how,
+        face_detector=None if options.face_detector is None else str(options.face_detector),
         quality=options.quality,
         format=None if options.format is None else f".{options.format}",
     )

@@ -192,10 +192,10 @@ def _scaled(
 
 def _shrunk(array: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Area averages. Halving first, as often as it goes, takes a tenth of the time, and differs by rounding only."""
-    while (
-        array.shape[0] % 2 == array.shape[1] % 2 == 0 and array.shape[0] >= 2 * height and array.shape[1] >= 2 * width
-    ):
-        array = cv2.resize(array, (array.shape[1] // 2, array.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    rows, columns = array.shape[:2]
+    while rows % 2 == columns % 2 == 0 and rows >= 2 * height and columns >= 2 * width:
+        rows, columns = rows // 2, columns // 2
+        array = cv2.resize(array, (columns, rows), interpolation=cv2.INTER_AREA)
     small: NDArray[np.uint8] = cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA)
     return small
 

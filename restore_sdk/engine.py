@@ -5,46 +5,26 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk import __version__
 from restore_sdk.bundle import Bundle
+from restore_sdk.clock import Clock, Timings
 from restore_sdk.crop import Crop
 from restore_sdk.errors import ClosedError, ShapeError
+from restore_sdk.faces import FaceDetector, Faces
 from restore_sdk.image import MODEL_SIZE, Color
 from restore_sdk.ordered import chunked, ordered_map
 from restore_sdk.plan import MAX_CROPS
 from restore_sdk.request import Options, Request, check_whole
-from restore_sdk.runtime.base import Inference, StageRunner
+from restore_sdk.runtime.base import StageRunner
 from restore_sdk.runtime.select import Runtime, open_model
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Wall-clock milliseconds of one request, by part."""
-
-    prepare_ms: float
-    edge_ms: float
-    repair_ms: float
-    paste_ms: float
-    wait_ms: float = 0.0
-
-    @property
-    def host_ms(self) -> float:
-        """What is not the two stages: checks, crop, Canny, paste."""
-        return self.prepare_ms + self.paste_ms
-
-    @property
-    def total_ms(self) -> float:
-        """The whole request, with :attr:`wait_ms`: waiting for a free slot, and the slot's first set-up."""
-        return self.host_ms + self.wait_ms + self.edge_ms + self.repair_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +42,10 @@ class Restoration:
     edges: NDArray[np.uint8]
     timings: Timings
     crops: tuple[Crop, ...]
+
+
+#: An image, its mask, and where its faces are.
+_Item: TypeAlias = tuple[object, object, Faces | None]
 
 
 class RestoreEngine:
@@ -121,12 +105,13 @@ class RestoreEngine:
         mask: object,
         *,
         color: Color = "rgb",
+        faces: Faces | None = None,
         dilate: int = 0,
         feather: int = 0,
         max_crops: int = MAX_CROPS,
     ) -> NDArray[np.uint8]:
         """Same as :meth:`restore`."""
-        return self.restore(image, mask, color=color, dilate=dilate, feather=feather, max_crops=max_crops)
+        return self.restore(image, mask, color=color, faces=faces, dilate=dilate, feather=feather, max_crops=max_crops)
 
     def restore(
         self,
@@ -134,6 +119,7 @@ class RestoreEngine:
         mask: object,
         *,
         color: Color = "rgb",
+        faces: Faces | None = None,
         dilate: int = 0,
         feather: int = 0,
         max_crops: int = MAX_CROPS,
@@ -143,6 +129,9 @@ class RestoreEngine:
         Args:
             image: see the class. ``mask``: ``(H, W)`` of the same height and width.
             color: channel order of ``image`` and of the result.
+            faces: where faces are, so that crops around them are framed as the model was trained: boxes
+                ``(x, y, width, height)`` in pixels, from forehead to chin, or a
+                :class:`restore_sdk.faces.FaceDetector`, which is asked. Without, the damage alone decides.
             dilate: first grow the hole by so many pixels, for a mask drawn too tightly: 0 to 1024.
             feather: over so many pixels, 0 to 1024, inwards from the border of the (dilated) hole, blend what was
                 restored with what ``image`` holds there: for a mask drawn generously. Pixels outside stay as they are.
@@ -161,7 +150,7 @@ class RestoreEngine:
             ClosedError: the engine was closed, or opened in another process.
         """
         options = Options(color, dilate, feather, max_crops)
-        return self._restore_chunk([(image, mask)], options)[0]
+        return self._restore_chunk([(image, mask, faces)], options)[0]
 
     def run(
         self,
@@ -169,14 +158,15 @@ class RestoreEngine:
         mask: object,
         *,
         color: Color = "rgb",
+        faces: Faces | None = None,
         dilate: int = 0,
         feather: int = 0,
         max_crops: int = MAX_CROPS,
     ) -> Restoration:
         """As :meth:`restore`, with the completed edges, the crops and the time that each part took."""
-        clock = _Clock()
+        clock = Clock()
         with clock.part("prepare"):
-            request = Request(image, mask, Options(color, dilate, feather, max_crops), edges=True)
+            request = Request(image, mask, Options(color, dilate, feather, max_crops), faces=faces, edges=True)
         self._compute([request], clock)
         with clock.part("paste"):
             restored = request.finish()
@@ -189,6 +179,7 @@ class RestoreEngine:
         masks: Sequence[object],
         *,
         color: Color = "rgb",
+        faces: Sequence[Faces | None] | FaceDetector | None = None,
         dilate: int = 0,
         feather: int = 0,
         max_crops: int = MAX_CROPS,
@@ -199,25 +190,32 @@ class RestoreEngine:
             One array an image, in order; each as :meth:`restore` gives it.
 
         Raises:
-            ShapeError: not as many masks as images. The rest as :meth:`restore`; the message names the item.
+            ShapeError: not as many masks or lists of faces as images. The rest as :meth:`restore`; the message names
+                the item.
         """
         if len(images) != len(masks):
             raise ShapeError(f"{len(images)} images but {len(masks)} masks", "pass one mask an image")
         options, runner = Options(color, dilate, feather, max_crops), self._open()
-        chunks = chunked(enumerate(zip(images, masks, strict=True)), runner.max_batch)
+        each = [faces] * len(images) if faces is None or isinstance(faces, FaceDetector) else faces
+        if len(images) != len(each):
+            raise ShapeError(
+                f"{len(images)} images but faces for {len(each)}", "pass a list of boxes, or None, an image"
+            )
+        chunks = chunked(enumerate(zip(images, masks, each, strict=True)), runner.max_batch)
         results = ordered_map(lambda chunk: self._restore_numbered(chunk, options), chunks, runner.slots + 1)
         return [image for chunk in results for image in chunk]
 
     def stream(
         self,
-        pairs: Iterable[tuple[object, object]],
+        pairs: Iterable[tuple[object, object] | tuple[object, object, Faces | None]],
         *,
         color: Color = "rgb",
+        faces: FaceDetector | None = None,
         dilate: int = 0,
         feather: int = 0,
         max_crops: int = MAX_CROPS,
     ) -> Iterator[NDArray[np.uint8]]:
-        """Restore ``(image, mask)`` pairs as they come; yields the results in order.
+        """Restore ``(image, mask)`` or ``(image, mask, faces)`` as they come; yields the results in order.
 
         Reads only a few pairs ahead of the results taken, so that a stream may be endless. Decoding and pasting of
         some overlap with the computing of others. A result that is ready is yielded before more is read; ``pairs`` is
@@ -225,9 +223,8 @@ class RestoreEngine:
         An error is raised in its pair's place and ends the stream.
         """
         options = Options(color, dilate, feather, max_crops)
-        return ordered_map(
-            lambda numbered: self._restore_numbered([numbered], options)[0], enumerate(pairs), self._open().slots + 1
-        )
+        items = enumerate((pair[0], pair[1], pair[2] if len(pair) > 2 else faces) for pair in pairs)
+        return ordered_map(lambda item: self._restore_numbered([item], options)[0], items, self._open().slots + 1)
 
     def warmup(self) -> float:
         """Run the model once in every slot, so that the first request is as fast as the next; returns milliseconds."""
@@ -267,24 +264,22 @@ class RestoreEngine:
             raise ClosedError("the engine was opened before this process forked", "open an engine in each process")
         return self._runner
 
-    def _restore_numbered(
-        self, chunk: Sequence[tuple[int, tuple[object, object]]], options: Options
-    ) -> list[NDArray[np.uint8]]:
-        return self._restore_chunk([pair for _, pair in chunk], options, first=chunk[0][0])
+    def _restore_numbered(self, chunk: Sequence[tuple[int, _Item]], options: Options) -> list[NDArray[np.uint8]]:
+        return self._restore_chunk([item for _, item in chunk], options, first=chunk[0][0])
 
     def _restore_chunk(
-        self, pairs: Sequence[tuple[object, object]], options: Options, first: int | None = None
+        self, items: Sequence[_Item], options: Options, first: int | None = None
     ) -> list[NDArray[np.uint8]]:
-        """Restore some pairs together; ``first`` is the number of the first one, for messages."""
+        """Restore some images together; ``first`` is the number of the first one, for messages."""
         self._open()
         requests = []
-        for number, (image, mask) in enumerate(pairs, first or 0):
+        for number, (image, mask, faces) in enumerate(items, first or 0):
             name = "" if first is None else f"item {number}: "
-            requests.append(Request(image, mask, options, name=name))
-        self._compute(requests, _Clock())
+            requests.append(Request(image, mask, options, faces=faces, name=name))
+        self._compute(requests, Clock())
         return [request.finish() for request in requests]
 
-    def _compute(self, requests: Sequence[Request], clock: _Clock) -> None:
+    def _compute(self, requests: Sequence[Request], clock: Clock) -> None:
         """Run the model on all tiles of the requests, wave by wave, in runs as large as it takes."""
         runner = self._open()
         for waves in zip_longest(*(request.plan.waves for request in requests), fillvalue=()):
@@ -299,27 +294,3 @@ class RestoreEngine:
                 with clock.part("paste"):
                     for number, (request, tile) in enumerate(group):
                         request.put(tile, result.restored[number], result.completed_edges[number])
-
-
-class _Clock:
-    """Adds up where the time of a request goes."""
-
-    def __init__(self) -> None:
-        self._ms = dict.fromkeys(("prepare", "edge", "repair", "paste", "wait"), 0.0)
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Add what the block takes to the part."""
-        started = time.perf_counter()
-        yield
-        self._ms[name] += 1e3 * (time.perf_counter() - started)
-
-    def computed(self, result: Inference) -> None:
-        """What the stages took was no waiting."""
-        self._ms["edge"] += result.edge_ms
-        self._ms["repair"] += result.repair_ms
-        self._ms["wait"] -= result.edge_ms + result.repair_ms
-
-    def timings(self) -> Timings:
-        """The sums."""
-        return Timings(**{f"{name}_ms": max(0.0, ms) for name, ms in self._ms.items()})

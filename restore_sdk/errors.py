@@ -18,7 +18,8 @@
     ├── InputError                    (also a ValueError)
     │   ├── ImageError
     │   ├── MaskError
-    │   └── ShapeError
+    │   ├── ShapeError
+    │   └── FaceModelError
     ├── OutputError
     ├── DeviceError
     ├── ExecutionError
@@ -117,6 +118,10 @@ class MaskError(InputError):
 
 class ShapeError(InputError):
     """Image, mask or batch do not fit each other."""
+
+
+class FaceModelError(InputError):
+    """The face detector model that was named is not there, not the one expected, or no such model."""
 
 
 class OutputError(RestoreError):

@@ -8,15 +8,17 @@ squares; what they gave is known to the thinner parts that follow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk._opencv import cv2
-from restore_sdk.crop import Crop, place
+from restore_sdk.crop import place
+from restore_sdk.faces import Frame
 from restore_sdk.image import MODEL_SIZE
+from restore_sdk.tiles import POOL, Cell, Plan, Tile
 
 #: Side of a square in thicknesses of the hole that it restores; measured, see docs/photographs.md.
 CONTEXT = 4.0
@@ -33,80 +35,11 @@ LEAST_CONTEXT = 1.25
 #: Most squares of one picture, unless the caller says otherwise.
 MAX_CROPS = 64
 
-#: The hole is planned on a map that is coarser than the picture by this factor.
-POOL = 4
+#: Frames of faces below this side, in pixels, are left aside.
+LEAST_FACE = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """Rows ``top`` to ``bottom`` and columns ``left`` to ``right``, half open, in picture pixels.
-
-    The cells of one level divide the plane. The outermost reach to infinity.
-    """
-
-    top: float = -math.inf
-    left: float = -math.inf
-    bottom: float = math.inf
-    right: float = math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One crop, the cell in which it restores the hole's pixels of its level, and how wide its borders blend."""
-
-    crop: Crop
-    cell: Cell = Cell()
-    level: int = 0
-    ramp: int = 1
-
-    def share(self, places: tuple[NDArray[np.intp], NDArray[np.intp]]) -> NDArray[np.float32]:
-        """How much of each place comes from this tile, beside its neighbours of the same level: ``(N,)``, 0..1.
-
-        One half on the border of the cell, running to 0 and 1 over half a ramp on either side.
-
-        Args:
-            places: ``(N,)`` rows and ``(N,)`` columns in the crop's box.
-        """
-        inside_y = self._inside(self.crop.y, self.crop.height, self.cell.top, self.cell.bottom)
-        inside_x = self._inside(self.crop.x, self.crop.width, self.cell.left, self.cell.right)
-        return np.minimum(inside_y[places[0]], inside_x[places[1]])
-
-    def _inside(self, start: int, length: int, least: float, most: float) -> NDArray[np.float32]:
-        centres = np.arange(start, start + length) + 0.5
-        inside = np.minimum(centres - least, most - centres)
-        return np.clip(inside / self.ramp + 0.5, 0, 1).astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The tiles in waves, coarse to fine, and the level of each hole pixel.
-
-    Attributes:
-        waves: the tiles of each level, the highest level first. Tiles of one wave know nothing of each other.
-        levels: level of the hole by blocks of ``POOL x POOL`` pixels, 0 is the finest; ``None`` where there is one.
-        origin: row and column of the picture at which ``levels`` starts.
-    """
-
-    waves: tuple[tuple[Tile, ...], ...] = ()
-    levels: NDArray[np.uint8] | None = None
-    origin: tuple[int, int] = (0, 0)
-
-    @property
-    def tiles(self) -> tuple[Tile, ...]:
-        """All tiles in order."""
-        return tuple(tile for wave in self.waves for tile in wave)
-
-    def level_of(self, crop: Crop) -> NDArray[np.uint8] | None:
-        """The level of each pixel of the crop's box, right for hole pixels; ``None`` where there is but one level."""
-        if self.levels is None:
-            return None
-        ys = np.clip((np.arange(crop.y, crop.y + crop.height) - self.origin[0]) // POOL, 0, self.levels.shape[0] - 1)
-        xs = np.clip((np.arange(crop.x, crop.x + crop.width) - self.origin[1]) // POOL, 0, self.levels.shape[1] - 1)
-        levels: NDArray[np.uint8] = self.levels[ys[:, None], xs]
-        return levels
-
-
-def plan(hole: NDArray[np.bool_], max_crops: int = MAX_CROPS) -> Plan:
+def plan(hole: NDArray[np.bool_], max_crops: int = MAX_CROPS, faces: Sequence[Frame] = ()) -> Plan:
     """The squares that together restore the hole.
 
     A part of the hole that is ``t`` pixels thick is shown in squares of the larger of 256 and ``4 t`` pixels, so what
@@ -114,23 +47,28 @@ def plan(hole: NDArray[np.bool_], max_crops: int = MAX_CROPS) -> Plan:
     part that is longer than its square is covered by several, which blend into each other. Where that takes more than
     ``max_crops`` squares, the smallest ones grow until it does not; ``max_crops=1`` gives one square around all.
 
+    Around a face that is known, a crop is the face's frame: where the frame is smaller than 256 px, for all damage in
+    it, else for damage so thick that its crop would be at least half as large as the frame.
+
     A picture of 256 x 256 is always taken as it is.
 
     Args:
         hole: ``(H, W)`` bool.
         max_crops: at least 1.
+        faces: frames of the faces in the picture.
     """
     shape = hole.shape[0], hole.shape[1]
     x, y, width, height = cv2.boundingRect(hole.view(np.uint8))
     if width == 0:
         return Plan()
     box = _Box(y, x, y + height, x + width)
-    if box.longest * CONTEXT <= MODEL_SIZE or max(shape) <= MODEL_SIZE:
+    faces = [face for face in faces if face.side >= LEAST_FACE and box.touches(face)]
+    if max(shape) <= MODEL_SIZE or (box.longest * CONTEXT <= MODEL_SIZE and not faces):
         return Plan(((Tile(place(box.middle, _limited(MODEL_SIZE, box, shape), shape)),),))
     blocks = _Blocks(hole, box)
     base = float(MODEL_SIZE)
     while True:
-        found = blocks.plan(base)
+        found = blocks.plan(base, faces)
         if len(found.tiles) <= max_crops or base > 2 * max(shape):
             return found
         base *= math.sqrt(2)
@@ -150,6 +88,15 @@ class _Box:
     @property
     def middle(self) -> tuple[float, float]:
         return (self.top + self.bottom) / 2, (self.left + self.right) / 2
+
+    def touches(self, face: Frame) -> bool:
+        apart_y = max(self.top - face.y, face.y - self.bottom, self.left - face.x, face.x - self.right)
+        return apart_y < face.side / 2
+
+    def lies_in(self, face: Frame) -> bool:
+        """Whether the frame holds the box and something around it."""
+        reach = max(face.y - self.top, self.bottom - face.y, face.x - self.left, self.right - face.x)
+        return reach <= face.side / 2 / LEAST_CONTEXT
 
 
 def _limited(side: float, box: _Box, shape: tuple[int, int]) -> int:
@@ -175,7 +122,8 @@ class _Blocks:
         rows, columns = -(-part.shape[0] // POOL), -(-part.shape[1] // POOL)
         padded = np.zeros((rows * POOL, columns * POOL), bool)
         padded[: part.shape[0], : part.shape[1]] = part
-        self._mask = padded.reshape(rows, POOL, columns * POOL).any(axis=1).reshape(rows, columns, POOL).any(axis=2)
+        tall = padded.reshape(rows, POOL, columns * POOL).any(axis=1)
+        self._mask: NDArray[np.bool_] = np.asarray(tall.reshape(rows, columns, POOL).any(axis=2))
         # Beyond the picture's border nothing is known: a hole at the border counts as going on there.
         border = [
             int(self._top > 0),
@@ -187,20 +135,49 @@ class _Blocks:
         depth = cv2.distanceTransform(framed, cv2.DIST_L2, 5)
         self._depth: NDArray[np.float32] = depth[border[0] : border[0] + rows, border[2] : border[2] + columns]
 
-    def plan(self, base: float) -> Plan:
+    def plan(self, base: float, faces: Sequence[Frame]) -> Plan:
+        """The plan with crops from ``base`` up; smaller frames of faces come last, unless ``base`` had to grow."""
         levels, count = self._levels(base)
         waves = []
-        for level in reversed(range(count)):
+        small = [face for face in faces if face.side < base == MODEL_SIZE and self._serves(face)]
+        if small:
+            levels += 1
+            for face in small:
+                levels[self._within(face)] = 0
+            waves.append(tuple(self._face_tile(face) for face in small))
+        for level in range(len(waves), len(waves) + count):
             part = self._mask & (levels == level)
             if not part.any():
                 continue
-            nominal = base * 2**level
-            thickest = self._thickness(self._depth[part])
-            side = min(nominal, max(base, CONTEXT * thickest))
-            waves.append(
-                tuple(self._tile(level, part, cell, box, base, side) for cell, box in self._divide(part, side))
-            )
-        return Plan(tuple(waves), levels if count > 1 else None, (self._top, self._left))
+            nominal = base * 2 ** (level - bool(small))
+            side = min(nominal, max(base, CONTEXT * self._thickness(self._depth[part])))
+            divided = self._divide(part, side)
+            waves.append(tuple(self._tile(level, part, cell, box, base, side, faces) for cell, box in divided))
+        return Plan(tuple(reversed(waves)), levels if len(waves) > 1 else None, (self._top, self._left))
+
+    def _within(self, face: Frame) -> tuple[slice, slice]:
+        """The blocks that a frame smaller than the model's square answers for: those not too near to its border."""
+        reach = face.side * (0.5 - MARGIN)
+        return (
+            _blocks_of(face.y - reach - self._top, face.y + reach - self._top),
+            _blocks_of(face.x - reach - self._left, face.x + reach - self._left),
+        )
+
+    def _serves(self, face: Frame) -> bool:
+        """Whether there is damage in the frame, and around it something that is known."""
+        where = self._within(face)
+        inside = self._mask[where]
+        return bool(inside.any()) and LEAST_CONTEXT * self._thickness(self._depth[where][inside]) <= face.side
+
+    def _face_tile(self, face: Frame) -> Tile:
+        rows, columns = self._within(face)
+        cell = Cell(
+            self._top + rows.start * POOL,
+            self._left + columns.start * POOL,
+            self._top + rows.stop * POOL,
+            self._left + columns.stop * POOL,
+        )
+        return Tile(place((face.y, face.x), face.side, self._shape), cell, 0, max(1, int(RAMP * face.side)))
 
     def _thickness(self, depth: NDArray[np.float32]) -> float:
         return 2 * POOL * float(min(depth.max(), max(self._shape)))
@@ -249,13 +226,31 @@ class _Blocks:
                 pending.append((Cell(cell.top, border, cell.bottom, cell.right), blocks[:, at:], top, border))
                 pending.append((Cell(cell.top, cell.left, cell.bottom, border), blocks[:, :at], top, left))
 
-    def _tile(self, level: int, part: NDArray[np.bool_], cell: Cell, box: _Box, base: float, side: float) -> Tile:
-        rows = slice((box.top - self._top) // POOL, -(-(box.bottom - self._top) // POOL))
-        columns = slice((box.left - self._left) // POOL, -(-(box.right - self._left) // POOL))
+    def _tile(
+        self,
+        level: int,
+        part: NDArray[np.bool_],
+        cell: Cell,
+        box: _Box,
+        base: float,
+        side: float,
+        faces: Sequence[Frame],
+    ) -> Tile:
+        rows = _blocks_of(box.top - self._top, box.bottom - self._top)
+        columns = _blocks_of(box.left - self._left, box.right - self._left)
         thickness = self._thickness(self._depth[rows, columns][part[rows, columns]])
         wanted = max(base, CONTEXT * thickness, box.longest / (1 - 2 * MARGIN))
         taken = _limited(min(side, wanted), box, self._shape)
-        return Tile(place(box.middle, taken, self._shape), cell, level, max(1, int(RAMP * taken)))
+        crop = place(box.middle, taken, self._shape)
+        around = [face for face in faces if base <= face.side <= 2 * taken and box.lies_in(face)]
+        if around:
+            face = min(around, key=lambda face: math.dist(box.middle, (face.y, face.x)))
+            crop = place((face.y, face.x), face.side, self._shape)
+        return Tile(crop, cell, level, max(1, int(RAMP * taken)))
+
+
+def _blocks_of(start: float, end: float) -> slice:
+    return slice(max(0, math.floor(start / POOL)), max(0, math.ceil(end / POOL)))
 
 
 def _excess(start: int, end: int, available: int, side: float) -> float:

@@ -14,8 +14,10 @@ from restore_sdk._opencv import cv2
 from restore_sdk.border import dilate, feather
 from restore_sdk.crop import blend, cut, paste, paste_edges
 from restore_sdk.errors import InputError
+from restore_sdk.faces import FaceDetector, Faces, frames
 from restore_sdk.image import Color, as_hole, as_pixels, canny_edges
-from restore_sdk.plan import MAX_CROPS, Tile, plan
+from restore_sdk.plan import MAX_CROPS, plan
+from restore_sdk.tiles import Tile
 
 #: Widest border, in pixels, by which a hole is dilated or feathered.
 MAX_BORDER = 1024
@@ -51,21 +53,32 @@ class Request:
     wave; :meth:`put` is to be called in the plan's order.
 
     Args:
-        image, mask: as for :class:`restore_sdk.engine.RestoreEngine`.
+        image, mask, faces: as for :meth:`restore_sdk.engine.RestoreEngine.restore`.
         edges: whether the completed edge map is wanted.
         name: stands before what errors say, where there are several requests.
 
     Raises:
-        ImageError, MaskError, ShapeError: image or mask cannot be used.
+        ImageError, MaskError, ShapeError, InputError: image, mask or faces cannot be used.
     """
 
-    def __init__(self, image: object, mask: object, options: Options, *, edges: bool = False, name: str = "") -> None:
+    def __init__(
+        self,
+        image: object,
+        mask: object,
+        options: Options,
+        *,
+        faces: Faces | None = None,
+        edges: bool = False,
+        name: str = "",
+    ) -> None:
         self._options, self._name = options, name
         with self._named():
             self._source = as_pixels(image, options.color)
             self._hole = as_hole(mask, self._source.shape[:2])
             dilate(self._hole, options.dilate)
-        self.plan = plan(self._hole, options.max_crops)
+            if isinstance(faces, FaceDetector):
+                faces = faces(self._source, options.color) if self._hole.any() else ()
+            self.plan = plan(self._hole, options.max_crops, frames(faces or (), self._hole.shape))
         self._picture = np.array(self._source, order="C", copy=True, subok=False)
         self.edges = np.zeros(self._hole.shape, np.uint8) if edges else None
         # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.

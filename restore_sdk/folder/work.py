@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from restore_sdk.engine import Restoration, RestoreEngine
 from restore_sdk.errors import ExecutionError, MaskError, RestoreError, ShapeError
+from restore_sdk.faces import FaceDetector
 from restore_sdk.files import MAX_PIXELS, check_form, read_mask
 from restore_sdk.folder.jobs import Job
 from restore_sdk.masks import LOSSY_GROWTH, LOSSY_TOLERANCE, mask_of_alpha, mask_of_color
@@ -34,6 +35,7 @@ class Settings:
         mask_tolerance: largest distance from that colour; ``None``: 0, or :data:`LOSSY_TOLERANCE` after a lossy file.
         mask_alpha: what is transparent is to be repainted; the result is opaque.
         dilate, feather, max_crops: see :meth:`restore_sdk.engine.RestoreEngine.restore`.
+        face_detector: path of the model that finds faces; see :func:`face_detector`.
         quality: of JPEG and WebP outputs, see :meth:`restore_sdk.photo.Photo.encode`.
         format: extension of all outputs, such as ``".png"``; ``None``: that of each photograph.
     """
@@ -45,6 +47,7 @@ class Settings:
     dilate: int = 0
     feather: int = 0
     max_crops: int = MAX_CROPS
+    face_detector: str | None = None
     quality: int | None = None
     format: str | None = None
 
@@ -132,12 +135,25 @@ def load(job: Job, settings: Settings) -> Loaded:
 def restore(engine: RestoreEngine, loaded: Loaded, output: Path, settings: Settings) -> Restored:
     """Restore a photograph and encode it in the format of ``output``; raises as the engine and the encoder do."""
     photo = loaded.photo
-    border = {"dilate": settings.dilate, "feather": settings.feather}
-    result = engine.run(photo.eight, loaded.mask, color="bgr", max_crops=settings.max_crops, **border)
+    result = engine.run(
+        photo.eight,
+        loaded.mask,
+        color="bgr",
+        faces=None if settings.face_detector is None else face_detector(settings.face_detector),
+        dilate=settings.dilate,
+        feather=settings.feather,
+        max_crops=settings.max_crops,
+    )
     pixels = photo.with_restored(result.image)
     if settings.mask_alpha:  # what was erased is there again
         pixels = pixels[..., :3]
     return Restored(result, photo.encode(output, pixels, settings.quality))
+
+
+@functools.lru_cache(maxsize=1)
+def face_detector(path: str) -> FaceDetector:
+    """The detector of a model file, opened once a process; raises :class:`restore_sdk.errors.FaceModelError`."""
+    return FaceDetector(path)
 
 
 def restore_job(engine: RestoreEngine, job: Job, settings: Settings) -> Done | Failure:

@@ -15,7 +15,7 @@ from restore_sdk.errors import InputError, MaskError
 from tests.conftest import make_photo
 from tests.unit.holes import scratched
 
-common = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+common = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def scratched_photo() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
