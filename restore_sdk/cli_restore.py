@@ -64,7 +64,7 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
         "--face-detector",
         type=Path,
         metavar="FILE",
-        help="a YuNet model in ONNX: crops around faces are framed as trained",
+        help="a YuNet model in ONNX: frames crops around faces as trained",
     )
     command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
     cli_folder.add_options(command)

@@ -24,9 +24,6 @@ from restore_sdk.image import Color, to_rgb
 #: A face's box: x and y of its top left corner, width and height, in pixels.
 Box = Sequence[float]
 
-#: Faces as the engine takes them: boxes, or a detector that is asked for them.
-Faces: TypeAlias = "Sequence[Box] | FaceDetector"
-
 #: Side of the frame in box sides: an FFHQ picture is about 1.9 times as wide and 1.5 times as high as a face's box.
 _FRAME = 1.75
 
@@ -137,6 +134,9 @@ class FaceDetector:
             if min(width, height) > 0 and 0 <= x + width / 2 < columns and 0 <= y + height / 2 < rows
         ]
 
+
+#: Faces as the engine takes them: boxes, or a detector that is asked for them.
+Faces: TypeAlias = Sequence[Box] | FaceDetector
 
 _HINT = "name face_detection_yunet_2023mar.onnx of OpenCV's model zoo"
 
