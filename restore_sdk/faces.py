@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk._opencv import cv2
-from restore_sdk.errors import FaceModelError, InputError
+from restore_sdk.errors import ExecutionError, FaceModelError, InputError
 from restore_sdk.image import Color, to_rgb
 
 #: A face's box: x and y of its top left corner, width and height, in pixels.
@@ -165,20 +165,12 @@ def _read(path: Path, sha256: str | None) -> bytes:
 
 def _check_yunet(path: Path, data: bytes) -> None:
     """Raise unless the model's outputs are those of YuNet: OpenCV reads them without looking at their sizes."""
-    import onnxruntime as ort
+    from restore_sdk.runtime.onnxruntime import output_shapes
 
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
     try:
-        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        (given,) = session.get_inputs()
-        height, width = (size if isinstance(size, int) else 320 for size in given.shape[2:4])
-        zeros = np.zeros((1, 3, height, width), np.float32)
-        names = [output.name for output in session.get_outputs()]
-        found = dict(zip(names, (array.shape for array in session.run(names, {given.name: zeros})), strict=True))
-    except Exception as error:  # ONNX Runtime's share no base class
-        text = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        (height, width), found = output_shapes(data)
+    except ExecutionError as error:
+        text = " ".join(error.message.split())[:300]
         raise FaceModelError(f"the face detector {path} is no ONNX model of a face detector: {text}", _HINT) from error
     expected = {
         f"{head}_{stride}": (1, (height // stride) * (width // stride), size)
