@@ -10,7 +10,6 @@ outlive contexts.
 from __future__ import annotations
 
 import ctypes
-import enum
 import hashlib
 import itertools
 import json
@@ -25,6 +24,16 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from tests.cuda_double.double import ILLEGAL_ADDRESS, INVALID_CONTEXT, Double
+from tests.cuda_double.values import (
+    DataType,
+    DynamicShapesKernelSpecializationStrategy,
+    ExecutionContextAllocationStrategy,
+    ILogger,
+    Inspector,
+    LayerInformationFormat,
+    RuntimeConfig,
+    TensorIOMode,
+)
 
 MAGIC = b"PLAN OF THE TENSORRT DOUBLE\n"
 VERSION = "10.13.0.0"
@@ -52,58 +61,6 @@ def make_plan(
         "layers": layers,
     }
     return MAGIC + json.dumps(head).encode() + b"\n" + graph
-
-
-class ILogger:
-    class Severity(enum.IntEnum):
-        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
-
-    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = Severity
-
-    def log(self, severity: Severity, message: str) -> None: ...
-
-
-class TensorIOMode(enum.Enum):
-    NONE, INPUT, OUTPUT = range(3)
-
-
-class DataType(enum.Enum):
-    FLOAT, HALF, UINT8 = range(3)
-
-
-class ExecutionContextAllocationStrategy(enum.Enum):
-    STATIC, ON_PROFILE_CHANGE, USER_MANAGED = range(3)
-
-
-class LayerInformationFormat(enum.Enum):
-    ONELINE, JSON = range(2)
-
-
-class DynamicShapesKernelSpecializationStrategy(enum.Enum):
-    LAZY, EAGER, NONE = range(3)
-
-
-class RuntimeCache: ...
-
-
-class RuntimeConfig:
-    """As RTX's ``IRuntimeConfig``."""
-
-    def __init__(self, control: Control) -> None:
-        self._control = control
-        self.strategy = ExecutionContextAllocationStrategy.STATIC
-        self.dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
-        self.cache: RuntimeCache | None = None
-
-    def set_execution_context_allocation_strategy(self, strategy: ExecutionContextAllocationStrategy) -> None:
-        self.strategy = strategy
-
-    def create_runtime_cache(self) -> RuntimeCache:
-        return RuntimeCache()
-
-    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
-        self.cache = cache
-        return "set_runtime_cache" not in self._control.refuse
 
 
 @dataclass
@@ -261,21 +218,6 @@ class Engine:
             self.control.violations.append("an engine was freed before its contexts")
         if self.control.double.library.cuMemFree_v2(ctypes.c_uint64(self._weights)) == INVALID_CONTEXT:
             self.control.violations.append("an engine was freed without a current CUDA context")
-
-
-class Inspector:
-    """As ``IEngineInspector``, of an engine that was built with all details."""
-
-    def __init__(self, layers: list[tuple[str, str]]) -> None:
-        self._layers = layers
-
-    def get_engine_information(self, form: LayerInformationFormat) -> str:
-        assert form is LayerInformationFormat.JSON
-        layers = [
-            {"Name": f"layer {index}", "LayerType": kind, "Outputs": [{"Format/Datatype": dtype}]}
-            for index, (kind, dtype) in enumerate(self._layers)
-        ]
-        return json.dumps({"Layers": layers})
 
 
 @dataclass(frozen=True)
