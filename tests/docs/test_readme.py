@@ -1,4 +1,4 @@
-"""What the README shows is run here, word for word."""
+"""What the README shows, and the page about files, is run here, word for word."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("code", blocks(README, "python"), ids=lambda code: code.splitlines()[1][:40])
+@pytest.mark.parametrize(
+    "code",
+    [*blocks(README, "python"), *blocks(ROOT / "docs" / "files.md", "python")],
+    ids=lambda code: code.splitlines()[1][:40],
+)
 def test_python_blocks_run(code: str, checkout: Path) -> None:
-    exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
-    if "imwrite" in code:
+    exec(compile(code, "page", "exec"), {"__name__": "__main__"})
+    if "imwrite" in code or "write_file" in code:
         assert_restored(checkout / "restored.png")
 
 
@@ -38,7 +42,8 @@ def test_python_blocks_run(code: str, checkout: Path) -> None:
 def test_commands_run(command: list[str], checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(command[1:]) == 0, capsys.readouterr().err
     if command[1] == "restore":
-        assert_restored(checkout / "restored.png")
+        output = checkout / command[command.index("-o") + 1]
+        assert_restored(output / "portrait_damaged.png" if output.is_dir() else output)
     for option, path in itertools.pairwise(command):
         if option == "--edges":
             assert cv2.imread(path, cv2.IMREAD_GRAYSCALE) is not None
