@@ -80,6 +80,12 @@ class Bundle:
         return f"{self.manifest.name} {self.manifest.version}"
 
     @property
+    def fingerprint(self) -> str:
+        """Tells this model from any other, whatever their names: a hash of its files' hashes."""
+        hashes = sorted(f"{name} {spec.sha256}" for name, spec in self.manifest.files.items())
+        return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
+
+    @property
     def size(self) -> int:
         """Side of the model's square input in pixels."""
         return self.manifest.size

@@ -76,7 +76,7 @@ def restore_folder(options: argparse.Namespace, settings: Settings) -> tuple[dic
     target: Path = options.output
     plan = find_jobs(options.photo, options.mask, target, suffix=settings.format, mask_suffix=options.mask_suffix)
     facts: dict[str, Any] = {}
-    with open_ledger(target, {"bundle": bundle.name, **settings.look()}) as ledger:
+    with open_ledger(target, {"bundle": bundle.name, "model": bundle.fingerprint, **settings.look()}) as ledger:
         batch = Batch(plan, ledger, on_error=options.on_error, unmarked=options.unmarked, overwrite=options.overwrite)
         progress = Progress(sys.stderr, batch.summary.photos, batch.summary.resumed)
         if batch.todo:

@@ -23,7 +23,7 @@ def file_lock(path: Path, poll: Callable[[float], None] | None = None) -> Iterat
     further try; it gives up by raising.
 
     Raises:
-        OutputError: the file cannot be made.
+        OutputError: the file cannot be made, or its file system has no locks.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
@@ -31,13 +31,20 @@ def file_lock(path: Path, poll: Callable[[float], None] | None = None) -> Iterat
         raise OutputError(f"cannot lock {path}: {error.strerror}", "check space and permissions") from error
     try:
         started = time.monotonic()
-        while not _try_lock(handle):
+        while not _try_or_raise(handle, path):
             if poll is not None:
                 poll(time.monotonic() - started)
             time.sleep(POLL_SECONDS)
         yield
     finally:
         os.close(handle)  # which frees the lock
+
+
+def _try_or_raise(handle: int, path: Path) -> bool:
+    try:
+        return _try_lock(handle)
+    except OSError as error:  # a network's file system that has no locks
+        raise OutputError(f"cannot lock {path}: {error.strerror}", "use a folder on a local disk") from error
 
 
 if sys.platform == "win32":

@@ -39,18 +39,21 @@ class Part(NamedTuple):
 
 
 def png_chunks(data: bytes) -> Iterator[Part]:
-    """Chunks of a PNG up to and with the first of pixels or the end."""
-    at = len(PNG_SIGNATURE)
-    for _ in range(MAX_PARTS):
+    """Chunks of a PNG but for those with pixels, before and behind them."""
+    at, others = len(PNG_SIGNATURE), 0
+    for _ in range(MAX_PIXEL_CHUNKS):
         if at + 8 > len(data):
             return
         (length,) = struct.unpack_from(">I", data, at)
         part = Part(data[at + 4 : at + 8], at + 8, length)
-        yield part
-        if part.kind in (b"IDAT", b"IEND"):
+        if part.kind == b"IEND":
             return
+        if part.kind != b"IDAT":
+            others += 1
+            if others > MAX_PARTS:
+                raise TooManyPartsError
+            yield part
         at += 12 + length
-    raise TooManyPartsError
 
 
 def png_is_whole(data: bytes) -> bool:

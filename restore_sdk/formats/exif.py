@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 import struct
 
-from restore_sdk.formats.tags import EXIF, Directory, Order, byte_order, first_directory, integer, read_directory
+from restore_sdk.formats.tags import (
+    EXIF,
+    INTEGERS,
+    TYPE_BYTES,
+    Directory,
+    Order,
+    byte_order,
+    first_directory,
+    integer,
+    read_directory,
+)
 
 ORIENTATION = 274
 
@@ -33,8 +43,8 @@ def upright(exif: bytes, *, swapped: bool) -> bytes:
     """
     order, root = byte_order(exif), first_directory(exif)
     data = bytearray(exif)
-    if (entry := root.entries.get(ORIENTATION)) is not None and entry.type == 3:
-        struct.pack_into(order + "H", data, entry.at, 1)
+    if (entry := root.entries.get(ORIENTATION)) is not None and entry.type in INTEGERS:
+        struct.pack_into(order + INTEGERS[entry.type], data, entry.at, 1)
     if swapped:
         below = root.deeper.get(EXIF)
         for directory, (width, height) in zip((root, below), _SIZES, strict=True):
@@ -54,8 +64,8 @@ def _swap(data: bytearray, order: Order, directory: Directory, width: int, heigh
     values = [integer(directory, tag, order) for tag in (height, width)]
     for tag, value in zip((width, height), values, strict=True):
         entry = directory.entries[tag]
-        if entry.type in (3, 4) and value < (1 << 16 if entry.type == 3 else 1 << 32):
-            struct.pack_into(order + ("H" if entry.type == 3 else "I"), data, entry.at, value)
+        if entry.type in INTEGERS and value < 1 << 8 * TYPE_BYTES[entry.type]:
+            struct.pack_into(order + INTEGERS[entry.type], data, entry.at, value)
 
 
 def _drop_thumbnail(data: bytearray, order: Order, root: Directory) -> None:

@@ -123,23 +123,23 @@ def _png(data: bytes) -> Header | None:
     if data[12:16] != b"IHDR":
         return None
     width, height = struct.unpack_from(">II", data, 16)
-    orientation, unfit = 1, None
+    exif, unfit = b"", None
     for part in png_chunks(data):
         if part.kind == b"acTL":
             unfit = ANIMATED
         elif part.kind == b"cICP" and part.of(data)[1:2] in (b"\x10", b"\x12"):  # PQ and HLG of ITU-R BT.2100
             unfit = HDR
         elif part.kind == b"eXIf":
-            orientation = _orientation(part.of(data))
-    return Header("png", width, height, orientation, unfit or (None if png_is_whole(data) else TRUNCATED))
+            exif = exif or part.of(data)
+    return Header("png", width, height, _orientation(exif), unfit or (None if png_is_whole(data) else TRUNCATED))
 
 
 def _jpeg(data: bytes) -> Header | None:
-    orientation = 1
+    exif = b""
     for part in jpeg_segments(data):
         code, content = part.kind[0], part.of(data)
         if code == 0xE1 and content.startswith(b"Exif\0\0"):
-            orientation = _orientation(content[6:])
+            exif = exif or content[6:]
         if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):  # start of frame
             precision, height, width, components = struct.unpack_from(">BHHB", content)
             unfit = CMYK if components == 4 else DEEP_JPEG if precision > 8 else None
@@ -148,7 +148,7 @@ def _jpeg(data: bytes) -> Header | None:
                 unfit = SCANS
             if not ends:  # decoders fill up with grey what is missing, and refuse nothing
                 unfit = TRUNCATED
-            return Header("jpeg", width, height, orientation, unfit, lossy=True)
+            return Header("jpeg", width, height, _orientation(exif), unfit, lossy=True)
     return None
 
 

@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass
 
 from restore_sdk.formats import tags
-from restore_sdk.formats.containers import Part, TooManyPartsError, jpeg_segments, png_chunks, riff_chunks
+from restore_sdk.formats.containers import TooManyPartsError, jpeg_segments, png_chunks, riff_chunks
 from restore_sdk.formats.exif import ORIENTATION, upright, upright_xmp
 from restore_sdk.formats.header import Format, Header
 
@@ -139,10 +139,10 @@ def _png(data: bytes, notes: list[str]) -> Metadata:
     exif = icc = xmp = b""
     dpi = None
     parts: list[tuple[bytes, bytes]] = []
-    for part in _all_png_chunks(data):
+    for part in png_chunks(data):
         content = part.of(data)
         if part.kind == b"eXIf":
-            exif = content
+            exif = exif or content
         elif part.kind == b"iCCP":
             icc = _inflate(content[content.index(b"\0") + 2 :])
         elif part.kind == b"iTXt" and content.startswith(PNG_XMP):
@@ -157,23 +157,6 @@ def _png(data: bytes, notes: list[str]) -> Metadata:
             else:
                 parts.append((part.kind, content))
     return Metadata(exif, icc, xmp, dpi, parts=tuple(parts))
-
-
-def _all_png_chunks(data: bytes) -> list[Part]:
-    """Chunks before and after the pixels: text may stand at the end."""
-    chunks = list(png_chunks(data))
-    at = chunks[-1].at - 8 if chunks else len(data)
-    for _ in range(1_000_000):  # pixels may come in many small chunks
-        if at + 8 > len(data):
-            break
-        (length,) = struct.unpack_from(">I", data, at)
-        kind = data[at + 4 : at + 8]
-        if kind == b"IEND":
-            break
-        if kind != b"IDAT":
-            chunks.append(Part(kind, at + 8, length))
-        at += 12 + length
-    return chunks
 
 
 def _webp(data: bytes, notes: list[str]) -> Metadata:

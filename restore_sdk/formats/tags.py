@@ -14,6 +14,9 @@ from typing import Literal, NamedTuple
 #: Bytes of a value by its type.
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
+#: How :mod:`struct` names the types of whole numbers.
+INTEGERS = {1: "B", 3: "H", 4: "I"}
+
 #: Bytes of what is turned around for another byte order.
 _WORD_BYTES = TYPE_BYTES | {5: 4, 10: 4}
 
@@ -138,7 +141,7 @@ def turned(directory: Directory, order: Order, wanted: Order) -> Directory:
 def integer(directory: Directory, tag: int, order: Order, default: int = 0) -> int:
     """The first value of an integer tag."""
     entry = directory.entries.get(tag)
-    letter = {1: "B", 3: "H", 4: "I"}.get(entry.type) if entry is not None else None
+    letter = INTEGERS.get(entry.type) if entry is not None else None
     if entry is None or letter is None or len(entry.value) < TYPE_BYTES[entry.type]:
         return default
     return int(struct.unpack_from(order + letter, entry.value)[0])

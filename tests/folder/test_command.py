@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import resource
@@ -15,12 +16,14 @@ import cv2
 import numpy as np
 import pytest
 
+from restore_sdk import lock
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.folder.ledger import open_ledger
 from restore_sdk.folder.progress import Progress, clock, shown
 from tests.conftest import make_photo
 from tests.folder.conftest import HEIGHT, WIDTH, Folder
+from tests.toy_bundle import golden_vectors, write_toy_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,6 +72,27 @@ def test_the_border_of_the_masks(folder: Folder, toy_bundle: Bundle) -> None:
         expected = engine(make_photo(HEIGHT, WIDTH, 0), folder.hole, color="bgr", dilate=4, feather=2)
     assert np.array_equal(cv2.imread(str(folder.target / "0.png")), expected)
     assert folder.json("--dilate", 5)["restored"] == 1  # looks otherwise, so it is done again
+
+
+def test_another_model_of_the_same_name_restores_again(folder: Folder, writable_bundle: Path) -> None:
+    fill(folder, 2)
+    folder.run()
+    folder.bundle = writable_bundle
+    assert folder.json()["resumed"] == 2  # the same model at another place
+    write_toy_bundle(folder.place / "other", golden={k: v[:1] for k, v in golden_vectors().items()})
+    folder.bundle = folder.place / "other"
+    assert folder.json()["restored"] == 2
+
+
+def test_a_file_system_without_locks(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(_: int) -> bool:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    fill(folder, 1)
+    monkeypatch.setattr(lock, "_try_lock", no_locks)
+    code, _, err = folder.run()
+    assert code == 2
+    assert "No locks available" in err
 
 
 def test_a_copied_output_folder_goes_on(folder: Folder) -> None:

@@ -145,6 +145,23 @@ def test_either_byte_order(save: Save) -> None:
         assert (exif[271], exif[0x9003]) == ("A camera", "2001:02:03 04:05:06")
 
 
+def test_an_orientation_of_another_type() -> None:
+    """A LONG instead of a SHORT is read as well, so it has to be reset as well."""
+    directory = tags.Directory({274: tags.Entry(4, struct.pack("<I", 6))})
+    block = b"II*\0\x08\0\0\0" + tags.write_directory(directory, "<", 8)
+    assert tags.integer(tags.first_directory(upright(block, swapped=True)), 274, "<") == 1
+
+
+def test_exif_behind_the_pixels_of_a_png(save: Save, tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    data = save("a.png").read_bytes()
+    at = data.index(b"eXIf") - 4
+    end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+    (tmp_path / "b.png").write_bytes(data[:at] + data[end:-12] + data[at:end] + data[-12:])
+    image, _, _ = carried(tmp_path / "b.png", "c.png")
+    assert np.array_equal(np.asarray(image), np.rot90(picture, -1))
+    assert (exif_of(image)[271], exif_of(image)[274]) == ("A camera", 1)
+
+
 def test_orientation_in_either_spelling_of_xmp() -> None:
     from restore_sdk.formats.exif import upright_xmp
 
