@@ -106,8 +106,9 @@ def cases(bundle: Bundle, count: int = 12) -> list[Case]:
                 photo = np.ascontiguousarray(photo[..., 1])
             lossy = number % 4 == 2
             parts = {"photo": _encoded(photo, ".jpg" if lossy else ".png"), "mask": _encoded(mask, ".png")}
-            pixels = decode_photo(parts["photo"], 10**7)
-            answer = encode(engine.restore(pixels, decode_mask(parts["mask"], 10**7), color="bgr"), "png")
+            sent = decode_photo(parts["photo"], 10**7)
+            restored = engine.restore(sent.eight, decode_mask(parts["mask"], 10**7), color="bgr")
+            answer = encode(sent, restored, "png").data
             name = f"{number}: {width} x {height}"
             if number % 3 == 1:
                 text = json.dumps({key: base64.b64encode(data).decode() for key, data in parts.items()})

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk.decode import Pixels, to_eight
+from restore_sdk.decode import Pixels, decode, to_eight
 from restore_sdk.errors import ImageError
 from restore_sdk.files import MAX_PIXELS, encode_image, format_of, is_lossy, read_image
 from restore_sdk.formats import tags
@@ -110,7 +110,15 @@ def open_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ph
         ImageError: no such file, not readable, empty, no image of a known format, damaged, CMYK, HDR, animated, of
             several pages, or larger than ``max_pixels``.
     """
-    data, header, pixels = read_image(path, max_pixels, "photo", ImageError)
+    return _photo(*read_image(path, max_pixels, "photo", ImageError))
+
+
+def photo_of(data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
+    """The same of a file's bytes; raises :class:`restore_sdk.decode.UnfitError`."""
+    return _photo(data, *decode(data, max_pixels))
+
+
+def _photo(data: bytes, header: Header, pixels: Pixels) -> Photo:
     jpeg = read_encoding(data) if header.format == "jpeg" else None
     compression = 0
     if header.format == "tiff":

@@ -104,7 +104,8 @@ class Service:
             header = check_header(asked.photo, "photo", self.settings.max_pixels)
             check_header(asked.mask, "mask", self.settings.max_pixels)
             facts["pixels"] = header.width * header.height
-            order = Order(asked.photo, asked.mask, asked.format, asked.edges, header.width * header.height)
+            pixels = header.width * header.height
+            order = Order(asked.photo, asked.mask, asked.format, asked.edges, pixels, asked.dilate, asked.feather)
             future = self.workers.submit(order)
             answer = await self._wait(request, future)
         except ClientDisconnect:
@@ -220,6 +221,7 @@ def _json_answer(answer: Answer) -> Response:
             "image": base64.b64encode(answer.image).decode(),
             "media_type": f"image/{answer.format}",
             "edges": None if answer.edges is None else base64.b64encode(answer.edges).decode(),
+            "notes": list(answer.notes),
             "width": answer.width,
             "height": answer.height,
             "crops": None if answer.crops is None else [crop.to_json() for crop in answer.crops],

@@ -15,6 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from restore_sdk.request import MAX_BORDER
 from restore_sdk.serve.pictures import FORMATS, Format
 from restore_sdk.serve.problems import Refused
 from restore_sdk.serve.settings import Settings
@@ -28,10 +29,12 @@ class RestoreBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    photo: str = Field(description="An image file in base64: PNG, JPEG, WebP, BMP or TIFF, 8 bits a channel.")
+    photo: str = Field(description="An image file in base64: PNG, JPEG, WebP, BMP or TIFF, 8 or 16 bits a channel.")
     mask: str = Field(description="An image file of the same size in base64, white where to repaint.")
     format: Format = Field("png", description="Format of the answer; JPEG with loss, the others without.")
     edges: bool = Field(False, description="Also answer the completed edge map.")
+    dilate: int = Field(0, ge=0, le=MAX_BORDER, description="Grow the mask by so many pixels first.")
+    feather: int = Field(0, ge=0, le=MAX_BORDER, description="Blend so many pixels inwards from the mask's border.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Asked:
     mask: bytes
     format: Format
     edges: bool
+    dilate: int
+    feather: int
 
 
 class _InMemory(MultiPartParser):
@@ -101,7 +106,7 @@ async def _bounded(request: Request, settings: Settings) -> AsyncGenerator[bytes
 
 
 async def _multipart(request: Request, stream: AsyncGenerator[bytes, None]) -> Asked:
-    parser = _InMemory(request.headers, stream, max_files=2, max_fields=2, max_part_size=1024)
+    parser = _InMemory(request.headers, stream, max_files=2, max_fields=4, max_part_size=1024)
     try:
         form = await parser.parse()
     except (Refused, ClientDisconnect):
@@ -111,7 +116,7 @@ async def _multipart(request: Request, stream: AsyncGenerator[bytes, None]) -> A
             400, "BadMultipart", f"the body is no sound {MULTIPART}: {error}", "send it as curl -F does"
         ) from error
     try:
-        unknown = set(form) - {"photo", "mask", "format", "edges"}
+        unknown = set(form) - {"photo", "mask", "format", "edges", "dilate", "feather"}
         if unknown:
             raise _wrong(f"unknown field {sorted(unknown)[0][:40]!r}")
         return Asked(
@@ -119,6 +124,8 @@ async def _multipart(request: Request, stream: AsyncGenerator[bytes, None]) -> A
             mask=await _file(form, "mask"),
             format=_format(_text(form, "format") or "png"),
             edges=_flag(_text(form, "edges") or "false"),
+            dilate=_border(_text(form, "dilate") or "0", "dilate"),
+            feather=_border(_text(form, "feather") or "0", "feather"),
         )
     finally:
         await form.close()
@@ -154,7 +161,8 @@ def _from_json(data: bytearray) -> Asked:
         if first["type"] == "json_invalid":
             raise Refused(400, "BadJson", f"the body is no JSON: {first['msg']}", "send one JSON object") from None
         raise _wrong(f"{where}: {first['msg']}" if where else first["msg"]) from None
-    return Asked(_base64(body.photo, "photo"), _base64(body.mask, "mask"), body.format, body.edges)
+    photo, mask = _base64(body.photo, "photo"), _base64(body.mask, "mask")
+    return Asked(photo, mask, body.format, body.edges, body.dilate, body.feather)
 
 
 def _base64(text: str, name: str) -> bytes:
@@ -174,6 +182,12 @@ def _flag(value: str) -> bool:
     if value.lower() not in ("true", "false", "1", "0"):
         raise _wrong(f"edges is {value[:40]!r}", "true or false")
     return value.lower() in ("true", "1")
+
+
+def _border(value: str, name: str) -> int:
+    if not (value.isascii() and value.isdecimal() and len(value) < 5 and int(value) <= MAX_BORDER):
+        raise _wrong(f"{name} is {value[:40]!r}", f"pixels, 0 to {MAX_BORDER}")
+    return int(value)
 
 
 def _wrong(message: str, hint: str = "see /openapi.json") -> Refused:

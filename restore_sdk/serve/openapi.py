@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from restore_sdk.request import MAX_BORDER
 from restore_sdk.serve.body import RestoreBody
 from restore_sdk.serve.pictures import FORMATS
 from restore_sdk.serve.problems import ERROR_SCHEMA
@@ -22,6 +23,8 @@ RESTORE = (
 
 _IMAGE = {"type": "string", "format": "binary"}
 
+_BORDER = {"type": "integer", "default": 0, "minimum": 0, "maximum": MAX_BORDER}
+
 RESTORE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -32,10 +35,12 @@ RESTORE_BODY: dict[str, Any] = {
                     "required": ["photo", "mask"],
                     "additionalProperties": False,
                     "properties": {
-                        "photo": {**_IMAGE, "description": "PNG, JPEG, WebP, BMP or TIFF, 8 bits a channel."},
+                        "photo": {**_IMAGE, "description": "PNG, JPEG, WebP, BMP or TIFF, 8 or 16 bits."},
                         "mask": {**_IMAGE, "description": "An image of the same size, white where to repaint."},
                         "format": {"type": "string", "enum": list(FORMATS), "default": "png"},
                         "edges": {"type": "boolean", "default": False, "description": "Also answer the edges (JSON)."},
+                        "dilate": {**_BORDER, "description": "Grow the mask by so many pixels first."},
+                        "feather": {**_BORDER, "description": "Blend so many pixels inwards from its border."},
                     },
                 }
             },
@@ -54,11 +59,16 @@ RESTORE_BODY: dict[str, Any] = {
 
 _RESULT: dict[str, Any] = {
     "type": "object",
-    "required": ["image", "media_type", "edges", "width", "height", "crops", "timings_ms"],
+    "required": ["image", "media_type", "notes", "edges", "width", "height", "crops", "timings_ms"],
     "properties": {
         "image": {"type": "string", "format": "byte", "description": "The restored photograph in base64."},
         "media_type": {"type": "string", "examples": ["image/png"]},
         "edges": {"type": ["string", "null"], "description": "The completed edge map, a PNG in base64, if asked for."},
+        "notes": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What of the photograph's metadata is not in the image.",
+        },
         "width": {"type": "integer"},
         "height": {"type": "integer"},
         "crops": {

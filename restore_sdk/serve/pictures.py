@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk._opencv import cv2
 from restore_sdk.decode import UnfitError, check_bytes, decode, to_grey
-from restore_sdk.errors import ImageError, InputError, MaskError, OutputError
-from restore_sdk.files import JPEG_QUALITY
+from restore_sdk.errors import ImageError, InputError, MaskError
+from restore_sdk.files import check_form, encode_image
 from restore_sdk.formats.header import Header
+from restore_sdk.photo import Encoded, Photo, photo_of
 from restore_sdk.serve.problems import TooManyPixelsError, UnknownFormatError
 
 Format = Literal["png", "jpeg", "webp"]
 FORMATS: tuple[str, ...] = get_args(Format)
-
-_ENCODERS: dict[Format, list[int]] = {
-    "png": [cv2.IMWRITE_PNG_COMPRESSION, 3],
-    "jpeg": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
-    "webp": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100 is lossless
-}
 
 
 def check_header(data: bytes, what: Literal["photo", "mask"], max_pixels: int) -> Header:
@@ -38,15 +33,12 @@ def check_header(data: bytes, what: Literal["photo", "mask"], max_pixels: int) -
         raise _told(error, what) from error
 
 
-def decode_photo(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """The photograph, upright: ``(H, W)`` grey, ``(H, W, 3)`` BGR or ``(H, W, 4)`` BGRA; raises as its header."""
+def decode_photo(data: bytes, max_pixels: int) -> Photo:
+    """The photograph, upright, of 8 or 16 bits, with its metadata; raises as its header."""
     try:
-        _, picture = decode(data, max_pixels)
+        return photo_of(data, max_pixels)
     except UnfitError as error:
         raise _told(error, "photo") from error
-    if picture.dtype != np.uint8:
-        raise ImageError("the photo has 16 bits a channel, only 8 bits are taken", "convert it to 8 bits")
-    return picture.view(np.uint8)
 
 
 def decode_mask(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
@@ -60,17 +52,19 @@ def decode_mask(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     return mask
 
 
-def encode(picture: NDArray[np.uint8], kind: Format) -> bytes:
-    """The picture, grey, BGR or BGRA, as a file; JPEG with loss, the others without."""
-    if kind == "jpeg" and picture.ndim == 3 and picture.shape[2] == 4:
-        raise OutputError("JPEG has no alpha channel, and the photo has one", "ask for png or webp")
-    try:
-        encoded, data = cv2.imencode(f".{kind}", picture, _ENCODERS[kind])
-    except cv2.error as error:
-        raise OutputError(f"cannot encode {picture.shape[1]} x {picture.shape[0]} px", "ask for png") from error
-    if not encoded:
-        raise OutputError(f"{picture.shape[1]} x {picture.shape[0]} px do not fit into {kind}", "ask for png")
-    return bytes(data)
+def check_answer(photo: Photo, kind: Format) -> None:
+    """Raise :class:`OutputError` where the answer's format cannot keep what the photograph has: alpha, or 16 bits."""
+    check_form(Path(f"photo.{kind}"), photo.pixels)
+
+
+def encode(photo: Photo, restored: NDArray[np.uint8], kind: Format) -> Encoded:
+    """The restored photograph as a file, in the depth and with the metadata of what was sent; see :class:`Photo`."""
+    return photo.encode(f"photo.{kind}", photo.with_restored(restored))
+
+
+def encode_edges(edges: NDArray[np.uint8]) -> bytes:
+    """An edge map as a PNG."""
+    return encode_image(Path("edges.png"), edges)
 
 
 def _told(error: UnfitError, what: Literal["photo", "mask"]) -> InputError:

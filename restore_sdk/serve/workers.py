@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from restore_sdk.crop import Crop
 from restore_sdk.engine import Restoration, RestoreEngine
 from restore_sdk.errors import ClosedError, ExecutionError, InputError
+from restore_sdk.photo import Photo
 from restore_sdk.serve.metrics import Metrics
-from restore_sdk.serve.pictures import Format, decode_mask, decode_photo, encode
+from restore_sdk.serve.pictures import Format, check_answer, decode_mask, decode_photo, encode, encode_edges
 from restore_sdk.serve.settings import SMALL_PIXELS, Settings
 
 _LOG = logging.getLogger("restore_sdk.serve")
@@ -30,21 +31,27 @@ _LOG = logging.getLogger("restore_sdk.serve")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a request asks for; ``pixels`` is what the photograph's header claims."""
+    """What a request asks for; ``pixels`` is what the photograph's header claims, the rest as in the engine."""
 
     photo: bytes
     mask: bytes
     format: Format
     edges: bool
     pixels: int
+    dilate: int = 0
+    feather: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request gets: encoded pictures, and the seconds that each part took."""
+    """What a request gets: encoded pictures, and the seconds that each part took.
+
+    ``notes``: what of the photograph's metadata is not in ``image``.
+    """
 
     image: bytes
     format: Format
+    notes: tuple[str, ...]
     edges: bytes | None
     width: int
     height: int
@@ -63,7 +70,7 @@ class _Job:
 @dataclass(frozen=True, slots=True)
 class _Decoded:
     job: _Job
-    photo: NDArray[np.uint8]
+    photo: Photo
     mask: NDArray[np.uint8]
     seconds: float
 
@@ -183,6 +190,7 @@ class Workers:
         try:
             limit = self._settings.max_pixels
             photo, mask = decode_photo(job.order.photo, limit), decode_mask(job.order.mask, limit)
+            check_answer(photo, job.order.format)  # before the model runs
         except Exception as error:
             job.future.set_exception(error)
             return None
@@ -191,7 +199,7 @@ class Workers:
     def _together(self, items: list[_Decoded]) -> None:
         started = time.perf_counter()
         try:
-            images = self._engine.restore_batch([i.photo for i in items], [i.mask for i in items], color="bgr")
+            images = self._engine.restore_batch([i.photo.eight for i in items], [i.mask for i in items], color="bgr")
         except InputError:
             raise
         except Exception as error:
@@ -207,7 +215,10 @@ class Workers:
 
     def _alone(self, item: _Decoded) -> None:
         try:
-            result: Restoration = self._engine.run(item.photo, item.mask, color="bgr")
+            order = item.job.order
+            result: Restoration = self._engine.run(
+                item.photo.eight, item.mask, color="bgr", dilate=order.dilate, feather=order.feather
+            )
         except Exception as error:
             if not isinstance(error, InputError):
                 self._broken(error)
@@ -236,8 +247,8 @@ class Workers:
     ) -> None:
         order, started = item.job.order, time.perf_counter()
         try:
-            data = encode(image, order.format)
-            drawn = None if edges is None else encode(edges, "png")
+            file = encode(item.photo, image, order.format)
+            drawn = None if edges is None else encode_edges(edges)
         except Exception as error:
             item.job.future.set_exception(error)
             return
@@ -251,7 +262,7 @@ class Workers:
             if part != "wait":  # counted when it ended
                 self._metrics.part(part, duration)
         height, width = image.shape[:2]
-        item.job.future.set_result(Answer(data, order.format, drawn, width, height, crops, parts))
+        item.job.future.set_result(Answer(file.data, order.format, file.notes, drawn, width, height, crops, parts))
 
     def _broken(self, error: Exception) -> None:
         self._failed = isinstance(error, ExecutionError)
@@ -259,4 +270,4 @@ class Workers:
 
 
 def _shareable(order: Order) -> bool:
-    return order.pixels <= SMALL_PIXELS and not order.edges
+    return order.pixels <= SMALL_PIXELS and not (order.edges or order.dilate or order.feather)

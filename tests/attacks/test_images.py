@@ -99,16 +99,16 @@ def test_jpegs_of_many_scans(tmp_path: Path) -> None:
     refused(tmp_path / "a.jpg", hidden[:at] + b"\xff\xfe\x00\x06\xff\xd9\xff\xd9" + hidden[at:])  # ends in a comment
     for count in (0, 80):
         data = with_scans(count, 64)
-        assert decode_photo(data, LIMIT).shape == (64, 64, 3)
+        assert decode_photo(data, LIMIT).pixels.shape == (64, 64, 3)
         assert jpeg_scans(data, 2) == (10 + count, True)
 
 
 def test_what_follows_a_jpeg_is_not_counted() -> None:
     """Phones append a film to a photograph: in it any bytes may stand."""
-    assert decode_photo(encoded(PHOTO, ".jpg") + b"\xff\xda\x00\x02" * 500, LIMIT).shape == PHOTO.shape
+    assert decode_photo(encoded(PHOTO, ".jpg") + b"\xff\xda\x00\x02" * 500, LIMIT).pixels.shape == PHOTO.shape
     thumbnail = b"\xff\xe1\x10\x00" + b"\xff\xda\xff\xd9".ljust(0x1000 - 2, b"\xff\xda"[0:1])
     data = encoded(PHOTO, ".jpg")
-    assert decode_photo(data[:2] + thumbnail + data[2:], LIMIT).shape == PHOTO.shape
+    assert decode_photo(data[:2] + thumbnail + data[2:], LIMIT).pixels.shape == PHOTO.shape
 
 
 def test_a_bomb_costs_nothing(tmp_path: Path) -> None:
