@@ -24,6 +24,7 @@ _DEFAULTS: dict[str, object] = {
     "overwrite": False,
     "slots": None,
     "workers": None,
+    "ray": None,
 }
 
 
@@ -42,6 +43,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--slots", type=int, metavar="N", help="how many compute at a time (default: the cores, <= 8)")
     group.add_argument(
         "--workers", type=int, metavar="N", help="threads that also decode and encode (default: slots + 1)"
+    )
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help='restore on the Ray cluster there, or "auto", or "local"; --workers are then its actors',
     )
     command.set_defaults(**_DEFAULTS)
 
@@ -68,6 +74,8 @@ def restore_folder(options: argparse.Namespace, settings: Settings) -> tuple[dic
         raise InputError("--edges is for one photograph", "leave it out")
     if options.output.suffix.lower() in PHOTO_SUFFIXES and not options.output.is_dir():
         raise OutputError(f"{options.photo} is a folder, and -o {options.output} names an image", "name a folder")
+    if options.ray is not None and options.slots is not None:
+        raise InputError("--slots is for this host, and --ray restores elsewhere", "leave one of them out")
     slots = min(8, usable_cores()) if options.slots is None else options.slots
     workers = slots + 1 if options.workers is None else options.workers
     if not 1 <= workers <= 256:
@@ -79,7 +87,13 @@ def restore_folder(options: argparse.Namespace, settings: Settings) -> tuple[dic
     with open_ledger(target, {"bundle": bundle.name, "model": bundle.fingerprint, **settings.look()}) as ledger:
         batch = Batch(plan, ledger, on_error=options.on_error, unmarked=options.unmarked, overwrite=options.overwrite)
         progress = Progress(sys.stderr, batch.summary.photos, batch.summary.resumed)
-        if batch.todo:
+        if batch.todo and options.ray is not None:
+            from restore_sdk.folder.cluster import on_ray
+
+            facts = {"runtime": f"Ray at {options.ray}"}
+            restorer = on_ray(options.ray, bundle, settings, runtime=options.runtime, workers=options.workers)
+            summary = batch.run(restorer, progress)
+        elif batch.todo:
             with RestoreEngine(bundle, runtime=options.runtime, slots=slots) as engine:
                 facts = engine.info()
                 summary = batch.run(on_threads(engine, settings, workers), progress)

@@ -48,6 +48,7 @@ def test_every_script_is_tested_and_listed() -> None:
         "make_damage.py",
         "ask_service.py",
         "ask_triton.py",
+        "ray_pipeline.py",
     }
     assert all(f"`{path.name}`" in listed for path in EXAMPLES.iterdir() if path.suffix in (".py", ".png"))
 

@@ -30,6 +30,7 @@ WHEEL_NEEDS = {"numpy", "cv2", "onnxruntime"}
 EXTRAS = {
     "serve/": {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"},
     "runtime/triton.py": {"tritonclient"},
+    "folder/cluster.py": {"pyarrow", "ray"},
 }
 SEAMS = {
     "cv2": {"_opencv.py"},
