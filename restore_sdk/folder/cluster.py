@@ -57,9 +57,9 @@ def on_ray(address: str, bundle: Bundle, settings: Settings, *, runtime: Runtime
         workers: how many; ``None`` takes as many as the cluster has cores, or GPUs.
 
     Raises:
-        MissingDependencyError: Ray is not installed. The restorer raises:
-        DeviceError: there is no such cluster, or nothing in it to work with.
-        ExecutionError: workers cannot start, or the cluster failed.
+        MissingDependencyError: Ray is not installed.
+        DeviceError, from the restorer: there is no such cluster, or nothing in it to work with.
+        ExecutionError, from the restorer: a worker cannot start, or the cluster failed.
     """
 
     ray = _import_ray()

@@ -25,6 +25,8 @@ from tests.cluster.conftest import ENVIRONMENT, Nodes, python
 from tests.conftest import make_photo
 from tests.docs.pages import ROOT
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = 48
 
 

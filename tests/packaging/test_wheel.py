@@ -81,6 +81,7 @@ def test_the_metadata(wheel: Path) -> None:
         "export",
         "training",
         "tensorrt",
+        "openvino",
         "rtx",
         "serve",
         "ui",
