@@ -80,7 +80,7 @@ def on_ray(address: str, bundle: Bundle, settings: Settings, *, runtime: Runtime
                     "jobs": todo,
                     "settings": settings,
                     "bundle": str(bundle.path),
-                    "files": {name: spec.sha256 for name, spec in bundle.manifest.files.items()},
+                    "fingerprint": bundle.fingerprint,
                     "runtime": runtime,
                     "version": __version__,
                 },
@@ -104,7 +104,7 @@ class _Worker:
         jobs: list[Job],
         settings: Settings,
         bundle: str,
-        files: dict[str, str],
+        fingerprint: str,
         runtime: Runtime,
         version: str,
     ) -> None:
@@ -115,7 +115,7 @@ class _Worker:
             if version != __version__:
                 raise InputError(f"it has restore-sdk {__version__}, the caller {version}", "install one version")
             model = Bundle.load(bundle)
-            if {name: spec.sha256 for name, spec in model.manifest.files.items()} != files:
+            if model.fingerprint != fingerprint:
                 raise BundleIntegrityError(f"{bundle} is another model there", "put the same bundle on all nodes")
             self._engine = RestoreEngine(model, runtime=runtime, threads=1)
         except RestoreError as error:  # told by the first row: Ray would make a long text of it

@@ -142,15 +142,14 @@ def test_without_the_extra(place: Path, capsys: pytest.CaptureFixture[str], monk
 def test_a_worker_refuses_another_model_or_version(toy_bundle: Bundle) -> None:
     from restore_sdk.folder.cluster import _outcome, _Worker
 
-    files = {name: spec.sha256 for name, spec in toy_bundle.manifest.files.items()}
     job = Job("a", Path("a.png"), Path("m.png"), Path("b.png"))
     asked: dict[str, Any] = {"jobs": [job], "settings": Settings(), "bundle": str(toy_bundle.path), "runtime": "auto"}
     for changes, message in (
         ({"version": "9"}, "the caller 9"),
-        ({"files": {**files, "edge.onnx": "0" * 64}}, "another model"),
+        ({"fingerprint": "0" * 64}, "another model"),
         ({"bundle": "nowhere"}, "no bundle at nowhere"),
     ):
-        worker = _Worker(**{"files": files, "version": __version__, **asked, **changes})
+        worker = _Worker(**{"fingerprint": toy_bundle.fingerprint, "version": __version__, **asked, **changes})
         (told,) = worker(pyarrow.table({"id": [0]}))["told"].to_pylist()
         with pytest.raises(ExecutionError, match=f"cannot start: .*{message}"):
             _outcome(b"", json.loads(told))
