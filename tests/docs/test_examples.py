@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ def run(script: str, *arguments: str, folder: Path) -> subprocess.CompletedProce
     [
         ("restore_photo.py", (), "restored.png"),
         ("batch.py", (), "restored/portrait.png"),
+        ("large_photo.py", ("comparison.png",), "comparison.png"),
         ("before_after.py", ("--out", "comparison.png"), "comparison.png"),
     ],
 )
@@ -38,6 +40,14 @@ def test_example_runs(script: str, arguments: tuple[str, ...], written: str, tmp
     assert cv2.imread(str(tmp_path / written)) is not None
 
 
+def test_a_large_photograph_is_restored_better_in_its_own_resolution(tmp_path: Path) -> None:
+    """The shipped model on a real photograph: what one square around all damage loses."""
+    lines = run("large_photo.py", folder=tmp_path).stdout.splitlines()
+    single, usual = (float(re.findall(r"([\d.]+) dB", line)[0]) for line in lines[:2])
+    assert usual > single + 1
+    assert usual > 22
+
+
 def test_every_script_is_tested_and_listed() -> None:
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
@@ -45,12 +55,13 @@ def test_every_script_is_tested_and_listed() -> None:
         "restore_photo.py",
         "batch.py",
         "before_after.py",
+        "large_photo.py",
         "make_damage.py",
         "ask_service.py",
         "ask_triton.py",
         "ray_pipeline.py",
     }
-    assert all(f"`{path.name}`" in listed for path in EXAMPLES.iterdir() if path.suffix in (".py", ".png"))
+    assert all(f"`{path.name}`" in listed for path in EXAMPLES.iterdir() if path.suffix in (".py", ".png", ".jpg"))
 
 
 @pytest.mark.parametrize("script", ["restore_photo.py", "batch.py"])
