@@ -20,7 +20,8 @@ from restore_sdk.faces import Frame
 from restore_sdk.image import MODEL_SIZE
 from restore_sdk.tiles import POOL, Cell, Plan, Tile
 
-#: Side of a square in thicknesses of the hole that it restores; measured, see docs/photographs.md.
+#: Side of a square in thicknesses of the hole that it restores. Measured on faces of 250 to 500 px: with 2 the model sees
+#: too little of a face (0.6 dB less), with 6 and more the picture's own detail is lost.
 CONTEXT = 4.0
 
 #: Margin around what a square restores, in its own sides.
@@ -90,8 +91,9 @@ class _Box:
         return (self.top + self.bottom) / 2, (self.left + self.right) / 2
 
     def touches(self, face: Frame) -> bool:
-        apart_y = max(self.top - face.y, face.y - self.bottom, self.left - face.x, face.x - self.right)
-        return apart_y < face.side / 2
+        """Whether some of the frame may lie in the box."""
+        apart = max(self.top - face.y, face.y - self.bottom, self.left - face.x, face.x - self.right)
+        return apart < face.side / 2
 
     def lies_in(self, face: Frame) -> bool:
         """Whether the frame holds the box and something around it."""
@@ -138,7 +140,7 @@ class _Blocks:
     def plan(self, base: float, faces: Sequence[Frame]) -> Plan:
         """The plan with crops from ``base`` up; smaller frames of faces come last, unless ``base`` had to grow."""
         levels, count = self._levels(base)
-        waves = []
+        waves = []  # the finest first
         small = [face for face in faces if face.side < base == MODEL_SIZE and self._serves(face)]
         if small:
             levels += 1

@@ -78,7 +78,7 @@ class Request:
             dilate(self._hole, options.dilate)
             if isinstance(faces, FaceDetector):
                 faces = faces(self._source, options.color) if self._hole.any() else ()
-            self.plan = plan(self._hole, options.max_crops, frames(faces or (), self._hole.shape))
+            self.plan = plan(self._hole, options.max_crops, frames(() if faces is None else faces, self._hole.shape))
         self._picture = np.array(self._source, order="C", copy=True, subok=False)
         self.edges = np.zeros(self._hole.shape, np.uint8) if edges else None
         # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.

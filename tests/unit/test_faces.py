@@ -132,6 +132,7 @@ def test_detected_faces_are_as_good_as_given_ones(toy_bundle: Bundle, detector: 
         given, plain = engine(photo, hole, faces=boxes), engine(photo, hole)
         assert not np.array_equal(given, plain)
         assert np.array_equal(engine(photo, hole, faces=detector), given)
+        assert np.array_equal(engine(photo, hole, faces=np.array(boxes)), given)  # type: ignore[arg-type]
         assert np.array_equal(engine.restore_batch([photo], [hole], faces=detector)[0], given)
         first, second = engine.restore_batch([photo] * 2, [hole] * 2, faces=[None, boxes])
         assert np.array_equal(first, plain)
