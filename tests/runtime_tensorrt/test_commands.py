@@ -93,11 +93,19 @@ def test_bench_on_the_cpu(toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]
     assert entry["latency_ms"]["request"]["p50"] >= entry["latency_ms"]["edge"]["p50"]
 
 
-@pytest.mark.parametrize("options", [("--requests", "0"), ("--batch", "9"), ("--slots", "0")])
+@pytest.mark.parametrize("options", [("--requests", "0"), ("--batch", "0"), ("--slots", "0")])
 def test_bench_refuses(built: str, capsys: pytest.CaptureFixture[str], options: tuple[str, str]) -> None:
     code, report = run(capsys, "bench", "--runtime", "tensorrt", "--bundle", built, *options)
     assert code == 2
     assert report["error"]["hint"]
+
+
+def test_bench_of_more_images_than_the_profile_takes(built: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """They go in as many runs as they need: 4, 4 and 1."""
+    options = ("--requests", "1", "--batch", "9", "--cuda-graph", "off", "--no-processes")
+    code, report = run(capsys, "bench", "--runtime", "tensorrt", "--bundle", built, *options)
+    assert (code, report["batch"]) == (0, 9)
+    assert report["runs"][0]["runtime"]["max_batch"] == 4
 
 
 def test_restore_and_info(built: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
