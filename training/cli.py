@@ -60,6 +60,12 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="settings as JSON; see training/config.py (default: those of --out, else the shipped ones)",
     )
+    parser.add_argument(
+        "--init",
+        type=Path,
+        help="weights.safetensors to begin from, such as those of an earlier run or of a bundle "
+        "(python -m export weights); --out's own checkpoints come first",
+    )
     parser.add_argument("--edge-images", type=int, help="length of the edge stage's run, in images")
     parser.add_argument("--repair-images", type=int, help="length of the repair stage's run, in images")
     parser.add_argument("--seed", type=int, help="of weights, samples and masks")
@@ -112,6 +118,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         bfloat16=False if arguments.float32 else None,
         validator=Validator(*arguments.validate) if arguments.validate else None,
         perceptual=VggLosses(arguments.vgg) if arguments.vgg else None,
+        init=arguments.init,
     )
     try:
         print(f"weights: {fit(config, options)}")

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training.networks.edge import EdgeGenerator
+from torch import nn
+
+from training.networks.edge import EdgeGenerator, KnownEdges
+from training.networks.edgeconnect import EdgeConnectEdges, EdgeConnectRepair
 from training.networks.repair import RepairGenerator
+
+#: Networks of each stage by the ``kind`` that a configuration may name; the first is the method's own.
+KINDS: dict[str, dict[str, Callable[..., nn.Module]]] = {
+    "edge": {"dense": EdgeGenerator, "edgeconnect": EdgeConnectEdges, "none": KnownEdges},
+    "repair": {"dense": RepairGenerator, "edgeconnect": EdgeConnectRepair},
+}
 
 
 class ConfigError(Exception):
@@ -24,7 +34,7 @@ class Schedule:
     """
 
     images: int
-    rate: float = 6e-4
+    rate: float = 1e-3
     warmup: int = 6_000
     decay: float = 0.25
 
@@ -33,16 +43,17 @@ class Schedule:
         """The image at which the learning rate begins to fall."""
         return int(self.images * (1.0 - self.decay))
 
-    def rate_at(self, image: int) -> float:
-        """The learning rate for the batch that begins with this image."""
+    def rate_at(self, image: int, began: int = 0) -> float:
+        """The learning rate for the batch that begins with this image, in a run that began at image ``began``."""
+        rate = self.rate * min(1.0, (image - began + 1) / max(self.warmup, 1))
         if image >= self.decay_from:
-            return self.rate * max(self.images - image, 0) / max(self.images - self.decay_from, 1)
-        return self.rate * min(1.0, (image + 1) / max(self.warmup, 1))
+            rate *= max(self.images - image, 0) / max(self.images - self.decay_from, 1)
+        return rate
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Weights of a stage's losses.
+    """Weights of a stage's losses, and within the cross-entropy that of an edge pixel (``edge_weight``).
 
     The discriminator learns from image ``adversarial_from`` on. The generator begins to listen to it then, fully after
     ``adversarial_ramp`` images more: at first its verdicts mean nothing.
@@ -51,6 +62,7 @@ class Losses:
     l1: float = 1.0
     log_mse: float = 0.0
     cross_entropy: float = 0.0
+    edge_weight: float = 1.0
     adversarial: float = 0.0
     feature_matching: float = 0.0
     perceptual: float = 0.0
@@ -68,7 +80,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage: the size of its generator, its schedule and its losses."""
+    """One stage: kind and size of its generator, its schedule and its losses."""
 
     generator: dict[str, Any]
     schedule: Schedule
@@ -77,13 +89,16 @@ class StageConfig:
 
 
 def _edge() -> StageConfig:
-    losses = Losses(l1=0.0, cross_entropy=1.0, adversarial=0.05, feature_matching=0.5, adversarial_from=18_000)
+    losses = Losses(
+        l1=0.0, cross_entropy=1.0, edge_weight=4.0, adversarial=0.05, feature_matching=0.5, adversarial_from=18_000
+    )
     return StageConfig({"width": 48, "body": 96, "growth": 48}, Schedule(60_000), losses)
 
 
 def _repair() -> StageConfig:
     losses = Losses(l1=1.0, log_mse=0.05, adversarial=0.002, feature_matching=0.02, adversarial_from=90_000)
-    return StageConfig({"width": 64, "body": 128, "growth": 64, "blocks": [2, 2]}, Schedule(120_000), losses)
+    sizes = {"width": 64, "body": 128, "growth": 64, "blocks": [2, 2], "global_blocks": 2}
+    return StageConfig(sizes, Schedule(120_000), losses)
 
 
 @dataclass(frozen=True)
@@ -96,14 +111,18 @@ class Config:
     edge: StageConfig = field(default_factory=_edge)
     repair: StageConfig = field(default_factory=_repair)
 
-    def build(self, stage: str) -> EdgeGenerator | RepairGenerator:
-        """A freshly initialised generator of a stage, ``edge`` or ``repair``."""
-        if stage == "edge":
-            return EdgeGenerator(**self.edge.generator)
-        sizes = dict(self.repair.generator)
+    def build(self, stage: str) -> nn.Module:
+        """A freshly initialised generator of a stage, ``edge`` or ``repair``. Raises :class:`ConfigError`."""
+        sizes = dict(self.stage(stage).generator)
+        kind = sizes.pop("kind", next(iter(KINDS[stage])))
+        if kind not in KINDS[stage]:
+            raise ConfigError(f"There is no {stage} network of kind {kind!r}; known: {', '.join(KINDS[stage])}.")
         if "blocks" in sizes:
             sizes["blocks"] = tuple(sizes["blocks"])
-        return RepairGenerator(**sizes)
+        try:
+            return KINDS[stage][kind](**sizes)
+        except TypeError as error:
+            raise ConfigError(f"The {stage} network of kind {kind!r} cannot be built: {error}.") from error
 
     def stage(self, name: str) -> StageConfig:
         """The part that concerns one stage."""

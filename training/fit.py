@@ -19,6 +19,7 @@ from training import checkpoint, steps
 from training.config import Config
 from training.data import Batch, stream
 from training.networks.discriminator import PatchDiscriminator
+from training.optimizer import optimizers_for
 from training.steps import Sample
 from training.weights import save_weights, state_path
 
@@ -41,7 +42,8 @@ class StoppedError(Exception):
 class Options:
     """How to run, as opposed to what to train.
 
-    ``compile`` and ``bfloat16`` (``None``: where the CPU computes in it) change the result by rounding only.
+    ``compile`` and ``bfloat16`` (``None``: where the CPU computes in it) change the result by rounding only. ``init`` is
+    a ``weights.safetensors`` to begin from where the folder ``out`` has no checkpoint yet.
     """
 
     data: Path
@@ -52,6 +54,7 @@ class Options:
     validate_every: int = 12_000
     validator: Validator | None = None
     perceptual: steps.Perceptual | None = None
+    init: Path | None = None
 
 
 class StageTrainer:
@@ -66,11 +69,9 @@ class StageTrainer:
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
         self.discriminator = PatchDiscriminator(2 if stage == "edge" else 4)
-        self.optimizer = optim.AdamW(
-            self.generator.parameters(), self.settings.schedule.rate, (0.9, 0.99), weight_decay=1e-4
-        )
+        self.optimizers = optimizers_for(self.generator, self.settings.schedule.rate)
         self.critic = optim.Adam(self.discriminator.parameters(), self.settings.discriminator_rate, (0.5, 0.99))
-        self.images = 0
+        self.images = self.began = 0
         self.bfloat16 = has_bfloat16() if options.bfloat16 is None else options.bfloat16
         compiled = (lambda f: torch.compile(f)) if options.compile else (lambda f: f)
         self.forward = compiled(self.generator)
@@ -83,9 +84,10 @@ class StageTrainer:
         """Optimise on one batch and return its losses."""
         weights, schedule = self.settings.losses, self.settings.schedule
         adversarial = bool(weights.adversarial) and self.images >= weights.adversarial_from
-        rate = schedule.rate_at(self.images)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = schedule.rate_at(self.images, self.began)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         for group in self.critic.param_groups:
             group["lr"] = self.settings.discriminator_rate * rate / schedule.rate
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
@@ -104,8 +106,9 @@ class StageTrainer:
                 f"The {self.stage} stage diverged at {self.images} images: its gradient is not finite. "
                 "The last checkpoint is sound; run again with a lower rate in the configuration."
             )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         if adversarial:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
                 parts["discriminator"] = steps.discriminator_loss(self.discriminator, outcome)
@@ -118,7 +121,7 @@ class StageTrainer:
 
     def _outcome(self, sample: Sample) -> steps.Outcome:
         if self.edge_forward is None:
-            return steps.edge_step(self.forward, sample)
+            return steps.edge_step(self.forward, sample, self.settings.losses)
         with torch.no_grad():
             _, completed = steps.complete_edges(self.edge_forward, sample)
         return steps.repair_step(self.forward, sample, completed, self.settings.losses, self.options.perceptual)
@@ -126,7 +129,7 @@ class StageTrainer:
     @torch.no_grad()
     def _update_average(self) -> None:
         # a short memory at first, or the average would drag the initial weights along
-        steps_taken = self.images // self.config.batch
+        steps_taken = (self.images - self.began) // self.config.batch
         keep = min(self.config.ema, (1 + steps_taken) / (10 + steps_taken))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1.0 - keep)
 
@@ -145,13 +148,18 @@ class StageTrainer:
     def save(self, path: Path | None = None) -> None:
         """Write the whole state, atomically."""
         modules = {"generator": self.generator, "average": self.average, "discriminator": self.discriminator}
-        optimizers = {"optimizer": self.optimizer, "critic": self.critic}
         tensors: dict[str, Tensor] = {}
         for name, module in modules.items():
             tensors |= checkpoint.with_prefix(name, module.state_dict())
-        for name, optimizer in optimizers.items():
+        for name, optimizer in self._all_optimizers().items():
             tensors |= checkpoint.with_prefix(name, checkpoint.optimizer_tensors(optimizer))
-        checkpoint.save_tensors(path or self.path, tensors, {"images": self.images, "config": self.config.to_json()})
+        checkpoint.save_tensors(path or self.path, tensors, self._facts())
+
+    def _all_optimizers(self) -> dict[str, optim.Optimizer]:
+        return {**self.optimizers, "critic": self.critic}
+
+    def _facts(self) -> dict[str, Any]:
+        return {"images": self.images, "began": self.began, "config": self.config.to_json()}
 
     def _resume(self) -> None:
         """Go on from the last checkpoint, or from the stable one where the plan has since become longer."""
@@ -165,12 +173,24 @@ class StageTrainer:
                 continue
             for name in ("generator", "average", "discriminator"):
                 checkpoint.load_module(getattr(self, name), checkpoint.under_prefix(name, tensors), path)
-            for name in ("optimizer", "critic"):
-                checkpoint.load_optimizer(getattr(self, name), checkpoint.under_prefix(name, tensors))
-            self.images = int(meta["images"])
+            for name, optimizer in self._all_optimizers().items():
+                checkpoint.load_optimizer(optimizer, checkpoint.under_prefix(name, tensors))
+            self.images, self.began = int(meta["images"]), int(meta.get("began", 0))
             for change in changes(meta["config"], self.config.to_json()):
                 print(f"{self.stage}: resumed with another setting than before: {change}", flush=True)
             return
+        if self.options.init is not None:
+            self._begin_from(self.options.init)
+
+    def _begin_from(self, path: Path) -> None:
+        """Begin from released weights, and go on counting from the images that they have seen. The optimisers and the
+        discriminator are not part of a release: they begin anew, at a rate that rises again."""
+        tensors, meta = checkpoint.load_tensors(path)
+        weights = {name: each.float() for name, each in checkpoint.under_prefix(self.stage, tensors).items()}
+        for name in checkpoint.load_partly(self.generator, weights, path):
+            print(f"{self.stage}: {name} is not in {path.name}: it begins anew", flush=True)
+        self.average.load_state_dict(self.generator.state_dict())
+        self.images = self.began = int(meta["images"][self.stage])
 
     # -- the loop ------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Random damage: irregular strokes, rectangles, scratches, cracks, text and spots, by a target share of the picture.
+"""Random damage: strokes, outlines, rectangles, scratches, cracks, text and spots, by a target share of the picture.
 
 Every function draws white (255) on a square black ``uint8`` canvas and takes its randomness from the generator it is
 given, so one seed always makes one mask.
@@ -28,6 +28,20 @@ def strokes(canvas: Mask, rng: Rng) -> None:
         end = point + length * np.array([np.cos(angle), np.sin(angle)])
         _line(canvas, point, end, width)
         point = np.clip(end, 0, size - 1)
+
+
+def outlines(canvas: Mask, rng: Rng) -> None:
+    """The thick outline of a smooth random shape, as masks drawn from occlusion boundaries have them (Liu et al., 2018)."""
+    size = canvas.shape[0]
+    noise = rng.normal(size=(int(rng.integers(4, 9)),) * 2).astype(np.float32)
+    field = cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
+    shape = (field > rng.normal(0, 0.3)).astype(np.uint8)
+    outline = cv2.morphologyEx(shape, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    _, parts = cv2.connectedComponents(outline)
+    outline = np.where(parts == rng.integers(1, max(int(parts.max()), 1) + 1), np.uint8(255), np.uint8(0))
+    width = int(np.exp(rng.uniform(np.log(3), np.log(size / 6))))
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE if rng.random() < 0.5 else cv2.MORPH_RECT, (width, width))
+    canvas |= cv2.dilate(outline, brush)
 
 
 def rectangles(canvas: Mask, rng: Rng) -> None:
@@ -102,21 +116,27 @@ def _line(canvas: Mask, start: NDArray[np.float64], end: NDArray[np.float64], wi
 
 #: What is drawn, and how often. Wide damage first: it carries most of the error.
 DAMAGES: tuple[tuple[Callable[[Mask, Rng], None], float], ...] = (
-    (strokes, 0.38),
-    (rectangles, 0.16),
-    (blocks, 0.14),
-    (scratches, 0.10),
-    (cracks, 0.08),
-    (text, 0.06),
-    (spots, 0.08),
+    (strokes, 0.30),
+    (outlines, 0.18),
+    (rectangles, 0.14),
+    (blocks, 0.12),
+    (scratches, 0.08),
+    (cracks, 0.07),
+    (text, 0.05),
+    (spots, 0.06),
 )
+
+
+#: How often damage keeps off the rim of the picture, and how much of each side it then leaves, at least and at most.
+_RIM_ODDS, _RIM = 0.4, (0.05, 0.16)
 
 
 def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: float = 0.9) -> Mask:
     """Damage of one to four kinds, drawn until it covers a random share of the picture.
 
     The target share is uniform from ``smallest`` to 0.6 for most masks and up to ``largest`` for one in ten, since wide
-    holes are rare in practice but must not break the model.
+    holes are rare in practice but must not break the model. Some masks keep off the rim (as half of those of Liu et al.
+    do), so that a wide one swallows the whole face.
 
     Returns:
         ``(size, size)`` ``uint8``, 255 = hole. The share never exceeds ``largest`` and is never zero.
@@ -125,6 +145,21 @@ def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: floa
     target = rng.uniform(usual, largest) if rng.random() < 0.1 else rng.uniform(smallest, usual)
     odds = np.array([weight for _, weight in DAMAGES])
     kinds = rng.choice(len(DAMAGES), size=int(rng.integers(1, 5)), p=odds / odds.sum())
+    rim = 0
+    if rng.random() < _RIM_ODDS:
+        # a target that the inner part can hold only as a solid block is not worth the drawing
+        rim = int(min(rng.uniform(*_RIM), (1.0 - (1.06 * target) ** 0.5) / 2.0) * size)
+    mask = _drawn(kinds, rng, size - 2 * rim, target * (size / (size - 2 * rim)) ** 2, largest)
+    mask = np.where(mask > 127, np.uint8(255), np.uint8(0))  # some versions of OpenCV smooth the outlines of letters
+    mask = np.pad(mask, rim)
+    if not mask.any():
+        x, y = rng.integers(0, size - 8, 2)
+        mask[y : y + 8, x : x + 8] = 255
+    return mask
+
+
+def _drawn(kinds: NDArray[np.int64], rng: Rng, size: int, target: float, largest: float) -> Mask:
+    """Damage of some kinds on a canvas of its own, near the target share of it."""
     mask: Mask = np.zeros((size, size), np.uint8)
     for _ in range(200):
         before = mask.copy()
@@ -134,8 +169,8 @@ def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: floa
             mask = before  # one stroke too wide for what was asked; try another
         elif share >= 0.85 * target:
             break
-    mask = np.where(mask > 127, np.uint8(255), np.uint8(0))  # some versions of OpenCV smooth the outlines of letters
-    if not mask.any():
-        x, y = rng.integers(0, size - 8, 2)
-        mask[y : y + 8, x : x + 8] = 255
+    if rng.random() < 0.4:  # slivers of known pixels between strokes vanish, as in masks that were dilated as a whole
+        closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((int(rng.integers(3, size // 12)),) * 2, np.uint8))
+        if np.count_nonzero(closed) <= largest * mask.size:
+            mask = closed
     return mask

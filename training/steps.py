@@ -52,12 +52,12 @@ def complete_edges(generator: Network, sample: Sample) -> tuple[Tensor, Tensor]:
     return logits, sample.given_edges + sample.hole * torch.sigmoid(logits)
 
 
-def edge_step(generator: Network, sample: Sample) -> Outcome:
+def edge_step(generator: Network, sample: Sample, weights: Losses) -> Outcome:
     """The edge stage. Its discriminator sees an edge map beside the whole grey image."""
     logits, completed = complete_edges(generator, sample)
     whole = torch.where(sample.hole > 0.5, sample.edges, sample.given_edges)
     grey = grey_of(sample.image)
-    parts = {"cross_entropy": losses.edge_cross_entropy(logits, sample.edges, sample.hole)}
+    parts = {"cross_entropy": losses.edge_cross_entropy(logits, sample.edges, sample.hole, weights.edge_weight)}
     return Outcome(torch.cat((completed, grey), 1), torch.cat((whole, grey), 1), parts)
 
 

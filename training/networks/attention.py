@@ -1,4 +1,8 @@
-"""Channel and spatial attention (CBAM: Woo et al., ECCV 2018), in a form that is cheap and cannot overflow FP16."""
+"""Channel, spatial and global attention, in forms that are cheap and safe in FP16.
+
+Channel and spatial attention after CBAM (Woo et al., ECCV 2018); global attention after the transformer (Vaswani et
+al., NeurIPS 2017).
+"""
 
 from __future__ import annotations
 
@@ -57,3 +61,39 @@ class ChannelSpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.scale * self.spatial(self.channel(x))
+
+
+class GlobalAttention(nn.Module):
+    """Lets every position of a small map look at every other: self-attention, then a 1x1 feed-forward, both residual.
+
+    A convolution reaches a hole's middle only step by step; here an eye that is known tells the missing one across the
+    face at once. The learned embedding of positions holds where on an aligned face a position lies. No normalisation;
+    the scales of both residuals are learned from 0, so that the module starts as the identity.
+
+    ``(N, C, size, size)`` to the same shape; the size is fixed by the embedding.
+
+    Args:
+        channels: C.
+        size: height and width of the map.
+        heads: of the attention; C is a multiple.
+    """
+
+    def __init__(self, channels: int, size: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.position = nn.Parameter(0.1 * torch.randn(1, channels, size, size))
+        self.query_key_value = conv(channels, 3 * channels, 1, gain=0.7)
+        self.project = conv(channels, channels, 1, gain=0.7)
+        self.feed_forward = nn.Sequential(ConvAct(channels, 2 * channels, 1), conv(2 * channels, channels, 1, gain=0.7))
+        self.attention_scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.feed_forward_scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, height, width = x.shape
+        depth = channels // self.heads
+        mixed = self.query_key_value(x + self.position)
+        query, key, value = mixed.reshape(n, 3, self.heads, depth, height * width).unbind(1)
+        weights = torch.softmax((query * depth**-0.5).transpose(-1, -2) @ key, dim=-1)
+        gathered = (value @ weights.transpose(-1, -2)).reshape(n, channels, height, width)
+        x = x + self.attention_scale * self.project(gathered)
+        return x + self.feed_forward_scale * self.feed_forward(x)

@@ -51,3 +51,10 @@ class DenseResidualSkip(nn.Module):
     def forward(self, skip: Tensor, up: Tensor) -> Tensor:
         refined: Tensor = self.block(skip + up)
         return refined
+
+
+class PlainSkip(nn.Module):
+    """What a dense residual skip is compared with: the sum of both, as in a U-Net with additions."""
+
+    def forward(self, skip: Tensor, up: Tensor) -> Tensor:
+        return skip + up

@@ -24,26 +24,28 @@ class EdgeConnectGenerator(nn.Module):
     Args:
         inputs, outputs: channels. The edge generator has 3 (grey, edges, hole) and 1, the inpainting generator 4
             (RGB, edges) and 3.
+        blocks: residual blocks.
         bias: of the convolutions in the residual blocks; the edge generator has none there.
+        width: channels at full size; 64 as published.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, blocks: int = 8, bias: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, *, blocks: int = 8, bias: bool = True, width: int = 64) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.ReflectionPad2d(3),
-            nn.Conv2d(inputs, 64, 7),
-            *_norm_act(64),
-            nn.Conv2d(64, 128, 4, stride=2, padding=1),
-            *_norm_act(128),
-            nn.Conv2d(128, 256, 4, stride=2, padding=1),
-            *_norm_act(256),
-            *(_Block(256, bias) for _ in range(blocks)),
-            nn.ConvTranspose2d(256, 128, 4, stride=2, padding=1),
-            *_norm_act(128),
-            nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1),
-            *_norm_act(64),
+            nn.Conv2d(inputs, width, 7),
+            *_norm_act(width),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+            *_norm_act(2 * width),
+            nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1),
+            *_norm_act(4 * width),
+            *(_Block(4 * width, bias) for _ in range(blocks)),
+            nn.ConvTranspose2d(4 * width, 2 * width, 4, stride=2, padding=1),
+            *_norm_act(2 * width),
+            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
+            *_norm_act(width),
             nn.ReflectionPad2d(3),
-            nn.Conv2d(64, outputs, 7),
+            nn.Conv2d(width, outputs, 7),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,6 +74,37 @@ class EdgeConnect(nn.Module):
         painted = (torch.tanh(self.repair(torch.cat((white / 255.0, completed), dim=1))) + 1.0) * 127.5
         restored = (pixels * (1.0 - hole) + painted * hole).round()
         return restored.permute(0, 2, 3, 1).to(torch.uint8), (255.0 * completed).round().squeeze(1).to(torch.uint8)
+
+
+class EdgeConnectEdges(nn.Module):
+    """The edge generator in the place of :class:`training.networks.edge.EdgeGenerator`: same inputs, same output."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.network = EdgeConnectGenerator(3, 1, bias=False, width=width)
+
+    def forward(self, grey: Tensor, edges: Tensor, hole: Tensor) -> Tensor:
+        logits: Tensor = self.network(torch.cat((_white_in(grey, hole), edges, hole), dim=1))
+        return logits
+
+
+class EdgeConnectRepair(nn.Module):
+    """The inpainting generator in the place of :class:`training.networks.repair.RepairGenerator`.
+
+    As published it does not see the first guess, but white in the hole, and paints the image itself.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.network = EdgeConnectGenerator(4, 3, width=width)
+
+    def forward(self, image: Tensor, edges: Tensor, hole: Tensor) -> Tensor:
+        painted = torch.tanh(self.network(torch.cat((_white_in(image, hole), edges), dim=1)))
+        return painted - image
+
+
+def _white_in(image: Tensor, hole: Tensor) -> Tensor:
+    return image + hole * (1.0 - image)
 
 
 class _Block(nn.Module):

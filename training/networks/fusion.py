@@ -34,3 +34,15 @@ class BidirectionalGatedFusion(nn.Module):
         fused_structure = structure + self.b * (self.texture_gate(both) * texture)
         joined: Tensor = self.join(torch.cat((fused_texture, fused_structure), dim=1))
         return joined
+
+
+class PlainFusion(nn.Module):
+    """What gated fusion is compared with: both features joined by one convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.join = ConvAct(2 * channels, channels, 1)
+
+    def forward(self, texture: Tensor, structure: Tensor) -> Tensor:
+        joined: Tensor = self.join(torch.cat((texture, structure), dim=1))
+        return joined

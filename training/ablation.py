@@ -1,0 +1,113 @@
+"""What each part of the method is worth: variants trained alike, on equal short budgets, and measured alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restore_sdk.quality import l1, psnr, ssim
+from training.checkpoint import write_atomically
+from training.config import Config, from_json
+from training.evaluate import weights_model
+from training.fit import Options, fit
+from training.networks.cost import cost
+from training.protocol import BUCKETS, Case
+from training.weights import state_path
+
+#: Changes to the configuration, by name of the variant. EdgeConnect's width makes its multiply-accumulates ours.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "no edge stage": {"edge": {"kind": "none"}},
+    "plain fusion": {"repair": {"gated_fusion": False}},
+    "plain skips": {"repair": {"dense_skips": False}},
+    "no attention": {"repair": {"attention": False}},
+    "EdgeConnect": {"edge": {"kind": "edgeconnect", "width": 11}, "repair": {"kind": "edgeconnect", "width": 11}},
+}
+
+
+def variant(config: Config, name: str) -> Config:
+    """The configuration of one variant."""
+    values = config.to_json()
+    for stage, change in VARIANTS[name].items():
+        own = {} if "kind" in change else dict(values[stage]["generator"])
+        values[stage]["generator"] = own | change
+        if change.get("kind") == "none":
+            values[stage]["schedule"]["images"] = 0
+    return from_json(values)
+
+
+def ablate(
+    config: Config, options: Options, cases: Sequence[Case], names: Sequence[str] = tuple(VARIANTS)
+) -> dict[str, Any]:
+    """Train and measure variants, one folder each below ``options.out``; run again, it goes on where it stopped.
+
+    Variants that share the edge stage share its training. Writes ``ablation.json`` and ``ablation.md`` after each.
+    """
+    results: dict[str, Any] = {}
+    for name in names:
+        chosen = variant(config, name)
+        folder = options.out / name.replace(" ", "-").lower()
+        result = folder / "result.json"
+        if not result.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _share_edges(chosen, options.out / "full", folder)
+            print(f"-- {name}", flush=True)
+            began = time.process_time()
+            weights = fit(chosen, dataclasses.replace(options, out=folder))
+            seconds = time.process_time() - began
+            figures = {"cpu_seconds": round(seconds, 1), **_costs(chosen), "buckets": _measure(weights, cases)}
+            write_atomically(result, json.dumps(figures, indent=2).encode())
+        results[name] = json.loads(result.read_text())
+        write_atomically(options.out / "ablation.json", json.dumps(results, indent=2).encode())
+        write_atomically(options.out / "ablation.md", to_markdown(results).encode())
+    return results
+
+
+def _share_edges(config: Config, full: Path, folder: Path) -> None:
+    source, target = state_path(full, "edge"), state_path(folder, "edge")
+    if folder != full and source.exists() and not target.exists():
+        shared = json.loads((full / "config.json").read_text())["edge"] == config.to_json()["edge"]
+        if shared:
+            shutil.copy(source, target)
+
+
+def _costs(config: Config) -> dict[str, float]:
+    parts = [cost(stage, config) for stage in ("edge", "repair")]
+    return {"parameters": sum(part[0] for part in parts), "macs": sum(part[1] for part in parts)}
+
+
+def _measure(weights: Path, cases: Sequence[Case]) -> dict[str, dict[str, float]]:
+    model = weights_model(weights)
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    for case in cases:
+        restored, _ = model(case.damaged, case.mask)
+        row = tuple(float(measure(restored, case.image)) for measure in (psnr, ssim, l1))
+        found.setdefault(case.bucket, []).append(row)  # type: ignore[arg-type]
+    return {
+        bucket: dict(zip(("psnr", "ssim", "l1"), np.mean(rows, axis=0).round(5).tolist(), strict=True))
+        for bucket, rows in found.items()
+    }
+
+
+def to_markdown(results: dict[str, Any]) -> str:
+    """One row a variant: costs, then PSNR / SSIM / L1 in percent by bucket."""
+    buckets = [bucket for bucket in BUCKETS if all(bucket in each["buckets"] for each in results.values())]
+    lines = [
+        "| variant | M params | GMAC | " + " | ".join(buckets) + " |",
+        "|---|---|---|" + "---|" * len(buckets),
+    ]
+    for name, result in results.items():
+        cells = [
+            f"{figures['psnr']:.2f} / {figures['ssim']:.4f} / {100 * figures['l1']:.3f}"
+            for figures in (result["buckets"][bucket] for bucket in buckets)
+        ]
+        sizes = f"{result['parameters'] / 1e6:.2f} | {result['macs'] / 1e9:.2f}"
+        lines.append(f"| {name} | {sizes} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
