@@ -72,6 +72,7 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validate", type=Path, nargs=2, metavar=("FACES", "MASKS"), help="folders to measure on as the run goes"
     )
+    parser.add_argument("--validate-every", type=int, default=12_000, help="images between measurements (default 12000)")
     parser.add_argument(
         "--vgg",
         type=Path,
@@ -116,6 +117,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         compile=arguments.compile,
         bfloat16=False if arguments.float32 else None,
+        validate_every=max(arguments.validate_every, 1),
         validator=Validator(*arguments.validate) if arguments.validate else None,
         perceptual=VggLosses(arguments.vgg) if arguments.vgg else None,
         init=arguments.init,
