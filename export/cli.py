@@ -2,6 +2,7 @@
 
 python -m export --weights W.safetensors --out BUNDLE     export a bundle
 python -m export drift --faces FOLDER [--bundle BUNDLE]   how far half precision is from float32
+python -m export weights --out W.safetensors [--bundle B] the weights of a bundle, to go on training from
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["drift"]:
         return _drift_command(argv[1:])
+    if argv[:1] == ["weights"]:
+        return _weights_command(argv[1:])
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.masks and not arguments.faces:
@@ -49,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m export",
         description="Export trained weights as a checked model bundle for restore_sdk.",
-        epilog="python -m export drift --help: how far the FP16 graphs of a bundle are from float32",
+        epilog="python -m export drift --help: how far the FP16 graphs of a bundle are from float32; "
+        "python -m export weights --help: the weights of a bundle, to go on training from",
     )
     parser.add_argument("--weights", type=Path, required=True, help="weights.safetensors of python -m training fit")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaces one there")
@@ -130,6 +134,26 @@ def _drift_command(argv: Sequence[str]) -> int:
     except (ExportError, RestoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _weights_command(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m export weights",
+        description="Write the weights of a bundle as python -m training writes them: fit --init goes on from there.",
+    )
+    parser.add_argument("--bundle", type=Path, help="folder of the bundle (default: the one in the wheel)")
+    parser.add_argument("--out", type=Path, required=True, help="weights.safetensors to write")
+    options = parser.parse_args(argv)
+    from export.reference import save_reference
+    from training.checkpoint import CheckpointError
+
+    try:
+        save_reference(options.out, options.bundle)
+    except (ExportError, RestoreError, CheckpointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"weights: {options.out}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import onnx
 import torch
@@ -12,6 +13,7 @@ from export.errors import ExportError
 from export.model import Stage, stage_of
 from export.passes import WEIGHTS
 from restore_sdk.bundle import Bundle
+from training import checkpoint
 from training.config import from_json
 from training.networks.stages import EdgeStage, RepairStage
 
@@ -48,3 +50,16 @@ def load_reference(path: str | os.PathLike[str] | None = None) -> tuple[EdgeStag
     assert isinstance(edge, EdgeStage)
     assert isinstance(repair, RepairStage)
     return edge, repair
+
+
+def save_reference(target: Path, path: str | os.PathLike[str] | None = None) -> None:
+    """Write the weights of a bundle into one file, as a training run writes its own.
+
+    Raises as :func:`load_reference`, and ``OSError`` where the file cannot be written.
+    """
+    facts = Bundle.load(path).manifest.training
+    tensors = {}
+    for name, stage in zip(("edge", "repair"), load_reference(path), strict=True):
+        weights = checkpoint.half_precision(stage.generator.state_dict())
+        tensors |= checkpoint.with_prefix(name, weights)
+    checkpoint.save_tensors(target, tensors, {"config": facts["config"], "images": facts["images_seen_by_stage"]})

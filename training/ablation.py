@@ -43,6 +43,18 @@ def variant(config: Config, name: str) -> Config:
     return from_json(values)
 
 
+def budget(config: Config, edge_images: int, repair_images: int) -> Config:
+    """A configuration for short runs: no discriminator, which would only begin to mean something."""
+    for stage, images in (("edge", edge_images), ("repair", repair_images)):
+        part = config.stage(stage)
+        schedule = dataclasses.replace(part.schedule, images=images, warmup=min(400, images // 4), decay=0.3)
+        losses = dataclasses.replace(part.losses, adversarial=0.0, feature_matching=0.0)
+        config = dataclasses.replace(
+            config, ema=0.99, **{stage: dataclasses.replace(part, schedule=schedule, losses=losses)}
+        )
+    return config
+
+
 def ablate(
     config: Config, options: Options, cases: Sequence[Case], names: Sequence[str] = tuple(VARIANTS)
 ) -> dict[str, Any]:

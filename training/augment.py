@@ -39,7 +39,8 @@ def _frame(image: Image, rng: Rng, size: int) -> Image:
         image = image[:, ::-1]
     if rng.random() < 0.5:
         return square(np.ascontiguousarray(image), size)
-    zoom = size / min(height, width) * np.exp(rng.uniform(np.log(0.7), np.log(1.3)))
+    nearest = 3.0 if rng.random() < 0.15 else 1.3  # a scratch on a large photograph is served as a close-up
+    zoom = size / min(height, width) * np.exp(rng.uniform(np.log(0.7), np.log(nearest)))
     turn = rng.normal(0, 9.0)
     if zoom < 1.0:  # area averages first: the warp samples points, and would alias
         image = cv2.resize(np.ascontiguousarray(image), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)

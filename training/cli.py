@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _evaluate_arguments(
         commands.add_parser("evaluate", help="PSNR, SSIM and L1 by hole ratio, beside OpenCV's methods")
     )
+    _ablate_arguments(
+        commands.add_parser("ablate", help="train the method without each of its parts, on equal budgets")
+    )
     weights = commands.add_parser("weights", help="write what a run has learned so far, to evaluate or export")
     weights.add_argument("--run", type=Path, required=True, dest="folder", help="the --out folder of fit")
     weights.add_argument("--out", type=Path, required=True, help="weights.safetensors to write")
@@ -72,7 +75,9 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validate", type=Path, nargs=2, metavar=("FACES", "MASKS"), help="folders to measure on as the run goes"
     )
-    parser.add_argument("--validate-every", type=int, default=12_000, help="images between measurements (default 12000)")
+    parser.add_argument(
+        "--validate-every", type=int, default=12_000, help="images between measurements (default 12000)"
+    )
     parser.add_argument(
         "--vgg",
         type=Path,
@@ -180,6 +185,38 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         write_atomically(arguments.markdown, report.to_markdown().encode())
     if arguments.sheet:
         _write_picture(arguments.sheet, report.sheet())
+    return 0
+
+
+def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder of aligned face photographs")
+    parser.add_argument("--validate", type=Path, nargs=2, metavar=("FACES", "MASKS"), required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs and tables; run again to go on")
+    parser.add_argument("--edge-images", type=int, default=2_400, help="budget of each edge stage (default 2400)")
+    parser.add_argument("--repair-images", type=int, default=4_800, help="budget of each repair stage (default 4800)")
+    parser.add_argument("--per-bucket", type=int, default=50, help="faces a bucket to measure on (default 50)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="threads of the arithmetic (default: all cores)")
+    parser.set_defaults(run=_ablate)
+
+
+def _ablate(arguments: argparse.Namespace) -> int:
+    from training.ablation import ablate, budget, to_markdown
+    from training.fit import Options, StoppedError
+    from training.protocol import cases
+
+    find_images(arguments.data)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    config = budget(Config(seed=arguments.seed), arguments.edge_images, arguments.repair_images)
+    chosen = list(cases(*arguments.validate, arguments.per_bucket))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    try:
+        results = ablate(config, Options(arguments.data, arguments.out), chosen)
+    except StoppedError as interruption:
+        print(interruption)
+        return 130
+    print(to_markdown(results), end="")
     return 0
 
 

@@ -42,8 +42,8 @@ class StoppedError(Exception):
 class Options:
     """How to run, as opposed to what to train.
 
-    ``compile`` and ``bfloat16`` (``None``: where the CPU computes in it) change the result by rounding only. ``init`` is
-    a ``weights.safetensors`` to begin from where the folder ``out`` has no checkpoint yet.
+    ``compile`` and ``bfloat16`` (``None``: where the CPU computes in it) change the result by rounding only. ``init``
+    is a ``weights.safetensors`` to begin from where the folder ``out`` has no checkpoint yet.
     """
 
     data: Path

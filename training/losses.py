@@ -27,9 +27,9 @@ def hole_log_mse(output: Tensor, target: Tensor, hole: Tensor, floor: float = 1e
 def edge_cross_entropy(logits: Tensor, target: Tensor, hole: Tensor, edge_weight: float = 1.0) -> Tensor:
     """Binary cross-entropy over the hole of each image, averaged over images.
 
-    Fewer than one pixel in ten is an edge, and in a hole none is sure: unweighted, the best answer is never above one
-    half. ``edge_weight`` counts edge pixels that many times (HED: Xie and Tu, ICCV 2015), which moves the threshold to a
-    chance of ``1 / (1 + edge_weight)``.
+    Fewer than one pixel in ten is an edge, and in a hole none is sure: unweighted, the best answer is hardly ever above
+    one half. ``edge_weight`` counts edge pixels that many times (after HED: Xie and Tu, ICCV 2015), which moves the
+    threshold to a chance of ``1 / (1 + edge_weight)``.
     """
     weight = 1.0 + (edge_weight - 1.0) * target
     error = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="none") * hole

@@ -31,7 +31,7 @@ def strokes(canvas: Mask, rng: Rng) -> None:
 
 
 def outlines(canvas: Mask, rng: Rng) -> None:
-    """The thick outline of a smooth random shape, as masks drawn from occlusion boundaries have them (Liu et al., 2018)."""
+    """The thick outline of a smooth random shape, as in masks drawn from occlusion boundaries (Liu et al., 2018)."""
     size = canvas.shape[0]
     noise = rng.normal(size=(int(rng.integers(4, 9)),) * 2).astype(np.float32)
     field = cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
