@@ -1,0 +1,81 @@
+"""The ablation on tiny networks: what each variant lacks, that budgets are equal, that it resumes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from training import ablation
+from training.ablation import VARIANTS, ablate, budget, to_markdown, variant
+from training.cli import main
+from training.config import Config, ConfigError, from_json
+from training.fit import Options
+from training.networks.attention import ChannelSpatialAttention, GlobalAttention
+from training.networks.cost import cost
+from training.networks.dense import DenseResidualSkip
+from training.networks.fusion import BidirectionalGatedFusion
+from training.protocol import cases
+
+PARTS = {
+    "plain fusion": (BidirectionalGatedFusion,),
+    "plain skips": (DenseResidualSkip,),
+    "no attention": (ChannelSpatialAttention, GlobalAttention),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_variant_lacks_its_part_and_no_other(name: str) -> None:
+    present = {type(module) for module in variant(Config(), name).build("repair").modules()}
+    for other, kinds in PARTS.items():
+        assert all((kind in present) != (other == name) for kind in kinds), other
+
+
+def test_without_an_edge_stage_nothing_is_completed() -> None:
+    edge = variant(Config(), "no edge stage").build("edge")
+    hole = torch.ones(1, 1, 256, 256)
+    assert torch.sigmoid(edge(hole, hole, hole)).max() < 1e-6
+
+
+def test_the_baseline_costs_what_the_method_costs() -> None:
+    ours, theirs = (
+        sum(cost(stage, variant(Config(), name))[1] for stage in ("edge", "repair")) for name in ("full", "EdgeConnect")
+    )
+    assert theirs == pytest.approx(ours, rel=0.05)
+
+
+def test_unknown_networks_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no edge network of kind 'vgg'; known: dense, edgeconnect, none"):
+        from_json({"edge": {"generator": {"kind": "vgg"}}}).build("edge")
+    with pytest.raises(ConfigError, match="cannot be built"):
+        from_json({"repair": {"generator": {"wide": 3}}}).build("repair")
+
+
+def test_variants_are_trained_measured_and_not_trained_twice(
+    tiny: Config, pictures: Path, mask_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = budget(tiny, 4, 4)
+    assert config.edge.losses.adversarial == 0
+    chosen, names = list(cases(pictures, mask_files, 1)), ("full", "no edge stage", "plain fusion")
+    options = Options(pictures, tmp_path, workers=0)
+    results = ablate(config, options, chosen, names)
+    assert list(results) == list(names)
+    for result in results.values():
+        assert len(result["buckets"]) == 6
+        assert all(0 < figures["psnr"] < 60 and 0 < figures["ssim"] <= 1 for figures in result["buckets"].values())
+    assert json.loads((tmp_path / "ablation.json").read_text()) == results
+    assert (tmp_path / "ablation.md").read_text() == to_markdown(results)
+    assert to_markdown(results).count("\n") == 5
+    whole, shared = ((tmp_path / name / "edge.last.safetensors").read_bytes() for name in ("full", "plain-fusion"))
+    assert whole == shared, "the same edge stage"
+    monkeypatch.setattr(ablation, "fit", lambda *_: pytest.fail("trained again"))
+    assert ablate(config, options, chosen, names) == results
+
+
+def test_the_command_needs_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["ablate", "--data", str(tmp_path), "--validate", str(tmp_path), str(tmp_path), "--out", str(tmp_path)]
+    assert main(arguments) == 2
+    assert "No images below" in capsys.readouterr().err
+    assert "full" in VARIANTS

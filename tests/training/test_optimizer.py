@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from training.config import Config
+from training.optimizer import Muon, optimizers_for, orthogonalized
+
+
+@pytest.mark.parametrize("shape", [(16, 64), (64, 16), (32, 32)])
+def test_every_direction_is_given_about_the_same_weight(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(shape) @ torch.diag(torch.logspace(0, -2, shape[1]))
+    before, after = (torch.linalg.svdvals(each) for each in (matrix, orthogonalized(matrix)))
+    assert before[0] / before[-1] > 20
+    assert after.shape == before.shape
+    assert 0.3 < after.min() <= after.max() < 1.4
+
+
+def test_steps_are_of_the_size_of_the_rate_whatever_the_gradient() -> None:
+    sizes = []
+    for scale in (1e-4, 1e4):
+        torch.manual_seed(0)
+        layer = nn.Conv2d(32, 16, 3)
+        before = layer.weight.detach().clone()
+        optimizer = Muon([layer.weight], 0.01, weight_decay=0.0)
+        (scale * layer(torch.randn(4, 32, 8, 8)).square().sum()).backward()
+        optimizer.step()
+        sizes.append(float((layer.weight - before).square().mean().sqrt()))
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
+    assert 0.1 * 0.01 < sizes[0] < 0.3 * 0.01, "as AdamW's: about 0.2 of the rate"
+
+
+def test_every_parameter_has_one_optimizer() -> None:
+    for stage in ("edge", "repair"):
+        network = Config().build(stage)
+        held = [
+            id(each)
+            for optimizer in optimizers_for(network, 1e-3).values()
+            for group in optimizer.param_groups
+            for each in group["params"]
+        ]
+        assert sorted(held) == sorted(id(each) for each in network.parameters())
+
+
+def test_it_learns() -> None:
+    torch.manual_seed(0)
+    teacher, student = nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)
+    optimizers = optimizers_for(student, 0.02).values()
+    losses = []
+    for _ in range(60):
+        x = torch.randn(8, 8, 8, 8)
+        loss = (student(x) - teacher(x).detach()).square().mean()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(float(loss))
+    assert losses[-1] < 0.1 * losses[0]
