@@ -178,7 +178,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     print(report.to_markdown(), end="")
     for bucket, row in report.to_json().items():
         edges = row["edges"]
-        print(f"edges in the hole, {bucket}: precision {edges['precision']:.3f}, recall {edges['recall']:.3f}")
+        print(
+            f"edges in the hole, {bucket}: precision {edges['precision']:.3f}, recall {edges['recall']:.3f}; "
+            f"within two pixels {edges['precision_2px']:.3f} and {edges['recall_2px']:.3f}"
+        )
     if arguments.json:
         write_atomically(arguments.json, json.dumps(report.to_json(), indent=2).encode())
     if arguments.markdown:

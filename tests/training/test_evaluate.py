@@ -13,7 +13,7 @@ from training.augment import square
 from training.checkpoint import CheckpointError
 from training.cli import main
 from training.config import Config, from_json
-from training.evaluate import evaluate
+from training.evaluate import EdgeCounts, evaluate
 from training.fit import Options, StageTrainer
 from training.perceptual import VggLosses
 from training.protocol import BUCKETS, Image, cases, count_cases, masks_by_bucket
@@ -158,3 +158,14 @@ class TestPerceptual:
         losses = trainer.step(next(trainer._batches()))
         assert losses["perceptual"] > 0
         assert losses["style"] > 0
+
+
+def test_edges_count_exactly_and_within_two_pixels() -> None:
+    wanted, found = np.zeros((40, 40), np.bool_), np.zeros((40, 40), np.bool_)
+    wanted[10, 5:25] = True  # twenty pixels
+    found[10, 5:10] = True  # five of them, exactly
+    found[12, 10:15] = True  # five more, two pixels off
+    found[30, 0:10] = True  # ten that are nowhere near
+    counts = EdgeCounts()
+    counts.add(found, wanted)
+    assert counts.to_json() == {"precision": 0.25, "recall": 0.25, "precision_2px": 0.5, "recall_2px": 0.5}
