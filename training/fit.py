@@ -198,6 +198,8 @@ class StageTrainer:
         """Train until the schedule ends. Raises :class:`StoppedError` after saving, where ``stop`` says so."""
         schedule, options = self.settings.schedule, self.options
         if self.images + self.config.batch > schedule.images:
+            if not self.path.exists():  # begun from weights that are old enough
+                self.save()
             return
         log.truncate(self.stage, self.images)
         saved, sums, count = time.monotonic(), {}, 0

@@ -41,7 +41,7 @@ def small_config() -> Config:
     return from_json(
         {
             "edge": {"generator": {"width": 16, "body": 32, "growth": 16}},
-            "repair": {"generator": {"width": 16, "body": 32, "growth": 16, "blocks": [2, 1]}},
+            "repair": {"generator": {"width": 16, "body": 32, "growth": 16, "blocks": [2, 1], "global_blocks": 1}},
         }
     )
 

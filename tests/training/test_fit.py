@@ -75,6 +75,40 @@ def test_a_longer_plan_goes_on_from_before_the_decay(tiny: Config, pictures: Pat
     assert _same(at_once.path, prolonged.path)
 
 
+def test_a_run_can_begin_from_released_weights(
+    tiny: Config, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    released = fit(tiny, _options(pictures, tmp_path / "first"))
+    longer = _longer(_longer(tiny, "edge", 16), "repair", 20)
+    repair = dataclasses.replace(longer.repair, generator={**longer.repair.generator, "global_blocks": 1})
+    longer = dataclasses.replace(longer, repair=repair)
+    options = dataclasses.replace(_options(pictures, tmp_path / "second"), init=released)
+    trainer = StageTrainer("repair", longer, options, _edge(tiny))
+    old, (tensors, _) = trainer.generator.state_dict(), load_tensors(released)
+    for name, tensor in checkpoint.under_prefix("repair", tensors).items():
+        assert torch.equal(old[name], tensor.float())
+    assert trainer.images == trainer.began == 10
+    assert longer.repair.schedule.rate_at(10, trainer.began) < longer.repair.schedule.rate, "warms up again"
+    assert "global16.0.position is not in weights.safetensors: it begins anew" in capsys.readouterr().out
+
+    _, _, config, facts = load_stages(fit(longer, options))
+    assert config == longer
+    assert facts["images"] == {"edge": 16, "repair": 20}, "images are counted on"
+    assert load_tensors(options.out / "repair.last.safetensors")[1]["began"] == 10
+
+    only_repair = dataclasses.replace(_options(pictures, tmp_path / "third"), init=released)
+    _, _, _, facts = load_stages(fit(_longer(tiny, "repair", 12), only_repair))
+    assert facts["images"] == {"edge": 8, "repair": 12}, "a stage that has seen enough is taken as it is"
+
+
+def test_weights_of_a_larger_network_are_refused(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    released = fit(tiny, _options(pictures, tmp_path / "first"))
+    narrow = from_json({**tiny.to_json(), "edge": {"generator": {"width": 8, "body": 16, "growth": 8}}})
+    options = dataclasses.replace(_options(pictures, tmp_path / "second"), init=released)
+    with pytest.raises(CheckpointError, match="another network than the configuration asks for"):
+        StageTrainer("edge", narrow, options, None)
+
+
 def test_a_finished_stage_is_not_trained_again(tiny: Config, pictures: Path, tmp_path: Path) -> None:
     options = _options(pictures, tmp_path)
     StageTrainer("edge", tiny, options, None).run(RunLog(tmp_path), lambda: False)
