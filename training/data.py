@@ -7,6 +7,7 @@ the last one it used: nothing is repeated and nothing left out.
 from __future__ import annotations
 
 import csv
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,4 +119,11 @@ def stream(folder: Path, seed: int, start: int, end: int, batch: int, workers: i
         num_workers=workers,
         drop_last=True,
         prefetch_factor=6 if workers else None,
+        worker_init_fn=_leave_signals_to_the_trainer,
     )
+
+
+def _leave_signals_to_the_trainer(_worker: int) -> None:
+    """A signal to the whole process group must not kill the samples under a trainer that is about to save."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
