@@ -134,18 +134,12 @@ def test_overflow_that_a_clamp_would_hide_stops_it(
 ) -> None:
     """Weights that fit in half precision, whose sums do not: clamped, the two look alike, but a layer is infinite."""
     monkeypatch.setattr(gates, "_check_drift", lambda *_: [70.0])
+    monkeypatch.setattr(gates, "MAX_ERROR", 1e-2)  # sums this large differ by more than usual before rounding
     big = torch.full((16, 64, 3, 3), 300.0, dtype=torch.float16)
     bias = torch.full((16,), 60000.0, dtype=torch.float16)
-    # attention on such sums would pick one position or another by rounding alone
-    none = torch.zeros(1, 32, 1, 1, dtype=torch.float16)
-    changed = {
-        "repair__texture_stem__1__0__weight": big,
-        "repair__texture_stem__1__0__bias": bias,
-        "repair__global16__0__attention_scale": none,
-    }
+    changed = {"repair__texture_stem__1__0__weight": big, "repair__texture_stem__1__0__bias": bias}
     path = write_weights(tmp_path / "w.safetensors", **changed)
     for graph in graphs["repair"].values():
-        set_weights(graph, "generator.global16.0.attention_scale", none.numpy())
         set_weights(graph, "generator.texture_stem.1.0.weight", big.numpy())
         set_weights(graph, "generator.texture_stem.1.0.bias", bias.numpy())
     with pytest.raises(GateError, match=r"repair stage: layer texture_stem\S* reaches .*, FP16 holds 65504"):
