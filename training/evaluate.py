@@ -59,8 +59,8 @@ def bundle_model(path: Path | None, runtime: str = "auto") -> Model:
 class EdgeCounts:
     """Edge pixels found and wanted: how many meet exactly, and how many come within two pixels of one another.
 
-    Edges one pixel wide hardly ever meet exactly; edge detectors are judged with a tolerance (Martin, Fowlkes and Malik,
-    PAMI 2004, 0.75% of the diagonal), here two pixels.
+    Edges one pixel wide hardly ever meet exactly; edge detectors are judged with a tolerance (Martin, Fowlkes and
+    Malik, PAMI 2004, 0.75% of the diagonal), here two pixels.
     """
 
     found: int = 0

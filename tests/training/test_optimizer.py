@@ -28,7 +28,7 @@ def test_steps_are_of_the_size_of_the_rate_whatever_the_gradient() -> None:
         optimizer = Muon([layer.weight], 0.01, weight_decay=0.0)
         (scale * layer(torch.randn(4, 32, 8, 8)).square().sum()).backward()
         optimizer.step()
-        sizes.append(float((layer.weight - before).square().mean().sqrt()))
+        sizes.append(float((layer.weight.detach() - before).square().mean().sqrt()))
     assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
     assert 0.1 * 0.01 < sizes[0] < 0.3 * 0.01, "as AdamW's: about 0.2 of the rate"
 
