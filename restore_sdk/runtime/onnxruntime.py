@@ -156,9 +156,8 @@ def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.use_deterministic_compute = True
-    # Threads that wait sleep rather than spin. A waiting thread of one stage would otherwise hold a core that the other
-    # stage, another slot or another process needs: on two busy cores, spinning made requests two to three times slower.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for key, value in waiting(ort.__version__).items():
+        options.add_session_config_entry(key, value)
     options.log_severity_level = 3
     with _mapped_errors(f"ONNX Runtime {ort.__version__} cannot load the {stage.name} stage", BundleError):
         session = ort.InferenceSession(graph, options, providers=[PROVIDER])
@@ -194,6 +193,20 @@ def output_shapes(model: bytes) -> tuple[tuple[int, int], dict[str, tuple[int, .
         names = [output.name for output in session.get_outputs()]
         arrays = session.run(names, {given.name: np.zeros((1, 3, height, width), np.float32)})
     return (height, width), {name: tuple(array.shape) for name, array in zip(names, arrays, strict=True)}
+
+
+def waiting(version: str) -> dict[str, str]:
+    """Entries of a session's configuration that say how its threads wait for work, on that version of ONNX Runtime.
+
+    Spinning as long as ONNX Runtime does by itself, a waiting thread of one stage holds a core that the other stage,
+    another slot or another process needs: a quarter of the throughput. Sleeping at once, a thread is woken for each of
+    the 380 operators of a request. 20 us of spinning, and none between runs, cost nobody a core (benchmarks/NOTES.md);
+    how long is read from 1.32 on.
+    """
+    number = tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
+    if number < (1, 32):
+        return {"session.intra_op.allow_spinning": "0"}
+    return {"session.intra_op.spin_duration_us": "20", "session.force_spinning_stop": "1"}
 
 
 @contextmanager

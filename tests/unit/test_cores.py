@@ -7,6 +7,7 @@ from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.runtime import cores
 from restore_sdk.runtime.cores import usable_cores
+from restore_sdk.runtime.onnxruntime import waiting
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,10 @@ def test_slots_share_the_cores(toy_bundle: Bundle, tmp_path: Path, monkeypatch: 
             assert engine.info()["threads"] == threads
     with RestoreEngine(toy_bundle, slots=2, threads=5) as engine:
         assert engine.info()["threads"] == 5
+
+
+@pytest.mark.parametrize(("version", "spins"), [("1.20.1", False), ("1.31.0", False), ("1.32.0", True), ("2.0", True)])
+def test_threads_spin_only_where_it_can_be_kept_short(version: str, spins: bool) -> None:
+    entries = waiting(version)
+    assert (entries.get("session.intra_op.allow_spinning") == "0") is not spins
+    assert ("session.intra_op.spin_duration_us" in entries) is spins
