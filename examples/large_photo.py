@@ -17,16 +17,16 @@ import numpy as np
 from restore_sdk import RestoreEngine
 from restore_sdk.quality import psnr
 
-HERE = Path(__file__).resolve().parent
+PHOTO = Path(__file__).resolve().parent.parent / "docs" / "images" / "astronaut.jpg"
 PAPER = (222, 232, 238)
 
 
 def main() -> None:
     """Damage, restore twice, compare."""
     out = sys.argv[1] if len(sys.argv) > 1 else "comparison.jpg"
-    original = cv2.imread(str(HERE / "astronaut.jpg"))
+    original = cv2.imread(str(PHOTO))
     if original is None:
-        sys.exit(f"cannot read {HERE / 'astronaut.jpg'}")
+        sys.exit(f"cannot read {PHOTO}")
     height, width = original.shape[:2]
 
     mask = np.zeros((height, width), np.uint8)
