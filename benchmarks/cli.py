@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.set_defaults(run=_serve)
     _drift_options(commands)
     _report_options(commands)
+    _soak_options(commands)
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)
@@ -65,6 +66,46 @@ def _drift_options(commands: Any) -> None:
     command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=_drift)
+
+
+def _soak_options(commands: Any) -> None:
+    command = commands.add_parser("soak", help="very many requests on one engine: all right, nothing grows")
+    command.add_argument("--requests", type=_positive, default=20_000, help="how many (default 20000)")
+    command.add_argument("--threads", type=_positive, default=8, help="that share the engine (default 8)")
+    command.set_defaults(run=_soak)
+    _bundle_and_json(command)
+    command = commands.add_parser("overload", help="restore-sdk serve at twice its capacity, and its recovery")
+    command.add_argument("--seconds", type=_positive, default=600, help="how long (default 600)")
+    command.add_argument("--max-requests", type=_positive, default=16, help="the service's own limit (default 16)")
+    command.set_defaults(run=_overload)
+    _bundle_and_json(command)
+
+
+def _bundle_and_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _soak(arguments: argparse.Namespace) -> int:
+    from benchmarks.soak import soak
+    from restore_sdk import Bundle
+
+    return _print(soak(Bundle.load(arguments.bundle), arguments.requests, arguments.threads), arguments.json)
+
+
+def _overload(arguments: argparse.Namespace) -> int:
+    from benchmarks import serve
+    from benchmarks.overload import overload
+    from restore_sdk import Bundle
+
+    made = serve.cases(Bundle.load(arguments.bundle))
+    with serve.served("--max-requests", str(arguments.max_requests), bundle=arguments.bundle) as url:
+        return _print(overload(url, made, arguments.max_requests, arguments.seconds), arguments.json)
+
+
+def _print(result: Any, as_json: bool) -> int:
+    print(json.dumps(result.to_json(), indent=2) if as_json else result.to_table())
+    return 0 if result.passed else 1
 
 
 def _drift(arguments: argparse.Namespace) -> int:
@@ -181,9 +222,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         print(f"{arguments.clients} clients for {arguments.seconds} s ...", file=sys.stderr)
     made = serve.cases(Bundle.load(arguments.bundle))
     with serve.served("--max-requests", str(arguments.max_requests), bundle=arguments.bundle) as url:
-        result = serve.load(url, made, arguments.clients, arguments.seconds)
-    print(json.dumps(result.to_json(), indent=2) if arguments.json else result.to_table())
-    return 0 if result.passed else 1
+        return _print(serve.load(url, made, arguments.clients, arguments.seconds), arguments.json)
 
 
 def _decibel(text: str) -> float:

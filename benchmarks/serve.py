@@ -99,7 +99,7 @@ def cases(bundle: Bundle, count: int = 12) -> list[Case]:
     with RestoreEngine(bundle) as engine:
         for number in range(count):
             height, width = sizes[number % len(sizes)]
-            photo, mask = _picture(number, height, width), np.zeros((height, width), np.uint8)
+            photo, mask = picture(number, height, width), np.zeros((height, width), np.uint8)
             y, x = height // 4 + number, width // 5 + 2 * number
             mask[y : y + height // 4, x : x + width // 5] = 255
             if number % 5 == 3:
@@ -184,7 +184,7 @@ def load(url: str, made: Sequence[Case], clients: int, seconds: float) -> Load:
                     found.statuses[answer.status] += 1
                     if answer.status == 200:
                         found.seconds.append(duration)
-                        if _image(case, data) != case.answer:
+                        if image_of(case, data) != case.answer:
                             found.wrong.append(f"{case.name} got another picture")
                     elif answer.status == 503 and wait is None:
                         missing += 1
@@ -206,11 +206,13 @@ def load(url: str, made: Sequence[Case], clients: int, seconds: float) -> Load:
     return Load(clients, duration, found.statuses, sorted(found.seconds), found.wrong, found.broken, missing)
 
 
-def _image(case: Case, data: bytes) -> bytes:
+def image_of(case: Case, data: bytes) -> bytes:
+    """The picture in an answer to ``case``."""
     return base64.b64decode(json.loads(data)["image"]) if case.content_type == "application/json" else data
 
 
-def _picture(seed: int, height: int, width: int) -> Pixels:
+def picture(seed: int, height: int, width: int) -> Pixels:
+    """A smooth picture of random colours, ``(height, width, 3)``."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 32 + 2, width // 32 + 2, 3), dtype=np.uint8)
     picture: Pixels = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)

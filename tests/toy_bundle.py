@@ -8,6 +8,7 @@ hole reaches the result, known pixels byte-equal.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,7 @@ def _model(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+if __name__ == "__main__":
+    print(write_toy_bundle(Path(sys.argv[1])).path)

@@ -13,7 +13,7 @@ MAX_PARTS = 10_000
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 #: Chunks of a PNG from its pixels on; writers make them of 8 KiB and more.
-MAX_PIXEL_CHUNKS = 1_000_000
+MAX_PIXEL_CHUNKS = 100_000
 
 #: Scans of a progressive JPEG; writers make about ten. Each one costs a pass over the whole picture, out of 14 bytes.
 MAX_SCANS = 100
