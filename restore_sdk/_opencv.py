@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-from restore_sdk.errors import MissingDependencyError
+from restore_sdk.errors import MissingDependencyError, OutOfMemoryError
 
 #: What to do when ``cv2`` is absent or does not load.
 HINT = "run: pip install --force-reinstall opencv-python-headless"
@@ -21,3 +23,23 @@ except ImportError as error:
 
 #: The module. Its stubs differ from wheel to wheel, so results are typed where they are used.
 cv2: Any = _module
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+def memory_told(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """The function, with numpy's and OpenCV's want of memory raised as :class:`OutOfMemoryError`."""
+
+    @wraps(function)
+    def told(*arguments: _Parameters.args, **named: _Parameters.kwargs) -> _Result:
+        try:
+            return function(*arguments, **named)
+        except (MemoryError, cv2.error) as error:
+            if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+                raise
+            raise OutOfMemoryError(
+                f"not enough memory for the photograph: {error}", "free memory, or make it smaller"
+            ) from error
+
+    return told

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -64,8 +66,9 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
     A name with ``/`` in it stands for a file in a folder of the folder.
 
-    The new folder is complete on disk before the old one moves aside; when the last rename fails, the old one is put
-    back. Whether an existing folder may be replaced is for the caller to decide.
+    The new folder is complete on disk before it takes the old one's name: in one step where the system can exchange
+    names (Linux); elsewhere the old one moves aside first, and is put back when that fails. Whether an existing folder
+    may be replaced is for the caller to decide.
 
     Raises:
         OutputError: the parent folder does not exist, cannot be written, or the disk is full.
@@ -79,14 +82,8 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             write_synced(fresh / name, data)
         for folder in {fresh, *(parent for name in files for parent in (fresh / name).parents[: name.count("/")])}:
             sync_folder(folder)
-        if path.exists():
-            path.rename(old)
-        try:
-            fresh.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
+        if not (path.exists() and _exchange(fresh, path)):
+            _move_in(fresh, path, old)
         _sync_renamed(path.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}", "check space and permissions") from error
@@ -104,6 +101,26 @@ def check_folder(path: Path) -> None:
         raise OutputError(
             f"the output folder does not exist: {path.parent}", f"create it first: mkdir -p {path.parent}"
         )
+
+
+def _move_in(fresh: Path, path: Path, old: Path) -> None:
+    if path.exists():
+        path.rename(old)
+    try:
+        fresh.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders change names in one step; whether this system and file system can (Linux can)."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
 
 
 def _beside(path: Path) -> Path:

@@ -23,7 +23,7 @@ from restore_sdk.image import MODEL_SIZE, Color
 from restore_sdk.ordered import chunked, ordered_map
 from restore_sdk.plan import MAX_CROPS
 from restore_sdk.request import Options, Request, check_whole
-from restore_sdk.runtime.base import StageRunner
+from restore_sdk.runtime.base import StageRunner, checked
 from restore_sdk.runtime.select import Runtime, open_model
 
 
@@ -289,7 +289,7 @@ class RestoreEngine:
                     samples = [request.sample(tile) for request, tile in group]
                     images, masks, edges = (np.stack(arrays) for arrays in zip(*samples, strict=True))
                 with clock.part("wait"):
-                    result = runner.infer(images, masks, edges)
+                    result = checked(runner.infer(images, masks, edges), len(group))
                 clock.computed(result)
                 with clock.part("paste"):
                     for number, (request, tile) in enumerate(group):

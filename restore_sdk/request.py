@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk._opencv import cv2
+from restore_sdk._opencv import cv2, memory_told
 from restore_sdk.border import dilate, feather
 from restore_sdk.crop import blend, cut, paste, paste_edges
 from restore_sdk.errors import InputError
@@ -61,6 +61,7 @@ class Request:
         ImageError, MaskError, ShapeError, InputError: image, mask or faces cannot be used.
     """
 
+    @memory_told
     def __init__(
         self,
         image: object,
@@ -84,6 +85,7 @@ class Request:
         # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
         self._written = np.zeros(self._hole.shape, np.uint8) if len(self.plan.tiles) > 1 else None
 
+    @memory_told
     def sample(self, tile: Tile) -> Sample:
         """What the model is shown for a tile: what earlier waves restored is known to it.
 
@@ -98,6 +100,7 @@ class Request:
             square, missing = cut(self._picture, missing, tile.crop, self._options.color)
         return Sample(square, missing.view(np.uint8) * np.uint8(255), canny_edges(square, missing))
 
+    @memory_told
     def put(self, tile: Tile, restored: NDArray[np.uint8], completed_edges: NDArray[np.uint8]) -> None:
         """Paste what the model made of a tile's sample: ``(256, 256, 3)`` RGB and ``(256, 256)`` edges."""
         if self.edges is not None:
@@ -119,6 +122,7 @@ class Request:
         self._written[tile.crop.box][rows, columns] = tile.level + 1
         blend(self._picture, (rows, columns), share, tile.crop, restored, self._options.color)
 
+    @memory_told
     def finish(self) -> NDArray[np.uint8]:
         """The restored photograph, once every tile was put back."""
         feather(self._picture, self._source, self._hole, self._options.feather)

@@ -12,7 +12,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk.errors import ClosedError
+from restore_sdk.errors import ClosedError, ExecutionError
+from restore_sdk.image import MODEL_SIZE
 
 U8 = NDArray[np.uint8]
 Slot = TypeVar("Slot")
@@ -30,6 +31,20 @@ class Inference:
     completed_edges: U8
     edge_ms: float
     repair_ms: float
+
+
+def checked(result: Inference, count: int) -> Inference:
+    """The result of a batch of ``count``, once it has the form that it must have; raises :class:`ExecutionError`."""
+    square = (MODEL_SIZE, MODEL_SIZE)
+    array: Any
+    for name, array, shape in (
+        ("restored", result.restored, (count, *square, 3)),
+        ("completed_edges", result.completed_edges, (count, *square)),
+    ):
+        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != shape:
+            found = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"
+            raise ExecutionError(f"the runtime gave {name} as {found}, not uint8 {shape}", "run: restore-sdk verify")
+    return result
 
 
 class StageRunner(Protocol):

@@ -17,39 +17,29 @@ def _one_thread() -> None:
     torch.set_num_threads(1)  # small networks gain nothing from more, and wait for them on a busy host
 
 
+TINY = {
+    "batch": 2,
+    "edge": {
+        "generator": {"width": 16, "body": 16, "growth": 8},
+        "schedule": {"images": 8, "warmup": 2, "decay": 0.25},
+        "losses": {"adversarial_from": 4, "adversarial_ramp": 2},
+    },
+    "repair": {
+        "generator": {"width": 16, "body": 16, "growth": 8, "blocks": [1, 1]},
+        "schedule": {"images": 10, "warmup": 2, "decay": 0.5},
+        "losses": {"adversarial_from": 4, "adversarial_ramp": 2},
+    },
+}
+
+
 @pytest.fixture
 def tiny() -> Config:
-    return from_json(
-        {
-            "batch": 2,
-            "edge": {
-                "generator": {"width": 16, "body": 16, "growth": 8},
-                "schedule": {"images": 8, "warmup": 2, "decay": 0.25},
-                "losses": {"adversarial_from": 4, "adversarial_ramp": 2},
-            },
-            "repair": {
-                "generator": {"width": 16, "body": 16, "growth": 8, "blocks": [1, 1]},
-                "schedule": {"images": 10, "warmup": 2, "decay": 0.5},
-                "losses": {"adversarial_from": 4, "adversarial_ramp": 2},
-            },
-        }
-    )
+    return from_json(TINY)
 
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six drawn faces: an ellipse on a gradient, with eyes and a mouth."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for i in range(6):
-        rng = np.random.default_rng(i)
-        ramp = np.linspace(0, 255, 256, dtype=np.float32)
-        image = np.stack([np.tile(ramp, (256, 1)) * rng.uniform(0.3, 1) for _ in range(3)], axis=2).astype(np.uint8)
-        cv2.ellipse(image, (128, 135), (70, 95), 0, 0, 360, rng.integers(80, 255, 3).tolist(), -1)
-        for x in (100, 156):
-            cv2.circle(image, (x, 115), 11, (20, 20, 20), -1)
-        cv2.ellipse(image, (128, 185), (30, 10), 0, 0, 180, (60, 20, 90), -1)
-        cv2.imwrite(str(folder / f"{i}.png"), image)
-    return folder
+    return draw_faces(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="session")
@@ -60,4 +50,19 @@ def mask_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mask = np.zeros((256, 256), np.uint8)
         mask[10 : 10 + side, 10 : 10 + side] = 255
         cv2.imwrite(str(folder / f"{side}.png"), mask)
+    return folder
+
+
+def draw_faces(folder: Path) -> Path:
+    """Six drawn faces: an ellipse on a gradient, with eyes and a mouth."""
+    folder.mkdir(exist_ok=True)
+    for i in range(6):
+        rng = np.random.default_rng(i)
+        ramp = np.linspace(0, 255, 256, dtype=np.float32)
+        image = np.stack([np.tile(ramp, (256, 1)) * rng.uniform(0.3, 1) for _ in range(3)], axis=2).astype(np.uint8)
+        cv2.ellipse(image, (128, 135), (70, 95), 0, 0, 360, rng.integers(80, 255, 3).tolist(), -1)
+        for x in (100, 156):
+            cv2.circle(image, (x, 115), 11, (20, 20, 20), -1)
+        cv2.ellipse(image, (128, 185), (30, 10), 0, 0, 180, (60, 20, 90), -1)
+        cv2.imwrite(str(folder / f"{i}.png"), image)
     return folder

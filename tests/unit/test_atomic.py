@@ -124,6 +124,7 @@ def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pyt
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", fail_on_the_way_in)
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)  # as on systems that cannot
     with pytest.raises(OutputError, match="Input/output error"):
         write_folder(target, {"a": b"2"})
     assert (target / "a").read_bytes() == b"1"

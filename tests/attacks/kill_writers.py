@@ -1,0 +1,143 @@
+"""Killed at every line while it writes: run by ``test_killed.py`` in a process of its own, since it forks.
+
+    python -m tests.attacks.kill_writers (export | store | training) FOLDER
+
+A child does the work and is killed by SIGKILL at its 1st, 2nd, 3rd ... executed line of the files that write, until one
+gets through; after each kill what lies there is looked at, and the work is done again. Prints how many moments there
+were. A kill undoes nothing that was written, synced or not, so syncing is left out here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from restore_sdk.atomic import write_folder
+from restore_sdk.bundle import Bundle
+from restore_sdk.store import EngineStore
+from tests.build.conftest import HOST, made_up, write_half_bundle
+from tests.toy_bundle import write_toy_bundle
+
+#: Lines of the writers after which a training is killed, one after the other: early, and in its checkpoints and log.
+TRAINING_MOMENTS = (60, 150, 260, 420)
+
+#: A child that takes longer hangs: on a lock that a killed one left, say.
+SECONDS = 60
+
+
+def survives(work: Callable[[], object], writers: set[str], kill_at: int) -> bool:
+    """Do it in a child that is killed at its ``kill_at``-th line in ``writers``; whether it got through."""
+    child = os.fork()
+    if child == 0:
+        left = kill_at
+
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal left
+            if Path(frame.f_code.co_filename).name not in writers:
+                return None
+            if event == "line":
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        signal.alarm(SECONDS)
+        sys.settrace(trace)
+        work()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL, f"it hung or failed: {status}"
+    return status == 0
+
+
+def export(folder: Path) -> int:
+    """A bundle takes another one's place: at any moment the name stands for the old one or the new one, whole."""
+    old, new = (
+        {path.name: path.read_bytes() for path in write_toy_bundle(folder / version, version=version).path.iterdir()}
+        for version in ("1.0", "2.0")
+    )
+    place = folder / "place"
+    place.mkdir()
+    target = place / "bundle"
+    moments, seen = 0, set()
+    while True:
+        write_folder(target, old)
+        through = survives(lambda: write_folder(target, new), {"atomic.py"}, moments + 1)
+        bundle = Bundle.load(target)
+        bundle.verify_files()
+        seen.add(bundle.manifest.version)
+        for path in set(place.iterdir()) - {target}:  # hidden, and in nobody's way
+            assert path.name.startswith(".bundle."), path
+            assert path.suffix == ".part", path
+            shutil.rmtree(path)
+        if through:
+            assert seen == {"1.0", "2.0"}
+            return moments
+        moments += 1
+
+
+def store(folder: Path) -> int:
+    """An engine takes another's place, then is marked as proven: whoever looks finds one of the two, whole."""
+    bundle = write_half_bundle(folder / "bundle")
+    plans = {1: b"ftrt" + b"1" * 300, 2: b"ftrt" + b"2" * 300}
+    found = EngineStore(folder / "store")
+
+    def work() -> None:
+        stored = found.publish(plans[2], made_up(bundle, plan=plans[2]))
+        found.mark_verified(stored, {"device": "made up"})
+
+    moments = 0
+    while True:
+        shutil.rmtree(found.root, ignore_errors=True)
+        found.publish(plans[1], made_up(bundle, plan=plans[1]))
+        through = survives(work, {"atomic.py", "store.py", "lock.py"}, moments + 1)
+        engine = found.find(bundle, "edge", HOST)
+        assert engine.plan in plans.values()
+        assert not engine.sidecar.verified or engine.plan == plans[2]
+        assert all(entry.error is None for entry in found.verify())
+        with found.lock("store"):  # is free
+            pass
+        work()
+        assert found.find(bundle, "edge", HOST).sidecar.verified
+        found.prune()
+        left = sorted(path.suffix for path in found.root.iterdir() if not path.name.startswith(".store"))
+        assert left == [".json", ".plan"], left
+        if through:
+            return moments
+        moments += 1
+
+
+def training(folder: Path) -> int:
+    """A run that is killed again and again gives the very weights of one that is not."""
+    import torch
+
+    from tests.training.conftest import TINY, draw_faces
+    from training.checkpoint import load_tensors
+    from training.config import from_json
+    from training.fit import Options, fit
+
+    torch.set_num_threads(1)
+    config, pictures = from_json(TINY), draw_faces(folder / "pictures")
+
+    def work(out: str) -> Path:
+        return fit(config, Options(pictures, folder / out, workers=0))
+
+    assert survives(lambda: work("whole"), set(), 0)
+    writers = {"checkpoint.py", "atomic.py", "fit.py"}
+    kills = sum(not survives(lambda: work("killed"), writers, at) for at in TRAINING_MOMENTS)
+    assert survives(lambda: work("killed"), set(), 0)
+    whole, killed = (load_tensors(folder / name / "weights.safetensors")[0] for name in ("whole", "killed"))
+    assert whole.keys() == killed.keys()
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    return kills
+
+
+if __name__ == "__main__":
+    os.fsync = lambda _: None
+    print({"export": export, "store": store, "training": training}[sys.argv[1]](Path(sys.argv[2])))

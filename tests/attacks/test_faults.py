@@ -1,0 +1,270 @@
+"""Faults on purpose: the request that meets one ends in an error, all others are answered right.
+
+Faults of a GPU and its memory are in tests/runtime_tensorrt, on a double of the driver.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from restore_sdk.bundle import Bundle
+from restore_sdk.engine import RestoreEngine
+from restore_sdk.errors import BundleError, ClosedError, ExecutionError, ImageError, OutputError, RestoreError
+from restore_sdk.files import read_photo, write_image
+from restore_sdk.runtime.base import Inference, StageRunner
+from restore_sdk.runtime.onnxruntime import OnnxRunner
+from restore_sdk.store import EngineStore
+from tests.attacks.caught import error_of
+from tests.attacks.sealed import ROOT
+from tests.conftest import make_photo
+
+PHOTO, SMALL = make_photo(90, 80), make_photo(50, 60, 1)
+HOLE = np.zeros((90, 80), bool)
+HOLE[20:40, 30:60] = True
+
+
+class Faulty:
+    """A runner that spoils what the real one gives, at its ``at``-th run from now on; -1 is never."""
+
+    def __init__(self, runner: OnnxRunner) -> None:
+        self._runner, self.at, self._lock = runner, -1, threading.Lock()
+        self.spoil: Callable[[Inference], Inference] = lambda result: result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)
+
+    def infer(self, images: Any, masks: Any, edges: Any) -> Inference:
+        """As the real one, but for one run."""
+        with self._lock:
+            self.at -= 1
+            now = self.at == 0
+        result = self._runner.infer(images, masks, edges)
+        return self.spoil(result) if now else result
+
+
+def _raise(error: Exception) -> Callable[[Inference], Inference]:
+    def spoil(_: Inference) -> Inference:
+        raise error
+
+    return spoil
+
+
+def _with(**changes: Callable[[NDArray[np.uint8]], Any]) -> Callable[[Inference], Inference]:
+    def spoil(result: Inference) -> Inference:
+        values = {name: getattr(result, name) for name in ("restored", "completed_edges", "edge_ms", "repair_ms")}
+        return Inference(**{name: changes[name](value) if name in changes else value for name, value in values.items()})
+
+    return spoil
+
+
+#: What a runtime might do, and the error that it must end in.
+FAULTS: dict[str, tuple[Callable[[Inference], Inference], type[RestoreError]]] = {
+    "raises": (_raise(ExecutionError("it failed", "again")), ExecutionError),
+    "an image less": (_with(restored=lambda array: array[:-1]), ExecutionError),
+    "an image more": (_with(restored=lambda array: np.concatenate((array, array[:1]))), ExecutionError),
+    "floats": (_with(restored=lambda array: array / np.float32(255)), ExecutionError),
+    "NaN": (_with(restored=lambda array: np.full(array.shape, np.nan, np.float32)), ExecutionError),
+    "channels first": (_with(restored=lambda array: array.transpose(0, 3, 1, 2)), ExecutionError),
+    "half the size": (_with(restored=lambda array: array[:, ::2, ::2]), ExecutionError),
+    "nothing": (_with(restored=lambda _: None), ExecutionError),
+    "edges of another size": (_with(completed_edges=lambda array: array[:, :9]), ExecutionError),
+}
+
+
+@pytest.fixture
+def faulty(toy_bundle: Bundle) -> Iterator[tuple[RestoreEngine, Faulty]]:
+    runner = Faulty(OnnxRunner(toy_bundle, slots=2))
+    with RestoreEngine(runtime=runner) as engine:
+        yield engine, runner
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_runtime_that_fails_in_the_middle_of_a_batch(faulty: tuple[RestoreEngine, Faulty], fault: str) -> None:
+    engine, runner = faulty
+    runner.spoil, kind = FAULTS[fault]
+    expected = engine.restore(PHOTO, HOLE)
+    runner.at = 2
+    error = error_of(kind, engine.restore_batch, [PHOTO] * 12, [HOLE] * 12)
+    assert error is not None
+    assert error.hint
+    runner.at = -1
+    assert all(np.array_equal(one, expected) for one in engine.restore_batch([PHOTO] * 3, [HOLE] * 3))
+    runner.at = 4  # what was ready before it is handed out
+    served, stream = [], engine.stream([(PHOTO, HOLE)] * 8)
+    assert error_of(kind, served.extend, stream) is not None
+    assert all(np.array_equal(one, expected) for one in served)
+    assert np.array_equal(engine.restore(PHOTO, HOLE), expected)
+
+
+def test_garbage_of_the_right_form_stays_inside_the_hole(faulty: tuple[RestoreEngine, Faulty]) -> None:
+    """What cannot be told from a picture is put where a picture was asked for, and nowhere else."""
+    engine, runner = faulty
+    runner.spoil, runner.at = _with(restored=lambda array: 255 - array), 1
+    restored = engine.restore(PHOTO, HOLE)
+    assert np.array_equal(restored[~HOLE], PHOTO[~HOLE])
+
+
+def test_a_fault_in_one_thread_is_nobody_else_s(faulty: tuple[RestoreEngine, Faulty]) -> None:
+    engine, runner = faulty
+    expected = engine.restore(PHOTO, HOLE)
+    runner.spoil, _ = FAULTS["raises"]
+    runner.at = 9
+    wrong, errors = [], []
+
+    def work() -> None:
+        for _ in range(5):
+            try:
+                wrong.append(not np.array_equal(engine.restore(PHOTO, HOLE), expected))
+            except ExecutionError as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 1
+    assert not any(wrong)
+    assert len(wrong) == 19
+
+
+#: In a child whose address space is limited once the engine is open: a photograph too large for it, then a small one.
+TOO_LARGE = """
+import resource, sys
+import numpy as np
+from restore_sdk import RestoreEngine
+from restore_sdk.errors import OutOfMemoryError
+small, hole = np.full((90, 80, 3), 99, np.uint8), np.zeros((90, 80), bool)
+hole[20:40, 30:60] = True
+with RestoreEngine(sys.argv[1], threads=1) as engine:
+    expected = engine(small, hole)
+    image = np.zeros((6000, 6000, 3), np.uint8)
+    mask = np.zeros((6000, 6000), bool)
+    mask[100:300, 100:300] = True
+    pages = int(open("/proc/self/statm").read().split()[0])
+    for megabytes in (1, 20, 60, 110, 150):
+        limit = pages * resource.getpagesize() + (megabytes << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+        try:
+            engine(image, mask)
+        except OutOfMemoryError as error:
+            print("told", bool(error.hint))
+        else:
+            print("done")
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert (engine(small, hole) == expected).all()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_the_host_has_too_little_memory(toy_bundle: Bundle) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TOO_LARGE, str(toy_bundle.path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["told True"] * 2
+    assert set(lines) <= {"told True", "done"}
+
+
+def test_no_more_files_may_be_open(toy_bundle: Bundle, engine: RestoreEngine, tmp_path: Path) -> None:
+    """Reading, opening and writing are refused in words; what is open goes on; then all works again."""
+    cv2.imwrite(str(tmp_path / "photo.png"), PHOTO)
+    expected = engine.restore(PHOTO, HOLE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = [os.dup(0)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used[0] + 1, hard))
+    try:
+        while (more := error_of(OSError, lambda: used.append(os.dup(0)))) is None:
+            pass
+        assert more.errno == 24
+        for kind, call in (
+            (ImageError, lambda: read_photo(tmp_path / "photo.png")),
+            (OutputError, lambda: write_image(tmp_path / "out.png", PHOTO)),
+            (BundleError, lambda: Bundle.load(toy_bundle.path)),
+            (RestoreError, lambda: RestoreEngine(toy_bundle.path)),
+            (OutputError, lambda: EngineStore(tmp_path / "store").lock("x").__enter__()),
+        ):
+            error = error_of(kind, call)
+            assert error is not None
+            assert error.hint
+        assert np.array_equal(engine.restore(PHOTO, HOLE), expected)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for handle in used:
+            os.close(handle)
+    assert os.listdir(tmp_path) == ["photo.png"] or set(os.listdir(tmp_path)) == {"photo.png", "store"}
+    write_image(tmp_path / "out.png", PHOTO)
+
+
+def test_no_wait_and_no_duration_is_by_the_wall_clock() -> None:
+    """It may jump; only dates for people are of it."""
+    for path in sorted((ROOT / "restore_sdk").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("time.time", "time.time_ns", "datetime.now"):
+                line = path.read_text(encoding="utf-8").splitlines()[node.lineno - 1]
+                assert "isoformat" in line, f"{path}:{node.lineno}"
+
+
+def test_a_clock_that_jumps(engine: RestoreEngine, toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back to 1970 and on to 2100 between two looks at it."""
+    times = iter(range(10**6))
+    monkeypatch.setattr("time.time", lambda: 0.0 if next(times) % 2 else 4.1e9)
+    run = engine.run(PHOTO, HOLE)
+    assert 0 < run.timings.total_ms < 60_000
+    with EngineStore(toy_bundle.path.parent / "store").lock("x"):
+        pass
+    assert engine.warmup() > 0
+
+
+def test_closed_while_others_use_it(toy_bundle: Bundle) -> None:
+    """Each call is answered right or told that the engine is closed; nobody hangs. More in test_concurrency.py."""
+    for slots in (1, 3):
+        engine = RestoreEngine(toy_bundle, slots=slots)
+        expected = engine.restore(PHOTO, HOLE)
+        outcomes: list[object] = []
+
+        def work(engine: RestoreEngine = engine, outcomes: list[object] = outcomes) -> None:
+            for _ in range(200):
+                try:
+                    outcomes.append(engine.restore(PHOTO, HOLE))
+                except ClosedError as error:
+                    outcomes.append(error)
+                    return
+
+        threads = [threading.Thread(target=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        while len(outcomes) < 12:
+            threading.Event().wait(0.002)
+        engine.close()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()
+        answers = [one for one in outcomes if not isinstance(one, ClosedError)]
+        assert len(outcomes) - len(answers) == 6
+        assert all(np.array_equal(one, expected) for one in answers)
+
+
+def test_the_double_is_a_runner(toy_bundle: Bundle) -> None:
+    runner: StageRunner = Faulty(OnnxRunner(toy_bundle))
+    assert runner.slots == 1
+    runner.close()
