@@ -13,7 +13,6 @@ from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx_ir import to_proto
@@ -23,6 +22,8 @@ from export.graph import trace
 from restore_sdk.errors import DeviceError, MissingDependencyError
 from restore_sdk.runtime.base import U8, Inference
 from restore_sdk.runtime.cores import usable_cores
+from restore_sdk.runtime.onnxruntime import ort
+from restore_sdk.telemetry import no_telemetry
 from training.networks.edgeconnect import EdgeConnect
 
 BACKENDS = ("pytorch", "onnxruntime", "openvino", "openvino-bf16")
@@ -145,16 +146,16 @@ class _OnnxRuntime:
     """With ONNX Runtime's own settings, but for two: the threads, and that they rest as soon as a run is over."""
 
     def __init__(self, network: str, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
+        options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         options.add_session_config_entry("session.force_spinning_stop", "1")  # whoever is measured next has the cores
         providers = ["CPUExecutionProvider"]
-        self._session = onnxruntime.InferenceSession(_graph(network), options, providers=providers)
+        self._session = ort.InferenceSession(_graph(network), options, providers=providers)
         if self._session.get_providers() != providers:
             raise DeviceError(f"asked ONNX Runtime for {providers}, got {self._session.get_providers()}")
         self._names = [each.name for each in self._session.get_inputs()]
-        self.facts = _facts("onnxruntime", onnxruntime.__version__, "fp32", threads)
+        self.facts = _facts("onnxruntime", ort.__version__, "fp32", threads)
 
     def __call__(self, *inputs: NDArray[Any]) -> Sequence[NDArray[Any]]:
         found: list[NDArray[Any]] = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
@@ -166,7 +167,8 @@ class _OpenVino:
 
     def __init__(self, network: str, threads: int, precision: str) -> None:
         try:
-            import openvino
+            with no_telemetry():
+                import openvino
         except ImportError as error:
             raise MissingDependencyError(
                 f"OpenVINO cannot be imported: {error}", "run: pip install openvino"

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from export.errors import GateError
 from export.model import Stage
+from restore_sdk.runtime.onnxruntime import ort
 
 Bytes = NDArray[np.uint8]
 

@@ -95,8 +95,8 @@ def _opencv() -> Finding:
 
 def _onnxruntime() -> Finding:
     found, text = _run(
-        "import onnxruntime as o; p = o.get_available_providers(); print(o.__version__, ' '.join(p)); "
-        "assert 'CPUExecutionProvider' in p"
+        "from restore_sdk.telemetry import no_telemetry\nwith no_telemetry():\n    import onnxruntime as o\n"
+        "p = o.get_available_providers(); print(o.__version__, ' '.join(p)); assert 'CPUExecutionProvider' in p"
     )
     if found:
         return Finding("onnxruntime", "ok", text, required=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
+from restore_sdk.telemetry import ORT_SWITCH
 from tests.cuda_double import double as doubles
 from tests.cuda_double.build import CannotBuildError
 from tests.needs import unavailable
 from tests.toy_bundle import write_toy_bundle
+
+# Tests that import ONNX Runtime by themselves shall not report that either.
+os.environ.setdefault(ORT_SWITCH, "1")
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,11 @@ from restore_sdk.manifest import StageSpec
 from restore_sdk.runtime.base import U8, Inference, SlotPool
 from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
 from restore_sdk.runtime.fork import keep_in_children
+from restore_sdk.telemetry import no_telemetry
 
 try:
-    import onnxruntime as ort
+    with no_telemetry():
+        import onnxruntime as ort
 except ImportError as error:
     if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):  # Ctrl-C while its library was loaded
         raise KeyboardInterrupt from error

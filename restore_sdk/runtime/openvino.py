@@ -23,9 +23,11 @@ from restore_sdk.manifest import StageSpec
 from restore_sdk.runtime.base import U8, Inference, SlotPool
 from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
 from restore_sdk.runtime.fork import keep_in_children
+from restore_sdk.telemetry import no_telemetry
 
 try:
-    import openvino as ov
+    with no_telemetry():
+        import openvino as ov
 except ImportError as error:
     raise MissingDependencyError(
         f"OpenVINO cannot be imported: {error}", "run: pip install 'restore-sdk[openvino]'"

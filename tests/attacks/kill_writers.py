@@ -28,7 +28,7 @@ from tests.toy_bundle import write_toy_bundle
 TRAINING_MOMENTS = (60, 150, 260, 420)
 
 #: A child that takes longer hangs: on a lock that a killed one left, say.
-SECONDS = 60
+SECONDS = 240
 
 
 def survives(work: Callable[[], object], writers: set[str], kill_at: int) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from restore_sdk.bundle import Bundle
+from restore_sdk.telemetry import ORT_SWITCH, no_telemetry
 from tests.attacks.sealed import ROOT, run_sealed, sealable
 
 pytestmark = pytest.mark.skipif(not sealable(), reason="seals processes on Linux only")
@@ -29,13 +32,16 @@ def test_the_seal_holds(code: str) -> None:
 
 
 def test_every_module_imports_without_a_socket() -> None:
-    """Those of the service too; the ones that need what is not installed here say so in the usual way."""
+    """Those of the service too; the ones that need what is not installed here say so in the usual way.
+
+    Ray looks for the host's address when it is imported, so what stands on it is left out.
+    """
     code = """
 import importlib, pkgutil, restore_sdk
 from restore_sdk.errors import MissingDependencyError
 count = 0
 for module in pkgutil.walk_packages(restore_sdk.__path__, "restore_sdk."):
-    if not module.name.endswith("__main__"):
+    if not module.name.endswith("__main__") and ".ray" not in module.name:
         try:
             importlib.import_module(module.name)
         except MissingDependencyError:
@@ -46,6 +52,46 @@ print(count)
     done = run_sealed(code)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 50
+
+
+#: Seconds after which ONNX Runtime would have reported its first session: two or three.
+LATER = 8
+
+TELL = """
+import os, sys, time
+os.register_at_fork(before=lambda: sys.exit("it forked: OpenVINO reports from a child"))
+from restore_sdk import RestoreEngine
+with RestoreEngine(sys.argv[1], runtime=sys.argv[2]) as engine:
+    engine.warmup()
+    time.sleep(float(sys.argv[3]))
+print("ORT_DISABLE_TELEMETRY" in os.environ, sys.modules.get("openvino_telemetry", "not there"))
+"""
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_no_library_reports_that_it_is_used(toy_bundle: Bundle, runtime: str) -> None:
+    """Not when it is imported, and not some seconds after; and the environment is as it was."""
+    if importlib.util.find_spec(runtime) is None:
+        pytest.skip(f"{runtime} is not installed")
+    done = run_sealed(TELL, str(toy_bundle.path), runtime, str(LATER))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "False not there"
+
+
+def test_what_the_caller_said_of_telemetry_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ORT_SWITCH, "0")
+    monkeypatch.setitem(sys.modules, "openvino_telemetry", sys)
+    with no_telemetry():
+        assert os.environ[ORT_SWITCH] == "0"
+        assert sys.modules["openvino_telemetry"] is sys
+    assert os.environ[ORT_SWITCH] == "0"
+    monkeypatch.delenv(ORT_SWITCH)
+    monkeypatch.delitem(sys.modules, "openvino_telemetry")
+    with no_telemetry():
+        assert os.environ[ORT_SWITCH] == "1"
+        assert importlib.util.find_spec("json") is not None
+    assert ORT_SWITCH not in os.environ
+    assert "openvino_telemetry" not in sys.modules
 
 
 def test_restoring_needs_no_socket(toy_bundle: Bundle) -> None:

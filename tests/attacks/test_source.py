@@ -53,6 +53,40 @@ def findings(source: str) -> list[str]:
     return found
 
 
+#: Libraries that report that they are used, unless they are imported in the one way that keeps them quiet.
+REPORTERS = {"onnxruntime", "openvino"}
+
+
+def told(source: str) -> list[str]:
+    """Imports of such a library outside a ``with no_telemetry()``."""
+    tree = ast.parse(source)
+    quiet = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.With) and ast.unparse(node.items[0].context_expr) == "no_telemetry()"
+        for inner in ast.walk(node)
+    }
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in quiet]
+    names = [
+        name
+        for node in found
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+    ]
+    return [name for name in names if name.partition(".")[0] in REPORTERS]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_libraries_that_report_are_kept_quiet(room: str) -> None:
+    for path in sorted((ROOT / room).rglob("*.py")):
+        assert told(path.read_text(encoding="utf-8")) == [], path
+
+
+def test_the_look_finds_a_loud_import() -> None:
+    assert told("import onnxruntime as ort") == ["onnxruntime"]
+    assert told("try:\n    from openvino import Core\nexcept ImportError: pass") == ["openvino"]
+    assert told("with no_telemetry():\n    import onnxruntime as ort\nimport json") == []
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_file_runs_what_it_reads(room: str) -> None:
     files = sorted((ROOT / room).rglob("*.py"))
