@@ -25,9 +25,9 @@ def no_telemetry() -> Iterator[None]:
     """
     switch, reporter = ORT_SWITCH not in os.environ, _REPORTER not in sys.modules
     if switch:
-        pass
+        os.environ[ORT_SWITCH] = "1"
     if reporter:
-        pass  # type: ignore[assignment]  # as if it were not installed
+        sys.modules[_REPORTER] = None  # type: ignore[assignment]  # as if it were not installed
     try:
         yield
     finally:

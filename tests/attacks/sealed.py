@@ -43,10 +43,15 @@ def sealable() -> bool:
     return sys.platform == "linux" and platform.machine() in _CALLS
 
 
-def run_sealed(code: str, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def run_sealed(
+    code: str, *arguments: str, timeout: float = 120, home: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run Python code in a sealed child; ``returncode`` is ``-SIGSYS`` where it made a socket.
 
-    Without the switch that keeps ONNX Runtime quiet in the tests' own process: here the SDK has to see to that.
+    The child has no switch that keeps ONNX Runtime quiet, as the tests' own process has: the SDK has to see to that.
+
+    Args:
+        home: the user's folder, where a library may leave something; that of this process by default.
     """
     program = _SEAL % _CALLS[platform.machine()] + code
     return subprocess.run(
@@ -55,6 +60,10 @@ def run_sealed(code: str, *arguments: str, timeout: float = 120) -> subprocess.C
         text=True,
         check=False,
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != ORT_SWITCH} | {"PYTHONPATH": str(ROOT)},
+        env={name: value for name, value in os.environ.items() if name != ORT_SWITCH}
+        | {
+            "PYTHONPATH": str(ROOT),
+            **({} if home is None else {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}),
+        },
         timeout=timeout,
     )
