@@ -35,7 +35,8 @@ class Promise:
 PROMISES = (
     Promise(
         "network",
-        "Nothing is fetched and nobody is called, at import or later; only `restore-sdk serve` listens.",
+        "Nothing is fetched and nobody is called, at import or later, by this package or the runtimes under it; only "
+        "`restore-sdk serve` and what stands on Ray and Triton use the network.",
         ("tests/attacks/test_no_network.py", "tests/serve/test_limits.py::test_it_listens_on_this_host_only"),
     ),
     Promise(
@@ -49,8 +50,8 @@ PROMISES = (
     ),
     Promise(
         "bundles",
-        "A bundle that is damaged, swapped, of another schema or made to harm ends in an error that says what to do, "
-        "soon and in bounded memory; nothing outside its folder is read.",
+        "A bundle that is damaged, swapped or of another schema ends in an error that says what to do before any of it "
+        "runs; nothing outside its folder is read; an operator that fails or asks for more than there is, in an error.",
         (
             "tests/attacks/test_bundles.py",
             "tests/unit/test_bundle.py",
