@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import (
-    BundleError,
-    DeviceError,
-    ExecutionError,
-    MissingDependencyError,
-    OutOfMemoryError,
-    RestoreError,
-)
-from restore_sdk.image import MODEL_SIZE
+from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
 from restore_sdk.manifest import StageSpec
-from restore_sdk.runtime.base import U8, Inference, SlotPool
+from restore_sdk.runtime.base import U8, Inference
 from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
+from restore_sdk.runtime.cpu import MAX_BATCH, CpuRunner, host_buffers, mapped_errors
 from restore_sdk.runtime.fork import keep_in_children
 from restore_sdk.telemetry import no_telemetry
 
@@ -37,11 +29,10 @@ except ImportError as error:
 
 PROVIDER = "CPUExecutionProvider"
 
-#: Largest batch of one run. Four images give the threads of a run longer pieces of work; more only costs memory.
-MAX_BATCH = 4
+_mapped_errors = partial(mapped_errors, no_memory="Failed to allocate memory", hint="run: restore-sdk verify")
 
 
-class OnnxRunner:
+class OnnxRunner(CpuRunner):
     """Edge and repair stage on ONNX Runtime.
 
     The two sessions are shared by all slots, since a session may run in several threads at once; each slot has its own
@@ -62,23 +53,7 @@ class OnnxRunner:
         edge_spec, repair_spec = bundle.stages
         self._edge = _open_session(bundle, edge_spec, self._threads)
         self._repair = _open_session(bundle, repair_spec, self._threads)
-        self._pool = SlotPool([_Slot(self._edge, self._repair) for _ in range(slots)])
-        self._slots = slots
-
-    @property
-    def slots(self) -> int:
-        """How many calls may compute at the same time."""
-        return self._slots
-
-    @property
-    def max_batch(self) -> int:
-        """Largest N that :meth:`infer` takes."""
-        return MAX_BATCH
-
-    def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
-        """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
-        with self._pool.take() as slot:
-            return slot.run(images, masks, edges)
+        super().__init__([_Slot(self._edge, self._repair) for _ in range(slots)])
 
     def info(self) -> dict[str, Any]:
         """Facts about the runner, of JSON types."""
@@ -95,8 +70,7 @@ class OnnxRunner:
 
     def close(self) -> None:
         """Wait for running calls, then free everything. Idempotent."""
-        for slot in self._pool.close():
-            slot.free()
+        super().close()
         self._edge = self._repair = None
 
 
@@ -104,14 +78,7 @@ class _Slot:
     """Buffers of one caller at a time, bound to both stages."""
 
     def __init__(self, edge: Any, repair: Any) -> None:
-        square = (MAX_BATCH, MODEL_SIZE, MODEL_SIZE)
-        self._buffers = {
-            "image": np.empty((*square, 3), np.uint8),
-            "mask": np.empty(square, np.uint8),
-            "edges": np.empty(square, np.uint8),
-            "completed_edges": np.empty(square, np.uint8),
-            "restored": np.empty((*square, 3), np.uint8),
-        }
+        self._buffers = host_buffers(MAX_BATCH)
         self._edge, self._repair = edge, repair
         self._bindings: dict[int, tuple[Any, Any]] = {}  # by batch size
 
@@ -209,16 +176,3 @@ def waiting(version: str) -> dict[str, str]:
     if number < (1, 32):
         return {"session.intra_op.allow_spinning": "0"}
     return {"session.intra_op.spin_duration_us": "20", "session.force_spinning_stop": "1"}
-
-
-@contextmanager
-def _mapped_errors(what: str, kind: type[RestoreError] = ExecutionError) -> Iterator[None]:
-    """ONNX Runtime's exceptions as the SDK's; they share no base class of their own."""
-    try:
-        yield
-    except MemoryError as error:
-        raise OutOfMemoryError(f"{what}: out of memory", "free memory, or use fewer slots") from error
-    except Exception as error:
-        if "bad_alloc" in str(error) or "Failed to allocate memory" in str(error):
-            raise OutOfMemoryError(f"{what}: {error}", "free memory, or use fewer slots") from error
-        raise kind(f"{what}: {error}", "run: restore-sdk verify") from error

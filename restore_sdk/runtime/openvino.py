@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import (
-    BundleError,
-    DeviceError,
-    ExecutionError,
-    MissingDependencyError,
-    OutOfMemoryError,
-    RestoreError,
-)
-from restore_sdk.image import MODEL_SIZE
+from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
 from restore_sdk.manifest import StageSpec
-from restore_sdk.runtime.base import U8, Inference, SlotPool
+from restore_sdk.runtime.base import U8, Inference
 from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
+from restore_sdk.runtime.cpu import CpuRunner, host_buffers, mapped_errors
 from restore_sdk.runtime.fork import keep_in_children
 from restore_sdk.telemetry import no_telemetry
 
@@ -40,15 +32,15 @@ DEVICE = "CPU"
 #: As in ``2026.4.1``; what follows in OpenVINO's own text is the build.
 VERSION = ov.get_version().split("-")[0]
 
-#: Largest batch of a call. Its images are computed one after another, by a graph compiled for one: with shapes known,
-#: OpenVINO plans layouts and memory once, and a larger batch gained nothing (benchmarks/NOTES.md).
-MAX_BATCH = 4
-
 #: What each precision is called by OpenVINO: the value of its hint, and the capability that the CPU must have.
 _HINTS: dict[Precision, tuple[str, str]] = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16")}
 
+_mapped_errors = partial(
+    mapped_errors, no_memory="Failed to allocate", hint="run: restore-sdk verify --runtime openvino"
+)
 
-class OpenVinoRunner:
+
+class OpenVinoRunner(CpuRunner):
     """Edge and repair stage on OpenVINO.
 
     The two compiled stages are shared by all slots; each slot has a request of each stage and its own buffers, bound
@@ -77,7 +69,7 @@ class OpenVinoRunner:
     ) -> None:
         if device != 0:
             raise DeviceError(f"OpenVINO runs on the CPU here, there is no device {device}", "leave device at 0")
-        self._precision, self._slots = precision, slots
+        self._precision = precision
         self._threads = threads if threads is not None else min(MAX_THREADS, max(1, usable_cores() // slots))
         core = ov.Core()
         if precision not in _offered(core):
@@ -85,23 +77,8 @@ class OpenVinoRunner:
                 f"OpenVINO finds no instructions for {precision} in this CPU (AVX-512 BF16 or AMX for bf16)",
                 "choose runtime openvino or onnxruntime",
             )
-        stages = [self._compile(core, bundle, stage) for stage in bundle.stages]
-        self._pool = SlotPool([_Slot(*stages) for _ in range(slots)])
-
-    @property
-    def slots(self) -> int:
-        """How many calls may compute at the same time."""
-        return self._slots
-
-    @property
-    def max_batch(self) -> int:
-        """Largest N that :meth:`infer` takes."""
-        return MAX_BATCH
-
-    def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
-        """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
-        with self._pool.take() as slot:
-            return slot.run(images, masks, edges)
+        stages = [self._compile(core, bundle, stage, slots) for stage in bundle.stages]
+        super().__init__([_Slot(*stages) for _ in range(slots)])
 
     def info(self) -> dict[str, Any]:
         """Facts about the runner, of JSON types."""
@@ -115,19 +92,14 @@ class OpenVinoRunner:
             "max_batch": self.max_batch,
         }
 
-    def close(self) -> None:
-        """Wait for running calls, then free everything. Idempotent."""
-        for slot in self._pool.close():
-            slot.free()
-
-    def _compile(self, core: Any, bundle: Bundle, stage: StageSpec) -> Any:
+    def _compile(self, core: Any, bundle: Bundle, stage: StageSpec, slots: int) -> Any:
         graph = bundle.read(bundle.file(stage.name, "fp32"))
         hint, _ = _HINTS[self._precision]
         options = {
             "INFERENCE_PRECISION_HINT": hint,
             "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": str(self._slots),
-            "INFERENCE_NUM_THREADS": self._slots * self._threads,
+            "NUM_STREAMS": str(slots),
+            "INFERENCE_NUM_THREADS": slots * self._threads,
             # Pinned, the threads of two processes would share some cores and leave others idle.
             "ENABLE_CPU_PINNING": False,
         }
@@ -147,17 +119,14 @@ class OpenVinoRunner:
 
 
 class _Slot:
-    """Buffers of one caller at a time, bound to both stages."""
+    """Buffers of one caller at a time, bound to both stages.
+
+    The images of a batch are computed one after another, by a graph compiled for one: with shapes known, OpenVINO plans
+    layouts and memory once, and a larger batch gained nothing (benchmarks/NOTES.md).
+    """
 
     def __init__(self, edge: Any, repair: Any) -> None:
-        square = (1, MODEL_SIZE, MODEL_SIZE)
-        self._buffers = {
-            "image": np.zeros((*square, 3), np.uint8),
-            "mask": np.zeros(square, np.uint8),
-            "edges": np.zeros(square, np.uint8),
-            "completed_edges": np.zeros(square, np.uint8),
-            "restored": np.zeros((*square, 3), np.uint8),
-        }
+        self._buffers = host_buffers(1)
         # A tensor with shared memory stands on the array's own: filling the array fills the input, and what the edge
         # stage writes is what the repair stage reads.
         tensors = {name: ov.Tensor(array, shared_memory=True) for name, array in self._buffers.items()}
@@ -218,18 +187,3 @@ def _check_tensors(model: Any, stage: StageSpec) -> None:
 
 def _sides(port: Any) -> tuple[str, ...]:
     return tuple(side.to_string() for side in port.partial_shape)[1:]
-
-
-@contextmanager
-def _mapped_errors(what: str, kind: type[RestoreError] = ExecutionError) -> Iterator[None]:
-    """OpenVINO's exceptions, all of them ``RuntimeError`` and its like, as the SDK's."""
-    try:
-        yield
-    except RestoreError:
-        raise
-    except MemoryError as error:
-        raise OutOfMemoryError(f"{what}: out of memory", "free memory, or use fewer slots") from error
-    except Exception as error:
-        if "bad_alloc" in str(error) or "Failed to allocate" in str(error):
-            raise OutOfMemoryError(f"{what}: {error}", "free memory, or use fewer slots") from error
-        raise kind(f"{what}: {error}", "run: restore-sdk verify --runtime openvino") from error

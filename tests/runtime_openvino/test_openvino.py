@@ -21,7 +21,8 @@ from restore_sdk.bundle import Bundle, StageFiles
 from restore_sdk.errors import BundleError, ClosedError, DeviceError, ExecutionError, InputError, MissingDependencyError
 from restore_sdk.runtime import openvino as runtime
 from restore_sdk.runtime.base import Inference
-from restore_sdk.runtime.openvino import MAX_BATCH, OpenVinoRunner, offers
+from restore_sdk.runtime.cpu import MAX_BATCH
+from restore_sdk.runtime.openvino import OpenVinoRunner, offers
 from restore_sdk.runtime.select import Runtime, open_runner
 from restore_sdk.verify import verify
 from tests.conftest import make_photo
