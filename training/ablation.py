@@ -10,12 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from restore_sdk.quality import l1, psnr, ssim
 from training.checkpoint import write_atomically
 from training.config import Config, from_json
-from training.evaluate import weights_model
+from training.evaluate import METRICS, Report, weights_model
 from training.fit import Options, fit
 from training.networks.cost import cost
 from training.protocol import BUCKETS, Case
@@ -96,15 +93,13 @@ def _costs(config: Config) -> dict[str, float]:
 
 
 def _measure(weights: Path, cases: Sequence[Case]) -> dict[str, dict[str, float]]:
-    model = weights_model(weights)
-    found: dict[str, list[tuple[float, float, float]]] = {}
+    model, report = weights_model(weights), Report()
     for case in cases:
         restored, _ = model(case.damaged, case.mask)
-        row = tuple(float(measure(restored, case.image)) for measure in (psnr, ssim, l1))
-        found.setdefault(case.bucket, []).append(row)  # type: ignore[arg-type]
+        report.add(case, "model", restored)
     return {
-        bucket: dict(zip(("psnr", "ssim", "l1"), np.mean(rows, axis=0).round(5).tolist(), strict=True))
-        for bucket, rows in found.items()
+        bucket: {metric: round(report.mean(bucket, "model", metric), 5) for metric in METRICS}
+        for bucket in report.buckets()
     }
 
 

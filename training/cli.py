@@ -97,6 +97,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     from training.perceptual import VggLosses
     from training.validate import Validator
 
+    if arguments.validate_every < 1:
+        raise ConfigError("--validate-every must be at least 1 image.")
     find_images(arguments.data)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -122,7 +124,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         compile=arguments.compile,
         bfloat16=False if arguments.float32 else None,
-        validate_every=max(arguments.validate_every, 1),
+        validate_every=arguments.validate_every,
         validator=Validator(*arguments.validate) if arguments.validate else None,
         perceptual=VggLosses(arguments.vgg) if arguments.vgg else None,
         init=arguments.init,

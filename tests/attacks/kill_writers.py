@@ -11,49 +11,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from restore_sdk.atomic import write_folder
 from restore_sdk.bundle import Bundle
 from restore_sdk.store import EngineStore
 from tests.build.conftest import HOST, made_up, write_half_bundle
+from tests.killing import survives
 from tests.toy_bundle import write_toy_bundle
 
 #: Lines of the writers after which a training is killed, one after the other: early, and in its checkpoints and log.
 TRAINING_MOMENTS = (60, 150, 260, 420)
-
-#: A child that takes longer hangs: on a lock that a killed one left, say.
-SECONDS = 240
-
-
-def survives(work: Callable[[], object], writers: set[str], kill_at: int) -> bool:
-    """Do it in a child that is killed at its ``kill_at``-th line in ``writers``; whether it got through."""
-    child = os.fork()
-    if child == 0:
-        left = kill_at
-
-        def trace(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal left
-            if Path(frame.f_code.co_filename).name not in writers:
-                return None
-            if event == "line":
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return trace
-
-        signal.alarm(SECONDS)
-        sys.settrace(trace)
-        work()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL, f"it hung or failed: {status}"
-    return status == 0
 
 
 def export(folder: Path) -> int:

@@ -12,18 +12,16 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from restore_sdk.folder.batch import Batch, Outcome
 from restore_sdk.folder.jobs import LOG_NAME, STATE_NAME, Job, find_jobs
 from restore_sdk.folder.ledger import open_ledger
 from restore_sdk.folder.progress import Progress
 from restore_sdk.folder.work import Done
+from tests.killing import survives
 
 WRITERS = {"ledger.py", "batch.py", "atomic.py", "lock.py"}
 NAMES = ("a.png", "sub/b.png")
@@ -44,27 +42,7 @@ def restore(source: Path, target: Path) -> None:
 
 def run(source: Path, target: Path, kill_at: int) -> bool:
     """Restore in a child that is killed at its ``kill_at``-th line; whether it got through all the same."""
-    child = os.fork()
-    if child == 0:
-        left = kill_at
-
-        def trace(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal left
-            if Path(frame.f_code.co_filename).name not in WRITERS:
-                return None
-            if event == "line":
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return trace
-
-        os.fsync = lambda _: None
-        sys.settrace(trace)
-        restore(source, target)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL, status
-    return status == 0
+    return survives(lambda: restore(source, target), WRITERS, kill_at)
 
 
 def published(source: Path, target: Path) -> dict[str, tuple[int, int]]:
@@ -109,4 +87,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    os.fsync = lambda _: None
     main(Path(sys.argv[1]))
