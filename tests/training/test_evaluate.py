@@ -100,7 +100,10 @@ class TestCommand:
         ("arguments", "says"),
         [
             (["fit", "--data", "nowhere", "--out", "x"], "nowhere is not a folder"),
-            (["fit", "--data", "nowhere", "--out", "x", "--validate-every", "0"], "--validate-every must be at least 1"),
+            (
+                ["fit", "--data", "nowhere", "--out", "x", "--validate-every", "0"],
+                "--validate-every must be at least 1",
+            ),
             (["evaluate", "--weights", "none.safetensors", "--images", ".", "--masks", "."], "none.safetensors"),
             (["plot", "--run", "nowhere", "--out", "x.png"], "does not exist"),
             (["info", "--config", "none.json"], "cannot be read as a configuration"),
