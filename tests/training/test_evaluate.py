@@ -16,7 +16,7 @@ from training.config import Config, from_json
 from training.evaluate import EdgeCounts, evaluate
 from training.fit import Options, StageTrainer
 from training.perceptual import VggLosses
-from training.protocol import BUCKETS, Image, cases, count_cases, masks_by_bucket
+from training.protocol import BUCKETS, Image, cases, count_cases, framed, masks_by_bucket
 from training.validate import Validator
 
 
@@ -40,6 +40,21 @@ def test_larger_and_oblong_faces_are_squared() -> None:
     image[20:198] = 200
     assert square(image).shape == (256, 256, 3)
     assert square(image).min() == 200
+
+
+def test_framings_move_the_face() -> None:
+    image = np.zeros((256, 256, 3), np.uint8)
+    cv2.circle(image, (168, 128), 6, (255, 255, 255), -1)  # 40 px right of the centre
+
+    def spot(framing: str) -> tuple[float, float]:
+        bright = np.argwhere(framed(image, framing)[..., 0] > 127)[:, ::-1]
+        return tuple(bright.mean(axis=0))
+
+    assert spot("aligned") == (168, 128)
+    assert spot("shifted") == pytest.approx((168 + 38.4, 128 + 38.4), abs=0.6)
+    assert spot("smaller") == pytest.approx((128 + 32, 128), abs=0.6)
+    assert spot("turned") == pytest.approx((128 + 38.6, 128 - 10.4), abs=0.6)
+    assert spot("loose") == pytest.approx((128 + 30.9 + 38.4, 128 - 8.3 + 38.4), abs=0.6)
 
 
 def test_a_perfect_model_scores_perfectly_and_opencv_does_not(pictures: Path, mask_files: Path) -> None:
