@@ -72,6 +72,8 @@ def restore_folder(options: argparse.Namespace, settings: Settings) -> tuple[dic
 
     if options.edges is not None:
         raise InputError("--edges is for one photograph", "leave it out")
+    if options.faces is not None:
+        raise InputError("--faces is for one photograph", "name a --face-detector, or leave it out")
     if options.output.suffix.lower() in PHOTO_SUFFIXES and not options.output.is_dir():
         raise OutputError(f"{options.photo} is a folder, and -o {options.output} names an image", "name a folder")
     if options.ray is not None and options.slots is not None:

@@ -60,12 +60,15 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
         "--feather", type=int, default=0, metavar="N", help="blend the outermost N pixels of the hole with the photo"
     )
     command.add_argument("--max-crops", type=int, default=64, metavar="N", help="fewer: quicker, softer (default 64)")
-    command.add_argument(
-        "--face-detector",
-        type=Path,
-        metavar="FILE",
-        help="a YuNet model in ONNX: frames crops around faces as trained",
+    faces = command.add_mutually_exclusive_group()
+    faces.add_argument(
+        "--faces",
+        action="append",
+        type=_box,
+        metavar="X,Y,WIDTH,HEIGHT",
+        help="where a face is, from forehead to chin, in pixels: frames crops around it as trained; repeatable",
     )
+    faces.add_argument("--face-detector", type=Path, metavar="FILE", help="a YuNet model in ONNX that finds the faces")
     command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
     cli_folder.add_options(command)
     finish(command, restore)
@@ -101,10 +104,19 @@ def _settings(options: argparse.Namespace) -> Settings:
         mask_tolerance=options.mask_tolerance,
         mask_alpha=options.mask_alpha,
         **how,
+        faces=None if options.faces is None else tuple(options.faces),
         face_detector=None if options.face_detector is None else str(options.face_detector),
         quality=options.quality,
         format=None if options.format is None else f".{options.format}",
     )
+
+
+def _box(text: str) -> tuple[float, ...]:
+    try:
+        x, y, width, height = (float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not X,Y,WIDTH,HEIGHT") from None
+    return x, y, width, height
 
 
 def _restore_photo(options: argparse.Namespace, settings: Settings) -> Result:

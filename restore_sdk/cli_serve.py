@@ -31,6 +31,9 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
     )
     command.add_argument("--slots", type=int, metavar="N", help="how many compute at a time (default: the cores, <= 8)")
     command.add_argument("--batch", type=int, metavar="N", help="small photographs a run (default: 1 on a CPU, else 4)")
+    command.add_argument(
+        "--face-detector", type=Path, metavar="FILE", help="a YuNet model in ONNX, asked for faces no request names"
+    )
     command.add_argument("--max-requests", type=int, default=64, metavar="N", help="at a time, else 503 (default 64)")
     command.add_argument("--max-megapixels", type=float, default=25.0, metavar="N", help="a photograph (default 25)")
     command.add_argument("--max-megabytes", type=float, default=32.0, metavar="N", help="a request (default 32 MiB)")
@@ -52,6 +55,7 @@ def serve(options: argparse.Namespace) -> Result:
         ) from error
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
+    from restore_sdk.faces import FaceDetector
     from restore_sdk.runtime.cores import usable_cores
 
     if not (0 < options.max_megapixels < 1e6 and 0 < options.max_megabytes < 1e6):
@@ -69,6 +73,7 @@ def serve(options: argparse.Namespace) -> Result:
         "upload_s": options.upload_timeout,
         "request_s": options.timeout,
         "grace_s": options.grace,
+        "face_detector": None if options.face_detector is None else FaceDetector(options.face_detector),
         "workers": slots + 1,  # while as many compute as may, one decodes or encodes
     }
     settings.Settings(**chosen)  # what is wrong with them is said before the model is loaded

@@ -16,8 +16,8 @@ FACE = (96.0, 128.0)
 MAGENTA = (255, 0, 255)
 
 
-def write_yunet_double(path: Path, **renamed: str) -> Path:
-    """Write the double; ``renamed`` gives outputs other names."""
+def write_yunet_double(path: Path, *, any_size: bool = False, **renamed: str) -> Path:
+    """Write the double, whose graph names the size 640 x 640 or any; ``renamed`` gives outputs other names."""
     nodes, weights, outputs = [], [], []
     for stride in (8, 16, 32):
         for head, size in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
@@ -35,9 +35,14 @@ def write_yunet_double(path: Path, **renamed: str) -> Path:
                 helper.make_node("Transpose", [f"c_{name}"], [f"t_{name}"], perm=[0, 2, 3, 1]),
                 helper.make_node("Reshape", [f"t_{name}", f"s_{size}"], [name]),
             ]
-            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, (640 // stride) ** 2, size]))
+            outputs.append(
+                helper.make_tensor_value_info(
+                    name, TensorProto.FLOAT, [1, None if any_size else (640 // stride) ** 2, size]
+                )
+            )
     shapes = [numpy_helper.from_array(np.array([1, -1, size], np.int64), f"s_{size}") for size in (1, 4, 10)]
-    given = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 640, 640])
+    sides = ["height", "width"] if any_size else [640, 640]
+    given = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, *sides])
     graph = helper.make_graph(nodes, "yunet_double", [given], outputs, weights + shapes)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)

@@ -35,6 +35,7 @@ class Settings:
         mask_tolerance: largest distance from that colour; ``None``: 0, or :data:`LOSSY_TOLERANCE` after a lossy file.
         mask_alpha: what is transparent is to be repainted; the result is opaque.
         dilate, feather, max_crops: see :meth:`restore_sdk.engine.RestoreEngine.restore`.
+        faces: boxes of one photograph's faces.
         face_detector: path of the model that finds faces; see :func:`face_detector`.
         quality: of JPEG and WebP outputs, see :meth:`restore_sdk.photo.Photo.encode`.
         format: extension of all outputs, such as ``".png"``; ``None``: that of each photograph.
@@ -47,6 +48,7 @@ class Settings:
     dilate: int = 0
     feather: int = 0
     max_crops: int = MAX_CROPS
+    faces: tuple[tuple[float, ...], ...] | None = None
     face_detector: str | None = None
     quality: int | None = None
     format: str | None = None
@@ -139,7 +141,7 @@ def restore(engine: RestoreEngine, loaded: Loaded, output: Path, settings: Setti
         photo.eight,
         loaded.mask,
         color="bgr",
-        faces=None if settings.face_detector is None else face_detector(settings.face_detector),
+        faces=settings.faces if settings.face_detector is None else face_detector(settings.face_detector),
         dilate=settings.dilate,
         feather=settings.feather,
         max_crops=settings.max_crops,

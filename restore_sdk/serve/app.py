@@ -23,7 +23,7 @@ from restore_sdk.serve.metrics import Metrics
 from restore_sdk.serve.pictures import check_header
 from restore_sdk.serve.problems import CLIENT_LEFT, Refused, busy, refusal, stopping
 from restore_sdk.serve.settings import Settings
-from restore_sdk.serve.workers import Answer, Order, Workers
+from restore_sdk.serve.workers import Answer, Workers
 
 
 def create_app(engine: RestoreEngine, settings: Settings | None = None) -> FastAPI:
@@ -103,10 +103,8 @@ class Service:
             asked = await read(request, kind, self.settings)
             header = check_header(asked.photo, "photo", self.settings.max_pixels)
             check_header(asked.mask, "mask", self.settings.max_pixels)
-            facts["pixels"] = header.width * header.height
-            pixels = header.width * header.height
-            order = Order(asked.photo, asked.mask, asked.format, asked.edges, pixels, asked.dilate, asked.feather)
-            future = self.workers.submit(order)
+            facts["pixels"] = pixels = header.width * header.height
+            future = self.workers.submit(asked, pixels)
             answer = await self._wait(request, future)
         except ClientDisconnect:
             return Response(status_code=CLIENT_LEFT)  # nobody reads it
@@ -156,6 +154,7 @@ class Service:
             "version": __version__,
             "model": model,
             "runtime": facts["runtime"],
+            "face_detector": self.settings.face_detector is not None,
             "limits": {
                 "body_bytes": self.settings.max_body_bytes,
                 "pixels": self.settings.max_pixels,

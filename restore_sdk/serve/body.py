@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import json
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from restore_sdk.plan import MAX_CROPS
 from restore_sdk.request import MAX_BORDER
-from restore_sdk.serve.pictures import FORMATS, Format
+from restore_sdk.serve.pictures import Format
 from restore_sdk.serve.problems import Refused
 from restore_sdk.serve.settings import Settings
 
@@ -24,17 +26,42 @@ MULTIPART = "multipart/form-data"
 JSON = "application/json"
 
 
-class RestoreBody(BaseModel):
-    """The JSON form of a request."""
+#: Most faces of one photograph.
+MAX_FACES = 64
 
-    model_config = ConfigDict(extra="forbid")
+
+class Wishes(BaseModel):
+    """How a photograph is to be restored and answered; multipart requests bring these as texts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Format = Field(default="png", description="Format of the answer; JPEG with loss, the others without.")
+    edges: bool = Field(default=False, description="Also answer the completed edge map (in JSON answers).")
+    dilate: int = Field(default=0, ge=0, le=MAX_BORDER, description="Grow the mask by so many pixels first.")
+    feather: int = Field(
+        default=0, ge=0, le=MAX_BORDER, description="Blend so many pixels inwards from the mask's border."
+    )
+    max_crops: int = Field(
+        default=MAX_CROPS,
+        ge=1,
+        le=MAX_CROPS,
+        description="Show the model at most so many squares; fewer: quicker, softer.",
+    )
+    faces: list[tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]] | None = Field(
+        default=None,
+        max_length=MAX_FACES,
+        description="Where faces are, so that the squares around them are framed as the model was trained: "
+        "[x, y, width, height] in pixels of the upright photograph, from forehead to chin. Without, the service's "
+        "face detector is asked, where it has one; [] asks nobody.",
+        examples=[[[82, 66, 84, 118]]],
+    )
+
+
+class RestoreBody(Wishes):
+    """The JSON form of a request."""
 
     photo: str = Field(description="An image file in base64: PNG, JPEG, WebP, BMP or TIFF, 8 or 16 bits a channel.")
     mask: str = Field(description="An image file of the same size in base64, white where to repaint.")
-    format: Format = Field("png", description="Format of the answer; JPEG with loss, the others without.")
-    edges: bool = Field(False, description="Also answer the completed edge map.")
-    dilate: int = Field(0, ge=0, le=MAX_BORDER, description="Grow the mask by so many pixels first.")
-    feather: int = Field(0, ge=0, le=MAX_BORDER, description="Blend so many pixels inwards from the mask's border.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +70,11 @@ class Asked:
 
     photo: bytes
     mask: bytes
-    format: Format
-    edges: bool
-    dilate: int
-    feather: int
+    wishes: Wishes
+
+
+#: Fields of a multipart request that are no file.
+_TEXTS = tuple(Wishes.model_fields)
 
 
 class _InMemory(MultiPartParser):
@@ -106,7 +134,7 @@ async def _bounded(request: Request, settings: Settings) -> AsyncGenerator[bytes
 
 
 async def _multipart(request: Request, stream: AsyncGenerator[bytes, None]) -> Asked:
-    parser = _InMemory(request.headers, stream, max_files=2, max_fields=4, max_part_size=1024)
+    parser = _InMemory(request.headers, stream, max_files=2, max_fields=len(_TEXTS), max_part_size=4096)
     try:
         form = await parser.parse()
     except (Refused, ClientDisconnect):
@@ -116,19 +144,25 @@ async def _multipart(request: Request, stream: AsyncGenerator[bytes, None]) -> A
             400, "BadMultipart", f"the body is no sound {MULTIPART}: {error}", "send it as curl -F does"
         ) from error
     try:
-        unknown = set(form) - {"photo", "mask", "format", "edges", "dilate", "feather"}
+        unknown = set(form) - {"photo", "mask", *_TEXTS}
         if unknown:
             raise _wrong(f"unknown field {sorted(unknown)[0][:40]!r}")
-        return Asked(
-            photo=await _file(form, "photo"),
-            mask=await _file(form, "mask"),
-            format=_format(_text(form, "format") or "png"),
-            edges=_flag(_text(form, "edges") or "false"),
-            dilate=_border(_text(form, "dilate") or "0", "dilate"),
-            feather=_border(_text(form, "feather") or "0", "feather"),
-        )
+        wishes = _wishes({name: _text(form, name) for name in _TEXTS if name in form})
+        return Asked(await _file(form, "photo"), await _file(form, "mask"), wishes)
     finally:
         await form.close()
+
+
+def _wishes(texts: dict[str, str]) -> Wishes:
+    values: dict[str, object] = {**texts}
+    try:
+        if "faces" in texts:
+            values["faces"] = json.loads(texts["faces"])
+        return Wishes.model_validate(values)
+    except ValidationError as error:
+        raise _invalid(error) from None
+    except (ValueError, RecursionError):
+        raise _wrong("faces is no JSON", "send [[x, y, width, height], ...]") from None
 
 
 async def _file(form: FormData, name: str) -> bytes:
@@ -138,11 +172,11 @@ async def _file(form: FormData, name: str) -> bytes:
     return await parts[0].read()
 
 
-def _text(form: FormData, name: str) -> str | None:
+def _text(form: FormData, name: str) -> str:
     parts = form.getlist(name)
-    if len(parts) > 1 or any(isinstance(part, UploadFile) for part in parts):
+    if len(parts) > 1 or isinstance(parts[0], UploadFile):
         raise _wrong(f"{name} must be one word")
-    return str(parts[0]) if parts else None
+    return str(parts[0])
 
 
 async def _json(stream: AsyncGenerator[bytes, None]) -> Asked:
@@ -156,13 +190,17 @@ def _from_json(data: bytearray) -> Asked:
     try:
         body = RestoreBody.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "json_invalid":
-            raise Refused(400, "BadJson", f"the body is no JSON: {first['msg']}", "send one JSON object") from None
-        raise _wrong(f"{where}: {first['msg']}" if where else first["msg"]) from None
+        raise _invalid(error) from None
     photo, mask = _base64(body.photo, "photo"), _base64(body.mask, "mask")
-    return Asked(photo, mask, body.format, body.edges, body.dilate, body.feather)
+    return Asked(photo, mask, Wishes.model_validate(body.model_dump(exclude={"photo", "mask"})))
+
+
+def _invalid(error: ValidationError) -> Refused:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "json_invalid":
+        return Refused(400, "BadJson", f"the body is no JSON: {first['msg']}", "send one JSON object")
+    return _wrong(f"{where[:80]}: {first['msg']}" if where else first["msg"])
 
 
 def _base64(text: str, name: str) -> bytes:
@@ -170,24 +208,6 @@ def _base64(text: str, name: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise _wrong(f"{name} is no base64", "encode the file's bytes, without data: in front") from None
-
-
-def _format(value: str) -> Format:
-    if value not in FORMATS:
-        raise _wrong(f"format is {value[:40]!r}", f"one of {', '.join(FORMATS)}")
-    return value  # type: ignore[return-value]
-
-
-def _flag(value: str) -> bool:
-    if value.lower() not in ("true", "false", "1", "0"):
-        raise _wrong(f"edges is {value[:40]!r}", "true or false")
-    return value.lower() in ("true", "1")
-
-
-def _border(value: str, name: str) -> int:
-    if not (value.isascii() and value.isdecimal() and len(value) < 5 and int(value) <= MAX_BORDER):
-        raise _wrong(f"{name} is {value[:40]!r}", f"pixels, 0 to {MAX_BORDER}")
-    return int(value)
 
 
 def _wrong(message: str, hint: str = "see /openapi.json") -> Refused:

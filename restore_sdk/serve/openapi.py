@@ -6,9 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from restore_sdk.request import MAX_BORDER
 from restore_sdk.serve.body import RestoreBody
-from restore_sdk.serve.pictures import FORMATS
 from restore_sdk.serve.problems import ERROR_SCHEMA
 
 # A 2 x 1 photograph and its mask, so that the examples are real.
@@ -23,7 +21,8 @@ RESTORE = (
 
 _IMAGE = {"type": "string", "format": "binary"}
 
-_BORDER = {"type": "integer", "default": 0, "minimum": 0, "maximum": MAX_BORDER}
+#: The JSON form without its base64: a multipart request brings the same fields, its pictures as files.
+_FIELDS: dict[str, Any] = RestoreBody.model_json_schema()["properties"]
 
 RESTORE_BODY: dict[str, Any] = {
     "requestBody": {
@@ -35,13 +34,11 @@ RESTORE_BODY: dict[str, Any] = {
                     "required": ["photo", "mask"],
                     "additionalProperties": False,
                     "properties": {
+                        **_FIELDS,
                         "photo": {**_IMAGE, "description": "PNG, JPEG, WebP, BMP or TIFF, 8 or 16 bits."},
                         "mask": {**_IMAGE, "description": "An image of the same size, white where to repaint."},
-                        "format": {"type": "string", "enum": list(FORMATS), "default": "png"},
-                        "edges": {"type": "boolean", "default": False, "description": "Also answer the edges (JSON)."},
-                        "dilate": {**_BORDER, "description": "Grow the mask by so many pixels first."},
-                        "feather": {**_BORDER, "description": "Blend so many pixels inwards from its border."},
                     },
+                    "description": "`faces` is a text that holds JSON.",
                 }
             },
             "application/json": {

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from restore_sdk.errors import InputError
+from restore_sdk.faces import FaceDetector
 
 #: Photographs up to this many pixels may share a run of the model with those of other users.
 SMALL_PIXELS = 2_000_000
@@ -29,6 +30,7 @@ class Settings:
         grace_s: after SIGTERM, how long requests may go on.
         batch: how many small photographs of different users one run of the model may take.
         workers: threads that decode, restore and encode.
+        face_detector: asked where the faces are, unless a request says it.
     """
 
     host: str = "127.0.0.1"
@@ -44,6 +46,7 @@ class Settings:
     grace_s: float = 30.0
     batch: int = 1
     workers: int = 2
+    face_detector: FaceDetector | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_body_bytes", "max_pixels", "max_requests", "batch", "workers"):

@@ -22,24 +22,12 @@ from restore_sdk.crop import Crop
 from restore_sdk.engine import Restoration, RestoreEngine
 from restore_sdk.errors import ClosedError, ExecutionError, InputError
 from restore_sdk.photo import Photo
+from restore_sdk.serve.body import Asked, Wishes
 from restore_sdk.serve.metrics import Metrics
 from restore_sdk.serve.pictures import Format, check_answer, decode_mask, decode_photo, encode, encode_edges
 from restore_sdk.serve.settings import SMALL_PIXELS, Settings
 
 _LOG = logging.getLogger("restore_sdk.serve")
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a request asks for; ``pixels`` is what the photograph's header claims, the rest as in the engine."""
-
-    photo: bytes
-    mask: bytes
-    format: Format
-    edges: bool
-    pixels: int
-    dilate: int = 0
-    feather: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +49,8 @@ class Answer:
 
 @dataclass(slots=True)
 class _Job:
-    order: Order
+    asked: Asked
+    pixels: int
     future: Future[Answer] = field(default_factory=Future)
     queued: float = field(default_factory=time.perf_counter)
     waited: float = 0.0
@@ -107,9 +96,12 @@ class Workers:
         """Whether all threads live and the model's last run did not fail."""
         return not self._failed and not self._closed and all(thread.is_alive() for thread in self._threads)
 
-    def submit(self, order: Order) -> Future[Answer]:
-        """Put an order into the line. Cancelling the future takes it out, unless a worker has it."""
-        job = _Job(order)
+    def submit(self, asked: Asked, pixels: int) -> Future[Answer]:
+        """Put what was asked into the line; ``pixels`` is what the photograph's header claims.
+
+        Cancelling the future takes it out of the line, unless a worker has it.
+        """
+        job = _Job(asked, pixels)
         with self._changed:
             if self._closed:
                 raise ClosedError("the service is stopping", "try again soon")
@@ -165,7 +157,7 @@ class Workers:
     def _take(self) -> list[_Job]:
         jobs: list[_Job] = []
         while self._line and len(jobs) < self._settings.batch:
-            if jobs and not (_shareable(jobs[0].order) and _shareable(self._line[0].order)):
+            if jobs and not (_shareable(jobs[0]) and _shareable(self._line[0])):
                 break
             job = self._line.popleft()
             if job.future.set_running_or_notify_cancel():
@@ -189,8 +181,8 @@ class Workers:
         started = time.perf_counter()
         try:
             limit = self._settings.max_pixels
-            photo, mask = decode_photo(job.order.photo, limit), decode_mask(job.order.mask, limit)
-            check_answer(photo, job.order.format)  # before the model runs
+            photo, mask = decode_photo(job.asked.photo, limit), decode_mask(job.asked.mask, limit)
+            check_answer(photo, job.asked.wishes.format)  # before the model runs
         except Exception as error:
             job.future.set_exception(error)
             return None
@@ -199,7 +191,8 @@ class Workers:
     def _together(self, items: list[_Decoded]) -> None:
         started = time.perf_counter()
         try:
-            images = self._engine.restore_batch([i.photo.eight for i in items], [i.mask for i in items], color="bgr")
+            photos, masks = [item.photo.eight for item in items], [item.mask for item in items]
+            images = self._engine.restore_batch(photos, masks, color="bgr", faces=self._settings.face_detector)
         except InputError:
             raise
         except Exception as error:
@@ -215,9 +208,15 @@ class Workers:
 
     def _alone(self, item: _Decoded) -> None:
         try:
-            order = item.job.order
+            wishes = item.job.asked.wishes
             result: Restoration = self._engine.run(
-                item.photo.eight, item.mask, color="bgr", dilate=order.dilate, feather=order.feather
+                item.photo.eight,
+                item.mask,
+                color="bgr",
+                faces=self._settings.face_detector if wishes.faces is None else wishes.faces,
+                dilate=wishes.dilate,
+                feather=wishes.feather,
+                max_crops=wishes.max_crops,
             )
         except Exception as error:
             if not isinstance(error, InputError):
@@ -234,7 +233,7 @@ class Workers:
             "repair": timings.repair_ms / 1e3,
             "paste": timings.paste_ms / 1e3,
         }
-        edges = result.edges if item.job.order.edges else None
+        edges = result.edges if wishes.edges else None
         self._answer(item, result.image, edges, result.crops, seconds)
 
     def _answer(
@@ -245,9 +244,9 @@ class Workers:
         crops: tuple[Crop, ...] | None,
         seconds: dict[str, float],
     ) -> None:
-        order, started = item.job.order, time.perf_counter()
+        wishes, started = item.job.asked.wishes, time.perf_counter()
         try:
-            file = encode(item.photo, image, order.format)
+            file = encode(item.photo, image, wishes.format)
             drawn = None if edges is None else encode_edges(edges)
         except Exception as error:
             item.job.future.set_exception(error)
@@ -262,12 +261,12 @@ class Workers:
             if part != "wait":  # counted when it ended
                 self._metrics.part(part, duration)
         height, width = image.shape[:2]
-        item.job.future.set_result(Answer(file.data, order.format, file.notes, drawn, width, height, crops, parts))
+        item.job.future.set_result(Answer(file.data, wishes.format, file.notes, drawn, width, height, crops, parts))
 
     def _broken(self, error: Exception) -> None:
         self._failed = isinstance(error, ExecutionError)
         _LOG.error("the model failed: %s", error, extra={"event": "model_failed"}, exc_info=error)
 
 
-def _shareable(order: Order) -> bool:
-    return order.pixels <= SMALL_PIXELS and not (order.edges or order.dilate or order.feather)
+def _shareable(job: _Job) -> bool:
+    return job.pixels <= SMALL_PIXELS and job.asked.wishes.model_copy(update={"format": "png"}) == Wishes()

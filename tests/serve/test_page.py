@@ -182,6 +182,45 @@ def test_with_the_keyboard_alone(visit: Visit, engine: RestoreEngine) -> None:
     assert np.array_equal(visitor.result(), engine.run(photo, stroke, color="bgr").image)
 
 
+def test_faces_and_options(visit: Visit, engine: RestoreEngine) -> None:
+    photo, _ = pair(800, 600)
+    visitor = visit()
+    page = visitor.page
+    visitor.choose(photo)
+    visitor.stroke((0.05, 0.5), (0.95, 0.5))
+    mask = visitor.mask()
+    page.get_by_text("Face", exact=True).click()
+    visitor.stroke((0.6, 0.55), (0.5, 0.45))  # from any corner
+    assert np.array_equal(visitor.mask(), mask)  # nothing was painted
+    (box,) = page.locator("#faces rect").evaluate_all(
+        "all => all.map(r => ['x', 'y', 'width', 'height'].map(name => Number(r.getAttribute(name))))"
+    )
+    assert box == pytest.approx([300, 360, 60, 80], abs=3)
+    page.get_by_text("Options: 1 face marked").click()
+    page.get_by_label("Grow the paint by").fill("2000")
+    page.get_by_role("button", name="Restore", exact=True).click()
+    assert not page.locator("#cancel").is_visible()  # not sent
+    for label, value in (("Grow the paint by", "3"), ("Blend its border over", "2"), ("Squares at most", "2")):
+        page.get_by_label(label).fill(value)
+    page.get_by_text("1 face marked, 3 changed").wait_for()
+    page.get_by_role("button", name="Restore", exact=True).click()
+    wanted = engine(photo, mask, color="bgr", faces=[box], dilate=3, feather=2, max_crops=2)
+    assert np.array_equal(visitor.result(), wanted)
+    page.get_by_role("button", name="Forget faces").click()
+    page.locator("#paint").focus()
+    press = page.keyboard.press
+    press("e")
+    press("f")
+    press("Enter")  # with the keyboard alone
+    for key in ("Shift+ArrowRight", "Shift+ArrowDown", "Escape", "Enter", "Shift+ArrowRight", "Shift+ArrowUp", "Enter"):
+        press(key)
+    assert page.locator("#faces rect").count() == 1
+    assert np.array_equal(visitor.mask(), mask)
+    press("f")
+    press("Space")
+    assert visitor.mask().sum() > mask.sum()
+
+
 def test_on_a_phone_with_a_finger(visit: Visit) -> None:
     visitor = visit(has_touch=True, is_mobile=True, device_scale_factor=2)
     page = visitor.page
@@ -270,6 +309,8 @@ def test_the_page_may_load_nothing_else(service: Service) -> None:
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    text = "".join(service.ask("GET", path).body.decode() for path in ("/", "/page/page.css", "/page/page.js"))
+    text = "".join(
+        service.ask("GET", path).body.decode() for path in ("/", "/page/page.css", "/page/page.js", "/page/faces.js")
+    )
     assert re.findall(r"https?://|@import|url\(", text) == []
     assert service.ask("GET", "/openapi.json").json()["paths"].keys().isdisjoint({"/", "/page/page.js"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,7 +14,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from restore_sdk import RestoreEngine
-from tests.serve.conftest import MULTIPART, Service, decoded, encoded, files, multipart, pair
+from restore_sdk.bundle import Bundle
+from restore_sdk.faces import FaceDetector
+from tests.serve.conftest import MULTIPART, Service, decoded, encoded, files, multipart, pair, start
+from tests.yunet_double import MAGENTA, write_yunet_double
 
 
 def as_json(photo: bytes, mask: bytes, **more: Any) -> bytes:
@@ -109,6 +113,45 @@ def test_sloppy_masks(service: Service, engine: RestoreEngine) -> None:
     assert np.array_equal(decoded(base64.b64decode(told["image"])), wanted)
 
 
+def test_faces_and_fewer_squares(service: Service, engine: RestoreEngine) -> None:
+    photo, mask = pair(700, 600)
+    mask[340, :] = 255  # a scratch right across, through a small face
+    face = [450.0, 300.0, 60.0, 80.5]
+    usual, framed = engine.run(photo, mask, color="bgr"), engine.run(photo, mask, color="bgr", faces=[face])
+    assert not np.array_equal(framed.image, usual.image)
+    answer = service.restore(encoded(photo), encoded(mask), more={"faces": json.dumps([face]).encode()})
+    assert np.array_equal(answer.image(), framed.image)
+    assert np.array_equal(service.restore(encoded(photo), encoded(mask), more={"faces": b"[]"}).image(), usual.image)
+    body = as_json(encoded(photo), encoded(mask), faces=[face], max_crops=2)
+    told = service.ask("POST", "/v1/restore", body, content_type="application/json").json()
+    wanted = engine.run(photo, mask, color="bgr", faces=[face], max_crops=2)
+    assert [crop.to_json() for crop in wanted.crops] == told["crops"]
+    assert len(told["crops"]) < len(framed.crops)
+    assert np.array_equal(decoded(base64.b64decode(told["image"])), wanted.image)
+    outside = service.restore(encoded(photo), encoded(mask), more={"faces": b"[[900, 2, 30, 40]]"})
+    assert outside.error == (422, "InputError")
+
+
+def test_a_face_detector_of_the_service(
+    toy_bundle: Bundle, tmp_path: Path, engine: RestoreEngine, service: Service
+) -> None:
+    """On a double of YuNet, which finds pure magenta."""
+    model = write_yunet_double(tmp_path / "yunet_double.onnx")
+    photo = np.full((700, 900, 3), 90, np.uint8)
+    photo[320:352, 640:672] = MAGENTA
+    mask = np.zeros((700, 900), np.uint8)
+    mask[300:306] = 255
+    framed = engine(photo, mask, faces=FaceDetector(model))
+    usual = engine(photo, mask)
+    assert not np.array_equal(framed, usual)
+    arguments = ("--port", "0", "--bundle", str(toy_bundle.path), "--batch", "4", "--face-detector", str(model))
+    with start("restore_sdk", "serve", *arguments) as seeing:
+        assert seeing.ask("GET", "/v1/info").json()["face_detector"] is True
+        assert np.array_equal(seeing.restore(encoded(photo), encoded(mask)).image(), framed)
+        assert np.array_equal(seeing.restore(encoded(photo), encoded(mask), more={"faces": b"[]"}).image(), usual)
+    assert service.ask("GET", "/v1/info").json()["face_detector"] is False
+
+
 PNG, MASK = files(64, 64)
 BOMB = PNG[:16] + (60_000).to_bytes(4, "big") * 2 + PNG[24:]
 
@@ -177,6 +220,16 @@ def test_bodies_that_cannot_be_read(service: Service, kind: str, body: bytes, er
         ("dilate", b"1025"),
         ("feather", b"-1"),
         ("feather", "\u0661".encode()),
+        ("feather", b"1.5"),
+        ("max_crops", b"0"),
+        ("max_crops", b"65"),
+        ("faces", b"1, 2, 3, 4"),
+        ("faces", b"[" * 3000),
+        ("faces", b"[[1, 2, 3]]"),
+        ("faces", b'[["a", 2, 3, 4]]'),
+        ("faces", b"[[NaN, 2, 3, 4]]"),
+        ("faces", b"[[1, 2, 0, 4]]"),
+        ("faces", json.dumps([[1, 2, 3, 4]] * 65).encode()),
     ],
 )
 def test_fields_that_are_wrong(service: Service, field: str, value: bytes) -> None:

@@ -123,6 +123,14 @@ def test_the_detector_finds_what_is_there(detector: FaceDetector) -> None:
         assert 0 <= y + height / 2 < large.shape[0]
 
 
+def test_a_model_of_any_size_serves_too(tmp_path: Path, detector: FaceDetector) -> None:
+    """As OpenCV's file of May 2026 has it, which OpenCV 5 can hand to ONNX Runtime."""
+    photo, boxes = crowd()
+    assert sorted(FaceDetector(write_yunet_double(tmp_path / "any.onnx", any_size=True))(photo)) == [
+        pytest.approx(box) for box in boxes
+    ]
+
+
 def test_detected_faces_are_as_good_as_given_ones(toy_bundle: Bundle, detector: FaceDetector) -> None:
     photo, boxes = crowd()
     hole = np.zeros(photo.shape[:2], np.uint8)
@@ -152,21 +160,25 @@ def test_the_command(tmp_path: Path, toy_bundle: Bundle, model: Path, capsys: py
     for name, picture in (("photo.png", photo[..., ::-1]), ("mask.png", hole)):
         (tmp_path / name).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
     out = tmp_path / "out.png"
-    command = [
-        "restore",
-        tmp_path / "photo.png",
-        "--mask",
-        tmp_path / "mask.png",
-        "-o",
-        out,
-        "--bundle",
-        toy_bundle.path,
-    ]
-    words = [str(word) for word in command]
-    assert cli.main([*words, "--face-detector", str(model)]) == 0
+    command = ["restore", tmp_path / "photo.png", "--mask", tmp_path / "mask.png", "-o", out]
+    words = [str(word) for word in (*command, "--bundle", toy_bundle.path)]
+    given = [f"--faces={','.join(map(str, box))}" for box in boxes]
     with RestoreEngine(toy_bundle) as engine:
-        assert np.array_equal(cv2.imread(str(out))[..., ::-1], engine(photo, hole, faces=boxes))
-    out.unlink()
+        framed = engine(photo, hole, faces=boxes)
+    for how in (["--face-detector", str(model)], given):
+        assert cli.main([*words, *how]) == 0
+        assert np.array_equal(cv2.imread(str(out))[..., ::-1], framed)
+        out.unlink()
+    for wrong in (["--faces", "1,2,3"], ["--faces", "1,2,3,x"], [*given, "--face-detector", str(model)]):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([*words, *wrong])
+        assert stopped.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+    assert cli.main([*words, "--faces", "9000,2,30,40"]) == 2
+    assert "outside the picture" in capsys.readouterr().err
+    folder = ["restore", str(tmp_path), "--mask", str(tmp_path / "mask.png"), "-o", str(tmp_path / "all")]
+    assert cli.main([*folder, *given]) == 2
+    assert "--faces is for one photograph" in capsys.readouterr().err
     assert cli.main([*words, "--face-detector", str(tmp_path / "no.onnx")]) == 2
     assert "no.onnx does not exist" in capsys.readouterr().err
     assert not out.exists()

@@ -1,4 +1,4 @@
-"""The page: three static files, served to a browser that may load nothing else.
+"""The page: static files, served to a browser that may load nothing else.
 
 Plain HTML, CSS and JavaScript, without a build step: the page uses the same ``/v1/restore`` as every other client. Its
 content security policy allows no inline script or style and no other host, so it works without a network.
@@ -16,6 +16,7 @@ _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page/faces.js": ("faces.js", "text/javascript; charset=utf-8"),
     "/page/mask.js": ("mask.js", "text/javascript; charset=utf-8"),
 }
 

@@ -12,6 +12,7 @@ export class Mask {
     this.changed = changed;
     this.context = canvas.getContext("2d", { willReadFrequently: true });
     this.erasing = false;
+    this.faces = null; // boxes are drawn there instead, while it is set
     this.down = false; // the keyboard's brush
     this.size = 30;
     this.listen();
@@ -29,6 +30,11 @@ export class Mask {
     this.last = null;
     this.show(false);
     this.changed();
+  }
+
+  // Canvas pixels a pixel of the photograph.
+  get scale() {
+    return this.canvas.width / this.full.width;
   }
 
   get radius() {
@@ -82,13 +88,16 @@ export class Mask {
       event.preventDefault();
       canvas.focus({ preventScroll: true });
       canvas.setPointerCapture(event.pointerId);
+      if (this.faces) return this.faces.start(this.place(event));
       this.remember();
       this.last = null;
       this.stroke(this.place(event));
     });
     canvas.addEventListener("pointermove", (event) => {
       const at = this.place(event);
-      if (canvas.hasPointerCapture(event.pointerId)) {
+      if (this.faces) {
+        if (canvas.hasPointerCapture(event.pointerId)) this.faces.drag(at);
+      } else if (canvas.hasPointerCapture(event.pointerId)) {
         for (const part of event.getCoalescedEvents?.() ?? []) this.stroke(this.place(part));
         this.stroke(at);
       }
@@ -99,8 +108,8 @@ export class Mask {
       this.last = null;
       this.changed();
     };
-    canvas.addEventListener("pointerup", lift);
-    canvas.addEventListener("pointercancel", lift);
+    canvas.addEventListener("pointerup", () => (this.faces ? this.faces.end() : lift()));
+    canvas.addEventListener("pointercancel", () => (this.faces ? this.faces.cancel() : lift()));
     canvas.addEventListener("pointerleave", () => this.show(false));
     canvas.addEventListener("blur", () => {
       this.down = false;
@@ -120,7 +129,13 @@ export class Mask {
       const x = Math.min(Math.max(this.at.x + move[0] * step, 0), this.canvas.width - 1);
       const y = Math.min(Math.max(this.at.y + move[1] * step, 0), this.canvas.height - 1);
       this.at = { x, y };
-      if (this.down) this.stroke(this.at);
+      if (this.faces) this.faces.drag(this.at);
+      else if (this.down) this.stroke(this.at);
+    } else if (this.faces && (event.key === "Enter" || event.key === " ")) {
+      if (this.faces.drawing) this.faces.end();
+      else this.faces.start(this.at);
+    } else if (this.faces && event.key === "Escape") {
+      this.faces.cancel();
     } else if (event.key === " ") {
       this.remember();
       this.last = null;
@@ -184,5 +199,6 @@ export class Mask {
       height: side,
     });
     this.cursor.classList.toggle("down", this.down);
+    this.cursor.classList.toggle("corner", this.faces !== null);
   }
 }

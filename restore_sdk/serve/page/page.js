@@ -1,20 +1,32 @@
 // The page: pick a photograph, paint, ask the service, compare.
 
+import { Faces } from "./faces.js";
 import { Mask } from "./mask.js";
 
 const find = (id) => document.getElementById(id);
-const mask = new Mask(find("paint"), find("cursor"), refresh);
+const NUMBERS = { dilate: "dilate", feather: "feather", "max-crops": "max_crops" }; // fields of the page and of a request
 
 let file = null; // the photograph as it was chosen
 let token = null;
 let asking = null; // the AbortController of a request under way
 let addresses = []; // blob: addresses to give back
 
+const mask = new Mask(find("paint"), find("cursor"), refresh);
+const faces = new Faces(find("faces"), refreshOptions);
+
 function refresh() {
   const painted = file !== null && !mask.empty;
   find("undo").disabled = !mask.canUndo;
   find("clear").disabled = !painted;
   find("restore").disabled = !painted || asking !== null;
+}
+
+function refreshOptions() {
+  const count = find("faces").childElementCount;
+  find("forget-faces").disabled = count === 0;
+  const changed = Object.keys(NUMBERS).filter((id) => find(id).value !== find(id).defaultValue).length;
+  const parts = [count && `${count} face${count > 1 ? "s" : ""} marked`, changed && `${changed} changed`];
+  find("chosen").textContent = parts.some(Boolean) ? `: ${parts.filter(Boolean).join(", ")}` : "";
 }
 
 function say(text) {
@@ -62,6 +74,7 @@ async function open(chosen) {
   find("stage").style.width = `${fit}px`;
   find("compare").style.width = find("edges-box").style.width = `${fit}px`;
   mask.open(picture.width, picture.height);
+  faces.open(picture, mask.scale);
   find("pick").hidden = true;
   find("work").hidden = false;
   say(`${chosen.name || "Photograph"}: ${picture.width} x ${picture.height} px. Now paint over the damage.`);
@@ -81,6 +94,12 @@ function headers(more = {}) {
 
 async function restore() {
   fail("");
+  const wrong = Object.keys(NUMBERS).find((id) => !find(id).checkValidity());
+  if (wrong) {
+    find("options-box").open = true;
+    find(wrong).reportValidity();
+    return;
+  }
   asking = new AbortController();
   find("cancel").hidden = false;
   find("restore").textContent = "Restoring ...";
@@ -91,6 +110,8 @@ async function restore() {
     form.append("photo", file, "photo");
     form.append("mask", await mask.file(), "mask");
     form.append("edges", "true");
+    for (const [id, name] of Object.entries(NUMBERS)) form.append(name, find(id).value || find(id).defaultValue);
+    if (faces.boxes.length) form.append("faces", JSON.stringify(faces.boxes));
     const answer = await fetch("v1/restore", {
       method: "POST",
       body: form,
@@ -150,9 +171,12 @@ function slide() {
   find("divider").style.left = `${share}%`;
 }
 
-function tool(erasing) {
-  mask.erasing = erasing;
-  find(erasing ? "tool-eraser" : "tool-brush").checked = true;
+function tool(name) {
+  mask.erasing = name === "eraser";
+  mask.faces = name === "face" ? faces : null;
+  mask.down = false;
+  faces.cancel();
+  find(`tool-${name}`).checked = true;
 }
 
 function resize(by) {
@@ -186,6 +210,8 @@ find("file").addEventListener("change", (event) => {
 });
 find("undo").addEventListener("click", () => mask.undo());
 find("clear").addEventListener("click", () => mask.clear());
+find("forget-faces").addEventListener("click", () => faces.clear());
+for (const id of Object.keys(NUMBERS)) find(id).addEventListener("input", refreshOptions);
 find("restore").addEventListener("click", restore);
 find("cancel").addEventListener("click", () => asking?.abort());
 find("choose").addEventListener("click", () => find("file").click());
@@ -193,7 +219,7 @@ find("another").addEventListener("click", () => find("file").click());
 find("slider").addEventListener("input", slide);
 find("size").addEventListener("input", () => resize(0));
 for (const choice of document.getElementsByName("tool")) {
-  choice.addEventListener("change", () => tool(choice.value === "eraser"));
+  choice.addEventListener("change", () => tool(choice.value));
 }
 for (const choice of document.getElementsByName("view")) {
   choice.addEventListener("change", () => {
@@ -209,7 +235,8 @@ find("token-form").addEventListener("submit", (event) => {
 find("paint").addEventListener("keydown", (event) => {
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") mask.undo();
   else if (event.ctrlKey || event.metaKey || event.altKey) return;
-  else if (event.key.toLowerCase() === "e") tool(!mask.erasing);
+  else if (event.key.toLowerCase() === "e") tool(mask.erasing ? "brush" : "eraser");
+  else if (event.key.toLowerCase() === "f") tool(mask.faces ? "brush" : "face");
   else if (event.key === "[") resize(-8);
   else if (event.key === "]") resize(8);
   else return;
