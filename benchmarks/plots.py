@@ -63,12 +63,10 @@ def latency(report: Report) -> Figure | None:
     _log_ms(axes)
     axes.set_xlim(min(values) / 1.6, max(values) * 4)
     axes.set_ylim(-0.7, len(rows) - 0.3)
-    axes.set_xlabel(
-        "milliseconds for one 256 x 256 image, logarithmic; dot: median, bar: lowest to highest median of five rounds",
-        fontsize=8.5,
-    )
+    axes.set_xlabel("milliseconds for one 256 x 256 image, logarithmic axis")
     axes.grid(axis="x", alpha=0.3, which="both")
-    axes.set_title(f"Latency on {_machine(report)}", fontsize=10, loc="left")
+    title = f"Latency on {_machine(report)}. Dot: median; bar: lowest to highest median of five rounds"
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -19,6 +19,7 @@ from benchmarks.processes import MeasurementError
 from benchmarks.subjects import REFERENCE, RUNTIMES, Stable
 from benchmarks.turns import take_turns
 from restore_sdk import host
+from restore_sdk.bench import fast_folder
 from restore_sdk.bundle import Bundle
 from restore_sdk.contender import require_named, run_name
 from restore_sdk.engine import RestoreEngine
@@ -41,7 +42,7 @@ class Amount:
     requests: int
 
 
-FULL, QUICK = Amount(5.0, 5, 5000), Amount(1.5, 3, 300)
+FULL, QUICK = Amount(4.0, 5, 5000), Amount(1.2, 3, 300)
 
 
 class Bench:
@@ -50,18 +51,18 @@ class Bench:
     def __init__(self, bundle: Bundle, runtimes: Sequence[str], quick: bool, progress: Progress) -> None:
         self.bundle, self.progress, self.quick = bundle, progress, quick
         self.amount = QUICK if quick else FULL
-        self._stack = ExitStack()
-        self.stable = self._stack.enter_context(Stable(bundle))
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
-        self._reference = self._stack.enter_context(reference_engine(bundle))
-        if runtimes:  # asked for by name: each opens, or that is an error
-            self.keys, self.absent = list(runtimes), []
-            for key in runtimes:
-                self.stable.subject(key)
-        else:
-            found, self.absent = self.stable.here(RUNTIMES)
-            self.keys = [subject.key for subject in found]
-        self.right = self.answer(portrait())
+        with ExitStack() as stack:
+            self.stable = stack.enter_context(Stable(bundle))
+            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=fast_folder())))
+            self._reference = stack.enter_context(reference_engine(bundle))
+            self.absent: list[dict[str, str]] = []
+            if runtimes:  # asked for by name: each opens, or that is an error
+                subjects = [self.stable.subject(key) for key in runtimes]
+            else:
+                subjects, self.absent = self.stable.here(RUNTIMES)
+            self.keys = [subject.key for subject in subjects]
+            self.right = self.answer(portrait())
+            self._stack = stack.pop_all()  # only now: what fails above closes what is open
 
     def answer(self, damaged: Damaged) -> Any:
         """What the reference makes of it."""

@@ -82,7 +82,7 @@ def measure(
     settings = {"slots": slots, "threads": threads, "device": device}
     with ExitStack() as stack:
         contenders, absent = _open(bundle, runtimes, cuda_graph, settings, stack, progress)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_fast_folder())))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=fast_folder())))
         for contender in contenders:
             contender.load(bundle, batch, folder)
         rounds = min(ROUNDS, requests)
@@ -155,6 +155,6 @@ def _turned(contenders: Sequence[Contender], by: int) -> Iterable[Contender]:
     return (*contenders[first:], *contenders[:first])
 
 
-def _fast_folder() -> str | None:
+def fast_folder() -> str | None:
     """A folder in memory, where there is one: encoding is measured, not the disk."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -15,14 +15,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "model-card.md")
 
-_MARKED = re.compile(r"(<!-- quality:begin -->\n).*?(<!-- quality:end -->)", re.DOTALL)
 
-
-def filled(page: str, table: str) -> str:
+def filled(page: str, table: str, marker: str = "quality") -> str:
     """The page's text with the table between its markers. Raises ``ValueError`` where they do not stand just once."""
-    text, count = _MARKED.subn(lambda found: f"{found[1]}{table.strip()}\n{found[2]}", page)
+    marked = re.compile(rf"(<!-- {marker}:begin -->\n).*?(<!-- {marker}:end -->)", re.DOTALL)
+    text, count = marked.subn(lambda found: f"{found[1]}{table.strip()}\n{found[2]}", page)
     if count != 1:
-        raise ValueError("the quality markers must stand just once")
+        raise ValueError(f"the {marker} markers must stand just once")
     return text
 
 
