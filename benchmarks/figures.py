@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,14 +45,29 @@ def p50(figure: Figure | None) -> float | None:
     return None if figure is None else float(figure["ms"]["p50"])
 
 
-def ratio(above: float | None, below: float | None) -> float | None:
-    """``above / below`` where both were measured."""
-    return above / below if above is not None and below else None
+def ratio(above: Figure | None, below: Figure | None) -> float | None:
+    """Time of ``above`` by that of ``below``, where both were measured: the median over the rounds of one section.
+
+    Round by round, since what slows the machine down for a round slows both; the ratio of two medians would set a
+    quick round of the one against a slow round of the other.
+    """
+    if above is None or below is None:
+        return None
+    return statistics.median(a / b for a, b in zip(above["rounds"], below["rounds"], strict=True))
 
 
-def peer_ms(report: Report, key: str) -> float | None:
-    """Milliseconds of a peer."""
-    return p50(one(report, "latency", "stack" if key.startswith("stack") else "chain", key=key))
+def rate(above: Figure | None, below: Figure | None) -> float | None:
+    """Images a second of ``above`` by those of ``below``, as :func:`ratio`."""
+    if above is None or below is None:
+        return None
+    images = above["images_per_second"] * above["ms"]["p50"] / (below["images_per_second"] * below["ms"]["p50"])
+    found = ratio(below, above)
+    return None if found is None else images * found
+
+
+def peer(report: Report, key: str) -> Figure | None:
+    """The figure of a peer."""
+    return one(report, "latency", "stack" if key.startswith("stack") else "chain", key=key)
 
 
 def worst_drift(report: Report, what: str) -> float | None:

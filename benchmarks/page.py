@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.figures import EDGECONNECT, STACK, Report, figures, peer_ms, section, worst_drift
+from benchmarks.figures import EDGECONNECT, STACK, Report, figures, peer, ratio, section, worst_drift
 from benchmarks.plots import latency_rows, photo_parts
 from benchmarks.targets import targets
 
@@ -22,7 +22,7 @@ def page(report: Report, pictures: Sequence[str]) -> str:
         "",
         "Written by `python -m benchmarks report`. Times do not carry over to another machine; ratios within one",
         "report do, roughly. A spread is the lowest and highest median of five rounds, in which all that is compared",
-        "took turns.",
+        "took turns; a ratio is the median of the five rounds' ratios.",
         "",
         "## Targets",
         "",
@@ -86,16 +86,17 @@ def page(report: Report, pictures: Sequence[str]) -> str:
 
 def readme_table(report: Report) -> str:
     """The SDK's runtimes, the reference and the peers, fastest first, with the machine under it."""
-    edgeconnect = peer_ms(report, EDGECONNECT)
+    edgeconnect = peer(report, EDGECONNECT)
     rows = []
     for label, _, each in latency_rows(report):
+        faster = ratio(edgeconnect, each)
         ms, rounds = each["ms"]["p50"], each["rounds"]
         worst = worst_drift(report, each["what"])
         rows.append(
             [
                 f"**{label}**" if label.startswith("Restore SDK") else label,
                 f"{_ms(ms)} ({_ms(min(rounds))} to {_ms(max(rounds))})",
-                f"{edgeconnect / ms:.1f}" if edgeconnect else "",
+                f"{faster:.1f}" if faster else "",
                 f"{worst:.0f} dB" if worst is not None else "",
             ]
         )
@@ -141,17 +142,16 @@ def _facts(report: Report) -> list[str]:
 
 
 def _latency(report: Report) -> list[str]:
-    edgeconnect, stack = peer_ms(report, EDGECONNECT), peer_ms(report, STACK)
+    edgeconnect, stack = peer(report, EDGECONNECT), peer(report, STACK)
     rows = []
     for label, _, each in latency_rows(report):
-        ms = each["ms"]
+        ms, ratios = each["ms"], (ratio(each, edgeconnect), ratio(each, stack))
         rows.append(
             [
                 label,
                 *(_ms(ms[which]) for which in ("p50", "p95", "p99")),
                 f"{_ms(min(each['rounds']))} to {_ms(max(each['rounds']))}",
-                f"{ms['p50'] / edgeconnect:.4f}" if edgeconnect else "",
-                f"{ms['p50'] / stack:.2f}" if stack else "",
+                *("" if value is None else f"{value:.3g}" for value in ratios),
             ]
         )
     head = ["", "p50, ms", "p95", "p99", "spread", "of EdgeConnect on ONNX Runtime", "of the stack on ONNX Runtime"]

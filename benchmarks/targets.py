@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.figures import EDGECONNECT, STACK, Report, figures, one, p50, peer_ms, ratio, runtimes, section
+from benchmarks.figures import EDGECONNECT, STACK, Report, figures, one, peer, rate, ratio, runtimes, section
 from benchmarks.figures import worst_drift as drift_of
 from benchmarks.inputs import LEAST_DB, SIZES
 
@@ -37,15 +38,15 @@ def targets(report: Report) -> list[Target]:
 
 
 def _speed(report: Report) -> Iterator[Target]:
-    request = p50(one(report, "latency", "request", key=BASE))
-    edgeconnect, stack = (ratio(peer_ms(report, key), 1.0) for key in (EDGECONNECT, STACK))
+    request = one(report, "latency", "request", key=BASE)
+    edgeconnect, stack = (peer(report, key) for key in (EDGECONNECT, STACK))
     name = "a whole request on ONNX Runtime"
     yield Target(f"{name}: faster than EdgeConnect's two stages on it, times", ratio(edgeconnect, request), 20.0, True)
     yield Target(f"{name}: of a stack of eighteen convolutions on it", ratio(request, stack), 0.55)
     others = [key for key in runtimes(report) if key != BASE and not key.startswith("tensorrt")]
     fastest = one(report, "latency", "request", key=others[0]) if others else None
     what = fastest["what"] if fastest else "another runtime"
-    yield Target(f"the fastest CPU runtime ({what}): of ONNX Runtime's time", ratio(p50(fastest), request), 0.5)
+    yield Target(f"the fastest CPU runtime ({what}): of ONNX Runtime's time", ratio(fastest, request), 0.5)
     yield Target(f"its drift in the worst picture ({what})", drift_of(report, what), LEAST_DB, True, "dB")
 
 
@@ -59,8 +60,7 @@ def _host(report: Report) -> Iterator[Target]:
         yield Target(f"host work in a request, 256 px, {key}", share, 10.0, unit="%")
     for key in runtimes(report) or [BASE]:
         small, large = (
-            p50(one(report, "size", "size", key=key, width=width, height=height))
-            for width, height in (SIZES[0], SIZES[-1])
+            one(report, "size", "size", key=key, width=width, height=height) for width, height in (SIZES[0], SIZES[-1])
         )
         yield Target(f"12 megapixels with one hole, of the 256 px request, {key}", ratio(large, small), 2.0)
 
@@ -68,13 +68,14 @@ def _host(report: Report) -> Iterator[Target]:
 def _throughput(report: Report) -> Iterator[Target]:
     for key in runtimes(report) or [BASE]:
         batches, callers = (
-            {each["facts"][fact]: each["images_per_second"] for each in figures(report, "batch", fact, key=key)}
+            {each["facts"][fact]: each for each in figures(report, "batch", fact, key=key)}
             for fact in ("batch", "callers")
         )
-        single = max((rate for rate in (batches.get(1), callers.get(1)) if rate), default=None)
-        best = max((rate for count, rate in batches.items() if count > 1), default=None)
-        yield Target(f"restore_batch at its best, of single requests, {key}", _two(ratio(best, single)), 1.0, True)
-        yield Target(f"two calling threads, of single requests, {key}", _two(ratio(callers.get(2), single)), 1.0, True)
+        by_rate = operator.itemgetter("images_per_second")
+        single = max((each[1] for each in (batches, callers) if 1 in each), key=by_rate, default=None)
+        best = max((each for count, each in batches.items() if count > 1), key=by_rate, default=None)
+        yield Target(f"restore_batch at its best, of single requests, {key}", _two(rate(best, single)), 1.0, True)
+        yield Target(f"two calling threads, of single requests, {key}", _two(rate(callers.get(2), single)), 1.0, True)
 
 
 def _process(report: Report) -> Iterator[Target]:
