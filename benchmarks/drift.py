@@ -61,13 +61,12 @@ def face_probes(faces: Path, masks: Path | None, limit: int | None) -> list[Prob
         MeasurementError: a folder has no image, or one that cannot be read.
     """
     from training.augment import square
-    from training.data import DataError, find_images, read_rgb
+    from training.data import DataError, evenly, find_images, read_rgb
     from training.protocol import read_mask
 
     try:
         files = find_images(faces)
-        files = [files[i * len(files) // limit] for i in range(limit)] if limit and limit < len(files) else files
-        photos = {path.name: square(read_rgb(path)) for path in files}
+        photos = {path.name: square(read_rgb(path)) for path in evenly(files, limit or len(files))}
         return damaged(photos, [read_mask(path) for path in find_images(masks)] if masks else [])
     except DataError as error:
         raise MeasurementError(str(error)) from error

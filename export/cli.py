@@ -2,6 +2,7 @@
 
 python -m export --weights W.safetensors --out BUNDLE     export a bundle
 python -m export drift --faces FOLDER [--bundle BUNDLE]   how far half precision is from float32
+python -m export int8 --faces FOLDER --out BUNDLE         a bundle with 8-bit graphs besides, for openvino-int8
 python -m export weights --out W.safetensors [--bundle B] the weights of a bundle, to go on training from
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from export import cli_int8
 from export.errors import ExportError, GateError
 from restore_sdk.errors import RestoreError
 
@@ -29,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["drift"]:
         return _drift_command(argv[1:])
+    if argv[:1] == ["int8"]:
+        return cli_int8.main(argv[1:])
     if argv[:1] == ["weights"]:
         return _weights_command(argv[1:])
     parser = _parser()
@@ -53,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m export",
         description="Export trained weights as a checked model bundle for restore_sdk.",
         epilog="python -m export drift --help: how far the FP16 graphs of a bundle are from float32; "
+        "python -m export int8 --help: 8-bit graphs for CPUs; "
         "python -m export weights --help: the weights of a bundle, to go on training from",
     )
     parser.add_argument("--weights", type=Path, required=True, help="weights.safetensors of python -m training fit")
@@ -82,16 +87,16 @@ def _export(arguments: argparse.Namespace) -> None:
     from restore_sdk.bundle import check_bundle_target
     from training.checkpoint import CheckpointError
     from training.config import ConfigError
-    from training.data import DataError, find_images, read_rgb
+    from training.data import DataError, evenly, find_images, read_rgb
     from training.protocol import read_mask, square
 
     check_bundle_target(arguments.out)  # before the long work
     try:
         chosen = [] if arguments.drawn_only else _existing(arguments.photo or [PORTRAIT])
         golden = [square(read_rgb(path)) for path in chosen]
-        files = _choice(find_images(arguments.faces), arguments.limit) if arguments.faces else []
+        files = evenly(find_images(arguments.faces), arguments.limit) if arguments.faces else []
         faces = {path.name: square(read_rgb(path)) for path in files}
-        files = _choice(find_images(arguments.masks), len(faces)) if arguments.masks else []
+        files = evenly(find_images(arguments.masks), len(faces)) if arguments.masks else []
         masks = [read_mask(path) for path in files]
         model = load_model(arguments.weights)
     except (DataError, CheckpointError, ConfigError) as error:
@@ -161,7 +166,7 @@ def _drift(options: argparse.Namespace) -> None:
     from export.drift import damaged, describe, measure_drift, require_drift
     from training.checkpoint import CheckpointError
     from training.config import ConfigError
-    from training.data import DataError, find_images, read_rgb
+    from training.data import DataError, evenly, find_images, read_rgb
     from training.protocol import read_mask, square
 
     def progress(done: int) -> None:
@@ -170,7 +175,7 @@ def _drift(options: argparse.Namespace) -> None:
 
     try:
         files = find_images(options.faces)
-        files = _choice(files, options.limit or len(files))
+        files = evenly(files, options.limit or len(files))
         photos = {path.name: square(read_rgb(path)) for path in files}
         masks = [read_mask(path) for path in find_images(options.masks)] if options.masks else []
         probes = damaged(photos, masks)
@@ -186,11 +191,6 @@ def _existing(paths: Sequence[Path]) -> Sequence[Path]:
         if not path.is_file():
             raise ExportError(f"no photograph at {path}", "pass --photo FILE, or --drawn-only")
     return paths
-
-
-def _choice(paths: list[Path], count: int) -> list[Path]:
-    """An even choice of at most ``count``."""
-    return paths if len(paths) <= count else [paths[i * len(paths) // count] for i in range(count)]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     manifest.json   what the model is: stages, tensors, file hashes, training data, measured quality
     edge.onnx       edge stage for CPU runtimes; edge.fp16.onnx for TensorRT
     repair.onnx     repair stage, likewise with repair.fp16.onnx
+    *.int8.onnx     in some bundles: the stages with convolutions in 8-bit integers, for CPUs
     golden.npz      inputs with the reference's outputs
 
 A file is read when it is needed, once, and its SHA-256 is checked on the very bytes that are then handed on. A graph
@@ -17,7 +18,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifest
 from restore_sdk.image import MODEL_SIZE
 from restore_sdk.manifest import (
     MAX_MANIFEST_BYTES,
+    OPTIONAL_PRECISIONS,
     STAGE_CONTRACT,
     FileSpec,
     Manifest,
@@ -47,6 +49,7 @@ DEFAULT_BUNDLE = Path(__file__).resolve().parent / "bundles" / "default"
 MAX_GOLDEN_BYTES = 256 * 1024 * 1024
 
 _GET_ANOTHER = "get the bundle again, or export it again with: python -m export"
+_MAKE_INT8 = "in a checkout, add them: python -m export int8 --bundle BUNDLE --faces FOLDER --out NEW_BUNDLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +111,12 @@ class Bundle:
         }
 
     def file(self, stage: str, precision: str) -> str:
-        """Name of the file that holds a stage's graph in ``"fp32"`` or ``"fp16"``."""
+        """Name of the file that holds a stage's graph in ``"fp32"``, ``"fp16"`` or, in some bundles, ``"int8"``."""
         for spec in self.stages:
             if spec.name == stage and precision in spec.files:
                 return spec.files[precision]
-        raise BundleError(f"bundle {self.name} has no {precision} graph of stage {stage!r}", _GET_ANOTHER)
+        hint = _MAKE_INT8 if precision in OPTIONAL_PRECISIONS else _GET_ANOTHER
+        raise BundleError(f"bundle {self.name} has no {precision} graph of stage {stage!r}", hint)
 
     def read(self, name: str) -> bytes:
         """Bytes of one file of the bundle, after their SHA-256 was found to be the manifest's.
@@ -310,4 +314,37 @@ def write_bundle(
     )
     Bundle(target, parse_manifest(manifest)).check_golden(golden)  # nothing unsound is written
     write_folder(target, {**files, "manifest.json": manifest})
+    return Bundle.load(target)
+
+
+def add_int8(
+    bundle: Bundle, path: str | os.PathLike[str], graphs: Mapping[str, bytes], facts: Mapping[str, Any]
+) -> Bundle:
+    """Write a bundle anew with 8-bit graphs, in one step as :func:`write_bundle` does, and open it.
+
+    Args:
+        bundle: all else is taken from it, its name, version and date too; graphs in 8 bits that it has are replaced.
+        path: the folder to write, which may be the bundle's own.
+        graphs: serialised ONNX by stage.
+        facts: how they were made and how far they are from float32, JSON types; kept under ``quality.int8``.
+
+    Raises:
+        BundleError: a file of ``bundle`` is not what its manifest says.
+        OutputError: ``path`` cannot be written, or holds something that is no bundle.
+    """
+    target, manifest = Path(path), bundle.manifest
+    check_bundle_target(target)
+    names = {stage: f"{stage}.int8.onnx" for stage in graphs}
+    files = {name: bundle.read(name) for name in manifest.files if name not in names.values()}
+    files |= {names[stage]: graph for stage, graph in graphs.items()}
+    data = dump_manifest(
+        replace(
+            manifest,
+            stages=tuple(replace(spec, files={**spec.files, "int8": names[spec.name]}) for spec in manifest.stages),
+            files={name: FileSpec(hashlib.sha256(each).hexdigest(), len(each)) for name, each in files.items()},
+            quality={**manifest.quality, "int8": dict(facts)},
+        )
+    )
+    parse_manifest(data)  # nothing unsound is written
+    write_folder(target, {**files, "manifest.json": data})
     return Bundle.load(target)

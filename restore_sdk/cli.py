@@ -45,7 +45,7 @@ from restore_sdk.errors import (
     RestoreError,
 )
 
-RUNTIMES = ("auto", "onnxruntime", "openvino", "openvino-bf16", "tensorrt", "tensorrt_rtx")
+RUNTIMES = ("auto", "onnxruntime", "openvino", "openvino-bf16", "openvino-int8", "tensorrt", "tensorrt_rtx")
 
 _EXIT_CODES: tuple[tuple[type[RestoreError], int], ...] = (
     (InputError, 2),

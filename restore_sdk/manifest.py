@@ -31,6 +31,9 @@ STAGE_CONTRACT = (
 )
 PRECISIONS = ("fp32", "fp16")
 
+#: Graphs that a bundle may hold besides: some convolutions in 8-bit integers.
+OPTIONAL_PRECISIONS = ("int8",)
+
 #: Counts are written as JSON numbers and shown as floats: what does not fit into 63 bits is none.
 _MAX_COUNT = 2**63 - 1
 
@@ -205,9 +208,10 @@ def _stage(entry: Any, contract: tuple[str, tuple[str, ...], tuple[str, ...]]) -
     _same(f"{name} inputs", entry.get("inputs"), [tensor.to_json() for tensor in tensors_in])
     _same(f"{name} outputs", entry.get("outputs"), [tensor.to_json() for tensor in tensors_out])
     files = _get(entry, "files", dict)
-    if set(files) != set(PRECISIONS):
+    if not set(PRECISIONS) <= set(files) <= {*PRECISIONS, *OPTIONAL_PRECISIONS}:
         raise BundleManifestError(
-            f"stage {name} must name an fp32 and an fp16 file, not {_shown(sorted(files))}", _HINT
+            f"stage {name} must name an fp32 and an fp16 file, may name an int8 file, not {_shown(sorted(files))}",
+            _HINT,
         )
     peak = entry.get("max_activation")
     if peak is not None and (isinstance(peak, bool) or not isinstance(peak, int | float) or not abs(peak) < 1e300):

@@ -39,6 +39,11 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
+def evenly(files: list[Path], count: int) -> list[Path]:
+    """At most ``count`` of them, chosen evenly."""
+    return files if len(files) <= count else [files[i * len(files) // count] for i in range(count)]
+
+
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Decode one file to ``(H, W, 3)`` RGB ``uint8``; grey files become three equal channels."""
     decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None

@@ -1,4 +1,4 @@
-"""The stage chain on OpenVINO, on the CPU: an extra, in float32 or bfloat16 arithmetic."""
+"""The stage chain on OpenVINO, on the CPU: an extra, in float32, bfloat16, or bfloat16 with 8-bit integers."""
 
 from __future__ import annotations
 
@@ -25,15 +25,22 @@ except ImportError as error:
         f"OpenVINO cannot be imported: {error}", "run: pip install 'restore-sdk[openvino]'"
     ) from error
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "int8"]
 
 DEVICE = "CPU"
 
 #: As in ``2026.4.1``; what follows in OpenVINO's own text is the build.
 VERSION = ov.get_version().split("-")[0]
 
-#: What each precision is called by OpenVINO: the value of its hint, and the capability that the CPU must have.
-_HINTS: dict[Precision, tuple[str, str]] = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16")}
+#: The precision of each runtime that :mod:`restore_sdk.runtime.select` names.
+PRECISIONS: dict[str, Precision] = {"openvino": "fp32", "openvino-bf16": "bf16", "openvino-int8": "int8"}
+
+#: What each precision is called by OpenVINO: the value of its hint, and the capability that the CPU must have. With
+#: ``int8`` that is the precision of what the graph does not compute in 8 bits.
+_HINTS: dict[Precision, tuple[str, str]] = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "int8": ("bf16", "BF16")}
+
+#: The bundle's graph for each precision.
+_GRAPHS: dict[Precision, str] = {"fp32": "fp32", "bf16": "fp32", "int8": "int8"}
 
 _mapped_errors = partial(
     mapped_errors, no_memory="Failed to allocate", hint="run: restore-sdk verify --runtime openvino"
@@ -52,11 +59,12 @@ class OpenVinoRunner(CpuRunner):
         threads: threads that one call computes with; ``None`` takes so many that all slots together keep every core of
             this process busy and no more.
         device: must be 0; there is one CPU.
-        precision: ``"fp32"``, or ``"bf16"``: convolutions in bfloat16, on a CPU that has instructions for it.
+        precision: ``"fp32"``; ``"bf16"``: convolutions in bfloat16, on a CPU that has instructions for it; ``"int8"``:
+            those that the bundle's 8-bit graphs name in integers, the others in bfloat16.
 
     Raises:
         DeviceError: another device, or a CPU without instructions for the precision.
-        BundleError: a graph does not load.
+        BundleError: a graph does not load, or the bundle has no 8-bit graphs.
     """
 
     def __init__(
@@ -93,7 +101,7 @@ class OpenVinoRunner(CpuRunner):
         }
 
     def _compile(self, core: Any, bundle: Bundle, stage: StageSpec, slots: int) -> Any:
-        graph = bundle.read(bundle.file(stage.name, "fp32"))
+        graph = bundle.read(bundle.file(stage.name, _GRAPHS[self._precision]))
         hint, _ = _HINTS[self._precision]
         options = {
             "INFERENCE_PRECISION_HINT": hint,
@@ -114,6 +122,11 @@ class OpenVinoRunner(CpuRunner):
             raise DeviceError(
                 f"asked OpenVINO for {hint}, it computes the {stage.name} stage in {found}",
                 "choose another runtime; run: restore-sdk doctor",
+            )
+        if self._precision == "int8" and not _eight_bit(compiled):
+            raise DeviceError(
+                f"asked OpenVINO for 8-bit integers, it computes no convolution of the {stage.name} stage in them",
+                "choose runtime openvino-bf16",
             )
         return compiled
 
@@ -166,6 +179,15 @@ def offers() -> tuple[str, tuple[Precision, ...]]:
         DeviceError: OpenVINO does not find the CPU.
     """
     return VERSION, _offered(ov.Core())
+
+
+def _eight_bit(compiled: Any) -> int:
+    """How many convolutions OpenVINO computes on bytes, from its own account of the compiled graph."""
+    facts = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
+    return sum(
+        each["layerType"].astype(str) == "Convolution" and each["runtimePrecision"].astype(str) in ("u8", "i8")
+        for each in facts
+    )
 
 
 def _offered(core: Any) -> tuple[Precision, ...]:

@@ -10,7 +10,7 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.errors import InputError, RestoreError
 from restore_sdk.runtime.base import StageRunner
 
-Runtime = Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "tensorrt", "tensorrt_rtx"]
+Runtime = Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "openvino-int8", "tensorrt", "tensorrt_rtx"]
 
 _FLAVOURS: tuple[Literal["tensorrt", "tensorrt_rtx"], ...] = ("tensorrt", "tensorrt_rtx")
 
@@ -86,10 +86,10 @@ def open_runner(
             _LOG.info("runtime %s (%s), bundle %s", runner.info()["runtime"], reason, bundle.name)
             return runner, reason
         reason = f"auto: {reason}, ONNX Runtime runs on the CPU"
-    if runtime in ("openvino", "openvino-bf16"):
-        from restore_sdk.runtime.openvino import OpenVinoRunner  # an extra
+    if runtime in ("openvino", "openvino-bf16", "openvino-int8"):
+        from restore_sdk.runtime.openvino import PRECISIONS, OpenVinoRunner  # an extra
 
-        precision: Literal["fp32", "bf16"] = "bf16" if runtime == "openvino-bf16" else "fp32"
+        precision = PRECISIONS[runtime]
         runner = OpenVinoRunner(bundle, slots=slots, threads=threads, device=device, precision=precision)
     else:
         from restore_sdk.runtime.onnxruntime import OnnxRunner

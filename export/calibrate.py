@@ -1,0 +1,232 @@
+"""Which convolutions may be computed in 8 bits, by what each one costs and does to the restored picture.
+
+Every convolution is quantised alone, with several smoothings, and the error that it leaves in the restored picture is
+measured. Errors of different layers hardly depend on one another, so their squares add up: convolutions are taken,
+those with the least error for their multiplications first, for as long as the sum leaves every picture within the aim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from export.errors import GateError
+from export.gates import Probe
+from export.pictures import Image, mask_of
+from export.quantize import Ranges, candidates, folded, inputs_of, quantized, stored
+from export.runners import Bytes
+from restore_sdk.bundle import Bundle
+from restore_sdk.image import HOLE_ABOVE, canny_edges
+from restore_sdk.quality import drift_psnr
+from restore_sdk.runtime.onnxruntime import ort
+
+#: Shares of the picture that are missing while ranges and errors are measured: where much is missing, activations
+#: reach furthest and errors weigh most.
+SHARES = (0.05, 0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98, 1.0)
+
+#: What the chosen convolutions together may do to any picture that errors are measured on, PSNR in dB; and to a picture
+#: of which nothing is known, where any answer is a guess.
+AIM_DB, EMPTY_AIM_DB = 50.5, 47.5
+
+#: The gate of the finished graphs, over other pictures: worst PSNR in dB against the float32 graphs. Runtimes may
+#: compute the rest in bfloat16, and are held to 45 dB.
+GATE_DB = 46.5
+
+#: Tried on every convolution; see :mod:`export.quantize`.
+SMOOTHINGS = (0.3, 0.5, 0.7, 0.9)
+
+#: A convolution with a smaller share of the multiplications gains less than its quantiser costs.
+LEAST_SHARE = 0.01
+
+#: Pictures at least.
+LEAST_PICTURES = 16
+
+Report = Callable[[str], None]
+Errors = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """Both stages' graphs by name, serialised; what was chosen, and the figures of the gate, JSON types."""
+
+    graphs: Mapping[str, bytes]
+    facts: Mapping[str, Any]
+
+
+def damage(photos: Sequence[Image], seed: int) -> list[Probe]:
+    """Each photograph ``(256, 256, 3)`` with a hole, its share the next of :data:`SHARES`."""
+    probes = []
+    for i, photo in enumerate(photos):
+        mask = mask_of(SHARES[i % len(SHARES)], seed + i)
+        missing = float((mask > HOLE_ABOVE).mean())
+        edges = canny_edges(photo, mask > HOLE_ABOVE)
+        probes.append(Probe(f"picture {i}, {missing:.1%} missing", photo, mask, edges))
+    return probes
+
+
+def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = lambda line: None) -> Quantised:
+    """Graphs in 8 bits for both stages of a bundle.
+
+    Args:
+        photos: at least :data:`LEAST_PICTURES` of the kind that the model restores. Half of them give the ranges of
+            activations, a quarter the errors, the last quarter the gate; each with a hole of its own. Nothing of them
+            but these ranges is in the graphs.
+
+    Raises:
+        GateError: too few pictures, no convolution that may be quantised, or the graphs are beyond the gate.
+    """
+    if len(photos) < LEAST_PICTURES:
+        raise GateError(f"{len(photos)} pictures are too few to calibrate on", f"give {LEAST_PICTURES} or more")
+    models = {spec.name: folded(bundle.read(bundle.file(spec.name, "fp32"))) for spec in bundle.stages}
+    macs = {name: candidates(model) for name, model in models.items()}
+    least = LEAST_SHARE * sum(spec.macs for spec in bundle.stages)
+    macs = {stage: {name: mac for name, mac in found.items() if mac >= least} for stage, found in macs.items()}
+    report(f"ranges of the activations, {len(photos[::2])} pictures")
+    ranges = _ranges(models, {stage: inputs_of(models[stage], macs[stage]) for stage in models}, damage(photos[::2], 0))
+    probes = damage(photos[1::4], 10_000)
+    smoothing, errors = _errors(models, macs, ranges, probes, report)
+    chosen = choose({key: macs[key[0]][key[1]] for key in errors}, errors, _most(probes))
+    taken = {
+        stage: {name: smoothing[where, name] for where, name in sorted(chosen) if where == stage} for stage in models
+    }
+    if not all(taken.values()):
+        raise GateError("no convolution of a stage stands 8 bits", "use the other precisions for this model")
+    made = {stage: quantized(model, taken[stage], ranges[stage]) for stage, model in models.items()}
+    report(f"the gate, {len(photos[3::4])} pictures")
+    drift = _drift(_Chain(models), _Chain(made), damage(photos[3::4], 20_000))
+    total = sum(spec.macs for spec in bundle.stages)
+    facts = {
+        "convolutions": taken,
+        "macs_share": round(sum(macs[stage][name] for stage, name in chosen) / total, 4),
+        "pictures": len(photos),
+        "psnr_db": {"mean": round(float(np.mean(drift)), 2), "worst": round(float(min(drift)), 2)},
+    }
+    if not min(drift) >= GATE_DB:
+        raise GateError(
+            f"the 8-bit graphs are {min(drift):.1f} dB from float32 in the worst picture, the gate is {GATE_DB:g} dB",
+            "calibrate on more pictures, of the kind that will be restored",
+        )
+    return Quantised({stage: stored(model) for stage, model in made.items()}, facts)
+
+
+Key = tuple[str, str]  # stage, name of the convolution
+
+
+def choose(macs: Mapping[Key, int], errors: Mapping[Key, Errors], most: Errors) -> list[Key]:
+    """Convolutions by error for their multiplications, as many as stay within what is allowed together.
+
+    Args:
+        macs: by stage and convolution.
+        errors: mean squared error that each one alone leaves in each picture, in squared steps of a byte.
+        most: what the sum of errors may come to in each picture.
+    """
+    chosen: list[Key] = []
+    used: Errors = np.zeros_like(most)
+    for key in sorted(errors, key=lambda each: (float((errors[each] / most).max()) / macs[each], each)):
+        if np.all(used + errors[key] <= most):
+            used = used + errors[key]
+            chosen.append(key)
+    return chosen
+
+
+def _most(probes: Sequence[Probe]) -> Errors:
+    """The aims as mean squared errors, one a picture."""
+    aims = [AIM_DB if (probe.mask <= HOLE_ABOVE).any() else EMPTY_AIM_DB for probe in probes]
+    most: Errors = 255.0**2 / 10.0 ** (np.array(aims) / 10.0)
+    return most
+
+
+class _Chain:
+    """Both graphs on ONNX Runtime."""
+
+    def __init__(self, models: Mapping[str, onnx.ModelProto]) -> None:
+        self.edge, self.repair = (_session(models[stage]) for stage in ("edge", "repair"))
+
+    def complete(self, probe: Probe) -> Bytes:
+        """The edge stage's output."""
+        return _run(self.edge, probe, edges=probe.edges[None])
+
+    def restore(self, probe: Probe, completed: Bytes) -> Bytes:
+        """The repair stage's output on these edges."""
+        return _run(self.repair, probe, completed_edges=completed)
+
+    def __call__(self, probe: Probe) -> Bytes:
+        """What both make of a picture."""
+        return self.restore(probe, self.complete(probe))
+
+
+def _session(model: onnx.ModelProto) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _run(session: Any, probe: Probe, **edges: Bytes) -> Bytes:
+    output: Bytes = session.run(None, {"image": probe.image[None], "mask": probe.mask[None], **edges})[0]
+    return output
+
+
+def _ranges(
+    models: Mapping[str, onnx.ModelProto], watched: Mapping[str, Mapping[str, str]], probes: Sequence[Probe]
+) -> dict[str, dict[str, Ranges]]:
+    """Of every watched activation, by stage."""
+    found: dict[str, dict[str, Ranges]] = {stage: {} for stage in models}
+    shown = {}
+    for stage, model in models.items():
+        shown[stage] = onnx.ModelProto()
+        shown[stage].CopyFrom(model)
+        for name in dict.fromkeys(watched[stage].values()):
+            shown[stage].graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    chain = _Chain(shown)
+    for probe in probes:
+        feed = {"image": probe.image[None], "mask": probe.mask[None]}
+        edges = {"edges": probe.edges[None]}
+        for stage, session in (("edge", chain.edge), ("repair", chain.repair)):
+            output, *activations = session.run(None, {**feed, **edges})
+            for info, values in zip(session.get_outputs()[1:], activations, strict=True):
+                here = Ranges(values.min(axis=(0, 2, 3)), values.max(axis=(0, 2, 3)))
+                found[stage][info.name] = here.joined(found[stage].get(info.name, here))
+            edges = {"completed_edges": output}
+    return found
+
+
+def _errors(
+    models: Mapping[str, onnx.ModelProto],
+    macs: Mapping[str, Mapping[str, int]],
+    ranges: Mapping[str, Mapping[str, Ranges]],
+    probes: Sequence[Probe],
+    report: Report,
+) -> tuple[dict[Key, float], dict[Key, Errors]]:
+    """The smoothing at which each convolution alone in 8 bits does least to the restored pictures, and what it does."""
+    chain = _Chain(models)
+    completed = [chain.complete(probe) for probe in probes]
+    right = [chain.restore(probe, edges) for probe, edges in zip(probes, completed, strict=True)]
+    most = _most(probes)
+    smoothings, found = {}, {}
+    keys = [(stage, name) for stage in models for name in macs[stage]]
+    for count, (stage, name) in enumerate(keys):
+        report(f"errors of single convolutions, {count + 1} of {len(keys)}")
+        for smoothing in SMOOTHINGS:
+            session = _session(quantized(models[stage], {name: smoothing}, ranges[stage]))
+            errors: Errors = np.zeros(len(probes))
+            for i, probe in enumerate(probes):
+                if stage == "edge":
+                    result = chain.restore(probe, _run(session, probe, edges=probe.edges[None]))
+                else:
+                    result = _run(session, probe, completed_edges=completed[i])
+                errors[i] = np.mean((result.astype(np.float64) - right[i]) ** 2)
+            best = found.get((stage, name))
+            if best is None or (errors / most).max() < (best / most).max():
+                smoothings[stage, name], found[stage, name] = smoothing, errors
+    return smoothings, found
+
+
+def _drift(reference: _Chain, other: _Chain, probes: Sequence[Probe]) -> list[float]:
+    best = 10 * math.log10(255.0**2 * probes[0].image.size / 0.25)
+    return [min(float(drift_psnr(reference(probe), other(probe))[0]), best) for probe in probes]
