@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from export.model import Model
 from export.pictures import Image, Mask
 from export.runners import TorchStage
 from export.structure import check_structure
-from restore_sdk.bundle import Bundle, StageFiles, write_bundle
+from restore_sdk.atomic import write_folder
+from restore_sdk.bundle import Bundle, StageFiles, check_bundle_target, write_bundle
+from restore_sdk.manifest import FileSpec, dump_manifest, parse_manifest
 from training.networks.cost import cost
 
 
@@ -82,6 +86,37 @@ def export_bundle(
         quality={**quality, "export": figures},
         created=created,
     )
+
+
+def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Mapping[str, Any]) -> Bundle:
+    """Write a bundle anew with 8-bit graphs, in one step as :func:`restore_sdk.bundle.write_bundle` does, and open it.
+
+    Args:
+        bundle: all else is taken from it, its name, version and date too; graphs in 8 bits that it has are replaced.
+        path: the folder to write, which may be the bundle's own.
+        graphs: serialised ONNX by stage.
+        facts: how they were made and how far they are from float32, JSON types; kept under ``quality.int8``.
+
+    Raises:
+        restore_sdk.errors.BundleError: a file of ``bundle`` is not what its manifest says.
+        restore_sdk.errors.OutputError: ``path`` cannot be written, or holds something that is no bundle.
+    """
+    manifest = bundle.manifest
+    check_bundle_target(path)
+    names = {stage: f"{stage}.int8.onnx" for stage in graphs}
+    files = {name: bundle.read(name) for name in manifest.files if name not in names.values()}
+    files |= {names[stage]: graph for stage, graph in graphs.items()}
+    data = dump_manifest(
+        replace(
+            manifest,
+            stages=tuple(replace(spec, files={**spec.files, "int8": names[spec.name]}) for spec in manifest.stages),
+            files={name: FileSpec(hashlib.sha256(each).hexdigest(), len(each)) for name, each in files.items()},
+            quality={**manifest.quality, "int8": dict(facts)},
+        )
+    )
+    parse_manifest(data)  # nothing unsound is written
+    write_folder(path, {**files, "manifest.json": data})
+    return Bundle.load(path)
 
 
 def _summary(figures: Mapping[str, Any]) -> str:

@@ -36,8 +36,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _add(options: argparse.Namespace) -> None:
+    from export.bundle import add_int8
     from export.calibrate import quantize_bundle
-    from restore_sdk.bundle import Bundle, add_int8, check_bundle_target
+    from restore_sdk.bundle import Bundle, check_bundle_target
     from training.data import DataError, evenly, find_images, read_rgb
     from training.protocol import square
 

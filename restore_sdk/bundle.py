@@ -18,7 +18,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -314,37 +314,4 @@ def write_bundle(
     )
     Bundle(target, parse_manifest(manifest)).check_golden(golden)  # nothing unsound is written
     write_folder(target, {**files, "manifest.json": manifest})
-    return Bundle.load(target)
-
-
-def add_int8(
-    bundle: Bundle, path: str | os.PathLike[str], graphs: Mapping[str, bytes], facts: Mapping[str, Any]
-) -> Bundle:
-    """Write a bundle anew with 8-bit graphs, in one step as :func:`write_bundle` does, and open it.
-
-    Args:
-        bundle: all else is taken from it, its name, version and date too; graphs in 8 bits that it has are replaced.
-        path: the folder to write, which may be the bundle's own.
-        graphs: serialised ONNX by stage.
-        facts: how they were made and how far they are from float32, JSON types; kept under ``quality.int8``.
-
-    Raises:
-        BundleError: a file of ``bundle`` is not what its manifest says.
-        OutputError: ``path`` cannot be written, or holds something that is no bundle.
-    """
-    target, manifest = Path(path), bundle.manifest
-    check_bundle_target(target)
-    names = {stage: f"{stage}.int8.onnx" for stage in graphs}
-    files = {name: bundle.read(name) for name in manifest.files if name not in names.values()}
-    files |= {names[stage]: graph for stage, graph in graphs.items()}
-    data = dump_manifest(
-        replace(
-            manifest,
-            stages=tuple(replace(spec, files={**spec.files, "int8": names[spec.name]}) for spec in manifest.stages),
-            files={name: FileSpec(hashlib.sha256(each).hexdigest(), len(each)) for name, each in files.items()},
-            quality={**manifest.quality, "int8": dict(facts)},
-        )
-    )
-    parse_manifest(data)  # nothing unsound is written
-    write_folder(target, {**files, "manifest.json": data})
     return Bundle.load(target)

@@ -14,13 +14,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export import calibrate
+from export.bundle import add_int8
 from export.calibrate import choose
 from export.cli import main
 from export.pictures import drawn_face
 from export.quantize import Ranges, candidates, folded, quantized, stored
 from export.structure import check_structure
 from restore_sdk import RestoreEngine
-from restore_sdk.bundle import Bundle, add_int8
+from restore_sdk.bundle import Bundle
 from restore_sdk.errors import BundleError, BundleManifestError, DeviceError, OutputError
 from restore_sdk.runtime.onnxruntime import ort
 from restore_sdk.runtime.openvino import OpenVinoRunner, offers

@@ -95,6 +95,8 @@ def test_a_runtime_asked_for_by_name_is_never_replaced(
         ("openvino-bf16", "openvino", "bf16", True),
         ("openvino-bf16", "openvino-bf16", "bf16", True),
         ("openvino-bf16", "openvino", "fp32", False),
+        ("openvino-int8", "openvino", "int8", True),
+        ("openvino-int8", "openvino", "bf16", False),
         ("tensorrt", "onnxruntime", "fp32", False),
     ],
 )
