@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import statistics
 import threading
@@ -25,6 +26,9 @@ SIZES = ((256, 256), (300, 260), (64, 48), (512, 384), (1, 9), (257, 255), (700,
 
 #: Share of the requests that counts as warm-up, and share at the end that is compared with what follows it.
 WARM_UP, TAIL = 0.2, 0.2
+
+#: After each of these all threads have ended, and the memory is looked at.
+ROUNDS = 40
 
 #: How far resident memory may have grown from then to the end.
 GROWTH = 0.01
@@ -119,7 +123,8 @@ def cases(engine: RestoreEngine, count: int = 24) -> list[Case]:
 def soak(bundle: Bundle, requests: int, threads: int, slots: int = 2) -> Soak:
     """Let ``threads`` threads share one engine until ``requests`` were answered; every fourth time as a batch of three.
 
-    The engine is opened before anything is counted, and used once in each thread's place.
+    They work in :data:`ROUNDS` rounds. After each one all of them have ended, and the memory is looked at: what
+    requests hold while they are on their way, here more and there less, is not in it.
     """
     with RestoreEngine(bundle, slots=slots, threads=1) as engine:
         made = cases(engine)
@@ -128,25 +133,26 @@ def soak(bundle: Bundle, requests: int, threads: int, slots: int = 2) -> Soak:
         numbers, lock = itertools.count(), threading.Lock()
         wrong, errors, done = [0], [], [0]
 
-        def work() -> None:
-            while (turn := next(numbers)) * 1.5 < requests:
+        def work(enough: int) -> None:
+            while done[0] < enough:
                 try:
-                    bad, size = _ask(engine, made, turn)
+                    bad, size = _ask(engine, made, next(numbers))
                 except Exception as error:
                     bad, size = 0, 1
                     errors.append(f"{type(error).__name__}: {error}")
                 with lock:
                     wrong[0] += bad
                     done[0] += size
-                    if turn % 16 == 0:
-                        memory.append((done[0], _resident()))
 
         started = time.monotonic()
-        pool = [threading.Thread(target=work, name=f"soak-{number}") for number in range(threads)]
-        for thread in pool:
-            thread.start()
-        for thread in pool:
-            thread.join()
+        for number in range(1, ROUNDS + 1):
+            enough = math.ceil(number * requests / ROUNDS)
+            pool = [threading.Thread(target=work, args=(enough,)) for _ in range(threads)]
+            for thread in pool:
+                thread.start()
+            for thread in pool:
+                thread.join()
+            memory.append((done[0], _resident()))
         seconds = time.monotonic() - started
         after = _open_files(), threading.active_count()
     files, running = zip(before, after, strict=True)
