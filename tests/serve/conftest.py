@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from benchmarks.processes import ROOT
 from benchmarks.serve import BOUNDARY, multipart
 from restore_sdk.bundle import Bundle
 from tests.conftest import make_photo
+from tests.serve.launch import LET_GO
 
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
 
@@ -56,8 +58,8 @@ class Answer:
 class Service:
     """A running service: its address, its log, its end."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
+    def __init__(self, process: subprocess.Popen[str], gate: Path | None = None) -> None:
+        self.process, self._gate = process, gate
         self.log: list[dict[str, Any]] = []
         self.stray: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -114,10 +116,22 @@ class Service:
                 return float(line.rpartition(" ")[2])
         return 0.0
 
+    def wait_for_metric(self, name: str, value: float, seconds: float = 30) -> None:
+        """Until a sample of ``/metrics`` is as large as that."""
+        until = time.monotonic() + seconds
+        while (seen := self.metric(name)) < value:
+            assert time.monotonic() < until, f"{name} is {seen}"
+            time.sleep(0.02)
+
+    def let_go(self) -> None:
+        """Let the model of ``launch`` go on with what it holds, from now on."""
+        assert self._gate is not None
+        self._gate.touch()
+
     def stop(self, kind: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; its exit code."""
         self.process.send_signal(kind)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     @contextlib.contextmanager
     def until_end(self) -> Iterator[Service]:
@@ -134,16 +148,16 @@ class Service:
 Launch = Callable[..., contextlib.AbstractContextManager[Service]]
 
 
-def start(*arguments: str, **environment: str) -> contextlib.AbstractContextManager[Service]:
+def start(*arguments: str, gate: Path | None = None) -> contextlib.AbstractContextManager[Service]:
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **({} if gate is None else {LET_GO: str(gate)})},
     )
-    return Service(process).until_end()
+    return Service(process, gate).until_end()
 
 
 @pytest.fixture(scope="session")
@@ -156,12 +170,12 @@ def service(toy_bundle: Bundle) -> Iterator[Service]:
 
 
 @pytest.fixture
-def launch(toy_bundle: Bundle) -> Launch:
+def launch(toy_bundle: Bundle, tmp_path: Path) -> Launch:
     """Starts a service with a moody engine: ``with launch(max_requests=2) as service``."""
 
     def launched(**settings: object) -> contextlib.AbstractContextManager[Service]:
         pairs = [f"{name}={value}" for name, value in settings.items()]
-        return start("tests.serve.launch", str(toy_bundle.path), *pairs)
+        return start("tests.serve.launch", str(toy_bundle.path), *pairs, gate=tmp_path / "let-go")
 
     return launched
 

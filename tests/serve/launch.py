@@ -1,13 +1,18 @@
 """A real service whose engine behaves by the photograph's width, for tests of time, trouble and company.
 
 python -m tests.serve.launch BUNDLE [FIELD=NUMBER ...]
+
+The model stays with a photograph that is HELD until the file that the environment names is there. So tests need not
+guess how long anything takes.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from restore_sdk import RestoreEngine
@@ -16,9 +21,11 @@ from restore_sdk.serve import logs, server
 from restore_sdk.serve.app import create_app
 from restore_sdk.serve.settings import Settings
 
-#: Widths in pixels: the model takes SLOW_S seconds, fails, or finds the mask unsound only when it runs.
-SLOW, FAILS, UNSOUND = 301, 302, 303
-SLOW_S = 1.0
+#: Widths in pixels: the model waits to be let go, fails, or finds the mask unsound only when it runs.
+HELD, FAILS, UNSOUND = 301, 302, 303
+
+#: Names the file that lets go. Nothing is held for longer than HELD_S seconds.
+LET_GO, HELD_S = "RESTORE_SDK_TEST_LET_GO", 60.0
 
 
 class Moody(RestoreEngine):
@@ -36,8 +43,10 @@ class Moody(RestoreEngine):
 
 def trouble(image: Any) -> None:
     width = image.shape[1]
-    if width == SLOW:
-        time.sleep(SLOW_S)
+    if width == HELD:
+        until = time.monotonic() + HELD_S
+        while not Path(os.environ[LET_GO]).exists() and time.monotonic() < until:
+            time.sleep(0.01)
     elif width == FAILS:
         raise ExecutionError("the secret inside of the model", "never shown")
     elif width == UNSOUND:

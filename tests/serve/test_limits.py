@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.errors import InputError, OutputError
 from restore_sdk.serve import server
 from restore_sdk.serve.settings import Settings
+from tests.attacks.caught import error_of
 from tests.serve.conftest import MULTIPART, Launch, Service, encoded, files, multipart, pair
-from tests.serve.launch import FAILS, SLOW, SLOW_S, UNSOUND
+from tests.serve.launch import FAILS, HELD, UNSOUND
 
 
 def test_a_body_that_says_it_is_too_large_is_refused_unread(service: Service) -> None:
@@ -48,7 +50,7 @@ def test_a_large_body_is_refused_and_the_client_can_read_it(launch: Launch) -> N
 
 
 def test_slow_clients(launch: Launch) -> None:
-    with launch(upload_s=0.5) as service:
+    with launch(upload_s=2.0) as service:
         body = multipart(dict(zip(("photo", "mask"), files(), strict=True)))
         with service.connect() as connection:
             head = f"POST /v1/restore HTTP/1.1\r\nHost: localhost\r\nContent-Type: {MULTIPART}\r\n"
@@ -58,12 +60,12 @@ def test_slow_clients(launch: Launch) -> None:
                 time.sleep(0.08)
             started = time.monotonic()
             assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 20  # its own limit, not one of half a minute
         assert service.restore(*files()).status == 200
 
 
 def test_a_header_that_never_ends(toy_bundle: Bundle) -> None:
-    code = "import tests.serve.launch as l, restore_sdk.serve.protocol as p; p.HEADER_S = 0.5; l.main()"
+    code = "import tests.serve.launch as l, restore_sdk.serve.protocol as p; p.HEADER_S = 1.5; l.main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(toy_bundle.path)], stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL
     )
@@ -81,7 +83,7 @@ def test_a_header_that_never_ends(toy_bundle: Bundle) -> None:
                 while not answer.endswith(b"}"):
                     answer += quick.recv(1000)
                 assert answer.startswith(b"HTTP/1.1 200 ")
-                time.sleep(0.7)
+                time.sleep(1.7)
 
 
 def test_a_client_that_does_not_read_is_cut_off(launch: Launch) -> None:
@@ -90,14 +92,17 @@ def test_a_client_that_does_not_read_is_cut_off(launch: Launch) -> None:
     mask = np.zeros((1600, 1600), np.uint8)
     mask[100:200, 100:200] = 255
     body = multipart({"photo": encoded(noise, ".bmp"), "mask": encoded(mask)})
-    with launch(request_s=5.0) as service, socket.socket() as connection:
+    with launch(request_s=8.0) as service, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         connection.connect(("127.0.0.1", service.port))
         head = f"POST /v1/restore HTTP/1.1\r\nHost: localhost\r\nContent-Type: {MULTIPART}\r\n"
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         ended = service.wait_for(lambda line: line.get("route") == "/v1/restore")
         assert ended["status"] == 200
-        time.sleep(6.0)
+        handles, until = service.metric("process_open_fds"), time.monotonic() + 60
+        while service.metric("process_open_fds") >= handles:
+            assert time.monotonic() < until, "it was not cut off"
+            time.sleep(0.1)
         got = 0
         with contextlib.suppress(ConnectionResetError):
             while data := connection.recv(1_000_000):
@@ -108,8 +113,11 @@ def test_a_client_that_does_not_read_is_cut_off(launch: Launch) -> None:
 
 def test_a_full_house(launch: Launch) -> None:
     with launch(max_requests=2, workers=1) as service, ThreadPoolExecutor(6) as pool:
-        slow = files(40, SLOW)
-        answers = list(pool.map(lambda _: service.restore(*slow), range(6)))
+        running = [pool.submit(service.restore, *files(40, HELD)) for _ in range(6)]
+        answers = [each.result() for each in islice(as_completed(running), 4)]
+        service.let_go()
+        assert [answer.status for answer in answers] == [503] * 4
+        answers = [each.result() for each in running]
         assert sorted(answer.status for answer in answers) == [200, 200, 503, 503, 503, 503]
         for answer in answers:
             if answer.status == 503:
@@ -119,29 +127,35 @@ def test_a_full_house(launch: Launch) -> None:
 
 
 def test_an_answer_that_takes_too_long(launch: Launch) -> None:
-    with launch(request_s=0.3, workers=1, max_requests=1) as service:
-        assert service.restore(*files(40, SLOW)).error == (504, "TooLong")
+    with launch(request_s=2.0, workers=1, max_requests=1) as service:
+        assert service.restore(*files(40, HELD)).error == (504, "TooLong")
         # the model still has it, so its place is not given away yet
         assert service.restore(*files()).error == (503, "Busy")
-        time.sleep(SLOW_S)
-        assert service.restore(*files()).status == 200
+        service.let_go()
+        while service.metric("restore_requests_inside") > 0:
+            time.sleep(0.02)
+        assert service.restore(*files(32, 32)).status == 200
 
 
 def test_a_client_that_leaves_is_taken_out_of_the_line(launch: Launch) -> None:
     with launch(workers=1) as service:
-        body = multipart(dict(zip(("photo", "mask"), files(40, SLOW), strict=True)))
+        body = multipart(dict(zip(("photo", "mask"), files(40, HELD), strict=True)))
         head = f"POST /v1/restore HTTP/1.1\r\nHost: localhost\r\nContent-Type: {MULTIPART}\r\n"
-        for _ in range(5):
+        for waiting in range(5):  # the model has the first one
             with service.connect() as connection:
                 connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-                time.sleep(0.1)
+                if waiting:
+                    service.wait_for_metric("restore_requests_waiting", 1)
+                else:
+                    service.wait_for_metric("restore_part_seconds_count{part=\"wait\"}", 1)
+            service.wait_for_metric('restore_requests_total{route="/v1/restore",status="499"}', waiting + 1)
         half = service.connect()
         half.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:100])
         half.close()
-        started = time.monotonic()
+        service.wait_for_metric('restore_requests_total{route="/v1/restore",status="499"}', 6)
+        service.let_go()
         assert service.restore(*files()).status == 200
-        assert time.monotonic() - started < 3 * SLOW_S  # not five
-        assert len([line for line in service.log if line.get("status") == 499]) == 6
+        assert service.metric("restore_batch_photos_sum") == 2  # the one that it had, and this one
         assert service.metric("restore_requests_inside") == 0
 
 
@@ -158,11 +172,14 @@ def test_a_fault_of_the_model_stays_inside_and_shows_in_readiness(launch: Launch
 def test_company_in_a_batch(launch: Launch, engine: RestoreEngine) -> None:
     """Waiting requests share a run; an unsound one among them spoils no other, and everybody gets his own."""
     with launch(batch=4, workers=1) as service, ThreadPoolExecutor(12) as pool:
-        first = pool.submit(service.restore, *files(40, SLOW))
-        time.sleep(0.4)  # the rest gathers meanwhile
+        first = pool.submit(service.restore, *files(40, HELD))
+        service.wait_for_metric('restore_part_seconds_count{part="wait"}', 1)
         pairs = [pair(100 + 10 * seed, 120, seed) for seed in range(6)]
         unsound = pool.submit(service.restore, *files(40, UNSOUND))
-        answers = list(pool.map(lambda p: service.restore(encoded(p[0]), encoded(p[1])), pairs))
+        running = [pool.submit(service.restore, encoded(photo), encoded(mask)) for photo, mask in pairs]
+        service.wait_for_metric("restore_requests_waiting", 7)
+        service.let_go()
+        answers = [each.result() for each in running]
         assert first.result().status == 200
         assert unsound.result().error == (422, "MaskError")
         for (photo, mask), answer in zip(pairs, answers, strict=True):
@@ -230,13 +247,15 @@ def test_settings_that_make_no_sense(wrong: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
 def test_running_requests_finish_when_it_is_stopped(launch: Launch, kind: signal.Signals) -> None:
-    with launch(workers=1) as service, ThreadPoolExecutor(2) as pool:
-        running = [pool.submit(service.restore, *files(40, SLOW)) for _ in range(2)]
-        time.sleep(0.4)
-        assert service.stop(kind) == 0
+    with launch(workers=1) as service, ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(service.restore, *files(40, HELD)) for _ in range(2)]
+        service.wait_for_metric("restore_requests_waiting", 1)
+        stopped = pool.submit(service.stop, kind)
+        while error_of(ConnectionError, service.ask, "GET", "/healthz") is None:
+            time.sleep(0.02)  # until it takes no more
+        service.let_go()
+        assert stopped.result() == 0
         assert [answer.result().status for answer in running] == [200, 200]
-        with pytest.raises(ConnectionError):
-            service.restore(*files())
         assert not service.stray
 
 
@@ -264,7 +283,7 @@ def test_many_clients(toy_bundle: Bundle) -> None:
     with load.served("--max-requests", "16", bundle=toy_bundle.path) as url:
         result = load.load(url, made, clients=64, seconds=3)
     assert result.passed, result.to_table()
-    assert result.statuses[200] >= 20
+    assert result.statuses[200] > 0
     assert result.statuses[503] > 0, "64 clients and 16 places: some must be turned away"
     assert 0 < result.percentile(0.5) <= result.percentile(0.99)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from restore_sdk import RestoreEngine
 from tests.serve.browser import chromium
 from tests.serve.conftest import Launch, Service, decoded, encoded, pair
-from tests.serve.launch import SLOW
+from tests.serve.launch import HELD
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
@@ -290,12 +290,13 @@ def test_token_cancel_and_a_service_that_went_away(visit: Visit, launch: Launch)
         page.get_by_label("This service asks for a token").fill("a-long-secret-word")
         page.get_by_role("button", name="Use it").click()
         page.get_by_text("at most 25 megapixels").wait_for()
-        visitor.choose(pair(40, SLOW)[0])
+        visitor.choose(pair(40, HELD)[0])
         visitor.stroke((0.3, 0.4), (0.4, 0.5))
         page.get_by_role("button", name="Restore").click()
         page.get_by_role("button", name="Cancel").click()
         page.get_by_text("Cancelled.").wait_for()
         service.wait_for(lambda line: line.get("status") == 499)
+        service.let_go()
         page.get_by_role("button", name="Restore").click()
         page.locator("#download").wait_for()
         service.stop()

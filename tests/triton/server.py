@@ -75,7 +75,7 @@ def serving(repository: Path, scratch: Path) -> Iterator[Server]:
     backends.mkdir()
     (backends / "python").symlink_to(root / "backends" / "python", target_is_directory=True)
     (backends / "onnxruntime").symlink_to(BACKENDS / "onnxruntime", target_is_directory=True)
-    http, grpc = free_port(), free_port()
+    http, grpc = free_ports()
     command = [str(root / "bin" / "tritonserver"), f"--model-repository={repository}", "--exit-timeout-secs=5"]
     command += [f"--backend-directory={backends}", "--allow-metrics=false"]
     for kind, port in (("http", http), ("grpc", grpc)):
@@ -104,7 +104,9 @@ def serving(repository: Path, scratch: Path) -> Iterator[Server]:
             process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports() -> tuple[int, int]:
+    """Two different ones."""
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return int(first.getsockname()[1]), int(second.getsockname()[1])

@@ -1,3 +1,4 @@
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ def test_the_same_input_gives_the_same_output(engine: RestoreEngine) -> None:
 
 def test_no_more_than_slots_compute_at_a_time() -> None:
     pool, inside, most = SlotPool([1, 2, 3]), 0, 0
-    lock = threading.Lock()
+    lock, full = threading.Lock(), threading.Event()
 
     def use() -> None:
         nonlocal inside, most
@@ -56,6 +57,9 @@ def test_no_more_than_slots_compute_at_a_time() -> None:
             with lock:
                 inside += 1
                 most = max(most, inside)
+                if inside == 3:
+                    full.set()
+            assert full.wait(10)
             time.sleep(0.002)
             with lock:
                 inside -= 1
@@ -117,7 +121,7 @@ def test_close_while_threads_work(toy_bundle: Bundle) -> None:
     truth = [engine(*item) for item in items]
 
     def use(number: int) -> None:
-        for index in range(400):
+        for index in itertools.count():
             item = (number + index) % len(items)
             try:
                 outcomes.append(np.array_equal(engine(*items[item]), truth[item]))
@@ -127,12 +131,14 @@ def test_close_while_threads_work(toy_bundle: Bundle) -> None:
     threads = [threading.Thread(target=use, args=(number,)) for number in range(6)]
     for thread in threads:
         thread.start()
-    time.sleep(0.2)
+    until = time.monotonic() + 60
+    while len(outcomes) < 6:
+        assert time.monotonic() < until
+        time.sleep(0.01)
     engine.close()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
-    assert outcomes
     assert all(outcomes)
 
 
