@@ -3,10 +3,10 @@
     python scripts/lock.py              # after a change of pyproject.toml's dependencies
     python scripts/lock.py --upgrade    # to newer versions, too
 
-`runtime.lock` is what the wheel needs, `dev.lock` what ./test.sh installs; one file for every system and every Python
-that the project supports. PyTorch and what its build for NVIDIA GPUs brings are left out of it: the CPU build and the
-CUDA build are two different files of one version, which the host chooses. pip takes PyTorch at the version that
-pyproject.toml names.
+`runtime.lock` is what the wheel needs, `dev.lock` what ./test.sh installs, `fetched.lock` what tests fetch by
+themselves (tests/fetched.py); one file for every system and every Python that the project supports. PyTorch and what
+its build for NVIDIA GPUs brings are left out: the CPU build and the CUDA build are two different files of one version,
+which the host chooses. pip takes PyTorch at the version that pyproject.toml names.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ import argparse
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "requirements"
+sys.path.insert(0, str(ROOT))
+
+from tests import fetched  # noqa: E402
+
 INDEX = "https://pypi.org/simple"
 OLDEST = "3.11"
 
@@ -37,6 +42,24 @@ def without(lock: str, names: re.Pattern[str]) -> str:
     return "".join(entry for entry in entries if not names.match(entry.partition("==")[0].strip()))
 
 
+def compile_lock(*options: str) -> str:
+    """What uv locks for these inputs, with hashes, for every system and Python."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", OLDEST]
+    command += ["--generate-hashes", "--no-header", "--index-url", INDEX, *options]
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def lock_fetched() -> str:
+    """Each for itself: some are versions of the same package."""
+    parts = {name: ["--no-deps"] for name in fetched.ALONE} | {name: [] for name in fetched.WITH_REQUIREMENTS}
+    text = ""
+    for requirement, options in parts.items():
+        with tempfile.NamedTemporaryFile("w", suffix=".in") as file:
+            print(requirement, file=file, flush=True)
+            text += re.sub(r"^ +# .*\n", "", compile_lock(*options, file.name), flags=re.MULTILINE)
+    return text
+
+
 def main() -> None:
     """Write both files."""
     parser = argparse.ArgumentParser(description="Lock the dependencies by version and SHA-256 (needs uv and PyPI).")
@@ -45,14 +68,13 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, extras in LOCKS.items():
         path = FOLDER / name
-        command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--quiet", "--universal"]
-        command += ["--python-version", OLDEST, "--generate-hashes", "--no-header", "--index-url", INDEX]
-        command += [f"--extra={extra}" for extra in extras] + (["--upgrade"] if arguments.upgrade else [])
-        command += ["--output-file", str(path)]  # where it finds what is locked already
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        options = [f"--extra={extra}" for extra in extras] + (["--upgrade"] if arguments.upgrade else [])
+        compile_lock("pyproject.toml", *options, "--output-file", str(path))  # where it finds what is locked already
         head = "# Made by scripts/lock.py; PyTorch is left out, see there.\n"
         path.write_text(head + without(path.read_text(encoding="utf-8"), LEFT_OUT), encoding="utf-8")
         print(path)
+    fetched.LOCK.write_text("# Made by scripts/lock.py: what tests fetch by themselves.\n" + lock_fetched())
+    print(fetched.LOCK)
 
 
 if __name__ == "__main__":

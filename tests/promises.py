@@ -111,7 +111,7 @@ PROMISES = (
             "tests/unit/test_atomic.py",
             "tests/build/test_chain.py::test_interrupted",
             "tests/build/test_chain.py::test_processes_that_build_the_same",
-            "tests/build/test_store.py::test_readers_never_see_a_mixture",
+            "tests/build/test_store_writes.py::test_readers_never_see_a_mixture",
             "tests/training/test_fit.py::test_a_stopped_run_resumes_exactly",
         ),
     ),

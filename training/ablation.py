@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from training.checkpoint import write_atomically
+from restore_sdk.atomic import write_file
 from training.config import Config, from_json
 from training.evaluate import METRICS, Report, weights_model
 from training.fit import Options, fit
@@ -72,10 +72,10 @@ def ablate(
             weights = fit(chosen, dataclasses.replace(options, out=folder))
             seconds = time.process_time() - began
             figures = {"cpu_seconds": round(seconds, 1), **_costs(chosen), "buckets": _measure(weights, cases)}
-            write_atomically(result, json.dumps(figures, indent=2).encode())
+            write_file(result, json.dumps(figures, indent=2).encode())
         results[name] = json.loads(result.read_text())
-        write_atomically(options.out / "ablation.json", json.dumps(results, indent=2).encode())
-        write_atomically(options.out / "ablation.md", to_markdown(results).encode())
+        write_file(options.out / "ablation.json", json.dumps(results, indent=2).encode())
+        write_file(options.out / "ablation.md", to_markdown(results).encode())
     return results
 
 

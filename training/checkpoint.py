@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn, optim
 
+from restore_sdk.atomic import write_file
+
 
 class CheckpointError(Exception):
     """A checkpoint cannot be read, or belongs to another configuration."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, force it to disk, rename it: the old one stays whole until then."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Save named tensors and JSON values atomically."""
+    """Save named tensors and JSON values, whole or not at all. Raises :class:`restore_sdk.errors.OutputError`."""
     contiguous = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomically(path, save(contiguous, {"json": json.dumps(meta)}))
+    write_file(path, save(contiguous, {"json": json.dumps(meta)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.checkpoint import CheckpointError, write_atomically
+from restore_sdk.atomic import write_file
+from restore_sdk.errors import OutputError
+from training.checkpoint import CheckpointError
 from training.config import Config, ConfigError, read_config
 from training.data import DataError, find_images
 from training.protocol import FRAMINGS
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DataError, ConfigError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
+    except (OSError, OutputError) as error:
         resume = " The last checkpoint is intact; run again to resume." if arguments.run is _fit else ""
         print(f"error: {error}.{resume}", file=sys.stderr)
         return 2
@@ -193,9 +195,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             f"within two pixels {edges['precision_2px']:.3f} and {edges['recall_2px']:.3f}"
         )
     if arguments.json:
-        write_atomically(arguments.json, json.dumps(report.to_json(), indent=2).encode())
+        write_file(arguments.json, json.dumps(report.to_json(), indent=2).encode())
     if arguments.markdown:
-        write_atomically(arguments.markdown, report.to_markdown().encode())
+        write_file(arguments.markdown, report.to_markdown().encode())
     if arguments.sheet:
         _write_picture(arguments.sheet, report.sheet())
     return 0
@@ -237,7 +239,7 @@ def _write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
     done, encoded = cv2.imencode(path.suffix or ".png", rgb[..., ::-1])
     if not done:
         raise DataError(f"{path} does not end in a picture format. Use .png or .jpg.")
-    write_atomically(path, encoded.tobytes())
+    write_file(path, encoded.tobytes())
 
 
 def _weights(arguments: argparse.Namespace) -> int:

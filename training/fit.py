@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn, optim
 from tqdm import tqdm
 
+from restore_sdk.atomic import write_file
 from training import checkpoint, steps
 from training.config import Config
 from training.data import Batch, stream
@@ -284,7 +285,7 @@ class RunLog:
             return
         records = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
         kept = [record for record in records if record["stage"] != stage or record["images"] <= images]
-        checkpoint.write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+        write_file(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 
 def fit(config: Config, options: Options) -> Path:
@@ -296,7 +297,7 @@ def fit(config: Config, options: Options) -> Path:
     edge = StageTrainer("edge", config, options, None)
     repair = StageTrainer("repair", config, options, edge.average)
     # only now that both stages fit it: a refused configuration must not replace the run's own
-    checkpoint.write_atomically(options.out / "config.json", json.dumps(config.to_json(), indent=2).encode())
+    write_file(options.out / "config.json", json.dumps(config.to_json(), indent=2).encode())
     asked: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:

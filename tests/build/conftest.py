@@ -20,12 +20,16 @@ from restore_sdk.build.recipe import Recipe
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle, StageFiles
 from restore_sdk.errors import DeviceError
 from restore_sdk.sidecar import EngineKey, Host, Sidecar, Tensor, host_platform
-from restore_sdk.store import EngineStore, graph_sha256
+from restore_sdk.store import EngineStore, StoredEngine, graph_sha256
 from tests.needs import unavailable
 from tests.toy_bundle import IMAGE, MAP, edge_graph, repair_graph, write_toy_bundle
 
 #: A host that the made-up engines fit.
 HOST = Host("tensorrt", "10.16.1.11", "8.6", "NVIDIA A10")
+
+
+#: Bytes that pass for a plan.
+PLAN = b"ftrt" + bytes(500)
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +94,12 @@ def half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def store(tmp_path: Path) -> EngineStore:
     """An empty store."""
     return EngineStore(tmp_path / "store")
+
+
+@pytest.fixture
+def stored(store: EngineStore, half_bundle: Bundle) -> StoredEngine:
+    """An engine in it."""
+    return store.publish(PLAN, made_up(half_bundle))
 
 
 def write_half_bundle(path: Path, *, edge: bytes | None = None, **changes: Any) -> Bundle:

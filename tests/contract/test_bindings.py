@@ -14,26 +14,26 @@ from typing import Any
 import pytest
 
 from tests.contract.names import ENUMS, FILES, METHODS, MODULES, OTHER, RECEIVERS, RTX_ENUMS, RTX_METHODS
+from tests.fetched import BINDINGS, locked
 from tests.needs import unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-VERSIONS = ("10.13.3.9", "10.16.1.11", "11.4.0.106")
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(scope="module", params=BINDINGS)
 def tensorrt(request: pytest.FixtureRequest) -> dict[str, Any]:
-    version = request.param
+    version = request.param.partition("==")[2]
     if sys.platform != "linux" or shutil.which("cc") is None:
         unavailable("the stub libraries need Linux and a C compiler")
     home = request.config.cache.mkdir(f"tensorrt-bindings-{version}-{sys.version_info.minor}")
     if not (home / "done").exists():
         shutil.rmtree(home)
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        command += ["--disable-pip-version-check", "--target", home, f"tensorrt-cu13-bindings=={version}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        with locked(request.param) as chosen:
+            command = [sys.executable, "-m", "pip", "install", "--only-binary", ":all:", "--target", home, *chosen]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            unavailable(f"tensorrt-cu13-bindings {version} cannot be had: {done.stderr.strip()[-200:]}")
+            unavailable(f"{request.param} cannot be had: {done.stderr.strip()[-200:]}")
         for name in ("nvinfer", "nvinfer_plugin", "nvonnxparser"):
             library = home / f"lib{name}.so.{version.split('.')[0]}"
             subprocess.run(["cc", "-shared", "-fPIC", "-o", library, HERE / "stub.c"], check=True)

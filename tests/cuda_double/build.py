@@ -17,10 +17,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from tests.fetched import HEADERS, PYCUDA, locked, needs
+
 HERE = Path(__file__).resolve().parent
-PYCUDA = "pycuda==2026.1"
-#: cuda.h and cudaProfiler.h, as NVIDIA publishes them on PyPI; no toolkit is needed.
-HEADERS = ("nvidia-cuda-runtime==13.0.96", "nvidia-cuda-profiler-api==13.0.85")
 MINUTES = 15
 
 
@@ -76,7 +75,7 @@ def pycuda() -> Path:
             stub = Path(scratch) / "libcuda.so"  # what to link against; the symbols are found when it is loaded
             flags = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-x", "c", os.devnull, "-o", str(stub)]
             _run([_tool("CC", "cc", "gcc", "clang"), *flags])
-            (archive,) = download(PYCUDA, Path(scratch), "--no-binary=pycuda")
+            (archive,) = download(PYCUDA, Path(scratch), "--no-binary=pycuda", "--no-build-isolation")
             with tarfile.open(archive) as packed:
                 packed.extractall(scratch, filter="data")
             source = Path(scratch) / archive.name.removesuffix(".tar.gz")
@@ -84,7 +83,10 @@ def pycuda() -> Path:
                 f"CUDA_ROOT = ''\nCUDA_INC_DIR = [{str(headers())!r}]\nCUDADRV_LIB_DIR = [{scratch!r}]\n"
                 "CUDA_ENABLE_CURAND = False\n"
             )
-            _run([sys.executable, "-m", "pip", "install", "-q", "--target", str(folder / "site"), str(source)])
+            install = [sys.executable, "-m", "pip", "install", "--target", str(folder / "site")]
+            with locked(*needs(PYCUDA)) as chosen:
+                _run([*install, "--only-binary=:all:", *chosen])
+            _run([*install, "--quiet", "--no-deps", "--no-build-isolation", str(source)])
 
     tag = f"cp{sys.version_info[0]}{sys.version_info[1]}-{sysconfig.get_platform()}"
     return once(f"{PYCUDA.replace('==', '-')}-{HEADERS[0].partition('==')[2]}-{tag}", make) / "site"
@@ -107,9 +109,10 @@ def once(name: str, make: object) -> Path:
 
 
 def download(requirement: str, folder: Path, *options: str) -> list[Path]:
-    """What pip fetches for one requirement, without what it needs, into ``folder``."""
+    """What pip fetches for one requirement of ``requirements/fetched.lock``, without what it needs."""
     before = set(folder.iterdir())
-    _run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", *options, requirement, "-d", str(folder)])
+    with locked(requirement) as chosen:
+        _run([sys.executable, "-m", "pip", "download", *options, *chosen, "--dest", str(folder)])
     return sorted(set(folder.iterdir()) - before)
 
 

@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from scripts import lock, release
+from tests import fetched
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +51,18 @@ def test_a_lock_holds_all_that_is_declared_by_hash(name: str) -> None:
     entries = re.split(r"^(?=[A-Za-z0-9])", (lock.FOLDER / name).read_text(), flags=re.MULTILINE)[1:]
     assert len(entries) >= len(have) > 5
     assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
+
+
+def test_what_tests_fetch_is_locked_by_hash() -> None:
+    entries = fetched.entries(fetched.LOCK.read_text(encoding="utf-8"))
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
+    for requirement in (*fetched.ALONE, *fetched.WITH_REQUIREMENTS):
+        with fetched.locked(requirement) as arguments:
+            assert "--require-hashes" in arguments
+            assert fetched.entries(Path(arguments[-1]).read_text(encoding="utf-8"))[0].startswith(f"{requirement} ")
+    assert len(fetched.needs(fetched.PYCUDA)) >= 3
+    with pytest.raises(LookupError, match=r"run python scripts/lock\.py"), fetched.locked("unknown==1.0"):
+        pass
 
 
 def test_every_dependency_has_bounds_and_a_reason() -> None:

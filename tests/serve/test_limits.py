@@ -147,7 +147,7 @@ def test_a_client_that_leaves_is_taken_out_of_the_line(launch: Launch) -> None:
                 if waiting:
                     service.wait_for_metric("restore_requests_waiting", 1)
                 else:
-                    service.wait_for_metric("restore_part_seconds_count{part=\"wait\"}", 1)
+                    service.wait_for_metric('restore_part_seconds_count{part="wait"}', 1)
             service.wait_for_metric('restore_requests_total{route="/v1/restore",status="499"}', waiting + 1)
         half = service.connect()
         half.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:100])

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cuda_double.build import CannotBuildError, download, once
+from tests.fetched import SERVER
 
-SERVER = "nvidia-pytriton==0.7.0"
 BACKENDS = Path(__file__).resolve().parent / "backends"
 START_S = 60
 

@@ -1,0 +1,166 @@
+"""ONNX Runtime behind the engine: graphs that it must not load, its failures, its buffers, forks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from restore_sdk import RestoreEngine
+from restore_sdk.bundle import Bundle, StageFiles
+from restore_sdk.errors import (
+    BundleError,
+    ClosedError,
+    DeviceError,
+    ExecutionError,
+    OutOfMemoryError,
+    RestoreError,
+)
+from restore_sdk.runtime.base import Inference
+from restore_sdk.runtime.onnxruntime import OnnxRunner
+from tests.toy_bundle import edge_graph, expected, repair_graph, write_toy_bundle
+
+
+def test_a_graph_that_is_not_what_its_manifest_says(tmp_path: Path) -> None:
+    for edge, message in ((repair_graph(), "tensors"), (b"no onnx", "no graph that a bundle may hold")):
+        bundle = write_toy_bundle(tmp_path / "b", edge=StageFiles("edge", edge, edge_graph(), 0, 0))
+        with pytest.raises(BundleError, match=message):
+            RestoreEngine(bundle)
+
+
+def test_altered_graphs_are_not_loaded(writable_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (writable_bundle / "edge.onnx").write_bytes(repair_graph())
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: pytest.fail("it was loaded"))
+    with pytest.raises(BundleError, match=r"edge\.onnx"):
+        RestoreEngine(writable_bundle)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (RuntimeError("node Conv_3 failed"), ExecutionError),
+        (RuntimeError("std::bad_alloc"), OutOfMemoryError),
+        (RuntimeError("Failed to allocate memory for requested buffer of size 1"), OutOfMemoryError),
+        (MemoryError(), OutOfMemoryError),
+    ],
+)
+def test_failures_of_the_runtime_are_mapped(
+    toy_bundle: Bundle,
+    photo: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
+    raised: Exception,
+    kind: type[RestoreError],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise raised
+
+    with RestoreEngine(toy_bundle) as engine:
+        monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", fail)
+        with pytest.raises(kind, match="edge stage failed") as caught:
+            engine(photo, mask)
+        assert caught.value.__cause__ is raised
+        monkeypatch.undo()
+        assert np.array_equal(engine(photo, mask), expected(photo, mask))  # the slot came back
+
+
+def test_a_provider_that_was_not_asked_for(toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda _: ["OtherExecutionProvider"])
+    with pytest.raises(DeviceError, match="OtherExecutionProvider"):
+        RestoreEngine(toy_bundle)
+
+
+def test_the_edges_reach_the_repair_stage_in_the_runtime_s_own_buffer(toy_bundle: Bundle) -> None:
+    """The edge stage's output is the repair stage's input: one address, no copy."""
+    runner = OnnxRunner(toy_bundle)
+    with runner._pool.take() as slot:
+        seen: list[tuple[str, int]] = []
+        bind = type(slot)._bind
+
+        class Recorder:
+            def __init__(self, inner: object, name: str) -> None:
+                self._inner, self._name = inner, name
+
+            def io_binding(self) -> object:
+                binding = self._inner.io_binding()  # type: ignore[attr-defined]
+                for method in ("bind_ortvalue_input", "bind_ortvalue_output"):
+                    real = getattr(binding, method)
+
+                    def record(name: str, value: object, real: object = real) -> None:
+                        if name == "completed_edges":
+                            seen.append((self._name, value.data_ptr()))  # type: ignore[attr-defined]
+                        real(name, value)  # type: ignore[operator]
+
+                    setattr(binding, method, record)
+                return binding
+
+        slot._edge, slot._repair = Recorder(slot._edge, "edge"), Recorder(slot._repair, "repair")
+        bind(slot, 1)
+    assert [name for name, _ in seen] == ["edge", "repair"]
+    assert seen[0][1] == seen[1][1] == slot._buffers["completed_edges"].ctypes.data
+    runner.close()
+
+
+def test_runs_of_any_batch_size(toy_bundle: Bundle) -> None:
+    golden = toy_bundle.golden()
+    runner = OnnxRunner(toy_bundle)
+    for count in range(1, runner.max_batch + 1):
+        pick = np.arange(count) % 2
+        result = runner.infer(golden["image"][pick], golden["mask"][pick], golden["edges"][pick])
+        assert isinstance(result, Inference)
+        assert np.array_equal(result.restored, golden["restored"][pick])
+        assert np.array_equal(result.completed_edges, golden["completed_edges"][pick])
+    runner.close()
+    with pytest.raises(ClosedError):
+        runner.infer(golden["image"], golden["mask"], golden["edges"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize(
+    "child", ["engine = RestoreEngine(path, threads=2); engine.warmup()", "engine = None", "engine.close(); del engine"]
+)
+def test_a_forked_child_may_drop_or_replace_the_engine(toy_bundle: Bundle, child: str) -> None:
+    """The destructor of a session would wait for threads that the fork did not copy."""
+    code = f"""
+import os, sys, warnings
+warnings.simplefilter("ignore")
+from restore_sdk import RestoreEngine
+path = sys.argv[1]
+engine = RestoreEngine(path, threads=2)
+engine.warmup()
+if (number := os.fork()) == 0:
+    import signal; signal.alarm(20)
+    {child}
+    os._exit(0)  # as multiprocessing does
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, toy_bundle.path], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_an_engine_carried_into_a_fork_raises(
+    toy_bundle: Bundle, photo: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> None:
+    engine = RestoreEngine(toy_bundle)
+    engine(photo, mask)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            engine(photo, mask)
+        except ClosedError as error:
+            code = 0 if "fork" in error.message else 2
+            engine.close()  # does not hang on the parent's locks
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert np.array_equal(engine(photo, mask), expected(photo, mask))
+    engine.close()
