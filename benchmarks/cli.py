@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _drift_options(commands)
     _report_options(commands)
     _soak_options(commands)
+    _plans_options(commands)
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)
@@ -79,6 +80,32 @@ def _soak_options(commands: Any) -> None:
     command.add_argument("--max-requests", type=_positive, default=16, help="the service's own limit (default 16)")
     command.set_defaults(run=_overload)
     _bundle_and_json(command)
+
+
+def _plans_options(commands: Any) -> None:
+    command = commands.add_parser("plans", help="quality of large photographs by the damage's thickness and the plan")
+    command.add_argument("--photos", type=Path, metavar="DIR", help="larger than 256 px (default: the checkout's one)")
+    command.add_argument("--cases", type=_positive, default=16, help="damages a photograph and thickness (default 16)")
+    command.add_argument("--faces", type=Path, metavar="DIR", help="aligned faces, for those that are small")
+    command.add_argument("--limit", type=_positive, default=40, help="how many of these at most (default 40)")
+    command.set_defaults(run=_plans)
+    _bundle_and_json(command)
+
+
+def _plans(arguments: argparse.Namespace) -> int:
+    from benchmarks import plans
+    from restore_sdk import Bundle, RestoreEngine
+
+    photos = plans.photographs(arguments.photos)
+    faces = plans.photographs(arguments.faces, above=128) if arguments.faces else []
+    faces = faces[:: max(1, len(faces) // arguments.limit)][: arguments.limit]
+    with RestoreEngine(Bundle.load(arguments.bundle)) as engine:
+        found = plans.Plans(
+            plans.by_thickness(engine, photos, arguments.cases, progress=progress),
+            plans.by_face(engine, faces, progress=progress) if faces else (),
+        )
+    progress("")
+    return _print(found, arguments.json)
 
 
 def _bundle_and_json(command: argparse.ArgumentParser) -> None:
