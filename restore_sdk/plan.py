@@ -20,8 +20,8 @@ from restore_sdk.faces import Frame
 from restore_sdk.image import MODEL_SIZE
 from restore_sdk.tiles import POOL, Cell, Plan, Tile
 
-#: Side of a square in thicknesses of the hole that it restores. Measured on faces of 250 to 500 px: with 2 the model
-#: sees too little of a face (0.6 dB less), with 6 and more the picture's own detail is lost.
+#: Side of a square in thicknesses of the hole that it restores. Less shows the model too little around the hole, more
+#: costs the picture's own detail; between 2 and 6 the difference is small (`python -m benchmarks plans`).
 CONTEXT = 4.0
 
 #: Margin around what a square restores, in its own sides.
