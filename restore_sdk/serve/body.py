@@ -147,7 +147,8 @@ async def _multipart(request: Request, stream: AsyncGenerator[bytes, None]) -> A
         unknown = set(form) - {"photo", "mask", *_TEXTS}
         if unknown:
             raise _wrong(f"unknown field {sorted(unknown)[0][:40]!r}")
-        wishes = _wishes({name: _text(form, name) for name in _TEXTS if name in form})
+        texts = {name: _text(form, name) for name in _TEXTS if name in form}
+        wishes = _wishes({name: text for name, text in texts.items() if text})  # a form sends what was left empty, too
         return Asked(await _file(form, "photo"), await _file(form, "mask"), wishes)
     finally:
         await form.close()

@@ -128,6 +128,8 @@ def test_faces_and_fewer_squares(service: Service, engine: RestoreEngine) -> Non
     assert [crop.to_json() for crop in wanted.crops] == told["crops"]
     assert len(told["crops"]) < len(framed.crops)
     assert np.array_equal(decoded(base64.b64decode(told["image"])), wanted.image)
+    empty = dict.fromkeys(("faces", "max_crops", "format"), b"")  # as a form sends what nobody filled in
+    assert np.array_equal(service.restore(encoded(photo), encoded(mask), more=empty).image(), usual.image)
     outside = service.restore(encoded(photo), encoded(mask), more={"faces": b"[[900, 2, 30, 40]]"})
     assert outside.error == (422, "InputError")
 
