@@ -180,7 +180,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from training.evaluate import bundle_model, evaluate, weights_model
+    from training.evaluate import METHODS, bundle_model, evaluate, weights_model
     from training.protocol import cases, count_cases
 
     weights = arguments.weights
@@ -194,6 +194,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             f"edges in the hole, {bucket}: precision {edges['precision']:.3f}, recall {edges['recall']:.3f}; "
             f"within two pixels {edges['precision_2px']:.3f} and {edges['recall_2px']:.3f}"
         )
+        print(f"rim and colour, {bucket}: " + ", ".join(_seam(name, row[name]) for name in METHODS))
     if arguments.json:
         write_file(arguments.json, json.dumps(report.to_json(), indent=2).encode())
     if arguments.markdown:
@@ -201,6 +202,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.sheet:
         _write_picture(arguments.sheet, report.sheet())
     return 0
+
+
+def _seam(method: str, figures: dict[str, float]) -> str:
+    return f"{method} steps {figures['step']:.2f} of the true ones, {figures['tint']:+.2f}% off"
 
 
 def _ablate_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from restore_sdk.image import canny_edges
 from restore_sdk.quality import l1, psnr, ssim
 from training.protocol import BUCKETS, Case, Image, navier_stokes, telea
+from training.seams import SeamCounts
 
 #: ``(image, mask)`` to the restored image and the completed edges.
 Model = Callable[[Image, Image], tuple[Image, Image]]
@@ -92,16 +93,18 @@ class EdgeCounts:
 
 @dataclass
 class Report:
-    """Means by bucket and method, edge figures by bucket, and rows for a contact sheet."""
+    """Means and seams by bucket and method, edge figures by bucket, and rows for a contact sheet."""
 
     scores: dict[tuple[str, str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     edges: dict[str, EdgeCounts] = field(default_factory=lambda: defaultdict(EdgeCounts))
+    seams: dict[tuple[str, str], SeamCounts] = field(default_factory=lambda: defaultdict(SeamCounts))
     rows: dict[str, list[Image]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, case: Case, method: str, restored: Image) -> None:
         """Score one restored image."""
         for name, measure in (("psnr", psnr), ("ssim", ssim), ("l1", l1)):
             self.scores[case.bucket, method, name].append(float(measure(restored, case.image)))
+        self.seams[case.bucket, method].add(restored, case.image, case.mask)
 
     def add_edges(self, case: Case, completed: Image) -> None:
         """Count edges in the hole, at a threshold of one half."""
@@ -126,6 +129,7 @@ class Report:
             for method in METHODS:
                 means = {metric: self.mean(bucket, method, metric) for metric in METRICS}
                 row[method] = {m: round(v, digits[m]) if np.isfinite(v) else None for m, v in means.items()}
+                row[method] |= self.seams[bucket, method].to_json()
             row["edges"] = self.edges[bucket].to_json()
             table[bucket] = row
         return table

@@ -17,6 +17,7 @@ from training.evaluate import EdgeCounts, evaluate
 from training.fit import Options, StageTrainer
 from training.perceptual import VggLosses
 from training.protocol import BUCKETS, Image, cases, count_cases, framed, masks_by_bucket
+from training.seams import SeamCounts
 from training.validate import Validator
 
 
@@ -188,3 +189,30 @@ def test_edges_count_exactly_and_within_two_pixels() -> None:
     counts = EdgeCounts()
     counts.add(found, wanted)
     assert counts.to_json() == {"precision": 0.25, "recall": 0.25, "precision_2px": 0.5, "recall_2px": 0.5}
+
+
+class TestSeams:
+    @staticmethod
+    def measured(change: int) -> dict[str, float]:
+        """A ramp whose hole is off by ``change``."""
+        image = np.repeat(np.arange(100, 164, dtype=np.uint8)[:, None], 64, 1)[..., None].repeat(3, 2)
+        mask = np.zeros((64, 64), np.uint8)
+        mask[20:40, 20:40] = 255
+        restored = image.copy()
+        restored[20:40, 20:40, 1] += np.uint8(change)
+        counts = SeamCounts()
+        counts.add(restored, image, mask)
+        counts.add(image, image, np.zeros_like(mask))  # without a hole: nothing to count
+        return counts.to_json()
+
+    def test_the_truth_has_none(self) -> None:
+        assert self.measured(0) == {"step": 1.0, "tint": 0.0}
+
+    def test_a_tinted_hole(self) -> None:
+        found = self.measured(10)
+        # true: 40 pairs along the ramp, 3 channels, a step of 1. Green: 20 of 11, 20 of 9, and 40 of 10 on the sides
+        assert found["step"] == pytest.approx((80 + 20 * 11 + 20 * 9 + 40 * 10) / 120, abs=1e-3)
+        assert found["tint"] == pytest.approx(100 * 10 / 255, abs=1e-3)
+
+    def test_no_image(self) -> None:
+        assert SeamCounts().to_json() == {"step": 0.0, "tint": 0.0}
