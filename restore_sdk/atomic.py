@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from restore_sdk.errors import OutputError
+from restore_sdk.terminal import word
 
 _LOG = logging.getLogger("restore_sdk")
 
@@ -27,7 +28,7 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"no file can be written at {path}: {error}", "choose another output path") from error
     folder = path.parent
     if not folder.exists():
-        raise OutputError(f"the output folder does not exist: {folder}", f"create it first: mkdir -p {folder}")
+        raise OutputError(f"the output folder does not exist: {folder}", f"create it first: mkdir -p {word(folder)}")
     if not folder.is_dir():
         raise OutputError(f"the output's parent is not a folder: {folder}", "choose another output path")
     if path.is_dir():
@@ -99,7 +100,7 @@ def check_folder(path: Path) -> None:
         raise OutputError(f"the output is not a plain folder: {path}", "choose another output path")
     if not path.parent.is_dir():
         raise OutputError(
-            f"the output folder does not exist: {path.parent}", f"create it first: mkdir -p {path.parent}"
+            f"the output folder does not exist: {path.parent}", f"create it first: mkdir -p {word(path.parent)}"
         )
 
 

@@ -44,6 +44,7 @@ from restore_sdk.errors import (
     OutputError,
     RestoreError,
 )
+from restore_sdk.terminal import shown
 
 RUNTIMES = ("auto", "onnxruntime", "openvino", "openvino-bf16", "openvino-int8", "tensorrt", "tensorrt_rtx")
 
@@ -207,7 +208,8 @@ def _common(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespa
 
 
 def _report(options: argparse.Namespace, report: dict[str, Any], lines: list[str], *, code: int = 0) -> int:
-    _say(json.dumps({"ok": code == 0, **report}, indent=2) if options.json else "\n".join(lines), sys.stdout)
+    text = "\n".join(shown(part) for line in lines for part in line.split("\n"))
+    _say(json.dumps({"ok": code == 0, **report}, indent=2) if options.json else text, sys.stdout)
     return code
 
 
@@ -228,7 +230,7 @@ def _say(text: str, stream: TextIO) -> None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:500]
+    return shown(" ".join(text.split()))[:500]
 
 
 if __name__ == "__main__":

@@ -67,8 +67,9 @@ def restore_folder(options: argparse.Namespace, settings: Settings) -> tuple[dic
     from restore_sdk.folder.batch import Batch, on_threads
     from restore_sdk.folder.jobs import PHOTO_SUFFIXES, find_jobs
     from restore_sdk.folder.ledger import open_ledger
-    from restore_sdk.folder.progress import Progress, shown
+    from restore_sdk.folder.progress import Progress
     from restore_sdk.runtime.cores import usable_cores
+    from restore_sdk.terminal import shown
 
     if options.edges is not None:
         raise InputError("--edges is for one photograph", "leave it out")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from restore_sdk.errors import EngineError, EngineIntegrityError
+from restore_sdk.terminal import word
 
 
 def default_root() -> Path:
@@ -63,5 +64,5 @@ def require_owned(found: os.stat_result, path: Path) -> None:
         )
     if found.st_mode & 0o022:
         raise EngineIntegrityError(
-            f"others can write {path}; a plan is executable code", f"run: chmod go-w {path}, then build again"
+            f"others can write {path}; a plan is executable code", f"run: chmod go-w {word(path)}, then build again"
         )

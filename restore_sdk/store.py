@@ -32,6 +32,7 @@ from restore_sdk.errors import (
 from restore_sdk.lock import file_lock
 from restore_sdk.owned import default_root, read_owned, require_owned
 from restore_sdk.sidecar import EngineKey, Flavour, Host, Sidecar, Tensor, dump_sidecar, host_platform, parse_sidecar
+from restore_sdk.terminal import word
 
 __all__ = [
     "EngineKey",
@@ -286,12 +287,12 @@ def rebuild(bundle: Bundle | None, root: Path, flavour: Flavour) -> str:
     """The command that builds the engines of a bundle for the device at hand."""
     command = f"restore-sdk build --flavour {flavour}"
     if bundle is not None and bundle.path != DEFAULT_BUNDLE:
-        command += f" --bundle {bundle.path}"
+        command += f" --bundle {word(bundle.path)}"
     try:
         usual = root == default_root()
     except EngineError:
         usual = False
-    return command if usual else f"{command} --store {root}"
+    return command if usual else f"{command} --store {word(root)}"
 
 
 def _refusal(

@@ -41,9 +41,11 @@ PROMISES = (
     ),
     Promise(
         "code",
-        "Nothing that is read is run: no pickle, no eval, no shell, in no file of the repository that is not a test.",
+        "Nothing that is read is run: no pickle, no eval, no shell, in no file of the repository that is not a test; a "
+        "name steers neither terminal nor shell.",
         (
             "tests/attacks/test_source.py",
+            "tests/attacks/test_names.py",
             "tests/unit/test_bundle.py::test_golden_vectors_hold_no_pickle",
             "tests/attacks/test_bundles.py::test_hostile_golden_vectors",
         ),
@@ -133,6 +135,7 @@ PROMISES = (
         "client's; at twice its capacity it refuses the rest and recovers.",
         (
             "tests/serve/test_limits.py",
+            "tests/serve/test_hostile.py",
             "tests/serve/test_restore.py::test_files_that_cannot_be_used",
             "tests/serve/test_restore.py::test_bodies_that_cannot_be_read",
             "tests/benchmarks/test_load.py::test_twice_what_the_service_can_do",

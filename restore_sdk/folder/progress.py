@@ -6,16 +6,12 @@ import shutil
 import time
 from typing import TextIO
 
+from restore_sdk.terminal import shown
+
 #: Seconds between two drawings.
 _PACE = 0.1
 
 _WIDTH = 24
-
-
-def shown(name: object) -> str:
-    """A file's name as one line that any terminal can print: control characters and undecodable bytes are escaped."""
-    text = str(name).encode("utf-8", "backslashreplace").decode()
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class Progress:

@@ -20,7 +20,8 @@ from restore_sdk import lock
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.folder.ledger import open_ledger
-from restore_sdk.folder.progress import Progress, clock, shown
+from restore_sdk.folder.progress import Progress, clock
+from restore_sdk.terminal import shown
 from tests.conftest import make_photo
 from tests.folder.conftest import HEIGHT, WIDTH, Folder
 from tests.toy_bundle import golden_vectors, write_toy_bundle

@@ -17,7 +17,7 @@ from typing import Any
 
 from restore_sdk import RestoreEngine
 from restore_sdk.errors import ExecutionError, MaskError
-from restore_sdk.serve import logs, server
+from restore_sdk.serve import gate, logs, server
 from restore_sdk.serve.app import create_app
 from restore_sdk.serve.settings import Settings
 
@@ -60,6 +60,7 @@ def main() -> None:
     for pair in pairs:
         name, _, value = pair.partition("=")
         chosen[name] = value if name == "token" else kinds[name](value)
+    gate.LINGER_S = 30.0  # on a busy host a client may take long to send what is thrown away
     with logs.configured(), server.bind("127.0.0.1", 0) as listener, Moody(bundle) as engine:
         app = create_app(engine, Settings(**chosen))
         logs.listening(server.url(listener), engine.info(), open_to_all=False)

@@ -1,0 +1,117 @@
+"""Requests that no honest client sends: each is refused in words or answered right, and the service stays well."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.serve.conftest import BOUNDARY, MULTIPART, Answer, Service, files
+
+PHOTO, MASK = files(32, 32)
+JSON = "application/json"
+END = f"--{BOUNDARY}--\r\n".encode()
+
+
+def part(name: bytes, data: bytes, filename: bytes | None = None, more: bytes = b"") -> bytes:
+    head = b'Content-Disposition: form-data; name="' + name + b'"'
+    head += b"" if filename is None else b'; filename="' + filename + b'"'
+    return b"--" + BOUNDARY.encode() + b"\r\n" + head + more + b"\r\n\r\n" + data + b"\r\n"
+
+
+def form(*more: bytes) -> bytes:
+    return b"".join(more) + part(b"photo", PHOTO, b"a.png") + part(b"mask", MASK, b"b.png") + END
+
+
+def post(service: Service, body: bytes, content_type: str = MULTIPART) -> Answer:
+    return service.ask("POST", "/v1/restore", body, content_type=content_type)
+
+
+@pytest.fixture(autouse=True)
+def stays_well(service: Service) -> None:
+    """Before each: the one before it left nothing behind."""
+    assert post(service, form()).status == 200
+    assert not service.stray
+    assert all(line.get("level") != "error" for line in service.log)
+
+
+REFUSED: dict[str, tuple[bytes, str, int]] = {
+    "the photograph twice": (form(part(b"photo", PHOTO, b"c.png")), MULTIPART, 400),
+    "the mask as a text as well": (form(part(b"mask", b"x")), MULTIPART, 422),
+    "the format twice": (form(part(b"format", b"png"), part(b"format", b"jpeg")), MULTIPART, 422),
+    "a format that is no text": (form(part(b"format", b"\xff\xfe")), MULTIPART, 422),
+    "a name that is no text": (form(part(b"\xff\xfe", b"x")), MULTIPART, 422),
+    "a line break in a file's name": (
+        part(b"photo", PHOTO, b"a\r\nX-Evil: 1\r\n\r\n.png") + part(b"mask", MASK, b"b.png") + END,
+        MULTIPART,
+        415,
+    ),
+    "no boundary": (form(), "multipart/form-data", 400),
+    "an endless boundary": (form(), f"multipart/form-data; boundary={'a' * 5000}", 400),
+    "20,000 fields": (b"".join(part(b"x%d" % number, b"") for number in range(20_000)) + END, MULTIPART, 400),
+    "an endless header": (part(b"photo", b"x", b"a.png", b"; " + b"a" * 5_000_000) + END, MULTIPART, 400),
+    "100,000 headers": (part(b"photo", b"x", b"a.png", b"\r\nX: y" * 100_000) + END, MULTIPART, 400),
+    "faces of great depth": (form(part(b"faces", b"[" * 4000)), MULTIPART, 422),
+    "a face of 4,000 digits": (form(part(b"faces", b"[[" + b"9" * 4000 + b"]]")), MULTIPART, 422),
+    "a face beyond all pictures": (form(part(b"faces", b"[[1e300,1e300,1e300,1e300]]")), MULTIPART, 422),
+    "half a character in JSON": (b'{"photo": "\\ud800", "mask": "x"}', JSON, 400),
+    "deep JSON": (b"[" * 200_000, JSON, 400),
+    "100,000 digits": (b'{"photo": "", "mask": "", "dilate": ' + b"9" * 100_000 + b"}", JSON, 400),
+    "no number": (b'{"photo": "", "mask": "", "faces": [[NaN, 1, 1, 1]]}', JSON, 422),
+    "an infinite number": (b'{"photo": "", "mask": "", "faces": [[1e999, 1, 1, 1]]}', JSON, 422),
+    "UTF-16": ('{"photo": "", "mask": ""}'.encode("utf-16"), JSON, 400),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bodies(service: Service, name: str) -> None:
+    body, content_type, status = REFUSED[name]
+    answer = post(service, body, content_type)
+    assert answer.error[0] == status
+    assert "X-Evil" not in answer.headers
+
+
+@pytest.mark.parametrize("name", [b"../../../etc/passwd", b"a\x1b[31m\xff.png", b"", b"x" * 2000])
+def test_the_name_of_a_file_says_nothing(service: Service, name: bytes) -> None:
+    """It is neither opened nor logged nor answered."""
+    answer = post(service, part(b"photo", PHOTO, name) + part(b"mask", MASK, name) + END)
+    assert answer.body == post(service, form()).body
+
+
+HEAD = b"Host: localhost\r\n"
+CLOSE = b"Connection: close\r\n\r\n"
+WIRE: dict[str, tuple[bytes, int]] = {
+    "two hosts": (b"GET /v1/info HTTP/1.1\r\n" + HEAD + b"Host: evil.example\r\n\r\n", 400),
+    "no host": (b"GET /v1/info HTTP/1.0\r\n\r\n", 421),
+    "two lengths": (
+        b"POST /v1/restore HTTP/1.1\r\n" + HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        400,
+    ),
+    "a length and chunks, and a request behind them": (
+        b"POST /v1/restore HTTP/1.1\r\n" + HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        b"GET /v1/info HTTP/1.1\r\n" + HEAD + CLOSE,
+        415,
+    ),
+    "two encodings": (
+        b"POST /v1/restore HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n",
+        400,
+    ),
+    "an unknown encoding": (b"POST /v1/restore HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: xchunked\r\n\r\n", 400),
+    "a space before a colon": (b"GET /healthz HTTP/1.1\r\nHost : localhost\r\n\r\n", 400),
+    "a negative length": (b"POST /v1/restore HTTP/1.1\r\n" + HEAD + b"Content-Length: -5\r\n\r\n", 400),
+    "a path out of the page": (b"GET /page/../../../../etc/passwd HTTP/1.1\r\n" + HEAD + CLOSE, 404),
+    "the same, encoded": (b"GET /page/%2e%2e%2f%2e%2e%2fetc%2fpasswd HTTP/1.1\r\n" + HEAD + CLOSE, 404),
+    "TLS": (bytes.fromhex("160301020001000001fc0303") + bytes(200), 400),
+}
+
+
+@pytest.mark.parametrize("name", WIRE)
+def test_what_stands_on_the_wire(service: Service, name: str) -> None:
+    """One refusal, and the connection is closed: nothing behind it is taken for a request."""
+    sent, status = WIRE[name]
+    with service.connect() as connection:
+        connection.sendall(sent)
+        answer = b""
+        while piece := connection.recv(65_536):
+            answer += piece
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"root:" not in answer
