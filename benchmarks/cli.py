@@ -219,7 +219,7 @@ def _report(arguments: argparse.Namespace) -> int:
     write_file(out / "readme.md", readme_table(found).encode())
     for each in targets(found):
         value = "" if each.value is None else f"{each.value:.4g} {each.unit}"
-        print(f"{each.verdict:<12} {value:>10}  {'>=' if each.least else '<='} {each.limit:<5g} {each.name}")
+        print(f"{each.verdict:<17} {value:>10}  {'>=' if each.least else '<='} {each.limit:<5g} {each.name}")
     print(f"{out / 'report.md'}, report.json, readme.md, {', '.join(pictures)}")
     return 1 if any(each.verdict == "MISSED" for each in targets(found)) else 0
 

@@ -51,18 +51,23 @@ def ratio(above: Figure | None, below: Figure | None) -> float | None:
     Round by round, since what slows the machine down for a round slows both; the ratio of two medians would set a
     quick round of the one against a slow round of the other.
     """
-    if above is None or below is None:
-        return None
-    return statistics.median(a / b for a, b in zip(above["rounds"], below["rounds"], strict=True))
+    found = ratios(above, below)
+    return statistics.median(found) if found else None
 
 
-def rate(above: Figure | None, below: Figure | None) -> float | None:
-    """Images a second of ``above`` by those of ``below``, as :func:`ratio`."""
+def ratios(above: Figure | None, below: Figure | None) -> list[float]:
+    """As :func:`ratio`, of every round."""
     if above is None or below is None:
-        return None
+        return []
+    return [a / b for a, b in zip(above["rounds"], below["rounds"], strict=True)]
+
+
+def rates(above: Figure | None, below: Figure | None) -> list[float]:
+    """Images a second of ``above`` by those of ``below``, as :func:`ratios`."""
+    if above is None or below is None:
+        return []
     images = above["images_per_second"] * above["ms"]["p50"] / (below["images_per_second"] * below["ms"]["p50"])
-    found = ratio(below, above)
-    return None if found is None else images * found
+    return [images * each for each in ratios(below, above)]
 
 
 def peer(report: Report, key: str) -> Figure | None:

@@ -21,7 +21,7 @@ from benchmarks.page import page, readme_table
 from benchmarks.plots import draw
 from benchmarks.processes import MeasurementError
 from benchmarks.subjects import Stable
-from benchmarks.targets import targets
+from benchmarks.targets import Target, targets
 from benchmarks.turns import take_turns
 from restore_sdk import host
 from restore_sdk.bench import ROUNDS
@@ -141,6 +141,11 @@ def test_targets_are_ratios_within_the_report() -> None:
         if each["what"] == "onnxruntime fp32":
             each["rounds"] = [100.0] * ROUNDS
     assert "MISSED" in {each.verdict for each in targets(slow)}
+
+
+def test_what_is_to_be_equal_has_a_spread() -> None:
+    verdicts = [Target("x", 0.99, 1.0, True, highest=highest).verdict for highest in (0.995, 1.02)]
+    assert [*verdicts, Target("x", 1.01, 1.0, True, highest=1.1).verdict] == ["MISSED", "within the spread", "reached"]
 
 
 def test_what_was_not_measured_is_not_reached() -> None:
