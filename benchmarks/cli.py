@@ -72,6 +72,7 @@ def _drift_options(commands: Any) -> None:
 def _soak_options(commands: Any) -> None:
     command = commands.add_parser("soak", help="very many requests on one engine: all right, nothing grows")
     command.add_argument("--requests", type=_positive, default=20_000, help="how many (default 20000)")
+    command.add_argument("--runtime", choices=("auto", *RUNTIMES), default="auto", help="default: auto")
     command.add_argument("--threads", type=_positive, default=8, help="that share the engine (default 8)")
     command.set_defaults(run=_soak)
     _bundle_and_json(command)
@@ -117,7 +118,9 @@ def _soak(arguments: argparse.Namespace) -> int:
     from benchmarks.soak import soak
     from restore_sdk import Bundle
 
-    return _print(soak(Bundle.load(arguments.bundle), arguments.requests, arguments.threads), arguments.json)
+    bundle = Bundle.load(arguments.bundle)
+    found = soak(bundle, arguments.requests, arguments.threads, runtime=arguments.runtime)
+    return _print(found, arguments.json)
 
 
 def _overload(arguments: argparse.Namespace) -> int:

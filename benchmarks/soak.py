@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from benchmarks.serve import picture
 from restore_sdk import Bundle, RestoreEngine
+from restore_sdk.contender import run_name
+from restore_sdk.runtime.select import Runtime
 
 Pixels = NDArray[np.uint8]
 
@@ -47,6 +49,7 @@ class Case:
 class Soak:
     """What was seen: memory in bytes by number of requests done, open files and threads before and after."""
 
+    runtime: str
     requests: int
     threads: int
     seconds: float
@@ -76,6 +79,7 @@ class Soak:
         """JSON types."""
         return {
             "passed": self.passed,
+            "runtime": self.runtime,
             "requests": self.requests,
             "threads": self.threads,
             "seconds": round(self.seconds, 1),
@@ -94,7 +98,7 @@ class Soak:
         facts = self.to_json()
         return "\n".join(
             (
-                f"{self.requests} requests over {self.threads} threads in {self.seconds:.0f} s: "
+                f"{self.requests} requests on {self.runtime} over {self.threads} threads in {self.seconds:.0f} s: "
                 f"{self.wrong} differ from serial, {len(self.errors)} errors",
                 f"resident: {facts['resident_mb_after_warm_up']} MB after the warm-up, "
                 f"{facts['resident_mb_at_end']} MB at the end: {100 * self.growth:+.2f}% (at most {100 * GROWTH:g}%)",
@@ -120,13 +124,14 @@ def cases(engine: RestoreEngine, count: int = 24) -> list[Case]:
     return made
 
 
-def soak(bundle: Bundle, requests: int, threads: int, slots: int = 2) -> Soak:
+def soak(bundle: Bundle, requests: int, threads: int, slots: int = 2, runtime: Runtime = "auto") -> Soak:
     """Let ``threads`` threads share one engine until ``requests`` were answered; every fourth time as a batch of three.
 
     They work in :data:`ROUNDS` rounds. After each one all of them have ended, and the memory is looked at: what
     requests hold while they are on their way, here more and there less, is not in it.
     """
-    with RestoreEngine(bundle, slots=slots, threads=1) as engine:
+    with RestoreEngine(bundle, runtime=runtime, slots=slots, threads=1) as engine:
+        name = run_name(engine.info())
         made = cases(engine)
         before = _open_files(), threading.active_count()
         memory: list[tuple[int, int]] = []
@@ -156,7 +161,7 @@ def soak(bundle: Bundle, requests: int, threads: int, slots: int = 2) -> Soak:
         seconds = time.monotonic() - started
         after = _open_files(), threading.active_count()
     files, running = zip(before, after, strict=True)
-    return Soak(done[0], threads, seconds, wrong[0], errors, memory, files, running)
+    return Soak(name, done[0], threads, seconds, wrong[0], errors, memory, files, running)
 
 
 def _ask(engine: RestoreEngine, made: Sequence[Case], turn: int) -> tuple[int, int]:

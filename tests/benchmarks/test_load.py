@@ -44,7 +44,7 @@ def test_a_soak_sees_wrong_answers(toy_bundle: Bundle, monkeypatch: pytest.Monke
 
 def test_what_a_soak_must_not_show() -> None:
     flat = [(number, 100_000_000) for number in range(0, 1001, 10)]
-    found = Soak(1000, 8, 1.0, 0, [], flat, (9, 9), (1, 1))
+    found = Soak("onnxruntime fp32", 1000, 8, 1.0, 0, [], flat, (9, 9), (1, 1))
     assert found.passed
     leak = [(number, 100_000_000 + number * 2_000) for number, _ in flat]
     assert replace(found, memory=leak).growth > GROWTH
