@@ -33,7 +33,7 @@ SHARES = (0.05, 0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98, 1.0)
 
 #: What the chosen convolutions together may do to any picture that errors are measured on, PSNR in dB against the
 #: float32 graphs; and by how much the sum of their errors, as steps of 1 dB, may be beyond that.
-AIM_DB, LOOSEST_DB = 50.5, 6
+AIM_DB, LOOSEST_DB = 50.5, 4
 
 #: The gate of the finished graphs, over other pictures: worst PSNR in dB against the float32 graphs. Runtimes may
 #: compute the rest in bfloat16, and are held to 45 dB.
@@ -75,9 +75,9 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
     """Graphs in 8 bits for both stages of a bundle.
 
     Args:
-        photos: at least :data:`LEAST_PICTURES` of the kind that the model restores. Half of them give the ranges of
-            activations, a quarter the errors, the last quarter the gate; each with a hole of its own. Nothing of them
-            but these ranges is in the graphs.
+        photos: at least :data:`LEAST_PICTURES` of the kind that the model restores. Three quarters of them give the
+            ranges of activations, one of these the errors, the last quarter the gate; each with a hole of its own.
+            Nothing of them but these ranges is in the graphs.
 
     Raises:
         GateError: too few pictures, no convolution that may be quantised, or the graphs are beyond the gate.
@@ -88,9 +88,10 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
     macs = {name: candidates(model) for name, model in models.items()}
     least = LEAST_SHARE * sum(spec.macs for spec in bundle.stages)
     macs = {stage: {name: mac for name, mac in found.items() if mac >= least} for stage, found in macs.items()}
-    report(f"ranges of the activations, {len(photos[::2])} pictures")
-    ranges = _ranges(models, {stage: inputs_of(models[stage], macs[stage]) for stage in models}, damage(photos[::2], 0))
     probes = damage(photos[1::4], 10_000)
+    ranged = [*damage(photos[::2], 0), *probes]
+    report(f"ranges of the activations, {len(ranged)} pictures")
+    ranges = _ranges(models, {stage: inputs_of(models[stage], macs[stage]) for stage in models}, ranged)
     smoothing, errors = _errors(models, macs, ranges, probes, report)
     costs = {key: macs[key[0]][key[1]] for key in errors}
     reference, made, taken = _Chain(models), models, {}
