@@ -272,7 +272,7 @@ def test_a_log_that_was_cut_or_spoilt(folder: Folder) -> None:
 
 
 def test_interrupted(folder: Folder, toy_bundle: Bundle) -> None:
-    fill(folder, 60)
+    fill(folder, 150)
     command = [sys.executable, "-m", "restore_sdk", "restore", folder.source, "--masks", folder.masks]
     command += ["-o", folder.target, "--bundle", toy_bundle.path]
     with subprocess.Popen(
@@ -288,7 +288,7 @@ def test_interrupted(folder: Folder, toy_bundle: Bundle) -> None:
     assert err.splitlines() == ["restore-sdk: error: interrupted", "  hint: run it again, and it goes on where it was"]
     report = folder.json()
     assert report["resumed"] > 0
-    assert report["restored"] + report["resumed"] == 60
+    assert report["restored"] + report["resumed"] == 150
 
 
 def test_options_of_a_folder_are_refused_on_a_photograph(folder: Folder) -> None:

@@ -36,13 +36,13 @@ def test_the_command_at_many_moments(tmp_path: Path, toy_bundle: Bundle) -> None
     """The real command with ONNX Runtime and its threads, killed over and over until it gets through."""
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
-    mask = np.zeros((120, 150), np.uint8)
-    mask[40:60, 50:90] = 255
+    mask = np.zeros((400, 500), np.uint8)  # so that one photograph takes longer than it takes to notice it
+    mask[140:160, 150:190] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
     expected = {}
     with RestoreEngine(toy_bundle) as engine:
         for number in range(40):
-            photo = make_photo(120, 150, number)
+            photo = make_photo(400, 500, number)
             cv2.imwrite(str(source / f"{number}.png"), photo)
             expected[f"{number}.png"] = engine.restore(photo, mask, color="bgr")
     command = [sys.executable, "-m", "restore_sdk", "restore", source, "--mask", tmp_path / "mask.png"]
