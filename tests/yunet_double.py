@@ -31,7 +31,13 @@ def write_yunet_double(path: Path, *, any_size: bool = False, **renamed: str) ->
                 bias[:] = 0.5, 0.5, math.log(FACE[0] / stride), math.log(FACE[1] / stride)
             weights += [numpy_helper.from_array(kernel, f"w_{name}"), numpy_helper.from_array(bias, f"b_{name}")]
             nodes += [
-                helper.make_node("Conv", ["input", f"w_{name}", f"b_{name}"], [f"c_{name}"], strides=[stride, stride]),
+                helper.make_node(
+                    "Conv",
+                    ["input", f"w_{name}", f"b_{name}"],
+                    [f"c_{name}"],
+                    strides=[stride, stride],
+                    kernel_shape=list(kernel.shape[2:]),
+                ),
                 helper.make_node("Transpose", [f"c_{name}"], [f"t_{name}"], perm=[0, 2, 3, 1]),
                 helper.make_node("Reshape", [f"t_{name}", f"s_{size}"], [name]),
             ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from starlette.formparsers import MultiPartParser
 
+from restore_sdk.serve.body import _InMemory
 from tests.serve.conftest import BOUNDARY, MULTIPART, Answer, Service, files
 
 PHOTO, MASK = files(32, 32)
@@ -23,6 +25,11 @@ def form(*more: bytes) -> bytes:
 
 def post(service: Service, body: bytes, content_type: str = MULTIPART) -> Answer:
     return service.ask("POST", "/v1/restore", body, content_type=content_type)
+
+
+def test_uploads_stay_in_memory() -> None:
+    """The limit that the service lifts is the one that Starlette asks for."""
+    assert MultiPartParser.spool_max_size < _InMemory.spool_max_size
 
 
 @pytest.fixture(autouse=True)
