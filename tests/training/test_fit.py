@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from restore_sdk.errors import OutputError
 from training import checkpoint
 from training.checkpoint import CheckpointError, load_tensors, save_tensors
 from training.config import Config, ConfigError, Losses, from_json
@@ -155,7 +156,7 @@ class TestCheckpoint:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(OutputError, match="No space left on device"):
             save_tensors(path, {"a": torch.zeros(3)}, {"images": 2})
         monkeypatch.undo()
         assert load_tensors(path)[1] == {"images": 1}
