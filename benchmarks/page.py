@@ -85,10 +85,12 @@ def page(report: Report, pictures: Sequence[str]) -> str:
 
 
 def readme_table(report: Report) -> str:
-    """The SDK's runtimes, the reference and the peers, fastest first, with the machine under it."""
+    """The SDK's runtimes, the reference and the methods beside it, fastest first, with the machine under it."""
     edgeconnect = peer(report, EDGECONNECT)
     rows = []
     for label, _, each in latency_rows(report):
+        if each["facts"]["key"].startswith("stack-"):
+            continue  # a yardstick for the machine, no method
         faster = ratio(edgeconnect, each)
         ms, rounds = each["ms"]["p50"], each["rounds"]
         worst = worst_drift(report, each["what"])

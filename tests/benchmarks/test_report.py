@@ -169,6 +169,9 @@ def test_page_and_plots(tmp_path: Path) -> None:
         assert part in text
     assert "| OpenCV Telea | 10.0" in readme_table(made)
     assert "| 30.0 |" in readme_table(made)
+    stack = "18 convolutions, onnxruntime fp32"
+    assert stack in text
+    assert stack not in readme_table(made)
 
 
 def test_a_report_without_figures_still_is_one(tmp_path: Path) -> None:
