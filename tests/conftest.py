@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from tests.toy_bundle import write_toy_bundle
 
 # Tests that import ONNX Runtime by themselves shall not report that either.
 os.environ.setdefault(ORT_SWITCH, "1")
+
+# Started in the background by a shell, the tests ignore interrupts; the programs that they interrupt would, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
