@@ -60,13 +60,11 @@ def face_probes(faces: Path, masks: Path | None, limit: int | None) -> list[Prob
     Raises:
         MeasurementError: a folder has no image, or one that cannot be read.
     """
-    from training.augment import square
-    from training.data import DataError, evenly, find_images, read_rgb
-    from training.protocol import read_mask
+    from training.data import DataError, find_images
+    from training.protocol import read_faces, read_mask
 
     try:
-        files = find_images(faces)
-        photos = {path.name: square(read_rgb(path)) for path in evenly(files, limit or len(files))}
+        photos = dict(read_faces(faces, limit))
         return damaged(photos, [read_mask(path) for path in find_images(masks)] if masks else [])
     except DataError as error:
         raise MeasurementError(str(error)) from error

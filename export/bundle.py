@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from export.runners import TorchStage
 from export.structure import check_structure
 from restore_sdk.atomic import write_folder
 from restore_sdk.bundle import Bundle, StageFiles, check_bundle_target, write_bundle
-from restore_sdk.manifest import FileSpec, dump_manifest, parse_manifest
+from restore_sdk.manifest import sealed_manifest
 from training.networks.cost import cost
 
 
@@ -106,16 +105,12 @@ def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Map
     names = {stage: f"{stage}.int8.onnx" for stage in graphs}
     files = {name: bundle.read(name) for name in manifest.files if name not in names.values()}
     files |= {names[stage]: graph for stage, graph in graphs.items()}
-    data = dump_manifest(
-        replace(
-            manifest,
-            stages=tuple(replace(spec, files={**spec.files, "int8": names[spec.name]}) for spec in manifest.stages),
-            files={name: FileSpec(hashlib.sha256(each).hexdigest(), len(each)) for name, each in files.items()},
-            quality={**manifest.quality, "int8": dict(facts)},
-        )
+    named = replace(
+        manifest,
+        stages=tuple(replace(spec, files={**spec.files, "int8": names[spec.name]}) for spec in manifest.stages),
+        quality={**manifest.quality, "int8": dict(facts)},
     )
-    parse_manifest(data)  # nothing unsound is written
-    write_folder(path, {**files, "manifest.json": data})
+    write_folder(path, {**files, "manifest.json": sealed_manifest(named, files)})
     return Bundle.load(path)
 
 

@@ -92,9 +92,11 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
     ranged = [*damage(photos[::2], 0), *probes]
     report(f"ranges of the activations, {len(ranged)} pictures")
     ranges = _ranges(models, {stage: inputs_of(models[stage], macs[stage]) for stage in models}, ranged)
-    smoothing, errors = _errors(models, macs, ranges, probes, report)
+    reference = _Chain(models)
+    right = [reference(probe) for probe in probes]
+    smoothing, errors = _errors(reference, right, models, macs, ranges, probes, report)
     costs = {key: macs[key[0]][key[1]] for key in errors}
-    reference, made, taken = _Chain(models), models, {}
+    made, taken = models, {}
     for step in range(LOOSEST_DB + 1):
         report(f"convolutions together, the sum of errors within {AIM_DB - step:g} dB")
         chosen = choose(costs, errors, AIM_DB - step)
@@ -102,13 +104,14 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
             stage: {name: smoothing[stage, name] for at, name in sorted(chosen) if at == stage} for stage in models
         }
         tried = {stage: quantized(model, names[stage], ranges[stage]) for stage, model in models.items()}
-        if not min(_drift(reference, _Chain(tried), probes)) >= AIM_DB:
+        if not min(_drift(right, _Chain(tried), probes)) >= AIM_DB:
             break
         made, taken = tried, names
     if not taken or not all(taken.values()):
         raise GateError("no convolution of a stage stands 8 bits", "use the other precisions for this model")
     report(f"the gate, {len(photos[3::4])} pictures")
-    drift = _drift(reference, _Chain(made), damage(photos[3::4], 20_000))
+    held = damage(photos[3::4], 20_000)
+    drift = _drift([reference(probe) for probe in held], _Chain(made), held)
     shares = (macs[stage][name] for stage in taken for name in taken[stage])
     facts = {
         "convolutions": taken,
@@ -200,6 +203,8 @@ def _ranges(
 
 
 def _errors(
+    chain: _Chain,
+    right: Sequence[Bytes],
     models: Mapping[str, onnx.ModelProto],
     macs: Mapping[str, Mapping[str, int]],
     ranges: Mapping[str, Mapping[str, Ranges]],
@@ -207,9 +212,7 @@ def _errors(
     report: Report,
 ) -> tuple[dict[Key, float], dict[Key, Errors]]:
     """The smoothing at which each convolution alone in 8 bits does least to the restored pictures, and what it does."""
-    chain = _Chain(models)
     completed = [chain.complete(probe) for probe in probes]
-    right = [chain.restore(probe, edges) for probe, edges in zip(probes, completed, strict=True)]
     smoothings, found = {}, {}
     keys = [(stage, name) for stage in models for name in macs[stage]]
     for count, (stage, name) in enumerate(keys):
@@ -229,6 +232,7 @@ def _errors(
     return smoothings, found
 
 
-def _drift(reference: _Chain, other: _Chain, probes: Sequence[Probe]) -> list[float]:
+def _drift(right: Sequence[Bytes], other: _Chain, probes: Sequence[Probe]) -> list[float]:
     best = 10 * math.log10(255.0**2 * probes[0].image.size / 0.25)
-    return [min(float(drift_psnr(reference(probe), other(probe))[0]), best) for probe in probes]
+    found = (drift_psnr(restored, other(probe)) for restored, probe in zip(right, probes, strict=True))
+    return [min(float(each[0]), best) for each in found]

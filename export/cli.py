@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from export import cli_int8
-from export.errors import ExportError, GateError
+from export.command import status
+from export.errors import ExportError
 from restore_sdk.errors import RestoreError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,15 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--masks needs --faces")
     if arguments.limit < 1:
         parser.error("--limit must be at least 1")
-    try:
-        _export(arguments)
-    except GateError as error:
-        print(f"error: {error}. Nothing was written.", file=sys.stderr)
-        return 1
-    except (ExportError, RestoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return status(lambda: _export(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,14 +81,13 @@ def _export(arguments: argparse.Namespace) -> None:
     from training.checkpoint import CheckpointError
     from training.config import ConfigError
     from training.data import DataError, evenly, find_images, read_rgb
-    from training.protocol import read_mask, square
+    from training.protocol import read_faces, read_mask, square
 
     check_bundle_target(arguments.out)  # before the long work
     try:
         chosen = [] if arguments.drawn_only else _existing(arguments.photo or [PORTRAIT])
         golden = [square(read_rgb(path)) for path in chosen]
-        files = evenly(find_images(arguments.faces), arguments.limit) if arguments.faces else []
-        faces = {path.name: square(read_rgb(path)) for path in files}
+        faces = dict(read_faces(arguments.faces, arguments.limit)) if arguments.faces else {}
         files = evenly(find_images(arguments.masks), len(faces)) if arguments.masks else []
         masks = [read_mask(path) for path in files]
         model = load_model(arguments.weights)
@@ -131,15 +123,7 @@ def _drift_command(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if options.limit is not None and options.limit < 1:
         parser.error("--limit must be at least 1")
-    try:
-        _drift(options)
-    except GateError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 6
-    except (ExportError, RestoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return status(lambda: _drift(options), gate=6, gate_note="")
 
 
 def _weights_command(argv: Sequence[str]) -> int:
@@ -166,17 +150,15 @@ def _drift(options: argparse.Namespace) -> None:
     from export.drift import damaged, describe, measure_drift, require_drift
     from training.checkpoint import CheckpointError
     from training.config import ConfigError
-    from training.data import DataError, evenly, find_images, read_rgb
-    from training.protocol import read_mask, square
+    from training.data import DataError, find_images
+    from training.protocol import read_faces, read_mask
 
     def progress(done: int) -> None:
         if sys.stderr.isatty():
             print(f"\r{done} of {len(probes)} pictures ", end="" if done < len(probes) else "\n", file=sys.stderr)
 
     try:
-        files = find_images(options.faces)
-        files = evenly(files, options.limit or len(files))
-        photos = {path.name: square(read_rgb(path)) for path in files}
+        photos = dict(read_faces(options.faces, options.limit))
         masks = [read_mask(path) for path in find_images(options.masks)] if options.masks else []
         probes = damaged(photos, masks)
         figures = measure_drift(options.bundle, probes, progress)

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.errors import ExportError, GateError
-from restore_sdk.errors import RestoreError
+from export.command import status
+from export.errors import ExportError
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,28 +24,20 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if options.limit < 1:
         parser.error("--limit must be at least 1")
-    try:
-        _add(options)
-    except GateError as error:
-        print(f"error: {error}. Nothing was written.", file=sys.stderr)
-        return 1
-    except (ExportError, RestoreError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return status(lambda: _add(options))
 
 
 def _add(options: argparse.Namespace) -> None:
     from export.bundle import add_int8
     from export.calibrate import quantize_bundle
     from restore_sdk.bundle import Bundle, check_bundle_target
-    from training.data import DataError, evenly, find_images, read_rgb
-    from training.protocol import square
+    from training.data import DataError
+    from training.protocol import read_faces
 
     bundle = Bundle.load(options.bundle)
     check_bundle_target(options.out)  # before the long work
     try:
-        photos = [square(read_rgb(path)) for path in evenly(find_images(options.faces), options.limit)]
+        photos = [photo for _, photo in read_faces(options.faces, options.limit)]
     except DataError as error:
         raise ExportError(str(error), "see: python -m export int8 --help") from error
     made = quantize_bundle(bundle, photos, _progress)

@@ -36,8 +36,8 @@ from restore_sdk.manifest import (
     FileSpec,
     Manifest,
     StageSpec,
-    dump_manifest,
     parse_manifest,
+    sealed_manifest,
     tensor_contract,
 )
 from restore_sdk.onnxfile import check_self_contained
@@ -299,19 +299,18 @@ def write_bundle(
                 max_activation=stage.max_activation,
             )
         )
-    manifest = dump_manifest(
-        Manifest(
-            name=name,
-            version=version,
-            size=MODEL_SIZE,
-            stages=tuple(stages),
-            files={key: FileSpec(hashlib.sha256(data).hexdigest(), len(data)) for key, data in files.items()},
-            golden="golden.npz",
-            training=training,
-            quality=quality,
-            created=created or datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+    manifest = Manifest(
+        name=name,
+        version=version,
+        size=MODEL_SIZE,
+        stages=tuple(stages),
+        files={},
+        golden="golden.npz",
+        training=training,
+        quality=quality,
+        created=created or datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    Bundle(target, parse_manifest(manifest)).check_golden(golden)  # nothing unsound is written
-    write_folder(target, {**files, "manifest.json": manifest})
+    sealed = sealed_manifest(manifest, files)
+    Bundle(target, manifest).check_golden(golden)  # nothing unsound is written
+    write_folder(target, {**files, "manifest.json": sealed})
     return Bundle.load(target)

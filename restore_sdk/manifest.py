@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -151,6 +152,17 @@ def _manifest(root: Any) -> Manifest:
         quality=MappingProxyType(_get(root, "quality", dict)),
         created=_text(root, "created"),
     )
+
+
+def sealed_manifest(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
+    """``manifest.json`` of a bundle of these files, whatever files ``manifest`` names.
+
+    Raises :class:`BundleManifestError` where a reader would refuse it.
+    """
+    named = {key: FileSpec(hashlib.sha256(data).hexdigest(), len(data)) for key, data in files.items()}
+    data = dump_manifest(replace(manifest, files=named))
+    parse_manifest(data)
+    return data
 
 
 def dump_manifest(manifest: Manifest) -> bytes:

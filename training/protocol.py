@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.augment import square
-from training.data import DataError, find_images, read_rgb
+from training.data import DataError, evenly, find_images, read_rgb
 
 Image = NDArray[np.uint8]
 #: ``(image, mask)`` to the restored image.
@@ -74,6 +74,13 @@ def read_mask(path: Path, size: int = 256) -> Image:
     return np.where(decoded > 127, np.uint8(255), np.uint8(0))
 
 
+def read_faces(folder: Path, limit: int | None = None) -> list[tuple[str, Image]]:
+    """File names and centred squares, ``(256, 256, 3)`` RGB ``uint8``, of a folder's images; ``limit`` takes an even
+    choice of at most so many. Raises :class:`DataError` where there is none, or one that cannot be read."""
+    files = find_images(folder)
+    return [(path.name, square(read_rgb(path))) for path in evenly(files, limit or len(files))]
+
+
 def count_cases(images: Path, masks: Path, per_bucket: int | None = None) -> int:
     """How many cases :func:`cases` yields where every file can be read."""
     faces = len(find_images(images))
@@ -99,8 +106,8 @@ def cases(images: Path, masks: Path, per_bucket: int | None = None, framing: str
     Files that cannot be read are reported and left out. ``per_bucket`` takes an even choice of that many faces.
     """
     files = find_images(images)
-    if per_bucket is not None and per_bucket < len(files):
-        files = [files[i * len(files) // per_bucket] for i in range(per_bucket)]
+    if per_bucket is not None:
+        files = evenly(files, per_bucket)
     faces: list[tuple[str, Image]] = []
     for path in files:
         try:

@@ -175,7 +175,7 @@ def test_beyond_the_gate_nothing_is_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def few(models: Any, macs: Any, ranges: Any, probes: Sequence[Any], report: Any) -> Any:
+    def few(_chain: Any, _right: Any, models: Any, macs: Any, _ranges: Any, probes: Sequence[Any], _report: Any) -> Any:
         keys = [(stage, next(iter(macs[stage]))) for stage in models]  # measured by nobody
         return dict.fromkeys(keys, 0.5), {key: np.zeros(len(probes)) for key in keys}
 
