@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,9 @@ XMP = (
 )
 
 
+@functools.cache
 def profile() -> bytes:
-    """A real colour profile, of RGB."""
+    """A real colour profile, of RGB; made once, since it holds the second in which it was made."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
