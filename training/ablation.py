@@ -22,9 +22,10 @@ from training.weights import state_path
 VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
     "no edge stage": {"edge": {"kind": "none"}},
+    "no coarse guess": {"coarse": {"kind": "none"}},
     "plain fusion": {"repair": {"gated_fusion": False}},
     "plain skips": {"repair": {"dense_skips": False}},
-    "no attention": {"repair": {"attention": False}},
+    "no attention": {"coarse": {"global_blocks": 0}, "repair": {"attention": False}},
     "EdgeConnect": {"edge": {"kind": "edgeconnect", "width": 11}, "repair": {"kind": "edgeconnect", "width": 11}},
 }
 
@@ -40,11 +41,12 @@ def variant(config: Config, name: str) -> Config:
     return from_json(values)
 
 
-def budget(config: Config, edge_images: int, repair_images: int) -> Config:
-    """A configuration for short runs: no discriminator, which would only begin to mean something."""
-    for stage, images in (("edge", edge_images), ("repair", repair_images)):
+def budget(config: Config, **images_of: int) -> Config:
+    """A configuration for short runs of so many images, by stage: no discriminator, which would only begin to mean
+    something."""
+    for stage, images in images_of.items():
         part = config.stage(stage)
-        schedule = dataclasses.replace(part.schedule, images=images, warmup=min(400, images // 4), decay=0.3)
+        schedule = dataclasses.replace(part.schedule, images=images, warmup=min(part.schedule.warmup, images // 8), decay=0.3)
         losses = dataclasses.replace(part.losses, adversarial=0.0, feature_matching=0.0)
         config = dataclasses.replace(
             config, ema=0.99, **{stage: dataclasses.replace(part, schedule=schedule, losses=losses)}
@@ -57,7 +59,7 @@ def ablate(
 ) -> dict[str, Any]:
     """Train and measure variants, one folder each below ``options.out``; run again, it goes on where it stopped.
 
-    Variants that share the edge stage share its training. Writes ``ablation.json`` and ``ablation.md`` after each.
+    Variants that share the edge stage or the coarse generator share its training. Writes ``ablation.json`` and ``ablation.md`` after each.
     """
     results: dict[str, Any] = {}
     for name in names:
@@ -66,7 +68,8 @@ def ablate(
         result = folder / "result.json"
         if not result.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            _share_edges(chosen, options.out / "full", folder)
+            for stage in ("edge", "coarse"):
+                _share(stage, chosen, options.out / "full", folder)
             print(f"-- {name}", flush=True)
             began = time.process_time()
             weights = fit(chosen, dataclasses.replace(options, out=folder))
@@ -79,11 +82,11 @@ def ablate(
     return results
 
 
-def _share_edges(config: Config, full: Path, folder: Path) -> None:
-    source, target = state_path(full, "edge"), state_path(folder, "edge")
+def _share(stage: str, config: Config, full: Path, folder: Path) -> None:
+    """Take a stage from the full method's run where the configuration asks for the same."""
+    source, target = state_path(full, stage), state_path(folder, stage)
     if folder != full and source.exists() and not target.exists():
-        shared = json.loads((full / "config.json").read_text())["edge"] == config.to_json()["edge"]
-        if shared:
+        if json.loads((full / "config.json").read_text())[stage] == config.to_json()[stage]:
             shutil.copy(source, target)
 
 

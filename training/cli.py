@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from restore_sdk.atomic import write_file
 from restore_sdk.errors import OutputError
 from training.checkpoint import CheckpointError
-from training.config import Config, ConfigError, read_config
+from training.config import STAGES, Config, ConfigError, read_config
 from training.data import DataError, find_images
 from training.protocol import FRAMINGS
 
@@ -73,6 +73,7 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
         "(python -m export weights); --out's own checkpoints come first",
     )
     parser.add_argument("--edge-images", type=int, help="length of the edge stage's run, in images")
+    parser.add_argument("--coarse-images", type=int, help="length of the coarse generator's run, in images")
     parser.add_argument("--repair-images", type=int, help="length of the repair stage's run, in images")
     parser.add_argument("--seed", type=int, help="of weights, samples and masks")
     parser.add_argument(
@@ -110,7 +111,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     config = read_config(path) if path else Config()
     if arguments.seed is not None:
         config = dataclasses.replace(config, seed=arguments.seed)
-    for stage in ("edge", "repair"):
+    for stage in STAGES:
         images = getattr(arguments, f"{stage}_images")
         if images is not None:
             part = config.stage(stage)
@@ -213,6 +214,9 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validate", type=Path, nargs=2, metavar=("FACES", "MASKS"), required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and tables; run again to go on")
     parser.add_argument("--edge-images", type=int, default=2_400, help="budget of each edge stage (default 2400)")
+    parser.add_argument(
+        "--coarse-images", type=int, default=19_200, help="budget of each coarse generator (default 19200)"
+    )
     parser.add_argument("--repair-images", type=int, default=4_800, help="budget of each repair stage (default 4800)")
     parser.add_argument("--per-bucket", type=int, default=50, help="faces a bucket to measure on (default 50)")
     parser.add_argument("--seed", type=int, default=0)
@@ -228,7 +232,8 @@ def _ablate(arguments: argparse.Namespace) -> int:
     find_images(arguments.data)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    config = budget(Config(seed=arguments.seed), arguments.edge_images, arguments.repair_images)
+    images = {stage: getattr(arguments, f"{stage}_images") for stage in STAGES}
+    config = budget(Config(seed=arguments.seed), **images)
     chosen = list(cases(*arguments.validate, arguments.per_bucket))
     arguments.out.mkdir(parents=True, exist_ok=True)
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from training.networks.coarse import CoarseGenerator
 from training.networks.edge import EdgeGenerator, KnownEdges
 from training.networks.edgeconnect import EdgeConnectEdges, EdgeConnectRepair
 from training.networks.repair import RepairGenerator
@@ -18,8 +19,12 @@ from training.networks.repair import RepairGenerator
 #: Networks of each stage by the ``kind`` that a configuration may name; the first is the method's own.
 KINDS: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "edge": {"dense": EdgeGenerator, "edgeconnect": EdgeConnectEdges, "none": KnownEdges},
+    "coarse": {"unet": CoarseGenerator},
     "repair": {"dense": RepairGenerator, "edgeconnect": EdgeConnectRepair},
 }
+
+#: What is trained, in this order. The coarse generator becomes a part of the repair stage.
+STAGES = tuple(KINDS)
 
 
 class ConfigError(Exception):
@@ -80,12 +85,17 @@ class Losses:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage: kind and size of its generator, its schedule and its losses."""
+    """One stage: kind and size of its generator, its schedule and its losses.
+
+    ``batch`` and ``size`` are those of its training images.
+    """
 
     generator: dict[str, Any]
     schedule: Schedule
     losses: Losses
     discriminator_rate: float = 2e-4
+    batch: int = 8
+    size: int = 256
 
 
 def _edge() -> StageConfig:
@@ -95,9 +105,15 @@ def _edge() -> StageConfig:
     return StageConfig({"width": 48, "body": 96, "growth": 48}, Schedule(60_000), losses)
 
 
+def _coarse() -> StageConfig:
+    sizes = {"width": 48, "body": 96, "blocks": [2, 3], "global_blocks": 2, "structure": 128}
+    schedule = Schedule(400_000, rate=2e-3, decay=0.4)
+    return StageConfig(sizes, schedule, Losses(l1=1.0, log_mse=0.05), batch=32, size=128)
+
+
 def _repair() -> StageConfig:
     losses = Losses(l1=1.0, log_mse=0.05, adversarial=0.002, feature_matching=0.02, adversarial_from=90_000)
-    sizes = {"width": 64, "body": 128, "growth": 64, "blocks": [2, 2], "global_blocks": 2}
+    sizes = {"width": 64, "body": 128, "growth": 64, "blocks": 1}
     return StageConfig(sizes, Schedule(120_000), losses)
 
 
@@ -106,23 +122,31 @@ class Config:
     """A whole run."""
 
     seed: int = 0
-    batch: int = 8
     ema: float = 0.999
     edge: StageConfig = field(default_factory=_edge)
+    coarse: StageConfig = field(default_factory=_coarse)
     repair: StageConfig = field(default_factory=_repair)
 
     def build(self, stage: str) -> nn.Module:
-        """A freshly initialised generator of a stage, ``edge`` or ``repair``. Raises :class:`ConfigError`."""
+        """A freshly initialised generator of a stage, one of :data:`STAGES`. Raises :class:`ConfigError`.
+
+        The repair stage's own network holds a coarse generator, unless the kind of that is ``none``.
+        """
         sizes = dict(self.stage(stage).generator)
         kind = sizes.pop("kind", next(iter(KINDS[stage])))
         if kind not in KINDS[stage]:
             raise ConfigError(f"There is no {stage} network of kind {kind!r}; known: {', '.join(KINDS[stage])}.")
-        if "blocks" in sizes:
-            sizes["blocks"] = tuple(sizes["blocks"])
+        if stage == "repair" and self.has_coarse:
+            sizes["coarse"] = self.build("coarse")
         try:
             return KINDS[stage][kind](**sizes)
         except TypeError as error:
             raise ConfigError(f"The {stage} network of kind {kind!r} cannot be built: {error}.") from error
+
+    @property
+    def has_coarse(self) -> bool:
+        """Whether the repair stage has a coarse generator, which is then trained first."""
+        return self.coarse.generator.get("kind") != "none" and self.repair.generator.get("kind", "dense") == "dense"
 
     def stage(self, name: str) -> StageConfig:
         """The part that concerns one stage."""

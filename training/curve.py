@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from training.config import STAGES
 from training.data import DataError
 
 
@@ -18,7 +19,7 @@ def plot(log: Path, out: Path) -> None:
     if not log.is_file():
         raise DataError(f"{log} does not exist. Name the --out folder of a run.")
     records = [json.loads(line) for line in log.read_text().splitlines()]
-    stages = [stage for stage in ("edge", "repair") if any(record["stage"] == stage for record in records)]
+    stages = [stage for stage in STAGES if any(record["stage"] == stage for record in records)]
     if not stages:
         raise DataError(f"{log} is empty: the run has not logged anything yet.")
     figure, axes = pyplot.subplots(len(stages), 2, figsize=(12, 4 * len(stages)), squeeze=False)

@@ -115,11 +115,11 @@ class DamagedFaces(Dataset[tuple[Tensor, ...]]):
         return chw, *(torch.from_numpy(each)[None] for each in (mask, edges, damaged))
 
 
-def stream(folder: Path, seed: int, start: int, end: int, batch: int, workers: int) -> DataLoader[tuple[Tensor, ...]]:
-    """Batches of the samples ``start`` to ``end``, in order; wrap each in :class:`Batch`."""
+def stream(samples: DamagedFaces, batch: int, workers: int) -> DataLoader[tuple[Tensor, ...]]:
+    """Batches of the samples, in order; wrap each in :class:`Batch`."""
     cv2.setNumThreads(0)
     return DataLoader(
-        DamagedFaces(folder, seed, start, end),
+        samples,
         batch_size=batch,
         num_workers=workers,
         drop_last=True,

@@ -1,4 +1,7 @@
-"""The trainer: the edge GAN first, then the repair GAN on the edge stage's own output. Stops and resumes anywhere."""
+"""The trainer: the edge GAN, the coarse generator alone, and the repair GAN on the output of both.
+
+Stops and resumes anywhere.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,9 @@ from tqdm import tqdm
 
 from restore_sdk.atomic import write_file
 from training import checkpoint, steps
-from training.config import Config
-from training.data import Batch, stream
+from training.config import STAGES, Config
+from training.data import Batch, DamagedFaces, stream
+from training.networks.coarse import CoarseGenerator, CoarseRepair
 from training.networks.discriminator import PatchDiscriminator
 from training.optimizer import optimizers_for
 from training.steps import Sample
@@ -26,6 +30,9 @@ from training.weights import save_weights, state_path
 
 #: Measures ``{stage: generator}`` and returns figures for the log.
 Validator = Callable[[dict[str, nn.Module]], dict[str, float]]
+
+#: Channels that the discriminator of a stage sees.
+_JUDGED = {"edge": 2, "coarse": 3, "repair": 4}
 
 _SAVE_EVERY_SECONDS = 180.0
 _LOG_EVERY = 50
@@ -59,7 +66,10 @@ class Options:
 
 
 class StageTrainer:
-    """Trains one stage: generator, its moving average, discriminator, their optimisers and the images seen so far."""
+    """Trains one stage: generator, its moving average, discriminator, their optimisers and the images seen so far.
+
+    ``edge`` is the trained edge generator, ``None`` for the edge stage itself.
+    """
 
     def __init__(self, stage: str, config: Config, options: Options, edge: nn.Module | None) -> None:
         torch.manual_seed(config.seed)
@@ -69,7 +79,7 @@ class StageTrainer:
         self.average = config.build(stage)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
-        self.discriminator = PatchDiscriminator(2 if stage == "edge" else 4)
+        self.discriminator = PatchDiscriminator(_JUDGED[stage])
         self.optimizers = optimizers_for(self.generator, self.settings.schedule.rate)
         self.critic = optim.Adam(self.discriminator.parameters(), self.settings.discriminator_rate, (0.5, 0.99))
         self.images = self.began = 0
@@ -123,14 +133,16 @@ class StageTrainer:
     def _outcome(self, sample: Sample) -> steps.Outcome:
         if self.edge_forward is None:
             return steps.edge_step(self.forward, sample, self.settings.losses)
+        if self.stage == "coarse":
+            return steps.coarse_step(self.forward, sample)
         with torch.no_grad():
             _, completed = steps.complete_edges(self.edge_forward, sample)
-        return steps.repair_step(self.forward, sample, completed, self.settings.losses, self.options.perceptual)
+        return steps.repair_step(self.forward, sample, completed, self.options.perceptual)
 
     @torch.no_grad()
     def _update_average(self) -> None:
         # a short memory at first, or the average would drag the initial weights along
-        steps_taken = (self.images - self.began) // self.config.batch
+        steps_taken = (self.images - self.began) // self.settings.batch
         keep = min(self.config.ema, (1 + steps_taken) / (10 + steps_taken))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1.0 - keep)
 
@@ -187,18 +199,26 @@ class StageTrainer:
         """Begin from released weights, and go on counting from the images that they have seen. The optimisers and the
         discriminator are not part of a release: they begin anew, at a rate that rises again."""
         tensors, meta = checkpoint.load_tensors(path)
-        weights = {name: each.float() for name, each in checkpoint.under_prefix(self.stage, tensors).items()}
+        prefix = "repair.coarse" if self.stage == "coarse" else self.stage
+        weights = {name: each.float() for name, each in checkpoint.under_prefix(prefix, tensors).items()}
         for name in checkpoint.load_partly(self.generator, weights, path):
             print(f"{self.stage}: {name} is not in {path.name}: it begins anew", flush=True)
         self.average.load_state_dict(self.generator.state_dict())
-        self.images = self.began = int(meta["images"][self.stage])
+        self.images = self.began = int(meta["images"].get(self.stage, 0))
+
+    def take_coarse(self, coarse: StageTrainer) -> None:
+        """Begin the repair stage from the coarse generator of this run; a stage that has begun keeps its own."""
+        if self.images > self.began or self.path.exists() or coarse.images == coarse.began:
+            return
+        for generator in (self.generator, self.average):
+            generator.get_submodule("coarse").load_state_dict(coarse.average.state_dict())
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def run(self, log: RunLog, stop: Callable[[], bool]) -> None:
         """Train until the schedule ends. Raises :class:`StoppedError` after saving, where ``stop`` says so."""
         schedule, options = self.settings.schedule, self.options
-        if self.images + self.config.batch > schedule.images:
+        if self.images + self.settings.batch > schedule.images:
             if not self.path.exists():  # begun from weights that are old enough
                 self.save()
             return
@@ -209,14 +229,14 @@ class StageTrainer:
         )
         for batch in self._batches():
             before = self.images
-            if before < schedule.decay_from <= before + self.config.batch:
+            if before < schedule.decay_from <= before + self.settings.batch:
                 self.save(self.stable_path)
             losses = self.step(batch)
             bar.update(self.images - before)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
             count += 1
-            if self.images // self.config.batch % _LOG_EVERY == 0:
+            if self.images // self.settings.batch % _LOG_EVERY == 0:
                 log.write(self.stage, self.images, {name: value / count for name, value in sums.items()})
                 sums, count = {}, 0
             if self.images // options.validate_every != before // options.validate_every:
@@ -233,17 +253,23 @@ class StageTrainer:
             self._validate(log)
 
     def _batches(self) -> Iterator[Batch]:
-        seed = 2 * self.config.seed + (self.stage == "repair")
-        options, config = self.options, self.config
-        for parts in stream(
-            options.data, seed, self.images, self.settings.schedule.images, config.batch, options.workers
-        ):
+        options, settings = self.options, self.settings
+        samples = DamagedFaces(
+            options.data,
+            len(STAGES) * self.config.seed + STAGES.index(self.stage),
+            self.images,
+            settings.schedule.images,
+            settings.size,
+        )
+        for parts in stream(samples, settings.batch, options.workers):
             yield Batch(*parts)
 
     def _validate(self, log: RunLog) -> None:
         if self.options.validator is None:
             return
-        stages = {self.stage: self.average} if self.edge is None else {"edge": self.edge, self.stage: self.average}
+        stages = {self.stage: self.average} if self.edge is None else {"edge": self.edge, "repair": self.average}
+        if isinstance(self.average, CoarseGenerator):
+            stages["repair"] = CoarseRepair(self.average)
         figures = self.options.validator(stages)
         log.write(self.stage, self.images, {f"val_{name}": value for name, value in figures.items()})
         print(
@@ -295,8 +321,9 @@ def fit(config: Config, options: Options) -> Path:
     """
     options.out.mkdir(parents=True, exist_ok=True)
     edge = StageTrainer("edge", config, options, None)
-    repair = StageTrainer("repair", config, options, edge.average)
-    # only now that both stages fit it: a refused configuration must not replace the run's own
+    stages = ["coarse", "repair"] if config.has_coarse else ["repair"]
+    trainers = {name: StageTrainer(name, config, options, edge.average) for name in stages}
+    # only now that all stages fit it: a refused configuration must not replace the run's own
     write_file(options.out / "config.json", json.dumps(config.to_json(), indent=2).encode())
     asked: list[int] = []
 
@@ -306,8 +333,10 @@ def fit(config: Config, options: Options) -> Path:
     previous: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     log = RunLog(options.out)
     try:
-        edge.run(log, lambda: bool(asked))
-        repair.run(log, lambda: bool(asked))
+        for trainer in (edge, *trainers.values()):
+            if trainer.stage == "repair" and "coarse" in trainers:
+                trainer.take_coarse(trainers["coarse"])
+            trainer.run(log, lambda: bool(asked))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

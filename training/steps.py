@@ -61,14 +61,24 @@ def edge_step(generator: Network, sample: Sample, weights: Losses) -> Outcome:
     return Outcome(torch.cat((completed, grey), 1), torch.cat((whole, grey), 1), parts)
 
 
-def repair_step(
-    generator: Network, sample: Sample, completed: Tensor, weights: Losses, perceptual: Perceptual | None
-) -> Outcome:
+def coarse_step(generator: Network, sample: Sample) -> Outcome:
+    """The coarse generator alone, before the repair stage."""
+    _, residual = generator(sample.guess, sample.hole)
+    output = sample.guess + residual.float()
+    return Outcome(output, sample.image, _distances(output, sample))
+
+
+def _distances(output: Tensor, sample: Sample) -> dict[str, Tensor]:
+    return {
+        "l1": losses.hole_l1(output, sample.image, sample.hole),
+        "log_mse": losses.hole_log_mse(output, sample.image, sample.hole),
+    }
+
+
+def repair_step(generator: Network, sample: Sample, completed: Tensor, perceptual: Perceptual | None) -> Outcome:
     """The repair stage. Its discriminator sees the composed image beside the edges that it was painted from."""
     output = sample.guess + generator(sample.guess, completed, sample.hole).float()
-    parts = {"l1": losses.hole_l1(output, sample.image, sample.hole)}
-    if weights.log_mse:
-        parts["log_mse"] = losses.hole_log_mse(output, sample.image, sample.hole)
+    parts = _distances(output, sample)
     composed = sample.image + sample.hole * (output - sample.image)
     if perceptual is not None:
         parts["perceptual"], parts["style"] = perceptual(composed, sample.image)

@@ -31,6 +31,8 @@ def save_weights(run: Path, path: Path) -> Path:
         averages = checkpoint.half_precision(under_prefix("average", state))
         tensors |= checkpoint.with_prefix(stage, averages)
         images[stage], config = meta["images"], meta["config"]
+    if state_path(run, "coarse").exists():
+        images["coarse"] = load_tensors(state_path(run, "coarse"))[1]["images"]
     checkpoint.save_tensors(path, tensors, {"config": config, "images": images})
     return path
 

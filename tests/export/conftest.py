@@ -41,13 +41,15 @@ def small_config() -> Config:
     return from_json(
         {
             "edge": {"generator": {"width": 16, "body": 32, "growth": 16}},
-            "repair": {"generator": {"width": 16, "body": 32, "growth": 16, "blocks": [2, 1], "global_blocks": 1}},
+            "coarse": {"generator": {"width": 16, "body": 32, "blocks": [1, 1], "global_blocks": 1, "structure": 32}},
+            "repair": {"generator": {"width": 16, "body": 32, "growth": 16, "blocks": 1}},
         }
     )
 
 
 def small_weights() -> dict[str, torch.Tensor]:
-    """As training leaves them, but from a seed: what starts at zero (attention, fusion) or nearly so (heads) is not."""
+    """As training leaves them, but from a seed: what starts at zero (residuals, attention, fusion) or nearly so (heads)
+    is not."""
     torch.manual_seed(0)
     config = small_config()
     tensors: dict[str, torch.Tensor] = {}
@@ -56,7 +58,9 @@ def small_weights() -> dict[str, torch.Tensor]:
         for name, tensor in state.items():
             if name.endswith(("scale", "fusion.a", "fusion.b", "bias")):
                 tensor.normal_(0.0, 0.2)
-            elif name.startswith("head"):
+            elif not tensor.any():
+                tensor.normal_(0.0, 0.05)
+            elif "head" in name:
                 tensor.mul_(2.0)
         tensors |= with_prefix(stage, half_precision(state))
     return tensors

@@ -18,14 +18,20 @@ def _one_thread() -> None:
 
 
 TINY = {
-    "batch": 2,
     "edge": {
+        "batch": 2,
         "generator": {"width": 16, "body": 16, "growth": 8},
         "schedule": {"images": 8, "warmup": 2, "decay": 0.25},
         "losses": {"adversarial_from": 4, "adversarial_ramp": 2},
     },
+    "coarse": {
+        "batch": 2,
+        "generator": {"width": 16, "body": 16, "blocks": [1, 1], "global_blocks": 1, "structure": 16},
+        "schedule": {"images": 6, "warmup": 2, "decay": 0.5},
+    },
     "repair": {
-        "generator": {"width": 16, "body": 16, "growth": 8, "blocks": [1, 1]},
+        "batch": 2,
+        "generator": {"width": 16, "body": 16, "growth": 8, "blocks": 1},
         "schedule": {"images": 10, "warmup": 2, "decay": 0.5},
         "losses": {"adversarial_from": 4, "adversarial_ramp": 2},
     },

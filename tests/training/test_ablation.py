@@ -14,6 +14,7 @@ from training.cli import main
 from training.config import Config, ConfigError, from_json
 from training.fit import Options
 from training.networks.attention import ChannelSpatialAttention, GlobalAttention
+from training.networks.coarse import CoarseGenerator
 from training.networks.cost import cost
 from training.networks.dense import DenseResidualSkip
 from training.networks.fusion import BidirectionalGatedFusion
@@ -22,6 +23,7 @@ from training.protocol import cases
 PARTS = {
     "plain fusion": (BidirectionalGatedFusion,),
     "plain skips": (DenseResidualSkip,),
+    "no coarse guess": (CoarseGenerator,),
     "no attention": (ChannelSpatialAttention, GlobalAttention),
 }
 
@@ -30,6 +32,8 @@ PARTS = {
 def test_a_variant_lacks_its_part_and_no_other(name: str) -> None:
     present = {type(module) for module in variant(Config(), name).build("repair").modules()}
     for other, kinds in PARTS.items():
+        if name == "no coarse guess" and other == "no attention":
+            kinds = (ChannelSpatialAttention,)  # global attention is a part of the coarse generator
         assert all((kind in present) != (other == name) for kind in kinds), other
 
 
@@ -56,7 +60,7 @@ def test_unknown_networks_are_refused() -> None:
 def test_variants_are_trained_measured_and_not_trained_twice(
     tiny: Config, pictures: Path, mask_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = budget(tiny, 4, 4)
+    config = budget(tiny, edge=4, coarse=4, repair=4)
     assert config.edge.losses.adversarial == 0
     chosen, names = list(cases(pictures, mask_files, 1)), ("full", "no edge stage", "plain fusion")
     options = Options(pictures, tmp_path, workers=0)
@@ -68,8 +72,11 @@ def test_variants_are_trained_measured_and_not_trained_twice(
     assert json.loads((tmp_path / "ablation.json").read_text()) == results
     assert (tmp_path / "ablation.md").read_text() == to_markdown(results)
     assert to_markdown(results).count("\n") == 5
-    whole, shared = ((tmp_path / name / "edge.last.safetensors").read_bytes() for name in ("full", "plain-fusion"))
-    assert whole == shared, "the same edge stage"
+    for stage in ("edge", "coarse"):
+        whole, shared = (
+            (tmp_path / name / f"{stage}.last.safetensors").read_bytes() for name in ("full", "plain-fusion")
+        )
+        assert whole == shared, f"the same {stage} stage"
     monkeypatch.setattr(ablation, "fit", lambda *_: pytest.fail("trained again"))
     assert ablate(config, options, chosen, names) == results
 

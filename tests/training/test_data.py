@@ -57,8 +57,8 @@ def test_other_sizes_and_grey_files_are_taken(tmp_path: Path) -> None:
 
 
 def test_a_stream_goes_on_where_it_was_left(pictures: Path) -> None:
-    whole = [torch.stack([p.float().sum() for p in parts]) for parts in stream(pictures, 5, 0, 8, 2, 0)]
-    rest = [torch.stack([p.float().sum() for p in parts]) for parts in stream(pictures, 5, 4, 8, 2, 0)]
+    whole = [torch.stack([p.float().sum() for p in parts]) for parts in stream(DamagedFaces(pictures, 5, 0, 8), 2, 0)]
+    rest = [torch.stack([p.float().sum() for p in parts]) for parts in stream(DamagedFaces(pictures, 5, 4, 8), 2, 0)]
     assert len(whole) == 4
     assert torch.equal(torch.stack(whole[2:]), torch.stack(rest))
     assert not torch.equal(whole[0], whole[1])

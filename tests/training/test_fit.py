@@ -41,12 +41,34 @@ def test_a_whole_run_leaves_weights_a_log_and_its_configuration(tiny: Config, pi
     path = fit(tiny, _options(pictures, tmp_path / "run"))
     edge, repair, config, facts = load_stages(path)
     assert config == tiny
-    assert facts["images"] == {"edge": 8, "repair": 10}
+    assert facts["images"] == {"edge": 8, "coarse": 6, "repair": 10}
     initial = tiny.build("repair").state_dict()
     assert any(not torch.equal(value, initial[name]) for name, value in repair.generator.state_dict().items())
     assert next(edge.parameters()).dtype == torch.float32
     assert from_json(json.loads((tmp_path / "run" / "config.json").read_text())) == tiny
     assert not list((tmp_path / "run").glob(".*tmp"))
+
+
+def test_the_repair_stage_begins_from_the_runs_coarse_generator(
+    tiny: Config, pictures: Path, tmp_path: Path
+) -> None:
+    options = _options(pictures, tmp_path)
+    coarse = StageTrainer("coarse", tiny, options, _edge(tiny))
+    assert next(coarse._batches()).image.shape == (2, 3, 128, 128)
+    coarse.run(RunLog(tmp_path), lambda: False)
+    repair = StageTrainer("repair", tiny, options, _edge(tiny))
+    own = {name: tensor.clone() for name, tensor in coarse.average.state_dict().items()}
+    repair.take_coarse(coarse)
+    for generator in (repair.generator, repair.average):
+        taken = generator.get_submodule("coarse").state_dict()
+        assert all(torch.equal(taken[name], tensor) for name, tensor in own.items())
+    repair.step(next(repair._batches()))
+    repair.save()
+    begun = {name: tensor.clone() for name, tensor in repair.generator.state_dict().items()}
+    again = StageTrainer("repair", tiny, options, _edge(tiny))
+    again.take_coarse(coarse)
+    assert all(torch.equal(begun[name], tensor) for name, tensor in again.generator.state_dict().items())
+    assert not torch.equal(begun["coarse.head.0.weight"], own["head.0.weight"]), "it learns on with the rest"
 
 
 @pytest.mark.parametrize("stop_at", [2, 8])
@@ -81,7 +103,7 @@ def test_a_run_can_begin_from_released_weights(
 ) -> None:
     released = fit(tiny, _options(pictures, tmp_path / "first"))
     longer = _longer(_longer(tiny, "edge", 16), "repair", 20)
-    repair = dataclasses.replace(longer.repair, generator={**longer.repair.generator, "global_blocks": 1})
+    repair = dataclasses.replace(longer.repair, generator={**longer.repair.generator, "blocks": 2})
     longer = dataclasses.replace(longer, repair=repair)
     options = dataclasses.replace(_options(pictures, tmp_path / "second"), init=released)
     trainer = StageTrainer("repair", longer, options, _edge(tiny))
@@ -90,16 +112,16 @@ def test_a_run_can_begin_from_released_weights(
         assert torch.equal(old[name], tensor.float())
     assert trainer.images == trainer.began == 10
     assert longer.repair.schedule.rate_at(10, trainer.began) < longer.repair.schedule.rate, "warms up again"
-    assert "global16.0.position is not in weights.safetensors: it begins anew" in capsys.readouterr().out
+    assert "body8.1.last.weight is not in weights.safetensors: it begins anew" in capsys.readouterr().out
 
     _, _, config, facts = load_stages(fit(longer, options))
     assert config == longer
-    assert facts["images"] == {"edge": 16, "repair": 20}, "images are counted on"
+    assert facts["images"] == {"edge": 16, "coarse": 6, "repair": 20}, "images are counted on"
     assert load_tensors(options.out / "repair.last.safetensors")[1]["began"] == 10
 
     only_repair = dataclasses.replace(_options(pictures, tmp_path / "third"), init=released)
     _, _, _, facts = load_stages(fit(_longer(tiny, "repair", 12), only_repair))
-    assert facts["images"] == {"edge": 8, "repair": 12}, "a stage that has seen enough is taken as it is"
+    assert facts["images"] == {"edge": 8, "coarse": 6, "repair": 12}, "a stage that has seen enough is taken as it is"
 
 
 def test_weights_of_a_larger_network_are_refused(tiny: Config, pictures: Path, tmp_path: Path) -> None:
@@ -188,7 +210,7 @@ def test_unknown_settings_are_named() -> None:
 
 def test_the_average_remembers_as_long_as_the_configuration_says(tiny: Config, pictures: Path, tmp_path: Path) -> None:
     trainer = StageTrainer("edge", tiny, _options(pictures, tmp_path), None)
-    trainer.images = 10_000 * tiny.batch
+    trainer.images = 10_000 * tiny.edge.batch
     before = [parameter.clone() for parameter in trainer.average.parameters()]
     for parameter in trainer.generator.parameters():
         parameter.data += 1.0
@@ -236,7 +258,7 @@ def test_the_generator_listens_to_the_discriminator_by_degrees() -> None:
     assert losses.at(0).l1 == losses.l1
 
 
-@pytest.mark.parametrize("values", [{"edge": 3}, {"batch": "8"}, {"repair": {"generator": [1]}}])
+@pytest.mark.parametrize("values", [{"edge": 3}, {"seed": "8"}, {"repair": {"generator": [1]}}])
 def test_settings_of_another_kind_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="must be"):
         from_json(values)

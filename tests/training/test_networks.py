@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from training.config import Config
-from training.networks.attention import ChannelSpatialAttention
+from training.networks.attention import ChannelSpatialAttention, GlobalAttention
+from training.networks.coarse import CoarseGenerator
 from training.networks.cost import cost, cost_of
 from training.networks.dense import DenseResidualBlock, DenseResidualSkip
 from training.networks.discriminator import PatchDiscriminator
@@ -106,6 +107,50 @@ def test_dense_block_layers_see_all_before_them() -> None:
     nn.init.zeros_(block.last.weight)
     x = torch.rand(1, 8, 16, 16)
     assert torch.equal(block(x), x)
+
+
+def test_global_attention_begins_as_the_identity_and_then_reaches_everywhere() -> None:
+    torch.manual_seed(0)
+    module, x = GlobalAttention(16, 8), torch.rand(1, 16, 8, 8)
+    assert torch.equal(module(x), x)
+    nn.init.normal_(module.project.weight)
+    other = x.clone()
+    other[..., 0, 0] += 1.0
+    assert not torch.equal(module(x)[..., 7, 7], module(other)[..., 7, 7])
+
+
+class TestCoarse:
+    def test_it_begins_without_structure_and_can_listen_to_it(self) -> None:
+        torch.manual_seed(0)
+        network = CoarseGenerator(16, 32, (1, 1), global_blocks=1, structure=8)
+        image, hole = torch.rand(2, 3, 256, 256), torch.ones(2, 1, 256, 256)
+        structure = torch.rand(2, 8, 32, 32)
+        features, residual = network(image, hole)
+        assert features.shape == (2, 16, 32, 32)
+        assert residual.shape == image.shape
+        assert torch.equal(network(image, hole, structure)[1], residual)
+        nn.init.normal_(network.listen.weight)
+        assert not torch.equal(network(image, hole, structure)[1], residual)
+
+    def test_small_pictures_show_it_the_same(self) -> None:
+        torch.manual_seed(0)
+        network = CoarseGenerator(16, 32, (1, 1), global_blocks=1)
+        image, hole = torch.rand(1, 3, 128, 128), torch.ones(1, 1, 128, 128)
+        large = [nn.functional.interpolate(each, scale_factor=2.0) for each in (image, hole)]
+        torch.testing.assert_close(network(image, hole)[0], network(*large)[0])
+
+    def test_the_rest_sees_its_guess_and_its_features(self, tiny: Config) -> None:
+        torch.manual_seed(0)
+        network = tiny.build("repair")
+        image, edges, hole = torch.rand(1, 3, 256, 256), torch.zeros(1, 1, 256, 256), torch.ones(1, 1, 256, 256)
+        _, coarse = network.coarse(image, hole, network.structure_down(network.structure_stem(torch.cat((edges, hole), 1))))
+        before = network(image, edges, hole)
+        assert not torch.equal(before, coarse), "the head paints on it"
+        nn.init.normal_(network.from_coarse.weight)
+        assert not torch.equal(network(image, edges, hole), before)
+        network.coarse = None
+        alone = network(image + coarse, edges, hole)
+        torch.testing.assert_close(before, coarse + alone)
 
 
 def test_dense_skip_carries_both_of_its_inputs() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.networks.layers import ConvAct, conv
+from training.networks.layers import BoundedReLU, ConvAct, conv
 
 
 class ChannelAttention(nn.Module):
@@ -64,11 +64,12 @@ class ChannelSpatialAttention(nn.Module):
 
 
 class GlobalAttention(nn.Module):
-    """Lets every position of a small map look at every other: self-attention, then a 1x1 feed-forward, both residual.
+    """Lets every position of a small map look at every other: self-attention, then a feed-forward, both residual.
 
     A convolution reaches a hole's middle only step by step; here an eye that is known tells the missing one across the
-    face at once. The learned embedding of positions holds where on an aligned face a position lies. No normalisation;
-    the scales of both residuals are learned from 0, so that the module starts as the identity.
+    face at once. The learned embedding of positions holds where on an aligned face a position lies. The feed-forward
+    mixes neighbours by a depthwise convolution (PVT v2: Wang et al., 2022). No normalisation; the last convolutions of
+    both residuals begin at zero, so that the module starts as the identity.
 
     ``(N, C, size, size)`` to the same shape; the size is fixed by the embedding.
 
@@ -83,10 +84,14 @@ class GlobalAttention(nn.Module):
         self.heads = heads
         self.position = nn.Parameter(0.1 * torch.randn(1, channels, size, size))
         self.query_key_value = conv(channels, 3 * channels, 1, gain=0.7)
-        self.project = conv(channels, channels, 1, gain=0.7)
-        self.feed_forward = nn.Sequential(ConvAct(channels, 2 * channels, 1), conv(2 * channels, channels, 1, gain=0.7))
-        self.attention_scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.feed_forward_scale = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.project = conv(channels, channels, 1, gain=0.0)
+        hidden = 3 * channels // 2
+        self.widen = conv(channels, hidden, 1)
+        self.mix = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        nn.init.dirac_(self.mix.weight, groups=hidden)
+        nn.init.zeros_(self.mix.bias)  # type: ignore[arg-type]
+        self.act = BoundedReLU()
+        self.narrow = conv(hidden, channels, 1, gain=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         n, channels, height, width = x.shape
@@ -95,5 +100,5 @@ class GlobalAttention(nn.Module):
         query, key, value = mixed.reshape(n, 3, self.heads, depth, height * width).unbind(1)
         weights = torch.softmax((query * depth**-0.5).transpose(-1, -2) @ key, dim=-1)
         gathered = (value @ weights.transpose(-1, -2)).reshape(n, channels, height, width)
-        x = x + self.attention_scale * self.project(gathered)
-        return x + self.feed_forward_scale * self.feed_forward(x)
+        x = x + self.project(gathered)
+        return x + self.narrow(self.act(self.mix(self.widen(x))))
