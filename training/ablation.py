@@ -46,7 +46,9 @@ def budget(config: Config, **images_of: int) -> Config:
     something."""
     for stage, images in images_of.items():
         part = config.stage(stage)
-        schedule = dataclasses.replace(part.schedule, images=images, warmup=min(part.schedule.warmup, images // 8), decay=0.3)
+        schedule = dataclasses.replace(
+            part.schedule, images=images, warmup=min(part.schedule.warmup, images // 8), decay=0.3
+        )
         losses = dataclasses.replace(part.losses, adversarial=0.0, feature_matching=0.0)
         config = dataclasses.replace(
             config, ema=0.99, **{stage: dataclasses.replace(part, schedule=schedule, losses=losses)}

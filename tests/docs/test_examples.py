@@ -32,6 +32,7 @@ def run(script: str, *arguments: str, folder: Path) -> subprocess.CompletedProce
         ("batch.py", (), "restored/portrait.png"),
         ("large_photo.py", ("comparison.png",), "comparison.png"),
         ("before_after.py", ("--out", "comparison.png"), "comparison.png"),
+        ("failures.py", ("--out", "failures.png"), "failures.png"),
     ],
 )
 def test_example_runs(script: str, arguments: tuple[str, ...], written: str, tmp_path: Path) -> None:
@@ -55,6 +56,7 @@ def test_every_script_is_tested_and_listed() -> None:
         "restore_photo.py",
         "batch.py",
         "before_after.py",
+        "failures.py",
         "large_photo.py",
         "make_damage.py",
         "ask_service.py",

@@ -49,7 +49,15 @@ def test_a_sound_model_passes_every_gate(model: Model, exported: Graphs, probes:
     for drift in figures["fp16_psnr_db"].values():
         assert 60 <= drift["worst"] <= drift["mean"] < 120
     layers = figures["largest_activation"]["repair"]
-    assert set(layers) >= {"texture_stem.1.0", "fusion", "coarse.body32.1.mix", "body8.0.last", "attention8.spatial.gate", "skip4", "head.0"}
+    assert set(layers) >= {
+        "texture_stem.1.0",
+        "fusion",
+        "coarse.body32.1.mix",
+        "body8.0.last",
+        "attention8.spatial.gate",
+        "skip4",
+        "head.0",
+    }
     assert figures["fp16_headroom"] == pytest.approx(
         65504 / max(max(by.values()) for by in figures["largest_activation"].values()), rel=1e-3
     )

@@ -49,9 +49,7 @@ def test_a_whole_run_leaves_weights_a_log_and_its_configuration(tiny: Config, pi
     assert not list((tmp_path / "run").glob(".*tmp"))
 
 
-def test_the_repair_stage_begins_from_the_runs_coarse_generator(
-    tiny: Config, pictures: Path, tmp_path: Path
-) -> None:
+def test_the_repair_stage_begins_from_the_runs_coarse_generator(tiny: Config, pictures: Path, tmp_path: Path) -> None:
     options = _options(pictures, tmp_path)
     coarse = StageTrainer("coarse", tiny, options, _edge(tiny))
     assert next(coarse._batches()).image.shape == (2, 3, 128, 128)

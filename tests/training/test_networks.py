@@ -143,7 +143,9 @@ class TestCoarse:
         torch.manual_seed(0)
         network = tiny.build("repair")
         image, edges, hole = torch.rand(1, 3, 256, 256), torch.zeros(1, 1, 256, 256), torch.ones(1, 1, 256, 256)
-        _, coarse = network.coarse(image, hole, network.structure_down(network.structure_stem(torch.cat((edges, hole), 1))))
+        _, coarse = network.coarse(
+            image, hole, network.structure_down(network.structure_stem(torch.cat((edges, hole), 1)))
+        )
         before = network(image, edges, hole)
         assert not torch.equal(before, coarse), "the head paints on it"
         nn.init.normal_(network.from_coarse.weight)
