@@ -96,10 +96,11 @@ def _plans_options(commands: Any) -> None:
 def _plans(arguments: argparse.Namespace) -> int:
     from benchmarks import plans
     from restore_sdk import Bundle, RestoreEngine
+    from training.data import evenly
 
     photos = plans.photographs(arguments.photos)
     faces = plans.photographs(arguments.faces, above=128) if arguments.faces else []
-    faces = faces[:: max(1, len(faces) // arguments.limit)][: arguments.limit]
+    faces = evenly(faces, arguments.limit)
     with RestoreEngine(Bundle.load(arguments.bundle)) as engine:
         found = plans.Plans(
             plans.by_thickness(engine, photos, arguments.cases, progress=progress),

@@ -10,6 +10,7 @@ import csv
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from restore_sdk.image import canny_edges
 from training.augment import random_view
 from training.masks import random_mask
+
+T = TypeVar("T")
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
@@ -39,9 +42,9 @@ def find_images(folder: Path) -> list[Path]:
     return found
 
 
-def evenly(files: list[Path], count: int) -> list[Path]:
+def evenly(found: list[T], count: int) -> list[T]:
     """At most ``count`` of them, chosen evenly."""
-    return files if len(files) <= count else [files[i * len(files) // count] for i in range(count)]
+    return found if len(found) <= count else [found[i * len(found) // count] for i in range(count)]
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
