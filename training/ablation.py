@@ -61,7 +61,8 @@ def ablate(
 ) -> dict[str, Any]:
     """Train and measure variants, one folder each below ``options.out``; run again, it goes on where it stopped.
 
-    Variants that share the edge stage or the coarse generator share its training. Writes ``ablation.json`` and ``ablation.md`` after each.
+    Variants that share the edge stage or the coarse generator share its training. Writes ``ablation.json`` and
+    ``ablation.md`` after each.
     """
     results: dict[str, Any] = {}
     for name in names:
@@ -87,9 +88,10 @@ def ablate(
 def _share(stage: str, config: Config, full: Path, folder: Path) -> None:
     """Take a stage from the full method's run where the configuration asks for the same."""
     source, target = state_path(full, stage), state_path(folder, stage)
-    if folder != full and source.exists() and not target.exists():
-        if json.loads((full / "config.json").read_text())[stage] == config.to_json()[stage]:
-            shutil.copy(source, target)
+    if folder == full or target.exists() or not source.exists():
+        return
+    if json.loads((full / "config.json").read_text())[stage] == config.to_json()[stage]:
+        shutil.copy(source, target)
 
 
 def _costs(config: Config) -> dict[str, float]:

@@ -71,7 +71,7 @@ def sampling_weights(folder: Path, files: list[Path]) -> NDArray[np.float64]:
                 if row := rows.get(str(path)):
                     sharp = float(np.clip((float(row["sharpness"]) / 200.0) ** 0.5, 0.45, 1.6))
                     weights[i] = (
-                        sharp * (0.7 if row["synthetic"] == "1" else 1.0) * (0.7 if row["gray"] == "1" else 1.0)
+                        sharp * (0.45 if row["synthetic"] == "1" else 1.0) * (0.7 if row["gray"] == "1" else 1.0)
                     )
             break
     return weights / weights.sum()

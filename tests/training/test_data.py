@@ -15,7 +15,7 @@ from training.masks import DAMAGES, random_mask
 
 def test_masks_are_seeded_and_keep_to_their_share() -> None:
     ratios = []
-    for seed in range(60):
+    for seed in range(90):
         mask = random_mask(np.random.default_rng(seed))
         assert mask.dtype == np.uint8
         assert set(np.unique(mask)) <= {0, 255}

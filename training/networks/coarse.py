@@ -60,22 +60,24 @@ class CoarseGenerator(nn.Module):
         """Features, and what to add to ``image``.
 
         Args:
-            image: ``(N, 3, S, S)``, RGB in -1..1, the hole already filled by a smooth guess; S a multiple of 64.
+            image: ``(N, 3, S, S)``, RGB in -1..1, the hole already filled by a smooth guess; S is 64, 128 or 256.
             hole: ``(N, 1, S, S)``, 1 where pixels are missing.
             structure: features of edges and hole, ``(N, structure, 32, 32)``; ``None`` for none.
 
         Returns:
             Features ``(N, width, 32, 32)``, and the residual ``(N, 3, S, S)`` in the range of ``image``, smooth.
         """
-        factor = image.shape[-1] // COARSE_SIZE
-        small = F.avg_pool2d(torch.cat((image, hole), dim=1), factor)
+        small = torch.cat((image, hole), dim=1)
+        while small.shape[-1] > COARSE_SIZE:
+            small = F.avg_pool2d(small, 2)
         eighth = self.stem(small)
         if structure is not None:
             eighth = eighth + self.listen(structure)
         sixteenth = self.encoder16(self.down16(eighth))
         deep = self.body32(self.down32(sixteenth))
         features = self.refine8(eighth + self.up8(self.decoder16(sixteenth + self.up16(deep))))
-        residual = F.interpolate(self.head(features), scale_factor=float(factor), mode="bilinear", align_corners=False)
+        factor = image.shape[-1] / COARSE_SIZE
+        residual = F.interpolate(self.head(features), scale_factor=factor, mode="bilinear", align_corners=False)
         return features, residual
 
 

@@ -16,8 +16,8 @@ class RepairGenerator(nn.Module):
     """Coarse to fine, from two encoders, texture and structure, joined by gated fusion, with attention.
 
     A coarse generator finds colours and large shapes; its guess takes the place of the smooth one. Encoder and decoder
-    of the rest meet at 1/4 of the size (pixel unshuffle and shuffle by 4). Texture and structure are fused at 1/8, where
-    the body stands; dense residual skips carry 1/8 and 1/4 features to the decoder.
+    of the rest meet at 1/4 of the size (pixel unshuffle and shuffle by 4). Texture and structure are fused at 1/8,
+    where the body stands; dense residual skips carry 1/8 and 1/4 features to the decoder.
 
     Args:
         width: channels at 1/4.
