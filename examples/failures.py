@@ -40,7 +40,7 @@ def cases(portrait: Image, photo: Image) -> list[tuple[str, Image, Image]]:
         ("half a face: features are not those of the other half", portrait, half),
         ("three quarters missing: no detail", portrait, most),
         (
-            "upside down: no face is found",
+            "upside down: no face is painted",
             np.ascontiguousarray(portrait[::-1, ::-1]),
             np.ascontiguousarray(spot[::-1, ::-1]),
         ),

@@ -78,7 +78,7 @@ def export_bundle(
         golden=golden,
         training={
             **card,
-            "images_seen": sum(model.images.values()),
+            "images_seen": model.images["edge"] + model.images["repair"],
             "images_seen_by_stage": model.images,
             "config": model.config.to_json(),
         },

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from export.errors import GateError
 from training.checkpoint import load_module, load_tensors, under_prefix
-from training.config import Config, from_json
+from training.config import Config
 from training.networks.stages import EdgeStage, RepairStage
+from training.weights import config_of
 
 Stage = EdgeStage | RepairStage
 
@@ -41,7 +42,7 @@ def load_model(path: Path) -> Model:
         GateError: a weight is not a finite number.
     """
     tensors, meta = load_tensors(path)
-    config = from_json(meta["config"])
+    config = config_of(meta.get("config"), path)
     edge, repair = (stage_of(name, config, under_prefix(name, tensors), path) for name in ("edge", "repair"))
     assert isinstance(edge, EdgeStage)
     assert isinstance(repair, RepairStage)

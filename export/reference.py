@@ -14,8 +14,8 @@ from export.model import Stage, stage_of
 from export.passes import WEIGHTS
 from restore_sdk.bundle import Bundle
 from training import checkpoint
-from training.config import from_json
 from training.networks.stages import EdgeStage, RepairStage
+from training.weights import config_of
 
 
 def load_reference(path: str | os.PathLike[str] | None = None) -> tuple[EdgeStage, RepairStage]:
@@ -27,7 +27,8 @@ def load_reference(path: str | os.PathLike[str] | None = None) -> tuple[EdgeStag
     Raises:
         ExportError: the bundle does not say how its networks are built.
         restore_sdk.errors.BundleError: no bundle, or not the files that its manifest names.
-        training.checkpoint.CheckpointError: weights of other networks than the manifest describes.
+        training.checkpoint.CheckpointError: weights of other networks than the manifest describes, or than this version
+            can build.
     """
     bundle = Bundle.load(path)
     values = bundle.manifest.training.get("config")
@@ -36,7 +37,7 @@ def load_reference(path: str | os.PathLike[str] | None = None) -> tuple[EdgeStag
             f"{bundle.path} does not state the configuration of its networks under training.config",
             "export the bundle again with: python -m export",
         )
-    config = from_json(values)
+    config = config_of(values, bundle.path)
     stages: list[Stage] = []
     for name in ("edge", "repair"):
         graph = onnx.load_from_string(bundle.read(bundle.file(name, "fp16"))).graph

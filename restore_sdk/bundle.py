@@ -267,7 +267,8 @@ def write_bundle(
         edge: the edge stage's graphs. ``repair``: the repair stage's.
         golden: ``uint8`` arrays ``image``, ``mask``, ``edges``, ``completed_edges`` and ``restored``, N first; the
             last two as the PyTorch reference gives them in float32.
-        training: ``{"data": [{"name", "licence", "images"}...], "images_seen": int, ...}``, JSON types only.
+        training: ``{"data": [{"name", "licence", "images"}...], "images_seen": int, ...}``, JSON types only; images of
+            full size.
         quality: the evaluation table, JSON types only.
         created: ISO 8601 date and time in UTC; ``None`` means now.
 

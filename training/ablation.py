@@ -30,15 +30,23 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+#: Steps of the coarse generator alone, image for image, that take as long as one of the repair stage.
+COARSE_PACE = 8
+
+
 def variant(config: Config, name: str) -> Config:
-    """The configuration of one variant."""
+    """The configuration of one variant. Without a coarse generator, what that would take goes to the repair stage."""
     values = config.to_json()
     for stage, change in VARIANTS[name].items():
         own = {} if "kind" in change else dict(values[stage]["generator"])
         values[stage]["generator"] = own | change
         if change.get("kind") == "none":
             values[stage]["schedule"]["images"] = 0
-    return from_json(values)
+    made = from_json(values)
+    if config.has_coarse and not made.has_coarse:
+        values["repair"]["schedule"]["images"] += config.coarse.schedule.images // COARSE_PACE
+        made = from_json(values)
+    return made
 
 
 def budget(config: Config, **images_of: int) -> Config:
@@ -71,7 +79,7 @@ def ablate(
         result = folder / "result.json"
         if not result.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            for stage in ("edge", "coarse"):
+            for stage in ("edge", "coarse") if chosen.has_coarse else ("edge",):
                 _share(stage, chosen, options.out / "full", folder)
             print(f"-- {name}", flush=True)
             began = time.process_time()

@@ -117,6 +117,8 @@ def _fit(arguments: argparse.Namespace) -> int:
             part = config.stage(stage)
             part = dataclasses.replace(part, schedule=dataclasses.replace(part.schedule, images=images))
             config = dataclasses.replace(config, **{stage: part})
+    if arguments.coarse_images is not None and not config.has_coarse:
+        raise ConfigError("--coarse-images has no use: the configuration has no coarse generator.")
     wanted = config.repair.losses
     if (wanted.perceptual or wanted.style) and not arguments.vgg:
         raise ConfigError("The configuration weighs perceptual or style losses: name VGG-19's weights with --vgg.")

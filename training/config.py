@@ -19,12 +19,15 @@ from training.networks.repair import RepairGenerator
 #: Networks of each stage by the ``kind`` that a configuration may name; the first is the method's own.
 KINDS: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "edge": {"dense": EdgeGenerator, "edgeconnect": EdgeConnectEdges, "none": KnownEdges},
-    "coarse": {"unet": CoarseGenerator},
+    "coarse": {"unet": CoarseGenerator, "none": nn.Identity},
     "repair": {"dense": RepairGenerator, "edgeconnect": EdgeConnectRepair},
 }
 
-#: What is trained, in this order. The coarse generator becomes a part of the repair stage.
+#: What is trained, in this order. Two of them are deployed: the coarse generator becomes a part of the repair stage.
 STAGES = tuple(KINDS)
+
+#: Height and width of the images that each is trained on. The coarse generator sees a quarter of the size anyway.
+TRAINING_SIZES = {"edge": 256, "coarse": 128, "repair": 256}
 
 
 class ConfigError(Exception):
@@ -85,17 +88,13 @@ class Losses:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage: kind and size of its generator, its schedule and its losses.
-
-    ``batch`` and ``size`` are those of its training images.
-    """
+    """One stage: kind and size of its generator, its schedule, its losses and how many images a step takes."""
 
     generator: dict[str, Any]
     schedule: Schedule
     losses: Losses
     discriminator_rate: float = 2e-4
     batch: int = 8
-    size: int = 256
 
 
 def _edge() -> StageConfig:
@@ -108,7 +107,7 @@ def _edge() -> StageConfig:
 def _coarse() -> StageConfig:
     sizes = {"width": 48, "body": 96, "blocks": [2, 3], "global_blocks": 2, "structure": 128}
     schedule = Schedule(400_000, rate=2e-3, decay=0.4)
-    return StageConfig(sizes, schedule, Losses(l1=1.0, log_mse=0.05), batch=32, size=128)
+    return StageConfig(sizes, schedule, Losses(l1=1.0, log_mse=0.05), batch=32)
 
 
 def _repair() -> StageConfig:
@@ -140,13 +139,14 @@ class Config:
             sizes["coarse"] = self.build("coarse")
         try:
             return KINDS[stage][kind](**sizes)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ConfigError(f"The {stage} network of kind {kind!r} cannot be built: {error}.") from error
 
     @property
     def has_coarse(self) -> bool:
         """Whether the repair stage has a coarse generator, which is then trained first."""
-        return self.coarse.generator.get("kind") != "none" and self.repair.generator.get("kind", "dense") == "dense"
+        dense = next(iter(KINDS["repair"]))
+        return self.coarse.generator.get("kind") != "none" and self.repair.generator.get("kind", dense) == dense
 
     def stage(self, name: str) -> StageConfig:
         """The part that concerns one stage."""

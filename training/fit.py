@@ -1,4 +1,4 @@
-"""The trainer: the edge GAN, the coarse generator alone, and the repair GAN on the output of both.
+"""The trainer: the edge GAN, the coarse generator alone, then the repair GAN, from that and on the edge stage's output.
 
 Stops and resumes anywhere.
 """
@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from restore_sdk.atomic import write_file
 from training import checkpoint, steps
-from training.config import STAGES, Config
+from training.config import STAGES, TRAINING_SIZES, Config
 from training.data import Batch, DamagedFaces, stream
-from training.networks.coarse import CoarseGenerator, CoarseRepair
+from training.networks.coarse import CoarseRepair
 from training.networks.discriminator import PatchDiscriminator
 from training.optimizer import optimizers_for
 from training.steps import Sample
@@ -31,8 +31,8 @@ from training.weights import save_weights, state_path
 #: Measures ``{stage: generator}`` and returns figures for the log.
 Validator = Callable[[dict[str, nn.Module]], dict[str, float]]
 
-#: Channels that the discriminator of a stage sees.
-_JUDGED = {"edge": 2, "coarse": 3, "repair": 4}
+#: What the discriminator of a stage sees.
+_DISCRIMINATOR_CHANNELS = {"edge": 2, "coarse": 3, "repair": 4}
 
 _SAVE_EVERY_SECONDS = 180.0
 _LOG_EVERY = 50
@@ -75,12 +75,11 @@ class StageTrainer:
         torch.manual_seed(config.seed)
         self.stage, self.config, self.options, self.edge = stage, config, options, edge
         self.settings = config.stage(stage)
-        # convolutions are a tenth faster with channels last
-        self.generator = config.build(stage).to(memory_format=torch.channels_last)
+        self.generator = config.build(stage)
         self.average = config.build(stage)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
-        self.discriminator = PatchDiscriminator(_JUDGED[stage])
+        self.discriminator = PatchDiscriminator(_DISCRIMINATOR_CHANNELS[stage])
         self.optimizers = optimizers_for(self.generator, self.settings.schedule.rate)
         self.critic = optim.Adam(self.discriminator.parameters(), self.settings.discriminator_rate, (0.5, 0.99))
         self.images = self.began = 0
@@ -200,17 +199,16 @@ class StageTrainer:
         """Begin from released weights, and go on counting from the images that they have seen. The optimisers and the
         discriminator are not part of a release: they begin anew, at a rate that rises again."""
         tensors, meta = checkpoint.load_tensors(path)
-        prefix = "repair.coarse" if self.stage == "coarse" else self.stage
+        prefix = "repair.coarse" if self.stage == "coarse" else self.stage  # released as a part of the repair stage
         weights = {name: each.float() for name, each in checkpoint.under_prefix(prefix, tensors).items()}
         for name in checkpoint.load_partly(self.generator, weights, path):
             print(f"{self.stage}: {name} is not in {path.name}: it begins anew", flush=True)
         self.average.load_state_dict(self.generator.state_dict())
-        self.images = self.began = int(meta["images"].get(self.stage, 0))
+        counts = {"coarse": 0, **meta["images"]}  # weights of a network without one have none to count
+        self.images = self.began = int(counts[self.stage])
 
     def take_coarse(self, coarse: StageTrainer) -> None:
-        """Begin the repair stage from the coarse generator of this run; a stage that has begun keeps its own."""
-        if self.images > self.began or self.path.exists() or coarse.images == coarse.began:
-            return
+        """Begin the repair stage from a trained coarse generator."""
         for generator in (self.generator, self.average):
             generator.get_submodule("coarse").load_state_dict(coarse.average.state_dict())
 
@@ -260,7 +258,7 @@ class StageTrainer:
             len(STAGES) * self.config.seed + STAGES.index(self.stage),
             self.images,
             settings.schedule.images,
-            settings.size,
+            TRAINING_SIZES[self.stage],
         )
         for parts in stream(samples, settings.batch, options.workers):
             yield Batch(*parts)
@@ -269,13 +267,25 @@ class StageTrainer:
         if self.options.validator is None:
             return
         stages = {self.stage: self.average} if self.edge is None else {"edge": self.edge, "repair": self.average}
-        if isinstance(self.average, CoarseGenerator):
+        if self.stage == "coarse":
             stages["repair"] = CoarseRepair(self.average)
         figures = self.options.validator(stages)
         log.write(self.stage, self.images, {f"val_{name}": value for name, value in figures.items()})
         print(
             f"{self.stage} {self.images} images: " + "  ".join(f"{k} {v:.3f}" for k, v in figures.items()), flush=True
         )
+
+
+def _train_coarse(coarse: StageTrainer, repair: StageTrainer, log: RunLog, stop: Callable[[], bool]) -> None:
+    """Train the coarse generator alone and give it to the repair stage, unless that has begun: then it has its own."""
+    if not repair.images:
+        coarse.run(log, stop)
+        repair.take_coarse(coarse)
+        return
+    if coarse.images + coarse.settings.batch <= coarse.settings.schedule.images:
+        print("coarse: not trained alone, since the repair stage has begun and goes on with its own", flush=True)
+    if not coarse.path.exists():
+        coarse.save()
 
 
 def has_bfloat16() -> bool:
@@ -316,14 +326,18 @@ class RunLog:
 
 
 def fit(config: Config, options: Options) -> Path:
-    """Train both stages and write ``weights.safetensors`` (half precision, both stages) into ``options.out``.
+    """Train everything and write ``weights.safetensors`` (half precision, both stages) into ``options.out``.
 
-    Raises :class:`StoppedError` after SIGINT or SIGTERM, when the state is saved.
+    Raises:
+        StoppedError: after SIGINT or SIGTERM, when the state is saved.
+        DivergedError: a gradient is not finite.
+        training.config.ConfigError: the configuration does not make networks.
+        training.checkpoint.CheckpointError: a checkpoint or ``options.init`` is of another network.
     """
     options.out.mkdir(parents=True, exist_ok=True)
     edge = StageTrainer("edge", config, options, None)
-    stages = ["coarse", "repair"] if config.has_coarse else ["repair"]
-    trainers = {name: StageTrainer(name, config, options, edge.average) for name in stages}
+    coarse = StageTrainer("coarse", config, options, edge.average) if config.has_coarse else None
+    repair = StageTrainer("repair", config, options, edge.average)
     # only now that all stages fit it: a refused configuration must not replace the run's own
     write_file(options.out / "config.json", json.dumps(config.to_json(), indent=2).encode())
     asked: list[int] = []
@@ -334,10 +348,10 @@ def fit(config: Config, options: Options) -> Path:
     previous: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     log = RunLog(options.out)
     try:
-        for trainer in (edge, *trainers.values()):
-            if trainer.stage == "repair" and "coarse" in trainers:
-                trainer.take_coarse(trainers["coarse"])
-            trainer.run(log, lambda: bool(asked))
+        edge.run(log, lambda: bool(asked))
+        if coarse is not None:
+            _train_coarse(coarse, repair, log, lambda: bool(asked))
+        repair.run(log, lambda: bool(asked))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -62,10 +62,14 @@ def edge_step(generator: Network, sample: Sample, weights: Losses) -> Outcome:
 
 
 def coarse_step(generator: Network, sample: Sample) -> Outcome:
-    """The coarse generator alone, before the repair stage."""
+    """The coarse generator alone, before the repair stage. Its discriminator sees the composed image."""
     _, residual = generator(sample.guess, sample.hole)
     output = sample.guess + residual.float()
-    return Outcome(output, sample.image, _distances(output, sample))
+    return Outcome(_composed(output, sample), sample.image, _distances(output, sample))
+
+
+def _composed(output: Tensor, sample: Sample) -> Tensor:
+    return sample.image + sample.hole * (output - sample.image)
 
 
 def _distances(output: Tensor, sample: Sample) -> dict[str, Tensor]:
@@ -79,7 +83,7 @@ def repair_step(generator: Network, sample: Sample, completed: Tensor, perceptua
     """The repair stage. Its discriminator sees the composed image beside the edges that it was painted from."""
     output = sample.guess + generator(sample.guess, completed, sample.hole).float()
     parts = _distances(output, sample)
-    composed = sample.image + sample.hole * (output - sample.image)
+    composed = _composed(output, sample)
     if perceptual is not None:
         parts["perceptual"], parts["style"] = perceptual(composed, sample.image)
     return Outcome(torch.cat((composed, completed), 1), torch.cat((sample.image, completed), 1), parts)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from training import checkpoint
 from training.checkpoint import CheckpointError, load_module, load_tensors, under_prefix
-from training.config import Config, from_json
+from training.config import Config, ConfigError, from_json
 from training.networks.stages import EdgeStage, RepairStage
 
 
@@ -31,10 +31,22 @@ def save_weights(run: Path, path: Path) -> Path:
         averages = checkpoint.half_precision(under_prefix("average", state))
         tensors |= checkpoint.with_prefix(stage, averages)
         images[stage], config = meta["images"], meta["config"]
-    if state_path(run, "coarse").exists():
+    if from_json(config).has_coarse and state_path(run, "coarse").exists():
         images["coarse"] = load_tensors(state_path(run, "coarse"))[1]["images"]
     checkpoint.save_tensors(path, tensors, {"config": config, "images": images})
     return path
+
+
+def config_of(values: Any, source: Path) -> Config:
+    """The configuration kept with weights. Raises :class:`CheckpointError` where this version cannot read it."""
+    if values is None:
+        raise CheckpointError(f"{source} holds no configuration. Name the weights.safetensors of a training run.")
+    try:
+        return from_json(values)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{source} holds networks that this version cannot build ({error}) Use the version that made them."
+        ) from error
 
 
 def load_stages(path: Path) -> tuple[EdgeStage, RepairStage, Config, dict[str, Any]]:
@@ -47,9 +59,7 @@ def load_stages(path: Path) -> tuple[EdgeStage, RepairStage, Config, dict[str, A
         CheckpointError: the file cannot be read, or holds something else.
     """
     tensors, meta = load_tensors(path)
-    if "config" not in meta:
-        raise CheckpointError(f"{path} holds no configuration. Name the weights.safetensors of a training run.")
-    config = from_json(meta["config"])
+    config = config_of(meta.get("config"), path)
     stages = {}
     for name in ("edge", "repair"):
         generator = config.build(name)

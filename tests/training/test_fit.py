@@ -63,10 +63,50 @@ def test_the_repair_stage_begins_from_the_runs_coarse_generator(tiny: Config, pi
     repair.step(next(repair._batches()))
     repair.save()
     begun = {name: tensor.clone() for name, tensor in repair.generator.state_dict().items()}
-    again = StageTrainer("repair", tiny, options, _edge(tiny))
-    again.take_coarse(coarse)
-    assert all(torch.equal(begun[name], tensor) for name, tensor in again.generator.state_dict().items())
     assert not torch.equal(begun["coarse.head.0.weight"], own["head.0.weight"]), "it learns on with the rest"
+
+
+def test_a_run_trains_the_coarse_generator_first_and_only_then(
+    tiny: Config, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = _options(pictures, tmp_path / "run")
+    released = fit(_longer(tiny, "repair", 0), options)
+    alone = checkpoint.under_prefix("average", load_tensors(options.out / "coarse.last.safetensors")[0])
+    joined = checkpoint.under_prefix("repair.coarse", load_tensors(released)[0])
+    assert alone.keys() == joined.keys()
+    assert all(torch.equal(joined[name], tensor.half()) for name, tensor in alone.items())
+
+    fit(tiny, options)
+    before = (options.out / "coarse.last.safetensors").read_bytes()
+    capsys.readouterr()
+    fit(_longer(tiny, "coarse", 20), options)
+    assert "coarse: not trained alone, since the repair stage has begun" in capsys.readouterr().out
+    assert (options.out / "coarse.last.safetensors").read_bytes() == before
+
+    joined = checkpoint.under_prefix("repair.coarse", load_tensors(released)[0])  # trained on with the rest by now
+    begun = dataclasses.replace(_options(pictures, tmp_path / "second"), init=released)
+    trainer = StageTrainer("coarse", tiny, begun, _edge(tiny))
+    assert trainer.images == 6
+    assert all(torch.equal(joined[name].float(), tensor) for name, tensor in trainer.generator.state_dict().items())
+
+
+def test_a_run_without_a_coarse_generator(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    plain = dataclasses.replace(tiny, coarse=dataclasses.replace(tiny.coarse, generator={"kind": "none"}))
+    _, repair, _, facts = load_stages(fit(plain, _options(pictures, tmp_path)))
+    assert repair.generator.coarse is None
+    assert facts["images"] == {"edge": 8, "repair": 10}
+
+
+def test_a_coarse_generator_for_another_body_is_refused(tiny: Config) -> None:
+    wide = dataclasses.replace(tiny.coarse, generator={**tiny.coarse.generator, "structure": 32})
+    with pytest.raises(ConfigError, match="coarse takes 32 structure features, the body has 16"):
+        dataclasses.replace(tiny, coarse=wide).build("repair")
+
+
+def test_weights_of_an_earlier_version_are_named(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "old.safetensors", {"edge.a": torch.ones(1)}, {"config": {"batch": 8}, "images": {}})
+    with pytest.raises(CheckpointError, match=r"cannot build .*'batch'.* Use the version that made them"):
+        load_stages(tmp_path / "old.safetensors")
 
 
 @pytest.mark.parametrize("stop_at", [2, 8])

@@ -22,11 +22,11 @@ class CoarseGenerator(nn.Module):
     """A smooth guess and the hole in; what is lacking of the guess in low frequencies, and features for the rest, out.
 
     Args:
-        width: channels at 32 x 32.
-        body: channels at 16 x 16 and 8 x 8.
-        blocks: residual blocks on either side at 16 x 16, and at 8 x 8.
-        global_blocks: global attention at 8 x 8, after the residual blocks.
-        structure: channels of the structure features ``(N, structure, 32, 32)`` that it may be given.
+        width: channels at 1/8 of 256 px.
+        body: channels at 1/16 and 1/32.
+        blocks: residual blocks on either side at 1/16, and at 1/32.
+        global_blocks: global attention at 1/32 (8 x 8), after the residual blocks.
+        structure: channels of the structure features at 1/8 that it may be given.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class CoarseGenerator(nn.Module):
         structure: int = 128,
     ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.structure = width, structure
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), ConvAct(4 * 4, width))
         # begins at zero: the network is trained without structure first, and listens to it by and by
         self.listen = conv(structure, width, 1, gain=0.0)

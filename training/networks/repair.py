@@ -26,6 +26,9 @@ class RepairGenerator(nn.Module):
         blocks: dense residual blocks at 1/8, beside the skip.
         coarse: the coarse generator, made for ``body`` channels of structure features; ``None`` for none.
         gated_fusion, dense_skips, attention: parts that the ablation takes away, one at a time.
+
+    Raises:
+        ValueError: the coarse generator is made for another number of structure features.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class RepairGenerator(nn.Module):
         self.fusion = BidirectionalGatedFusion(body) if gated_fusion else PlainFusion(body)
         self.coarse = coarse
         if coarse is not None:
+            if coarse.structure != body:
+                raise ValueError(f"coarse takes {coarse.structure} structure features, the body has {body}")
             # begins at zero: the coarse generator is trained first, and its features mean nothing to the rest yet
             self.from_coarse = conv(coarse.width, body, 1, gain=0.0)
         self.skip8 = DenseResidualSkip(body, growth, (1, 2, 1)) if dense_skips else PlainSkip()
@@ -70,14 +75,14 @@ class RepairGenerator(nn.Module):
             ``(N, 3, 256, 256)``, the residual in the range of ``image``.
         """
         structure8 = self.structure_down(self.structure_stem(torch.cat((edges, hole), dim=1)))
-        deep8, coarse = self._coarse(image, hole, structure8)
+        deep8, coarse = self._coarse_guess(image, hole, structure8)
         texture4 = self.texture_stem(torch.cat((image + hole * coarse, hole), dim=1))
         fused8 = self.fusion(self.texture_down(texture4), structure8)
         up8 = self.attention8(self.body8(self.skip8(fused8, deep8)))
         fine: Tensor = self.head(self.skip4(texture4, self.up4(up8)))
         return coarse + fine
 
-    def _coarse(self, image: Tensor, hole: Tensor, structure8: Tensor) -> tuple[Tensor, Tensor]:
+    def _coarse_guess(self, image: Tensor, hole: Tensor, structure8: Tensor) -> tuple[Tensor, Tensor]:
         """Features at 1/8, and the residual of the coarse generator; plain zeros where there is none."""
         if self.coarse is None:
             return image.new_zeros(()), image.new_zeros(())
