@@ -33,18 +33,18 @@ def cases(portrait: Image, photo: Image) -> list[tuple[str, Image, Image]]:
         cv2.line(most, (start, 0), (start + 256, 256), 0, 14)
     spot = np.zeros(portrait.shape[:2], np.uint8)
     cv2.ellipse(spot, (120, 105), (45, 60), 0, 0, 360, 255, -1)
-    badge = photo[256:512, 230:486].copy()
-    print_on_it = np.zeros(badge.shape[:2], np.uint8)
-    cv2.circle(print_on_it, (128, 128), 60, 255, -1)
+    helmet = photo[256:512, 230:486]
+    part = np.zeros(helmet.shape[:2], np.uint8)
+    cv2.circle(part, (128, 128), 60, 255, -1)
     return [
-        ("half a face: features are not those of the other half", portrait, half),
-        ("three quarters missing: no detail", portrait, most),
+        ("half a face: no features", portrait, half),
+        ("two thirds missing: no detail", portrait, most),
         (
             "upside down: no face is painted",
             np.ascontiguousarray(portrait[::-1, ::-1]),
             np.ascontiguousarray(spot[::-1, ::-1]),
         ),
-        ("no face: a smooth fill", badge, print_on_it),
+        ("no face: a smooth fill", helmet, part),
     ]
 
 

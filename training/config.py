@@ -132,7 +132,8 @@ class Config:
         The repair stage's own network holds a coarse generator, unless the kind of that is ``none``.
         """
         sizes = dict(self.stage(stage).generator)
-        kind = sizes.pop("kind", next(iter(KINDS[stage])))
+        sizes.pop("kind", None)
+        kind = self.kind(stage)
         if kind not in KINDS[stage]:
             raise ConfigError(f"There is no {stage} network of kind {kind!r}; known: {', '.join(KINDS[stage])}.")
         if stage == "repair" and self.has_coarse:
@@ -145,8 +146,12 @@ class Config:
     @property
     def has_coarse(self) -> bool:
         """Whether the repair stage has a coarse generator, which is then trained first."""
-        dense = next(iter(KINDS["repair"]))
-        return self.coarse.generator.get("kind") != "none" and self.repair.generator.get("kind", dense) == dense
+        return self.kind("coarse") != "none" and self.kind("repair") == next(iter(KINDS["repair"]))
+
+    def kind(self, stage: str) -> str:
+        """The kind of a stage's network, a key of :data:`KINDS`, unless the configuration names another."""
+        named: str = self.stage(stage).generator.get("kind", next(iter(KINDS[stage])))
+        return named
 
     def stage(self, name: str) -> StageConfig:
         """The part that concerns one stage."""

@@ -31,9 +31,8 @@ def grey_of(image: Tensor) -> Tensor:
 
 
 def first_guess(image: Tensor, hole: Tensor) -> Tensor:
-    """The image in -1..1 with its hole filled smoothly; whatever stood in the hole has no influence. The height and
-    width are a power of two."""
-    return pull_push(image, hole, levels=image.shape[-1].bit_length() - 1)
+    """The image in -1..1 with its hole filled smoothly; whatever stood in the hole has no influence."""
+    return pull_push(image, hole)
 
 
 class _Stage(nn.Module):
