@@ -43,10 +43,11 @@ def variant(config: Config, name: str) -> Config:
         if change.get("kind") == "none":
             values[stage]["schedule"]["images"] = 0
     made = from_json(values)
-    if config.has_coarse and not made.has_coarse:
-        values["repair"]["schedule"]["images"] += config.coarse.schedule.images // COARSE_PACE
-        made = from_json(values)
-    return made
+    if made.has_coarse == config.has_coarse:
+        return made
+    freed = config.coarse.schedule.images // COARSE_PACE
+    longer = dataclasses.replace(made.repair.schedule, images=made.repair.schedule.images + freed)
+    return dataclasses.replace(made, repair=dataclasses.replace(made.repair, schedule=longer))
 
 
 def budget(config: Config, **images_of: int) -> Config:

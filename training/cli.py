@@ -92,6 +92,11 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile", action="store_true", help="compile the networks first (a minute, then about 20%% faster)"
     )
+    parser.add_argument(
+        "--channels-last",
+        action="store_true",
+        help="keep channels last in memory: 12 to 24%% faster on a CPU with AMX",
+    )
     parser.add_argument("--float32", action="store_true", help="do not use bfloat16 even where the CPU has it")
     parser.set_defaults(run=_fit)
 
@@ -130,6 +135,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         compile=arguments.compile,
         bfloat16=False if arguments.float32 else None,
+        channels_last=arguments.channels_last,
         validate_every=arguments.validate_every,
         validator=Validator(*arguments.validate) if arguments.validate else None,
         perceptual=VggLosses(arguments.vgg) if arguments.vgg else None,

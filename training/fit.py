@@ -50,8 +50,9 @@ class StoppedError(Exception):
 class Options:
     """How to run, as opposed to what to train.
 
-    ``compile`` and ``bfloat16`` (``None``: where the CPU computes in it) change the result by rounding only. ``init``
-    is a ``weights.safetensors`` to begin from where the folder ``out`` has no checkpoint yet.
+    ``compile``, ``bfloat16`` (``None``: where the CPU computes in it) and ``channels_last`` (the layout of weights and
+    activations in memory) change the result by rounding only. ``init`` is a ``weights.safetensors`` to begin from where
+    the folder ``out`` has no checkpoint yet.
     """
 
     data: Path
@@ -59,6 +60,7 @@ class Options:
     workers: int = 1
     compile: bool = False
     bfloat16: bool | None = None
+    channels_last: bool = False
     validate_every: int = 12_000
     validator: Validator | None = None
     perceptual: steps.Perceptual | None = None
@@ -79,6 +81,9 @@ class StageTrainer:
         self.average = config.build(stage)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
+        if options.channels_last:
+            for generator in (self.generator, self.average):
+                generator.to(memory_format=torch.channels_last)
         self.discriminator = PatchDiscriminator(_DISCRIMINATOR_CHANNELS[stage])
         self.optimizers = optimizers_for(self.generator, self.settings.schedule.rate)
         self.critic = optim.Adam(self.discriminator.parameters(), self.settings.discriminator_rate, (0.5, 0.99))

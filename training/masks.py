@@ -127,8 +127,9 @@ DAMAGES: tuple[tuple[Callable[[Mask, Rng], None], float], ...] = (
 )
 
 
-#: Power of a uniform number in the share that is aimed at: below 1, wide holes come more often. They are harder.
-_WIDER = 0.75
+#: Wide holes are harder, and come more often: how many masks aim at more than the usual share, how many at about the
+#: widest usual one, and the power of a uniform number that the rest aim at.
+_BEYOND_ODDS, _WIDE_ODDS, _WIDER = 0.1, 0.15, 0.75
 
 #: How often damage keeps off the rim of the picture, and how much of each side it then leaves, at least and at most.
 _RIM_ODDS, _RIM = 0.4, (0.05, 0.16)
@@ -137,16 +138,21 @@ _RIM_ODDS, _RIM = 0.4, (0.05, 0.16)
 def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: float = 0.9) -> Mask:
     """Damage of one to four kinds, drawn until it covers a random share of the picture.
 
-    The target share is from ``smallest`` to 0.6 for most masks, two in five of them above 0.4, and up to ``largest``
-    for one in ten, since wider holes are rare in practice but must not break the model. Some masks keep off the rim (as
-    half of those of Liu et al. do), so that a wide one swallows the whole face.
+    The target share is from ``smallest`` to 0.6 for most masks, half of them above 0.4, and up to ``largest`` for one
+    in ten, since wider holes are rare in practice but must not break the model. Some masks keep off the rim (as half of
+    those of Liu et al. do), so that a wide one swallows the whole face.
 
     Returns:
         ``(size, size)`` ``uint8``, 255 = hole. The share never exceeds ``largest`` and is never zero.
     """
     usual = min(0.6, largest)
-    wide = rng.random() < 0.1
-    target = rng.uniform(usual, largest) if wide else smallest + (usual - smallest) * rng.random() ** _WIDER
+    which = rng.random()
+    if which < _BEYOND_ODDS:
+        target = rng.uniform(usual, largest)
+    elif which < _BEYOND_ODDS + _WIDE_ODDS:
+        target = rng.uniform(0.85, 1.1) * usual
+    else:
+        target = smallest + (usual - smallest) * rng.random() ** _WIDER
     odds = np.array([weight for _, weight in DAMAGES])
     kinds = rng.choice(len(DAMAGES), size=int(rng.integers(1, 5)), p=odds / odds.sum())
     rim = 0

@@ -32,7 +32,7 @@ def save_weights(run: Path, path: Path) -> Path:
         tensors |= checkpoint.with_prefix(stage, averages)
         images[stage], config = meta["images"], meta["config"]
     if from_json(config).has_coarse and state_path(run, "coarse").exists():
-        images["coarse"] = load_tensors(state_path(run, "coarse"))[1]["images"]
+        images["coarse"] = checkpoint.load_facts(state_path(run, "coarse"))["images"]
     checkpoint.save_tensors(path, tensors, {"config": config, "images": images})
     return path
 

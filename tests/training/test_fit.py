@@ -122,6 +122,27 @@ def test_a_stopped_run_resumes_exactly(tiny: Config, pictures: Path, tmp_path: P
     assert _same(whole.path, second.path)
 
 
+def test_the_layout_in_memory_changes_the_result_by_rounding_only(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    initial, averages = tiny.build("repair").state_dict(), []
+    for channels_last in (False, True):
+        options = dataclasses.replace(
+            _options(pictures, tmp_path / str(channels_last)), bfloat16=False, channels_last=channels_last
+        )
+        trainer = StageTrainer("repair", tiny, options, _edge(tiny))
+        trainer.generator.load_state_dict(initial)
+        trainer.average.load_state_dict(initial)
+        for _, batch in zip(range(2), trainer._batches(), strict=False):
+            trainer.step(batch)
+        wide = [each for each in trainer.generator.parameters() if each.dim() == 4 and min(each.shape) > 1]
+        assert all(each.is_contiguous(memory_format=torch.channels_last) for each in wide) == channels_last
+        trainer.save()
+        tensors, _ = load_tensors(trainer.path)
+        averages.append(checkpoint.under_prefix("average", tensors))
+    plain, last = (torch.cat([each[name].flatten() for name in initial]) for each in averages)
+    learned = plain - torch.cat([each.flatten() for each in initial.values()])
+    assert 0 < torch.norm(last - plain) < 0.1 * torch.norm(learned), "Muon rounds to bfloat16"
+
+
 def test_a_longer_plan_goes_on_from_before_the_decay(tiny: Config, pictures: Path, tmp_path: Path) -> None:
     long = _longer(tiny, "repair", 16)
     short = _longer(long, "repair", 8)
