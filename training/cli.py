@@ -90,12 +90,12 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare samples (default 1)")
     parser.add_argument("--threads", type=int, help="threads of the arithmetic (default: all cores)")
     parser.add_argument(
-        "--compile", action="store_true", help="compile the networks first (a minute, then about 20%% faster)"
+        "--compile", action="store_true", help="compile the networks first: a minute or two, then up to 20%% faster"
     )
     parser.add_argument(
         "--channels-last",
         action="store_true",
-        help="keep channels last in memory: 12 to 24%% faster on a CPU with AMX",
+        help="keep channels last in memory: 12 to 24%% faster on a CPU with AMX; some small networks get NaN gradients",
     )
     parser.add_argument("--float32", action="store_true", help="do not use bfloat16 even where the CPU has it")
     parser.set_defaults(run=_fit)

@@ -63,8 +63,9 @@ class Schedule:
 class Losses:
     """Weights of a stage's losses, and within the cross-entropy that of an edge pixel (``edge_weight``).
 
-    The discriminator learns from image ``adversarial_from`` on. The generator begins to listen to it then, fully after
-    ``adversarial_ramp`` images more: at first its verdicts mean nothing.
+    The discriminator learns from image ``adversarial_from`` on, or from where a run begins that is already further. The
+    generator begins to listen to it then, fully after ``adversarial_ramp`` images more: at first its verdicts mean
+    nothing.
     """
 
     l1: float = 1.0
@@ -78,9 +79,10 @@ class Losses:
     adversarial_from: int = 0
     adversarial_ramp: int = 4_000
 
-    def at(self, image: int) -> Losses:
-        """The weights for the batch that begins with this image."""
-        heard = min(1.0, max(0.0, (image - self.adversarial_from) / max(self.adversarial_ramp, 1)))
+    def at(self, image: int, began: int = 0) -> Losses:
+        """The weights for the batch that begins with this image, in a run that began at image ``began``."""
+        first = max(self.adversarial_from, began)
+        heard = min(1.0, max(0.0, (image - first) / max(self.adversarial_ramp, 1)))
         return dataclasses.replace(
             self, adversarial=heard * self.adversarial, feature_matching=heard * self.feature_matching
         )

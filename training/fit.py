@@ -114,13 +114,13 @@ class StageTrainer:
                 self.discriminator.requires_grad_(False)
                 parts |= steps.adversarial_parts(self.discriminator, outcome, sample.hole)
                 self.discriminator.requires_grad_(True)
-            loss = steps.weighted_sum(parts, weights.at(self.images))
+            loss = steps.weighted_sum(parts, weights.at(self.images, self.began))
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
         if not torch.isfinite(norm):  # before it reaches the weights: what is saved stays sound
             raise DivergedError(
                 f"The {self.stage} stage diverged at {self.images} images: its gradient is not finite. "
-                "The last checkpoint is sound; run again with a lower rate in the configuration."
+                "The last checkpoint is sound; run again with a lower rate in the configuration, or without --channels-last."
             )
         for optimizer in self.optimizers.values():
             optimizer.step()

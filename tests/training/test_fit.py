@@ -314,6 +314,8 @@ def test_the_generator_listens_to_the_discriminator_by_degrees() -> None:
     assert [losses.at(image).adversarial for image in (0, 100, 125, 150, 999)] == [0.0, 0.0, 0.5, 1.0, 1.0]
     assert losses.at(125).feature_matching == 1.0
     assert losses.at(0).l1 == losses.l1
+    begun = [losses.at(image, began=1000).adversarial for image in (1000, 1025, 1050, 1999)]
+    assert begun == [0.0, 0.5, 1.0, 1.0], "a discriminator that begins anew is not heard at once"
 
 
 @pytest.mark.parametrize("values", [{"edge": 3}, {"seed": "8"}, {"repair": {"generator": [1]}}])
