@@ -88,6 +88,8 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
     macs = {name: candidates(model) for name, model in models.items()}
     least = LEAST_SHARE * sum(spec.macs for spec in bundle.stages)
     macs = {stage: {name: mac for name, mac in found.items() if mac >= least} for stage, found in macs.items()}
+    if not any(macs.values()):
+        raise GateError("no convolution is large enough to gain from 8 bits", "use the other precisions for this model")
     probes = damage(photos[1::4], 10_000)
     ranged = [*damage(photos[::2], 0), *probes]
     report(f"ranges of the activations, {len(ranged)} pictures")

@@ -1,4 +1,4 @@
-"""``python -m training``: fit, evaluate, info."""
+"""``python -m training``: fit, info, evaluate, ablate, weights, plot."""
 
 from training.cli import main
 

@@ -1,17 +1,19 @@
-"""What each part of the method is worth: variants trained alike, on equal short budgets, and measured alike."""
+"""What each part of the method is worth: variants trained alike, on equal short budgets, and measured alike.
+
+Budgets are equal in time but for the edge stage: a variant without one is not trained longer instead.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from restore_sdk.atomic import write_file
-from training.config import Config, from_json
+from training.config import Config, ConfigError, from_json
 from training.evaluate import METRICS, Report, weights_model
 from training.fit import Options, fit
 from training.networks.cost import cost
@@ -71,22 +73,23 @@ def ablate(
     """Train and measure variants, one folder each below ``options.out``; run again, it goes on where it stopped.
 
     Variants that share the edge stage or the coarse generator share its training. Writes ``ablation.json`` and
-    ``ablation.md`` after each.
+    ``ablation.md`` after each. Raises :class:`ConfigError` where the folder has results of other settings.
     """
     results: dict[str, Any] = {}
     for name in names:
         chosen = variant(config, name)
         folder = options.out / name.replace(" ", "-").lower()
         result = folder / "result.json"
+        settings = {"config": chosen.to_json(), "cases": [f"{case.bucket} {case.name}" for case in cases]}
+        if result.exists() and json.loads(result.read_text()).get("settings") != settings:
+            raise ConfigError(f"{folder} holds a result of other settings or faces. Name another folder with --out.")
         if not result.exists():
             folder.mkdir(parents=True, exist_ok=True)
             for stage in ("edge", "coarse") if chosen.has_coarse else ("edge",):
                 _share(stage, chosen, options.out / "full", folder)
             print(f"-- {name}", flush=True)
-            began = time.process_time()
             weights = fit(chosen, dataclasses.replace(options, out=folder))
-            seconds = time.process_time() - began
-            figures = {"cpu_seconds": round(seconds, 1), **_costs(chosen), "buckets": _measure(weights, cases)}
+            figures = {"settings": settings, **_costs(chosen), "buckets": _measure(weights, cases)}
             write_file(result, json.dumps(figures, indent=2).encode())
         results[name] = json.loads(result.read_text())
         write_file(options.out / "ablation.json", json.dumps(results, indent=2).encode())
@@ -99,7 +102,8 @@ def _share(stage: str, config: Config, full: Path, folder: Path) -> None:
     source, target = state_path(full, stage), state_path(folder, stage)
     if folder == full or target.exists() or not source.exists():
         return
-    if json.loads((full / "config.json").read_text())[stage] == config.to_json()[stage]:
+    theirs, ours = json.loads((full / "config.json").read_text()), config.to_json()
+    if all(theirs[part] == ours[part] for part in (stage, "seed", "ema")):
         shutil.copy(source, target)
 
 

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from restore_sdk.atomic import write_file
-from restore_sdk.errors import OutputError
+from restore_sdk.atomic import check_writable, write_file
+from restore_sdk.errors import RestoreError
 from training.checkpoint import CheckpointError
 from training.config import STAGES, Config, ConfigError, read_config
 from training.data import DataError, find_images
@@ -52,7 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DataError, ConfigError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (OSError, OutputError) as error:
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (OSError, RestoreError) as error:
         resume = " The last checkpoint is intact; run again to resume." if arguments.run is _fit else ""
         print(f"error: {error}.{resume}", file=sys.stderr)
         return 2
@@ -72,10 +75,10 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights.safetensors to begin from, such as those of an earlier run or of a bundle "
         "(python -m export weights); --out's own checkpoints come first",
     )
-    parser.add_argument("--edge-images", type=int, help="length of the edge stage's run, in images")
-    parser.add_argument("--coarse-images", type=int, help="length of the coarse generator's run, in images")
-    parser.add_argument("--repair-images", type=int, help="length of the repair stage's run, in images")
-    parser.add_argument("--seed", type=int, help="of weights, samples and masks")
+    parser.add_argument("--edge-images", type=_at_least(0), help="length of the edge stage's run, in images")
+    parser.add_argument("--coarse-images", type=_at_least(0), help="length of the coarse generator's run, in images")
+    parser.add_argument("--repair-images", type=_at_least(0), help="length of the repair stage's run, in images")
+    parser.add_argument("--seed", type=_at_least(0), help="of weights, samples and masks")
     parser.add_argument(
         "--validate", type=Path, nargs=2, metavar=("FACES", "MASKS"), help="folders to measure on as the run goes"
     )
@@ -87,8 +90,8 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="VGG-19 weights as safetensors, for the perceptual and style losses of the configuration",
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare samples (default 1)")
-    parser.add_argument("--threads", type=int, help="threads of the arithmetic (default: all cores)")
+    parser.add_argument("--workers", type=_at_least(0), default=1, help="processes that prepare samples (default 1)")
+    parser.add_argument("--threads", type=_at_least(1), help="threads of the arithmetic (default: all cores)")
     parser.add_argument(
         "--compile", action="store_true", help="compile the networks first: a minute or two, then up to 20%% faster"
     )
@@ -173,7 +176,7 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", type=Path, required=True, help="folder of face photographs (CelebA-HQ's layout will do)"
     )
     parser.add_argument("--masks", type=Path, required=True, help="folder of masks, white = hole")
-    parser.add_argument("--per-bucket", type=int, help="take only so many faces a bucket")
+    parser.add_argument("--per-bucket", type=_at_least(1), help="take only so many faces a bucket")
     parser.add_argument(
         "--framing",
         choices=list(FRAMINGS),
@@ -192,6 +195,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from training.evaluate import METHODS, bundle_model, evaluate, weights_model
     from training.protocol import cases, count_cases
 
+    for path in (arguments.json, arguments.markdown, arguments.sheet):
+        if path:
+            check_writable(path)
+    if arguments.sheet and not cv2.haveImageWriter(str(arguments.sheet)):
+        raise DataError(f"{arguments.sheet} does not end in a picture format. Use .png or .jpg.")
     weights = arguments.weights
     model = weights_model(weights) if weights else bundle_model(arguments.bundle, arguments.runtime)
     chosen = (arguments.images, arguments.masks, arguments.per_bucket)
@@ -221,20 +229,24 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of aligned face photographs")
     parser.add_argument("--validate", type=Path, nargs=2, metavar=("FACES", "MASKS"), required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and tables; run again to go on")
-    parser.add_argument("--edge-images", type=int, default=2_400, help="budget of each edge stage (default 2400)")
     parser.add_argument(
-        "--coarse-images", type=int, default=19_200, help="budget of each coarse generator (default 19200)"
+        "--edge-images", type=_at_least(0), default=2_400, help="budget of each edge stage (default 2400)"
     )
-    parser.add_argument("--repair-images", type=int, default=4_800, help="budget of each repair stage (default 4800)")
-    parser.add_argument("--per-bucket", type=int, default=50, help="faces a bucket to measure on (default 50)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="threads of the arithmetic (default: all cores)")
+    parser.add_argument(
+        "--coarse-images", type=_at_least(0), default=19_200, help="budget of each coarse generator (default 19200)"
+    )
+    parser.add_argument(
+        "--repair-images", type=_at_least(0), default=4_800, help="budget of each repair stage (default 4800)"
+    )
+    parser.add_argument("--per-bucket", type=_at_least(1), default=50, help="faces a bucket to measure on (default 50)")
+    parser.add_argument("--seed", type=_at_least(0), default=0)
+    parser.add_argument("--threads", type=_at_least(1), help="threads of the arithmetic (default: all cores)")
     parser.set_defaults(run=_ablate)
 
 
 def _ablate(arguments: argparse.Namespace) -> int:
     from training.ablation import ablate, budget, to_markdown
-    from training.fit import Options, StoppedError
+    from training.fit import DivergedError, Options, StoppedError
     from training.protocol import cases
 
     find_images(arguments.data)
@@ -249,14 +261,28 @@ def _ablate(arguments: argparse.Namespace) -> int:
     except StoppedError as interruption:
         print(interruption)
         return 130
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(to_markdown(results), end="")
     return 0
 
 
+def _at_least(least: int) -> Callable[[str], int]:
+    """An argument's type: a whole number from ``least`` on."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
+        return value
+
+    number.__name__ = "whole number"  # what argparse calls it where it is none
+    return number
+
+
 def _write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
-    done, encoded = cv2.imencode(path.suffix or ".png", rgb[..., ::-1])
-    if not done:
-        raise DataError(f"{path} does not end in a picture format. Use .png or .jpg.")
+    _, encoded = cv2.imencode(path.suffix, rgb[..., ::-1])
     write_file(path, encoded.tobytes())
 
 
@@ -269,7 +295,8 @@ def _weights(arguments: argparse.Namespace) -> int:
 
 def _plot(arguments: argparse.Namespace) -> int:
     from training.curve import plot
+    from training.log import RunLog
 
-    plot(arguments.folder / "log.jsonl", arguments.out)
+    plot(RunLog(arguments.folder), arguments.out)
     print(f"written: {arguments.out}")
     return 0

@@ -34,9 +34,14 @@ class ConfigError(Exception):
     """The settings do not fit: one another, or the checkpoint they meet."""
 
 
+def _require(holds: bool, rule: str) -> None:
+    if not holds:
+        raise ConfigError(f"A setting is out of range: {rule}. See training/config.py.")
+
+
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate over images: linear warm-up, constant, then linear decay to zero over the last part.
+    """Learning rate over images: linear warm-up, constant, then linear decay to zero over the last part of the run.
 
     A constant middle lets a run be prolonged: ask for more images and it goes on from where the decay began.
     """
@@ -46,16 +51,22 @@ class Schedule:
     warmup: int = 6_000
     decay: float = 0.25
 
-    @property
-    def decay_from(self) -> int:
-        """The image at which the learning rate begins to fall."""
-        return int(self.images * (1.0 - self.decay))
+    def __post_init__(self) -> None:
+        _require(self.images >= 0, "images must not be negative")
+        _require(self.rate > 0, "rate must be above 0")
+        _require(self.warmup >= 0, "warmup must not be negative")
+        _require(0 <= self.decay <= 1, "decay must be a share of the run, 0 to 1")
+
+    def decay_from(self, began: int = 0) -> int:
+        """The image at which the learning rate begins to fall, in a run that began at image ``began``."""
+        return began + int(max(self.images - began, 0) * (1.0 - self.decay))
 
     def rate_at(self, image: int, began: int = 0) -> float:
         """The learning rate for the batch that begins with this image, in a run that began at image ``began``."""
         rate = self.rate * min(1.0, (image - began + 1) / max(self.warmup, 1))
-        if image >= self.decay_from:
-            rate *= max(self.images - image, 0) / max(self.images - self.decay_from, 1)
+        first = self.decay_from(began)
+        if image >= first:
+            rate *= max(self.images - image, 0) / max(self.images - first, 1)
         return rate
 
 
@@ -79,6 +90,14 @@ class Losses:
     adversarial_from: int = 0
     adversarial_ramp: int = 4_000
 
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            _require(value >= 0, f"{name} must not be negative")
+        _require(
+            not self.feature_matching or bool(self.adversarial),
+            "feature_matching needs a discriminator: weigh adversarial above 0 too",
+        )
+
     def at(self, image: int, began: int = 0) -> Losses:
         """The weights for the batch that begins with this image, in a run that began at image ``began``."""
         first = max(self.adversarial_from, began)
@@ -97,6 +116,10 @@ class StageConfig:
     losses: Losses
     discriminator_rate: float = 2e-4
     batch: int = 8
+
+    def __post_init__(self) -> None:
+        _require(self.batch >= 1, "batch must be at least 1")
+        _require(self.discriminator_rate > 0, "discriminator_rate must be above 0")
 
 
 def _edge() -> StageConfig:
@@ -128,6 +151,10 @@ class Config:
     coarse: StageConfig = field(default_factory=_coarse)
     repair: StageConfig = field(default_factory=_repair)
 
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, "seed must not be negative")
+        _require(0 <= self.ema < 1, "ema must be from 0 to below 1")
+
     def build(self, stage: str) -> nn.Module:
         """A freshly initialised generator of a stage, one of :data:`STAGES`. Raises :class:`ConfigError`.
 
@@ -142,7 +169,7 @@ class Config:
             sizes["coarse"] = self.build("coarse")
         try:
             return KINDS[stage][kind](**sizes)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
             raise ConfigError(f"The {stage} network of kind {kind!r} cannot be built: {error}.") from error
 
     @property

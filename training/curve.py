@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from training.config import STAGES
 from training.data import DataError
+from training.log import RunLog
 
 
-def plot(log: Path, out: Path) -> None:
-    """Draw ``log.jsonl`` as a picture, a row a stage. Raises :class:`DataError` where there is nothing to draw."""
+def plot(log: RunLog, out: Path) -> None:
+    """Draw a log as a picture, a row a stage. Raises :class:`DataError` where there is nothing to draw, or ``out`` does
+    not end as a picture."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    if not log.is_file():
-        raise DataError(f"{log} does not exist. Name the --out folder of a run.")
-    records = [json.loads(line) for line in log.read_text().splitlines()]
+    if not log.path.is_file():
+        raise DataError(f"{log.path} does not exist. Name the --out folder of a run.")
+    records = log.records()
     stages = [stage for stage in STAGES if any(record["stage"] == stage for record in records)]
     if not stages:
-        raise DataError(f"{log} is empty: the run has not logged anything yet.")
+        raise DataError(f"{log.path} is empty: the run has not logged anything yet.")
     figure, axes = pyplot.subplots(len(stages), 2, figsize=(12, 4 * len(stages)), squeeze=False)
     for row, stage in enumerate(stages):
         mine = [record for record in records if record["stage"] == stage]
@@ -39,4 +40,7 @@ def plot(log: Path, out: Path) -> None:
                 axis.legend(fontsize=8)
     figure.tight_layout()
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    try:
+        figure.savefig(out, dpi=110)
+    except ValueError as error:
+        raise DataError(f"{out} does not end in a picture format. Use .png or .svg.") from error

@@ -6,8 +6,12 @@ the last one it used: nothing is repeated and nothing left out.
 
 from __future__ import annotations
 
+import atexit
 import csv
+import math
+import multiprocessing
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -49,32 +53,57 @@ def evenly(found: list[T], count: int) -> list[T]:
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Decode one file to ``(H, W, 3)`` RGB ``uint8``; grey files become three equal channels."""
-    decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
-    if decoded is None:
-        raise DataError(f"{path} is not an image that can be read. Remove or replace it.")
-    rgb: NDArray[np.uint8] = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    rgb: NDArray[np.uint8] = cv2.cvtColor(decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     return rgb
+
+
+def decoded(path: Path, mode: int) -> NDArray[np.uint8]:
+    """Decode one file as OpenCV's ``mode`` says. Raises :class:`DataError` where it cannot be read."""
+    try:
+        found = cv2.imdecode(np.fromfile(path, np.uint8), mode) if path.stat().st_size else None
+    except (OSError, cv2.error) as error:
+        raise DataError(f"{path} cannot be read: {error}. Remove or replace it.") from error
+    if found is None:
+        raise DataError(f"{path} is not an image that can be read. Remove or replace it.")
+    pixels: NDArray[np.uint8] = found
+    return pixels
 
 
 def sampling_weights(folder: Path, files: list[Path]) -> NDArray[np.float64]:
     """How often each file is drawn: sharp, real, colour photographs more often, by an ``index.csv`` if there is one.
 
     The index has the columns ``file`` (relative to the index), ``sharpness`` (variance of the Laplacian), ``synthetic``
-    and ``gray``. It may lie in the folder or beside it. Without one, all files weigh the same.
+    and ``gray``. It may lie in the folder or beside it. Without one, all files weigh the same; so do those that it does
+    not name. Raises :class:`DataError` where the index cannot be read.
     """
     weights = np.ones(len(files))
+    folder = folder.absolute()  # "." has no parent to look in
     for index in (folder / "index.csv", folder.parent / "index.csv"):
         if index.is_file():
-            with index.open(newline="") as lines:
-                rows = {str(index.parent / row["file"]): row for row in csv.DictReader(lines)}
-            for i, path in enumerate(files):
-                if row := rows.get(str(path)):
-                    sharp = float(np.clip((float(row["sharpness"]) / 200.0) ** 0.5, 0.45, 1.6))
-                    weights[i] = (
-                        sharp * (0.45 if row["synthetic"] == "1" else 1.0) * (0.7 if row["gray"] == "1" else 1.0)
-                    )
+            listed = _listed(index)
+            weights = np.array([listed.get(path.absolute(), 1.0) for path in files])
             break
     return weights / weights.sum()
+
+
+def _listed(index: Path) -> dict[Path, float]:
+    """The weight of every file that an index names."""
+    weights = {}
+    try:
+        with index.open(newline="") as lines:
+            for row in csv.DictReader(lines):
+                sharpness = float(row["sharpness"])
+                if not 0 <= sharpness < math.inf:
+                    raise ValueError(f"sharpness {sharpness} of {row['file']}")
+                sharp = float(np.clip((sharpness / 200.0) ** 0.5, 0.45, 1.6))
+                kind = (0.45 if row["synthetic"] == "1" else 1.0) * (0.7 if row["gray"] == "1" else 1.0)
+                weights[index.parent / row["file"]] = sharp * kind
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"{index} cannot be read as an index ({type(error).__name__}: {error}). It needs the columns file, "
+            "sharpness, synthetic and gray; mend it, or move it elsewhere."
+        ) from error
+    return weights
 
 
 @dataclass(frozen=True)
@@ -121,6 +150,8 @@ class DamagedFaces(Dataset[tuple[Tensor, ...]]):
 def stream(samples: DamagedFaces, batch: int, workers: int) -> DataLoader[tuple[Tensor, ...]]:
     """Batches of the samples, in order; wrap each in :class:`Batch`."""
     cv2.setNumThreads(0)
+    atexit.unregister(_end_workers)
+    atexit.register(_end_workers)
     return DataLoader(
         samples,
         batch_size=batch,
@@ -129,6 +160,27 @@ def stream(samples: DamagedFaces, batch: int, workers: int) -> DataLoader[tuple[
         prefetch_factor=6 if workers else None,
         worker_init_fn=_leave_signals_to_the_trainer,
     )
+
+
+def _end_workers() -> None:
+    """At exit, where a loader is still referred to: its workers ignore the signal that would end them, and Python would
+    wait for them for ever."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
+
+
+def samples_of(loader: DataLoader[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
+    """What the loader gives. An error of the process that prepares samples is told as :class:`DataError`, without that
+    process's own traceback."""
+    try:
+        yield from loader
+    except DataError as error:
+        raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(f"The process that prepares samples was killed ({error}). Run again to resume.") from error
 
 
 def _leave_signals_to_the_trainer(_worker: int) -> None:

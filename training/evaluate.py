@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from restore_sdk.image import canny_edges
 from restore_sdk.quality import l1, psnr, ssim
+from training.networks.stages import EdgeStage, RepairStage
 from training.protocol import BUCKETS, Case, Image, navier_stokes, telea
 from training.seams import SeamCounts
 
@@ -32,6 +33,11 @@ def weights_model(path: Path) -> Model:
     from training.weights import load_stages
 
     edge, repair, _, _ = load_stages(path)
+    return stages_model(edge, repair)
+
+
+def stages_model(edge: EdgeStage, repair: RepairStage) -> Model:
+    """Both stages in PyTorch."""
 
     def restore(image: Image, mask: Image) -> tuple[Image, Image]:
         inputs = [torch.from_numpy(each)[None] for each in (image, mask, canny_edges(image, mask > 127))]

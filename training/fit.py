@@ -20,8 +20,10 @@ from tqdm import tqdm
 
 from restore_sdk.atomic import write_file
 from training import checkpoint, steps
-from training.config import STAGES, TRAINING_SIZES, Config
-from training.data import Batch, DamagedFaces, stream
+from training.checkpoint import CheckpointError
+from training.config import STAGES, TRAINING_SIZES, Config, Schedule
+from training.data import Batch, DamagedFaces, samples_of, stream
+from training.log import RunLog
 from training.networks.coarse import CoarseRepair
 from training.networks.discriminator import PatchDiscriminator
 from training.optimizer import optimizers_for
@@ -116,12 +118,7 @@ class StageTrainer:
                 self.discriminator.requires_grad_(True)
             loss = steps.weighted_sum(parts, weights.at(self.images, self.began))
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
-        if not torch.isfinite(norm):  # before it reaches the weights: what is saved stays sound
-            raise DivergedError(
-                f"The {self.stage} stage diverged at {self.images} images: its gradient is not finite. "
-                "The last checkpoint is sound; run again with a lower rate in the configuration, or without --channels-last."
-            )
+        self._require_finite_gradient(self.generator, 1.0)
         for optimizer in self.optimizers.values():
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -129,11 +126,21 @@ class StageTrainer:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
                 parts["discriminator"] = steps.discriminator_loss(self.discriminator, outcome)
             parts["discriminator"].backward()
+            self._require_finite_gradient(self.discriminator, float("inf"))
             self.critic.step()
             self.critic.zero_grad(set_to_none=True)
         self._update_average()
         self.images += batch.image.shape[0]
         return {name: float(value.detach()) for name, value in parts.items()}
+
+    def _require_finite_gradient(self, network: nn.Module, longest: float) -> None:
+        """Shorten a network's gradient to ``longest``; stop before one that is not finite reaches the weights, so that
+        what is saved stays sound."""
+        if not torch.isfinite(nn.utils.clip_grad_norm_(network.parameters(), longest)):
+            raise DivergedError(
+                f"The {self.stage} stage diverged at {self.images} images: a gradient is not finite. The last "
+                "checkpoint is sound; run again with a lower rate in the configuration, or without --channels-last."
+            )
 
     def _outcome(self, sample: Sample) -> steps.Outcome:
         if self.edge_forward is None:
@@ -185,10 +192,12 @@ class StageTrainer:
             if not path.exists():
                 continue
             tensors, meta = checkpoint.load_tensors(path)
-            planned = int(meta["config"][self.stage]["schedule"]["images"])
-            decaying = self.path == path and meta["images"] > planned * (1.0 - self.settings.schedule.decay)
-            if decaying and planned < self.settings.schedule.images and self.stable_path.exists():
-                continue
+            planned = Schedule(**meta["config"][self.stage]["schedule"])
+            decaying = self.path == path and meta["images"] > planned.decay_from(int(meta.get("began", 0)))
+            if decaying and planned.images < self.settings.schedule.images:
+                if self.stable_path.exists():
+                    continue
+                print(f"{self.stage}: goes on from a rate that had fallen: {self.stable_path} is missing", flush=True)
             for name in ("generator", "average", "discriminator"):
                 checkpoint.load_module(getattr(self, name), checkpoint.under_prefix(name, tensors), path)
             for name, optimizer in self._all_optimizers().items():
@@ -204,10 +213,13 @@ class StageTrainer:
         """Begin from released weights, and go on counting from the images that they have seen. The optimisers and the
         discriminator are not part of a release: they begin anew, at a rate that rises again."""
         tensors, meta = checkpoint.load_tensors(path)
+        if not isinstance(meta.get("images"), dict):
+            raise CheckpointError(f"{path} holds no released weights. Name a weights.safetensors, such as fit writes.")
         prefix = "repair.coarse" if self.stage == "coarse" else self.stage  # released as a part of the repair stage
         weights = {name: each.float() for name, each in checkpoint.under_prefix(prefix, tensors).items()}
-        for name in checkpoint.load_partly(self.generator, weights, path):
-            print(f"{self.stage}: {name} is not in {path.name}: it begins anew", flush=True)
+        missing = checkpoint.load_partly(self.generator, weights, path)
+        if missing:
+            print(f"{self.stage}: not in {path.name}, so they begin anew: {', '.join(missing)}", flush=True)
         self.average.load_state_dict(self.generator.state_dict())
         counts = {"coarse": 0, **meta["images"]}  # weights of a network without one have none to count
         self.images = self.began = int(counts[self.stage])
@@ -223,7 +235,7 @@ class StageTrainer:
         """Train until the schedule ends. Raises :class:`StoppedError` after saving, where ``stop`` says so."""
         schedule, options = self.settings.schedule, self.options
         if self.images + self.settings.batch > schedule.images:
-            if not self.path.exists():  # begun from weights that are old enough
+            if not self.path.exists() or not self.images:  # begun from weights that are old enough, or never to begin
                 self.save()
             return
         log.truncate(self.stage, self.images)
@@ -233,7 +245,7 @@ class StageTrainer:
         )
         for batch in self._batches():
             before = self.images
-            if before < schedule.decay_from <= before + self.settings.batch:
+            if before < schedule.decay_from(self.began) <= before + self.settings.batch:
                 self.save(self.stable_path)
             losses = self.step(batch)
             bar.update(self.images - before)
@@ -265,7 +277,7 @@ class StageTrainer:
             settings.schedule.images,
             TRAINING_SIZES[self.stage],
         )
-        for parts in stream(samples, settings.batch, options.workers):
+        for parts in samples_of(stream(samples, settings.batch, options.workers)):
             yield Batch(*parts)
 
     def _validate(self, log: RunLog) -> None:
@@ -308,26 +320,6 @@ def changes(before: dict[str, Any], after: dict[str, Any], path: str = "") -> li
         elif old != new and not (name == "images" and path.endswith("schedule.")):
             lines.append(f"{path}{name} was {old}, is {new}")
     return lines
-
-
-class RunLog:
-    """``log.jsonl``: one line a record, with the stage, the images seen and the seconds since the epoch."""
-
-    def __init__(self, out: Path) -> None:
-        self.path = out / "log.jsonl"
-
-    def write(self, stage: str, images: int, figures: dict[str, float]) -> None:
-        """Append one record."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"stage": stage, "images": images, "time": round(time.time(), 1), **figures}) + "\n")
-
-    def truncate(self, stage: str, images: int) -> None:
-        """Forget what was logged after the checkpoint that a run goes on from: it is about to happen again."""
-        if not self.path.exists():
-            return
-        records = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
-        kept = [record for record in records if record["stage"] != stage or record["images"] <= images]
-        write_file(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 
 def fit(config: Config, options: Options) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.augment import square
-from training.data import DataError, evenly, find_images, read_rgb
+from training.data import DataError, decoded, evenly, find_images, read_rgb
 
 Image = NDArray[np.uint8]
 #: ``(image, mask)`` to the restored image.
@@ -66,12 +66,10 @@ def masks_by_bucket(folder: Path) -> dict[str, list[Path]]:
 
 def read_mask(path: Path, size: int = 256) -> Image:
     """A mask file as ``(size, size)`` ``uint8``, 255 where it is above 127 (the hole) and 0 elsewhere."""
-    decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE) if path.stat().st_size else None
-    if decoded is None:
-        raise DataError(f"{path} is not an image that can be read. Remove or replace it.")
-    if decoded.shape != (size, size):
-        decoded = cv2.resize(decoded, (size, size), interpolation=cv2.INTER_NEAREST)
-    return np.where(decoded > 127, np.uint8(255), np.uint8(0))
+    mask = decoded(path, cv2.IMREAD_GRAYSCALE)
+    if mask.shape != (size, size):
+        mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST)
+    return np.where(mask > 127, np.uint8(255), np.uint8(0))
 
 
 def read_faces(folder: Path, limit: int | None = None) -> list[tuple[str, Image]]:

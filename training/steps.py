@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from training import losses
-from training.config import Losses
+from training.config import ConfigError, Losses
 from training.data import Batch
 from training.networks.stages import first_guess, grey_of, to_unit
 
@@ -108,6 +108,11 @@ def discriminator_loss(discriminator: nn.Module, outcome: Outcome) -> Tensor:
 
 
 def weighted_sum(parts: dict[str, Tensor], weights: Losses) -> Tensor:
-    """Sum of the parts by their weights; a weight of zero leaves its part out."""
+    """Sum of the parts by their weights; a weight of zero leaves its part out.
+
+    Raises :class:`ConfigError` where all are left out.
+    """
     terms = [getattr(weights, name) * value for name, value in parts.items() if getattr(weights, name)]
+    if not terms:
+        raise ConfigError(f"Nothing to learn from: none of {', '.join(parts)} has a weight above 0.")
     return torch.stack(terms).sum()

@@ -53,7 +53,7 @@ class Validator:
 
 
 def tensors(group: list[Case]) -> tuple[Tensor, Tensor, Tensor]:
-    """Stage inputs of some cases: damaged images, masks and the edges that are left, ``uint8``."""
+    """Stage inputs of some cases, ``uint8``: images (whole: a stage looks at no pixel of a hole), masks, edges left."""
     image = torch.from_numpy(np.stack([case.image for case in group]))
     mask = torch.from_numpy(np.stack([case.mask for case in group]))
     edges = torch.from_numpy(np.stack([canny_edges(case.image, case.mask > 127) for case in group]))

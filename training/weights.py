@@ -19,7 +19,8 @@ def state_path(run: Path, stage: str) -> Path:
 
 
 def save_weights(run: Path, path: Path) -> Path:
-    """Write the moving averages of both stages, as a run has them now, in half precision.
+    """Write the moving averages of both stages, as a run has them now, in half precision, with the settings that each
+    was last trained with.
 
     Works on a finished run and on one that is still going. Raises :class:`CheckpointError` where a stage has no state.
     """
@@ -30,9 +31,11 @@ def save_weights(run: Path, path: Path) -> Path:
         state, meta = load_tensors(state_path(run, stage))
         averages = checkpoint.half_precision(under_prefix("average", state))
         tensors |= checkpoint.with_prefix(stage, averages)
-        images[stage], config = meta["images"], meta["config"]
+        images[stage] = meta["images"]
+        config = meta["config"] | {name: config[name] for name in images if name != stage}
     if from_json(config).has_coarse and state_path(run, "coarse").exists():
-        images["coarse"] = checkpoint.load_facts(state_path(run, "coarse"))["images"]
+        facts = checkpoint.load_facts(state_path(run, "coarse"))
+        images["coarse"], config["coarse"] = facts["images"], facts["config"]["coarse"]
     checkpoint.save_tensors(path, tensors, {"config": config, "images": images})
     return path
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from training import ablation
-from training.ablation import VARIANTS, ablate, budget, to_markdown, variant
+from training.ablation import ablate, budget, to_markdown, variant
 from training.cli import main
 from training.config import Config, ConfigError, from_json
 from training.fit import Options
@@ -79,10 +79,13 @@ def test_variants_are_trained_measured_and_not_trained_twice(
         assert whole == shared, f"the same {stage} stage"
     monkeypatch.setattr(ablation, "fit", lambda *_: pytest.fail("trained again"))
     assert ablate(config, options, chosen, names) == results
+    with pytest.raises(ConfigError, match="full holds a result of other settings"):
+        ablate(budget(tiny, edge=4, coarse=4, repair=6), options, chosen, names)
+    with pytest.raises(ConfigError, match="other settings or faces"):
+        ablate(config, options, chosen[1:], names)
 
 
 def test_the_command_needs_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["ablate", "--data", str(tmp_path), "--validate", str(tmp_path), str(tmp_path), "--out", str(tmp_path)]
     assert main(arguments) == 2
     assert "No images below" in capsys.readouterr().err
-    assert "full" in VARIANTS

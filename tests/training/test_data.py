@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from training.augment import random_view
-from training.data import DamagedFaces, DataError, find_images, read_rgb, sampling_weights, stream
+from training.data import DamagedFaces, DataError, find_images, read_rgb, samples_of, sampling_weights, stream
 from training.masks import DAMAGES, random_mask
 
 
@@ -40,6 +42,54 @@ def test_every_kind_of_damage_leaves_a_mark(draw: object, _odds: float) -> None:
         shares.append((canvas > 0).mean())
     assert np.median(shares) > 0.0005
     assert max(shares) < 0.9
+
+
+def test_an_index_is_found_from_the_folder_itself(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "faces"
+    shutil.copytree(pictures, folder)
+    files = find_images(folder)
+    rows = [f"faces/{path.name},{sharp},0,0" for path, sharp in zip(files, (800, 50), strict=False)]
+    (tmp_path / "index.csv").write_text("\n".join(["file,sharpness,synthetic,gray", *rows]))
+    weights = sampling_weights(folder, files)
+    assert weights[0] / weights[1] == pytest.approx(1.6 / 0.5)
+    monkeypatch.chdir(folder)
+    assert np.array_equal(sampling_weights(Path(), find_images(Path())), weights)
+
+
+@pytest.mark.parametrize("text", ["name\n0.png", "file,sharpness,synthetic,gray\n0.png,nan,0,0", "file,sharpness\na"])
+def test_an_index_that_cannot_be_used_is_named(pictures: Path, tmp_path: Path, text: str) -> None:
+    shutil.copytree(pictures, tmp_path / "faces")
+    index = tmp_path / "faces" / "index.csv"
+    index.write_text(text)
+    with pytest.raises(DataError, match=r"index\.csv cannot be read as an index .*needs the columns"):
+        sampling_weights(index.parent, find_images(index.parent))
+
+
+def test_an_error_of_the_samples_process_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    loader = stream(DamagedFaces(tmp_path, 0, 0, 4), 2, workers=1)
+    with pytest.raises(DataError, match=r"^Twenty files in a row could not be read\. Check the data folder\.$"):
+        next(samples_of(loader))
+
+
+def test_a_program_ends_though_its_loader_is_still_there(pictures: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from training.data import DamagedFaces, stream
+batches = iter(stream(DamagedFaces(Path(sys.argv[1]), 0, 0, 64), 2, workers=1))
+next(batches)
+raise SystemExit(3)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(pictures)], check=False, timeout=120)
+    assert done.returncode == 3
+
+
+def test_a_file_that_vanishes_is_an_error_of_the_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        read_rgb(tmp_path / "gone.png")
 
 
 def test_views_differ_but_are_seeded(pictures: Path) -> None:

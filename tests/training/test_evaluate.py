@@ -13,8 +13,9 @@ from training.augment import square
 from training.checkpoint import CheckpointError
 from training.cli import main
 from training.config import Config, from_json
-from training.evaluate import EdgeCounts, evaluate
+from training.evaluate import EdgeCounts, evaluate, stages_model, weights_model
 from training.fit import Options, StageTrainer
+from training.networks.stages import EdgeStage, RepairStage
 from training.perceptual import VggLosses
 from training.protocol import BUCKETS, Image, cases, count_cases, framed, masks_by_bucket
 from training.seams import SeamCounts
@@ -81,7 +82,9 @@ def test_validator_figures(tiny: Config, pictures: Path, mask_files: Path) -> No
     assert {"precision", "recall", "cross_entropy"} == validate({"edge": edge}).keys()
     figures = validate({"edge": edge, "repair": repair})
     assert tuple(figures) == BUCKETS
-    assert figures["1-10%"] > figures["50-60%"]
+    report = evaluate(stages_model(EdgeStage(edge), RepairStage(repair)), cases(pictures, mask_files, 2))
+    for bucket in BUCKETS:
+        assert figures[bucket] == pytest.approx(report.mean(bucket, "model", "psnr"), abs=0.02)
 
 
 class TestCommand:
@@ -99,7 +102,11 @@ class TestCommand:
         assert main(["evaluate", "--weights", str(run / "weights.safetensors"), *folders, *outputs]) == 0
         rows = json.loads(table.read_text())
         assert list(rows) == list(BUCKETS)
-        assert rows["1-10%"]["model"]["psnr"] > rows["50-60%"]["model"]["psnr"]
+        model = weights_model(run / "weights.safetensors")
+        report = evaluate(model, cases(pictures, mask_files, 1))
+        assert [rows[bucket]["model"]["psnr"] for bucket in BUCKETS] == pytest.approx(
+            [report.mean(bucket, "model", "psnr") for bucket in BUCKETS], abs=1e-3
+        )
         assert cv2.imread(str(sheet)).shape == (6 * 256, 4 * 256, 3)
         again = tmp_path / "again.safetensors"
         assert main(["weights", "--run", str(run), "--out", str(again)]) == 0
@@ -110,7 +117,11 @@ class TestCommand:
 
     def test_info_prints_the_budget(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["info"]) == 0
-        assert "GMAC" in capsys.readouterr().out
+        edge, repair, both = (line.split() for line in capsys.readouterr().out.splitlines())
+        assert [line[0] for line in (edge, repair, both)] == ["edge", "repair", "both"]
+        assert float(edge[1]) + float(repair[1]) == pytest.approx(float(both[1]), abs=0.002)
+        assert float(both[1]) <= 4.0, "million parameters"
+        assert float(both[4]) <= 4.0, "billion multiply-accumulates"
 
     @pytest.mark.parametrize(
         ("arguments", "says"),
@@ -123,6 +134,10 @@ class TestCommand:
             (["evaluate", "--weights", "none.safetensors", "--images", ".", "--masks", "."], "none.safetensors"),
             (["plot", "--run", "nowhere", "--out", "x.png"], "does not exist"),
             (["info", "--config", "none.json"], "cannot be read as a configuration"),
+            (["evaluate", "--bundle", "none", "--images", ".", "--masks", "."], "none"),
+            (["evaluate", "--images", ".", "--masks", ".", "--runtime", "none"], "none"),
+            (["evaluate", "--images", ".", "--masks", ".", "--sheet", "x.none"], "x.none does not end in a picture"),
+            (["evaluate", "--images", ".", "--masks", ".", "--json", "no/x.json"], "output folder does not exist"),
         ],
     )
     def test_mistakes_are_one_line(

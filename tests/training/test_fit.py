@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from restore_sdk.errors import OutputError
-from training import checkpoint
+from training import checkpoint, steps
 from training.checkpoint import CheckpointError, load_tensors, save_tensors
 from training.config import Config, ConfigError, Losses, from_json
-from training.fit import DivergedError, Options, RunLog, StageTrainer, StoppedError, fit
+from training.fit import DivergedError, Options, StageTrainer, StoppedError, fit
+from training.log import RunLog
 from training.weights import load_stages
 
 
@@ -170,7 +171,9 @@ def test_a_run_can_begin_from_released_weights(
         assert torch.equal(old[name], tensor.float())
     assert trainer.images == trainer.began == 10
     assert longer.repair.schedule.rate_at(10, trainer.began) < longer.repair.schedule.rate, "warms up again"
-    assert "body8.1.last.weight is not in weights.safetensors: it begins anew" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "repair: not in weights.safetensors, so they begin anew: " in said
+    assert "body8.1.last.weight" in said
 
     _, _, config, facts = load_stages(fit(longer, options))
     assert config == longer
@@ -180,6 +183,42 @@ def test_a_run_can_begin_from_released_weights(
     only_repair = dataclasses.replace(_options(pictures, tmp_path / "third"), init=released)
     _, _, _, facts = load_stages(fit(_longer(tiny, "repair", 12), only_repair))
     assert facts["images"] == {"edge": 8, "coarse": 6, "repair": 12}, "a stage that has seen enough is taken as it is"
+
+
+def test_a_run_from_weights_keeps_what_its_rate_falls_from(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    weights = fit(tiny, _options(pictures, tmp_path / "first"))
+    options = dataclasses.replace(_options(pictures, tmp_path / "second"), init=weights)
+    trainer = StageTrainer("repair", _longer(tiny, "repair", 14), options, _edge(tiny))
+    assert trainer.began == 10
+    trainer.run(RunLog(options.out), lambda: False)
+    assert 10 <= checkpoint.load_facts(trainer.stable_path)["images"] < 14
+
+
+def test_a_checkpoint_is_no_released_weights(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    StageTrainer("edge", tiny, _options(pictures, tmp_path), None).save()
+    options = dataclasses.replace(_options(pictures, tmp_path / "b"), init=tmp_path / "edge.last.safetensors")
+    with pytest.raises(CheckpointError, match="holds no released weights"):
+        StageTrainer("edge", tiny, options, None)
+
+
+def test_weights_carry_the_settings_of_each_stage(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    options = _options(pictures, tmp_path)
+    fit(tiny, options)
+    longer = _longer(tiny, "edge", 12)
+    _, _, config, facts = load_stages(fit(longer, options))
+    assert facts["images"]["edge"] == config.edge.schedule.images == 12
+    assert config.repair == tiny.repair
+
+
+def test_a_coarse_generator_alone_can_be_prolonged(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    options = _options(pictures, tmp_path)
+    alone = _longer(tiny, "repair", 0)
+    fit(alone, options)
+    weights = fit(_longer(alone, "coarse", 10), options)
+    coarse = load_tensors(tmp_path / "coarse.last.safetensors")[0]
+    released = load_tensors(weights)[0]
+    name = next(iter(tiny.build("coarse").state_dict()))
+    assert torch.equal(released[f"repair.coarse.{name}"], coarse[f"average.{name}"].half())
 
 
 def test_weights_of_a_larger_network_are_refused(tiny: Config, pictures: Path, tmp_path: Path) -> None:
@@ -210,7 +249,9 @@ def test_the_log_forgets_what_will_happen_again(tmp_path: Path) -> None:
     assert [(record["stage"], record["images"]) for record in kept] == [("edge", 2), ("edge", 4), ("repair", 2)]
 
 
-def test_adversarial_losses_set_in_when_they_should(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+def test_adversarial_losses_set_in_when_they_should(
+    tiny: Config, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = StageTrainer("repair", tiny, _options(pictures, tmp_path), _edge(tiny))
     batches = trainer._batches()
     judge = trainer.discriminator.judge.parametrizations.weight.original
@@ -220,11 +261,44 @@ def test_adversarial_losses_set_in_when_they_should(tiny: Config, pictures: Path
     trainer.images = 5
     assert {"adversarial", "feature_matching", "discriminator"} <= trainer.step(next(batches)).keys()
     assert not torch.equal(judge, before)
+    before = judge.detach().clone()
+    monkeypatch.setattr(steps, "discriminator_loss", lambda network, *_: judge.sum() * float("nan"))
+    with pytest.raises(DivergedError, match="not finite"):
+        trainer.step(next(batches))
+    assert torch.equal(judge, before), "a discriminator that diverged is not kept"
 
 
 def test_schedule(tiny: Config) -> None:
     schedule = dataclasses.replace(tiny.repair.schedule, images=100, warmup=10, decay=0.5, rate=1.0)
     assert [round(schedule.rate_at(i), 3) for i in (0, 9, 30, 50, 75, 100)] == [0.1, 1.0, 1.0, 1.0, 0.5, 0.0]
+    assert [round(schedule.rate_at(i, 60), 3) for i in (60, 69, 79, 90, 100)] == [0.1, 1.0, 1.0, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [
+        ({"seed": -1}, "seed"),
+        ({"ema": 1.0}, "ema"),
+        ({"repair": {"batch": 0}}, "batch"),
+        ({"edge": {"schedule": {"rate": 0.0}}}, "rate"),
+        ({"edge": {"schedule": {"decay": 1.5}}}, "decay"),
+        ({"edge": {"losses": {"adversarial": 0.0}}}, "feature_matching needs a discriminator"),
+        ({"repair": {"losses": {"l1": -1.0}}}, "l1"),
+    ],
+)
+def test_settings_out_of_range_are_named(values: dict[str, object], rule: str) -> None:
+    with pytest.raises(ConfigError, match=f"out of range: {rule}"):
+        from_json(values)
+
+
+def test_networks_that_cannot_be_are_named() -> None:
+    with pytest.raises(ConfigError, match="cannot be built"):
+        from_json({"edge": {"generator": {"width": -1}}}).build("edge")
+
+
+def test_nothing_to_learn_from_is_named() -> None:
+    with pytest.raises(ConfigError, match="none of cross_entropy has a weight"):
+        steps.weighted_sum({"cross_entropy": torch.ones(())}, Losses(cross_entropy=0.0))
 
 
 class TestCheckpoint:
