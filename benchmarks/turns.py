@@ -40,10 +40,11 @@ def take_turns(
     shares = []
     for case in cases:
         progress(f"{case.group}: {case.what}")
-        _checked(case)  # may be slow: buffers are made, code is compiled
+        _check(case, case.call())  # may be slow: buffers are made, code is compiled
         started = time.perf_counter()
-        _checked(case)
+        result = case.call()
         took = max(time.perf_counter() - started, 1e-6)
+        _check(case, result)
         shares.append((round(min(max(seconds / ROUNDS / took, 1), MOST_CALLS)), 1e3 * took < SHORT_MS))
     samples: list[list[list[float]]] = [[] for _ in cases]
     parts: list[list[dict[str, float]]] = [[] for _ in cases]
@@ -55,10 +56,6 @@ def take_turns(
             samples[index].append(times)
             parts[index] += found
     return [_figure(*each) for each in zip(cases, samples, parts, strict=True)]
-
-
-def _checked(case: Case) -> None:
-    _check(case, case.call())
 
 
 def _check(case: Case, result: Any) -> None:

@@ -7,6 +7,7 @@ import itertools
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,13 @@ def test_cases_take_turns_and_are_checked() -> None:
     assert found[0]["images_per_second"] == pytest.approx(2e3 / found[0]["ms"]["p50"], rel=0.1)
     assert sorted(checked) == ["a"] * 3 + ["b"] * 3
     assert len([1 for a, b in itertools.pairwise(order) if a != b]) >= ROUNDS, "they did not take turns"
+
+
+def test_a_slow_check_does_not_cost_a_case_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.turns.SHORT_MS", 50.0)
+    calls: list[int] = []
+    [found] = take_turns([Case("toy", "quick", lambda: calls.append(1), lambda _: time.sleep(0.06))], seconds=0.01)
+    assert len(calls) == 2 + ROUNDS + found["calls"], "each round has a call that does not count"
 
 
 def test_a_wrong_result_is_no_figure() -> None:
