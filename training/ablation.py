@@ -81,8 +81,6 @@ def ablate(
         folder = options.out / name.replace(" ", "-").lower()
         result = folder / "result.json"
         settings = {"config": chosen.to_json(), "cases": [f"{case.bucket} {case.name}" for case in cases]}
-        if result.exists() and json.loads(result.read_text()).get("settings") != settings:
-            raise ConfigError(f"{folder} holds a result of other settings or faces. Name another folder with --out.")
         if not result.exists():
             folder.mkdir(parents=True, exist_ok=True)
             for stage in ("edge", "coarse") if chosen.has_coarse else ("edge",):
@@ -92,6 +90,8 @@ def ablate(
             figures = {"settings": settings, **_costs(chosen), "buckets": _measure(weights, cases)}
             write_file(result, json.dumps(figures, indent=2).encode())
         results[name] = json.loads(result.read_text())
+        if results[name].get("settings") != settings:
+            raise ConfigError(f"{folder} holds a result of other settings or faces. Name another folder with --out.")
         write_file(options.out / "ablation.json", json.dumps(results, indent=2).encode())
         write_file(options.out / "ablation.md", to_markdown(results).encode())
     return results

@@ -30,14 +30,18 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Load what :func:`save_tensors` wrote. Raises :class:`CheckpointError`."""
     with _opened(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        return tensors, json.loads((file.metadata() or {})["json"])
+        return tensors, _facts(file)
 
 
 def load_facts(path: Path) -> dict[str, Any]:
     """The JSON values alone of what :func:`save_tensors` wrote. Raises :class:`CheckpointError`."""
     with _opened(path) as file:
-        facts: dict[str, Any] = json.loads((file.metadata() or {})["json"])
-        return facts
+        return _facts(file)
+
+
+def _facts(file: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((file.metadata() or {})["json"])
+    return facts
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from restore_sdk.errors import RestoreError
 from training.checkpoint import CheckpointError
 from training.config import STAGES, Config, ConfigError, read_config
 from training.data import DataError, find_images
+from training.fit import DivergedError, Options, StoppedError, fit
 from training.protocol import FRAMINGS
 
 
@@ -49,6 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = arguments.run(arguments)
         return status
+    except StoppedError as interruption:
+        print(interruption)
+        return 130
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except (DataError, ConfigError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -105,7 +112,6 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from training.fit import DivergedError, Options, StoppedError, fit
     from training.perceptual import VggLosses
     from training.validate import Validator
 
@@ -144,14 +150,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         perceptual=VggLosses(arguments.vgg) if arguments.vgg else None,
         init=arguments.init,
     )
-    try:
-        print(f"weights: {fit(config, options)}")
-    except StoppedError as interruption:
-        print(interruption)
-        return 130
-    except DivergedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    print(f"weights: {fit(config, options)}")
     return 0
 
 
@@ -246,7 +245,6 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _ablate(arguments: argparse.Namespace) -> int:
     from training.ablation import ablate, budget, to_markdown
-    from training.fit import DivergedError, Options, StoppedError
     from training.protocol import cases
 
     find_images(arguments.data)
@@ -256,14 +254,7 @@ def _ablate(arguments: argparse.Namespace) -> int:
     config = budget(Config(seed=arguments.seed), **images)
     chosen = list(cases(*arguments.validate, arguments.per_bucket))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    try:
-        results = ablate(config, Options(arguments.data, arguments.out), chosen)
-    except StoppedError as interruption:
-        print(interruption)
-        return 130
-    except DivergedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    results = ablate(config, Options(arguments.data, arguments.out), chosen)
     print(to_markdown(results), end="")
     return 0
 

@@ -27,16 +27,17 @@ def save_weights(run: Path, path: Path) -> Path:
     tensors: dict[str, Tensor] = {}
     images: dict[str, int] = {}
     config: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     for stage in ("edge", "repair"):
         state, meta = load_tensors(state_path(run, stage))
         averages = checkpoint.half_precision(under_prefix("average", state))
         tensors |= checkpoint.with_prefix(stage, averages)
-        images[stage] = meta["images"]
-        config = meta["config"] | {name: config[name] for name in images if name != stage}
+        images[stage], config = meta["images"], meta["config"]
+        own[stage] = config[stage]
     if from_json(config).has_coarse and state_path(run, "coarse").exists():
         facts = checkpoint.load_facts(state_path(run, "coarse"))
-        images["coarse"], config["coarse"] = facts["images"], facts["config"]["coarse"]
-    checkpoint.save_tensors(path, tensors, {"config": config, "images": images})
+        images["coarse"], own["coarse"] = facts["images"], facts["config"]["coarse"]
+    checkpoint.save_tensors(path, tensors, {"config": config | own, "images": images})
     return path
 
 
