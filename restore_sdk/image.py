@@ -22,10 +22,16 @@ MODEL_SIZE = 256
 #: A mask value above this is hole.
 HOLE_ABOVE = 127
 
+#: Rows of a mask that are looked at together.
+_STRIP = 64
+
 #: Gaussian sigma (pixels), and the Canny thresholds on the L2 gradient of a 3x3 Sobel, at the model's 256 px scale.
 CANNY_SIGMA = 1.4
 CANNY_LOW = 40.0
 CANNY_HIGH = 100.0
+
+#: The taps of the Gaussian to four sigmas, as ``cv2.GaussianBlur`` takes them for ``float32``.
+_TAPS = cv2.getGaussianKernel(13, CANNY_SIGMA, cv2.CV_32F)
 
 
 def canny_edges(image: NDArray[np.uint8], hole: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
@@ -45,21 +51,28 @@ def canny_edges(image: NDArray[np.uint8], hole: NDArray[np.bool_] | None = None)
     Reference: J. Canny, "A computational approach to edge detection", PAMI 1986; the masking follows the normalised
     convolution of Knutsson and Westin, CVPR 1993.
     """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     if hole is None or not hole.any():
-        smooth = cv2.GaussianBlur(grey, (0, 0), CANNY_SIGMA)
+        known, smooth = None, _smoothed(grey)
     else:
-        known = (~hole).astype(np.float32)
-        weight = cv2.GaussianBlur(known, (0, 0), CANNY_SIGMA)
-        smooth = cv2.GaussianBlur(grey * known, (0, 0), CANNY_SIGMA)
-        np.divide(smooth, weight, out=smooth, where=weight > 1e-4)
+        known = np.logical_not(hole).view(np.uint8)
+        smooth = _smoothed(grey * known)
+        # Deep in the hole this divides by nothing; what comes of it is zeroed with all other gradients of the hole.
+        cv2.divide(smooth, _smoothed(known), dst=smooth)
     dx = cv2.Sobel(smooth, cv2.CV_16S, 1, 0, ksize=3)
     dy = cv2.Sobel(smooth, cv2.CV_16S, 0, 1, ksize=3)
-    if hole is not None:
-        dx[hole] = 0
-        dy[hole] = 0
+    if known is not None:
+        known = known.astype(np.int16)
+        dx *= known
+        dy *= known
     edges: NDArray[np.uint8] = cv2.Canny(dx, dy, CANNY_LOW, CANNY_HIGH, L2gradient=True)
     return edges
+
+
+def _smoothed(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    # Equal to GaussianBlur, whose result has the type of its input: converting apart would cost a pass and a copy.
+    smooth: NDArray[np.float32] = cv2.sepFilter2D(grey, cv2.CV_32F, _TAPS, _TAPS)
+    return smooth
 
 
 def as_pixels(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
@@ -148,8 +161,8 @@ def as_rgb(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
     return to_rgb(as_pixels(image, color), color)
 
 
-def as_hole(mask: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """A mask as a fresh ``(H, W)`` bool array, true where pixels are missing.
+def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
+    """A mask as a fresh ``(H, W)`` bool array, true where pixels are missing, and where in it those are.
 
     Accepted: ``bool`` arrays, true is hole; ``uint8`` arrays, above 127 is hole (white is what to repaint); PIL images
     of mode ``1`` and ``L``; each ``(H, W)`` or ``(H, W, 1)``. A mask without any hole is fine.
@@ -157,6 +170,9 @@ def as_hole(mask: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
     Args:
         mask: the mask.
         shape: height and width of the image.
+
+    Returns:
+        The array, and rows and columns outside of which none is missing; both empty for a black mask.
 
     Raises:
         ShapeError: the mask's height and width are not the image's.
@@ -182,19 +198,32 @@ def as_hole(mask: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
             "make the mask in the image's size",
         )
     # A view of another type as bool may hold any byte; compared, each becomes 0 or 1.
-    hole: NDArray[np.bool_] = values.view(np.uint8) > (0 if values.dtype == np.bool_ else HOLE_ABOVE)
-    hole = np.ascontiguousarray(hole)
-    holes = cv2.countNonZero(hole.view(np.uint8))
+    marked = np.ascontiguousarray(values).view(np.uint8)
+    box = _marked_box(marked)
+    hole = np.zeros(shape, bool)  # of a large photograph, the system gives no memory to what is never written
+    hole[box] = marked[box] > (0 if values.dtype == np.bool_ else HOLE_ABOVE)
+    holes = np.count_nonzero(hole[box])
     if holes == hole.size:
         raise MaskError(
             "the mask marks the whole image, so nothing is known to restore from", "white is what to repaint"
         )
-    if holes == 0 and values.any():
+    if holes == 0 and hole[box].size:
         raise MaskError(
             f"the mask is not black, but nothing in it is above {HOLE_ABOVE} (highest: {int(values.max())})",
             "white (255) is what to repaint; multiply a 0/1 mask by 255, or pass a bool array",
         )
-    return hole
+    return hole, box
+
+
+def _marked_box(marked: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Rows and columns of all that is not zero; empty where nothing is."""
+    # Whole strips first: most of a large mask is black, and that is told faster than its outline.
+    strips = [top for top in range(0, len(marked), _STRIP) if cv2.hasNonZero(marked[top : top + _STRIP])]
+    if not strips:
+        return slice(0, 0), slice(0, 0)
+    x, y, width, height = cv2.boundingRect(marked[strips[0] : strips[-1] + _STRIP])
+    top = strips[0] + y
+    return slice(top, top + height), slice(x, x + width)
 
 
 def _is_pil(image: object) -> bool:

@@ -40,7 +40,12 @@ MAX_CROPS = 64
 LEAST_FACE = 64
 
 
-def plan(hole: NDArray[np.bool_], max_crops: int = MAX_CROPS, faces: Sequence[Frame] = ()) -> Plan:
+def plan(
+    hole: NDArray[np.bool_],
+    max_crops: int = MAX_CROPS,
+    faces: Sequence[Frame] = (),
+    within: tuple[slice, slice] | None = None,
+) -> Plan:
     """The squares that together restore the hole.
 
     A part of the hole that is ``t`` pixels thick is shown in squares of the larger of 256 and ``4 t`` pixels, so what
@@ -57,12 +62,15 @@ def plan(hole: NDArray[np.bool_], max_crops: int = MAX_CROPS, faces: Sequence[Fr
         hole: ``(H, W)`` bool.
         max_crops: at least 1.
         faces: frames of the faces in the picture.
+        within: rows and columns outside of which there is no hole, where that is known.
     """
     shape = hole.shape[0], hole.shape[1]
-    x, y, width, height = cv2.boundingRect(hole.view(np.uint8))
+    rows, columns = (slice(0, length) for length in shape) if within is None else within
+    x, y, width, height = cv2.boundingRect(hole[rows, columns].view(np.uint8))
     if width == 0:
         return Plan()
-    box = _Box(y, x, y + height, x + width)
+    top, left = rows.start + y, columns.start + x
+    box = _Box(top, left, top + height, left + width)
     faces = [face for face in faces if face.side >= LEAST_FACE and box.touches(face)]
     if max(shape) <= MODEL_SIZE or (box.longest * CONTEXT <= MODEL_SIZE and not faces):
         return Plan(((Tile(place(box.middle, _limited(MODEL_SIZE, box, shape), shape)),),))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk._opencv import cv2, memory_told
+from restore_sdk.ahead import CopyAhead
 from restore_sdk.border import dilate, feather
 from restore_sdk.crop import blend, cut, paste, paste_edges
 from restore_sdk.errors import InputError
@@ -75,12 +76,15 @@ class Request:
         self._options, self._name = options, name
         with self._named():
             self._source = as_pixels(image, options.color)
-            self._hole = as_hole(mask, self._source.shape[:2])
+            self._copy = CopyAhead(self._source)
+            self._hole, marked = as_hole(mask, self._source.shape[:2])
             dilate(self._hole, options.dilate)
             if isinstance(faces, FaceDetector):
                 faces = faces(self._source, options.color) if self._hole.any() else ()
-            self.plan = plan(self._hole, options.max_crops, frames(() if faces is None else faces, self._hole.shape))
-        self._picture = np.array(self._source, order="C", copy=True, subok=False)
+            framed = frames(() if faces is None else faces, self._hole.shape)
+            self.plan = plan(self._hole, options.max_crops, framed, None if options.dilate else marked)
+        # What the model is shown of the picture while nothing was put back, without waiting for the copy.
+        self._untouched = np.asarray(self._source) if self._source.flags.c_contiguous else None
         self.edges = np.zeros(self._hole.shape, np.uint8) if edges else None
         # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
         self._written = np.zeros(self._hole.shape, np.uint8) if len(self.plan.tiles) > 1 else None
@@ -97,7 +101,8 @@ class Request:
         if levels is not None:
             missing = missing & (levels <= tile.level)
         with self._named():
-            square, missing = cut(self._picture, missing, tile.crop, self._options.color)
+            pixels = self._picture if self._untouched is None else self._untouched
+            square, missing = cut(pixels, missing, tile.crop, self._options.color)
         return Sample(square, missing.view(np.uint8) * np.uint8(255), canny_edges(square, missing))
 
     @memory_told
@@ -105,6 +110,7 @@ class Request:
         """Paste what the model made of a tile's sample: ``(256, 256, 3)`` RGB and ``(256, 256)`` edges."""
         if self.edges is not None:
             paste_edges(self.edges, tile.crop, completed_edges)
+        self._untouched = None
         hole = self._hole[tile.crop.box]
         if self._written is None:
             paste(self._picture, hole, tile.crop, restored, self._options.color)
@@ -127,6 +133,10 @@ class Request:
         """The restored photograph, once every tile was put back."""
         feather(self._picture, self._source, self._hole, self._options.feather)
         return self._picture
+
+    @property
+    def _picture(self) -> NDArray[np.uint8]:
+        return self._copy.get()
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -129,7 +129,7 @@ DAMAGES: tuple[tuple[Callable[[Mask, Rng], None], float], ...] = (
 
 #: Wide holes are harder, and come more often: how many masks aim at more than the usual share, how many at about the
 #: widest usual one, and the power of a uniform number that the rest aim at.
-_BEYOND_ODDS, _WIDE_ODDS, _WIDER = 0.1, 0.15, 0.75
+_BEYOND_ODDS, _WIDE_ODDS, _WIDER = 0.1, 0.35, 0.75
 
 #: How often damage keeps off the rim of the picture, and how much of each side it then leaves, at least and at most.
 _RIM_ODDS, _RIM = 0.4, (0.05, 0.16)
