@@ -1,6 +1,6 @@
 """Which convolutions may be computed in 8 bits, by what each one costs and does to the restored picture.
 
-Every convolution is quantised alone, with several smoothings, and the error that it leaves in the restored picture is
+Every convolution is quantised alone, in several settings, and the error that it leaves in the restored picture is
 measured. Errors of different layers hardly depend on one another, so their squares add up at most: convolutions are
 taken, those with the least error for their multiplications first, for as long as the sum leaves every picture within
 the aim. In part they cancel, so the sum is loosened step by step while the graphs as measured hold the aim.
@@ -8,6 +8,7 @@ the aim. In part they cancel, so the sum is loosened step by step while the grap
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from export.errors import GateError
 from export.gates import Probe
 from export.pictures import Image, mask_of
-from export.quantize import Ranges, candidates, folded, inputs_of, quantized, stored
+from export.quantize import Ranges, Setting, candidates, folded, inputs_of, quantized, stored
 from export.runners import Bytes
 from restore_sdk.bundle import Bundle
 from restore_sdk.image import HOLE_ABOVE, canny_edges
@@ -40,7 +41,7 @@ AIM_DB, LOOSEST_DB = 48.5, 4
 GATE_DB = 46.0
 
 #: Tried on every convolution; see :mod:`export.quantize`.
-SMOOTHINGS = (0.5, 0.7)
+SETTINGS = tuple(Setting(*each) for each in itertools.product((0.5, 0.7), (1.0, 0.8, 0.65, 0.5, 0.4)))
 
 #: A convolution with a smaller share of the multiplications gains less than its quantiser costs.
 LEAST_SHARE = 0.01
@@ -96,15 +97,14 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
     ranges = _ranges(models, {stage: inputs_of(models[stage], macs[stage]) for stage in models}, ranged)
     reference = _Chain(models)
     right = [reference(probe) for probe in probes]
-    smoothing, errors = _errors(reference, right, models, macs, ranges, probes, report)
+    settings, errors = _errors(reference, right, models, macs, ranges, probes, report)
     costs = {key: macs[key[0]][key[1]] for key in errors}
-    made, taken = models, {}
+    made: dict[str, onnx.ModelProto] = models
+    taken: dict[str, dict[str, Setting]] = {}
     for step in range(LOOSEST_DB + 1):
         report(f"convolutions together, the sum of errors within {AIM_DB - step:g} dB")
         chosen = choose(costs, errors, AIM_DB - step)
-        names = {
-            stage: {name: smoothing[stage, name] for at, name in sorted(chosen) if at == stage} for stage in models
-        }
+        names = {stage: {name: settings[stage, name] for at, name in sorted(chosen) if at == stage} for stage in models}
         tried = {stage: quantized(model, names[stage], ranges[stage]) for stage, model in models.items()}
         if not min(_drift(right, _Chain(tried), probes)) >= AIM_DB:
             break
@@ -116,7 +116,9 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
     drift = _drift([reference(probe) for probe in held], _Chain(made), held)
     shares = (macs[stage][name] for stage in taken for name in taken[stage])
     facts = {
-        "convolutions": taken,
+        "convolutions": {
+            stage: {name: setting._asdict() for name, setting in names.items()} for stage, names in taken.items()
+        },
         "macs_share": round(sum(shares) / sum(spec.macs for spec in bundle.stages), 4),
         "pictures": len(photos),
         "psnr_db": {"mean": round(float(np.mean(drift)), 2), "worst": round(float(min(drift)), 2)},
@@ -212,15 +214,16 @@ def _errors(
     ranges: Mapping[str, Mapping[str, Ranges]],
     probes: Sequence[Probe],
     report: Report,
-) -> tuple[dict[Key, float], dict[Key, Errors]]:
-    """The smoothing at which each convolution alone in 8 bits does least to the restored pictures, and what it does."""
+) -> tuple[dict[Key, Setting], dict[Key, Errors]]:
+    """The setting in which each convolution alone in 8 bits does least to the restored pictures, and what it does."""
     completed = [chain.complete(probe) for probe in probes]
-    smoothings, found = {}, {}
+    settings: dict[Key, Setting] = {}
+    found: dict[Key, Errors] = {}
     keys = [(stage, name) for stage in models for name in macs[stage]]
     for count, (stage, name) in enumerate(keys):
         report(f"errors of single convolutions, {count + 1} of {len(keys)}")
-        for smoothing in SMOOTHINGS:
-            session = _session(quantized(models[stage], {name: smoothing}, ranges[stage]))
+        for setting in SETTINGS:
+            session = _session(quantized(models[stage], {name: setting}, ranges[stage]))
             errors: Errors = np.zeros(len(probes))
             for i, probe in enumerate(probes):
                 if stage == "edge":
@@ -230,8 +233,8 @@ def _errors(
                 errors[i] = np.mean((result.astype(np.float64) - right[i]) ** 2)
             best = found.get((stage, name))
             if best is None or errors.max() < best.max():
-                smoothings[stage, name], found[stage, name] = smoothing, errors
-    return smoothings, found
+                settings[stage, name], found[stage, name] = setting, errors
+    return settings, found
 
 
 def _drift(right: Sequence[Bytes], other: _Chain, probes: Sequence[Probe]) -> list[float]:

@@ -138,9 +138,9 @@ _RIM_ODDS, _RIM = 0.4, (0.05, 0.16)
 def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: float = 0.9) -> Mask:
     """Damage of one to four kinds, drawn until it covers a random share of the picture.
 
-    The target share is from ``smallest`` to 0.6 for most masks, half of them above 0.4, and up to ``largest`` for one
-    in ten, since wider holes are rare in practice but must not break the model. Some masks keep off the rim (as half of
-    those of Liu et al. do), so that a wide one swallows the whole face.
+    The target share is from ``smallest`` to 0.6 for most masks, two thirds of them above 0.4, and up to ``largest`` for
+    one in ten, since wider holes are rare in practice but must not break the model. Some masks keep off the rim (as
+    half of those of Liu et al. do), so that a wide one swallows the whole face.
 
     Returns:
         ``(size, size)`` ``uint8``, 255 = hole. The share never exceeds ``largest`` and is never zero.

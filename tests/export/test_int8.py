@@ -18,7 +18,7 @@ from export.bundle import add_int8
 from export.calibrate import choose
 from export.cli import main
 from export.pictures import drawn_face
-from export.quantize import Ranges, candidates, folded, quantized, stored
+from export.quantize import Ranges, Setting, candidates, folded, quantized, stored
 from export.structure import check_structure
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
@@ -44,7 +44,7 @@ def int8_bundle(bundle: Bundle, faces: Path, tmp_path_factory: pytest.TempPathFa
     """The small model with 8-bit graphs, by the command."""
     out = tmp_path_factory.mktemp("int8") / "bundle"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibrate, "SMOOTHINGS", (0.5,))
+        patch.setattr(calibrate, "SETTINGS", (Setting(0.5), Setting(0.5, 0.8)))
         assert main(["int8", "--bundle", str(bundle.path), "--faces", str(faces), "--out", str(out)]) == 0
     return Bundle.load(out)
 
@@ -73,12 +73,27 @@ def test_a_convolution_in_8_bits(smoothing: float) -> None:
     weight = (rng.standard_normal((5, 3, 3, 3)) / spread[None]).astype(np.float32)
     ranges = Ranges(x.min(axis=(0, 2, 3)), x.max(axis=(0, 2, 3)))
     model = one_convolution(weight)
-    made = quantized(model, {"conv": smoothing}, {"x": ranges})
+    made = quantized(model, {"conv": Setting(smoothing)}, {"x": ranges})
     onnx.checker.check_model(made, full_check=True)
     assert {tensor.data_type for tensor in made.graph.initializer} >= {TensorProto.INT8, TensorProto.UINT8}
     right, found = run(model, x), run(made, x)
     error = np.sqrt(np.mean((found - right) ** 2) / np.mean(right**2))
     assert 0 < error < 0.02
+
+
+def test_a_reach_trades_the_ends_of_a_range_for_finer_steps() -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 1, 8, 8)).astype(np.float32)
+    x[0, 0, 3, 3] = 8.0
+    weight = np.zeros((1, 1, 3, 3), np.float32)
+    weight[0, 0, 1, 1] = 1.0
+    ranges = Ranges(x.min(axis=(0, 2, 3)), x.max(axis=(0, 2, 3)))
+    whole, part = (
+        run(quantized(one_convolution(weight), {"conv": Setting(0.5, reach)}, {"x": ranges}), x) for reach in (1.0, 0.4)
+    )
+    assert np.abs(whole - x)[0, 0, 3, 3] < 0.04
+    assert 3.0 < part[0, 0, 3, 3] < 3.3, "clipped"
+    usual = np.abs(x) < 0.35  # within the lower end, of which as little is covered
+    assert np.abs(part - x)[usual].max() < 0.6 * np.abs(whole - x)[usual].max()
 
 
 def test_what_is_chosen() -> None:
@@ -138,7 +153,7 @@ def test_the_bundle(bundle: Bundle, int8_bundle: Bundle) -> None:
 def test_made_again_in_place_it_is_the_same(
     int8_bundle: Bundle, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibrate, "SMOOTHINGS", (0.5,))
+    monkeypatch.setattr(calibrate, "SETTINGS", (Setting(0.5), Setting(0.5, 0.8)))
     folder = tmp_path / "again"
     shutil.copytree(int8_bundle.path, folder)
     assert main(["int8", "--bundle", str(folder), "--faces", str(faces), "--out", str(folder)]) == 0
