@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from restore_sdk.image import canny_edges
+from restore_sdk.image import HOLE_ABOVE, canny_edges
 from training.augment import random_view
 from training.masks import random_mask
 
@@ -142,7 +142,7 @@ class DamagedFaces(Dataset[tuple[Tensor, ...]]):
         else:
             raise DataError("Twenty files in a row could not be read. Check the data folder.")
         mask = random_mask(rng, self.size)
-        edges, damaged = canny_edges(image), canny_edges(image, mask > 127)
+        edges, damaged = canny_edges(image), canny_edges(image, mask > HOLE_ABOVE)
         chw = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         return chw, *(torch.from_numpy(each)[None] for each in (mask, edges, damaged))
 

@@ -11,11 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from restore_sdk.image import canny_edges
+from restore_sdk.image import HOLE_ABOVE, canny_edges
 from restore_sdk.quality import l1, psnr, ssim
+from training.edges import EdgeCounts
 from training.networks.stages import EdgeStage, RepairStage
 from training.protocol import BUCKETS, Case, Image, navier_stokes, telea
 from training.seams import SeamCounts
@@ -40,7 +40,7 @@ def stages_model(edge: EdgeStage, repair: RepairStage) -> Model:
     """Both stages in PyTorch."""
 
     def restore(image: Image, mask: Image) -> tuple[Image, Image]:
-        inputs = [torch.from_numpy(each)[None] for each in (image, mask, canny_edges(image, mask > 127))]
+        inputs = [torch.from_numpy(each)[None] for each in (image, mask, canny_edges(image, mask > HOLE_ABOVE))]
         with torch.inference_mode():
             completed = edge(*inputs)
             restored = repair(*inputs[:2], completed)
@@ -63,41 +63,6 @@ def bundle_model(path: Path | None, runtime: str = "auto") -> Model:
 
 
 @dataclass
-class EdgeCounts:
-    """Edge pixels found and wanted: how many meet exactly, and how many come within two pixels of one another.
-
-    Edges one pixel wide hardly ever meet exactly; edge detectors are judged with a tolerance (Martin, Fowlkes and
-    Malik, PAMI 2004, 0.75% of the diagonal), here two pixels.
-    """
-
-    found: int = 0
-    wanted: int = 0
-    exact: int = 0
-    found_near: int = 0
-    wanted_near: int = 0
-
-    def add(self, found: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> None:
-        """Count one pair of maps."""
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-        around_found, around_wanted = (cv2.dilate(each.astype(np.uint8), disc) > 0 for each in (found, wanted))
-        self.found += int(found.sum())
-        self.wanted += int(wanted.sum())
-        self.exact += int((found & wanted).sum())
-        self.found_near += int((found & around_wanted).sum())
-        self.wanted_near += int((wanted & around_found).sum())
-
-    def to_json(self) -> dict[str, float]:
-        """Precision and recall, exact and within two pixels."""
-        found, wanted = max(self.found, 1), max(self.wanted, 1)
-        return {
-            "precision": round(self.exact / found, 4),
-            "recall": round(self.exact / wanted, 4),
-            "precision_2px": round(self.found_near / found, 4),
-            "recall_2px": round(self.wanted_near / wanted, 4),
-        }
-
-
-@dataclass
 class Report:
     """Means and seams by bucket and method, edge figures by bucket, and rows for a contact sheet."""
 
@@ -114,8 +79,7 @@ class Report:
 
     def add_edges(self, case: Case, completed: Image) -> None:
         """Count edges in the hole, at a threshold of one half."""
-        hole = case.mask > 127
-        self.edges[case.bucket].add((completed > 127) & hole, (canny_edges(case.image) > 127) & hole)
+        self.edges[case.bucket].add((completed > 127) & case.hole, (canny_edges(case.image) > 0) & case.hole)
 
     def mean(self, bucket: str, method: str, metric: str) -> float:
         """Mean over the images of a bucket; NaN where there is none."""

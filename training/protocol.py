@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from restore_sdk.image import HOLE_ABOVE
 from training.augment import square
 from training.data import DataError, decoded, evenly, find_images, read_rgb
 
@@ -46,16 +47,22 @@ class Case:
     mask: Image
 
     @property
+    def hole(self) -> NDArray[np.bool_]:
+        """``(256, 256)``, true where the mask is."""
+        missing: NDArray[np.bool_] = self.mask > HOLE_ABOVE
+        return missing
+
+    @property
     def damaged(self) -> Image:
         """The image with white where the mask is."""
-        return np.where(self.mask[..., None] > 127, np.uint8(255), self.image)
+        return np.where(self.hole[..., None], np.uint8(255), self.image)
 
 
 def masks_by_bucket(folder: Path) -> dict[str, list[Path]]:
     """Mask files by bucket of hole ratio, measured from their pixels; those outside every bucket are left out."""
     found: dict[str, list[Path]] = {bucket: [] for bucket in BUCKETS}
     for path in find_images(folder):
-        ratio = float((read_mask(path) > 127).mean())
+        ratio = float((read_mask(path) > HOLE_ABOVE).mean())
         index = int(np.searchsorted(BOUNDS, ratio, side="left")) - 1
         if 0 <= index < len(BUCKETS):
             found[BUCKETS[index]].append(path)
@@ -69,7 +76,7 @@ def read_mask(path: Path, size: int = 256) -> Image:
     mask = decoded(path, cv2.IMREAD_GRAYSCALE)
     if mask.shape != (size, size):
         mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST)
-    return np.where(mask > 127, np.uint8(255), np.uint8(0))
+    return np.where(mask > HOLE_ABOVE, np.uint8(255), np.uint8(0))
 
 
 def read_faces(folder: Path, limit: int | None = None) -> list[tuple[str, Image]]:
@@ -129,4 +136,4 @@ def navier_stokes(image: Image, mask: Image) -> Image:
 
 def _opencv(image: Image, mask: Image, method: int) -> Image:
     painted = cv2.inpaint(np.ascontiguousarray(image[..., ::-1]), mask, 3, method)
-    return np.where(mask[..., None] > 127, painted[..., ::-1], image)
+    return np.where(mask[..., None] > HOLE_ABOVE, painted[..., ::-1], image)

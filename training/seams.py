@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from restore_sdk.image import HOLE_ABOVE
 from training.protocol import Image
 
 
@@ -20,7 +21,7 @@ class SeamCounts:
 
     def add(self, restored: Image, image: Image, mask: Image) -> None:
         """Count one restored image, ``(H, W, 3)``; ``mask`` ``(H, W)`` is above 127 in the hole. All ``uint8``."""
-        hole = mask > 127
+        hole = mask > HOLE_ABOVE
         if not hole.any():
             return
         for axis in (0, 1):

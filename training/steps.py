@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from restore_sdk.image import HOLE_ABOVE
 from training import losses
 from training.config import ConfigError, Losses
 from training.data import Batch
-from training.networks.stages import first_guess, grey_of, to_unit
+from training.networks.prefill import pull_push
+from training.networks.stages import grey_of, to_unit
 
 #: Maps restored and true images (-1..1) to perceptual and style losses; see :mod:`training.perceptual`.
 Perceptual = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -33,8 +35,8 @@ class Sample:
     def of(batch: Batch) -> Sample:
         """Normalise a batch and make the first guess for its holes."""
         image = to_unit(batch.image.float())
-        hole = (batch.mask > 127).float()
-        return Sample(image, hole, first_guess(image, hole), batch.edges / 255.0, batch.damaged_edges / 255.0)
+        hole = (batch.mask > HOLE_ABOVE).float()
+        return Sample(image, hole, pull_push(image, hole), batch.edges / 255.0, batch.damaged_edges / 255.0)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restore_sdk.image import canny_edges
+from training.edges import EdgeCounts
 from training.networks.stages import EdgeStage, RepairStage
 from training.protocol import Case, cases
 
@@ -26,8 +28,7 @@ class Validator:
         edge = EdgeStage(generators["edge"]).eval()
         repair = RepairStage(generators["repair"]).eval() if "repair" in generators else None
         figures: dict[str, float] = {}
-        hits = found = wanted = 0.0
-        entropy = []
+        counts, entropy = EdgeCounts(), []
         with torch.inference_mode():
             for group in self.groups:
                 image, mask, given = tensors(group)
@@ -37,17 +38,16 @@ class Validator:
                     error = (restored.float() - image.float()).square().mean(dim=(1, 2, 3))
                     figures[group[0].bucket] = float((10 * torch.log10(255.0**2 / error)).mean())
                     continue
-                truth = torch.from_numpy(np.stack([canny_edges(case.image) for case in group])) > 127
-                hole = mask > 127
-                guess = (completed > 127) & hole
-                hits += float((guess & truth).sum())
-                found += float(guess.sum())
-                wanted += float((truth & hole).sum())
-                chance = (completed.float() / 255.0).clamp(1e-3, 1 - 1e-3)[hole]
-                entropy.append(float(torch.nn.functional.binary_cross_entropy(chance, truth[hole].float())))
+                truth = np.stack([canny_edges(case.image) > 0 for case in group])
+                hole = np.stack([case.hole for case in group])
+                chance = completed.numpy() / np.float32(255)
+                for found, wanted, where in zip(chance > 0.5, truth, hole, strict=True):
+                    counts.add(found & where, wanted & where)
+                sure = torch.from_numpy(chance[hole]).clamp(1e-3, 1 - 1e-3)
+                entropy.append(float(F.binary_cross_entropy(sure, torch.from_numpy(truth[hole]).float())))
         if repair is None:
-            figures["precision"] = hits / max(found, 1.0)
-            figures["recall"] = hits / max(wanted, 1.0)
+            found_edges = counts.to_json()
+            figures |= {name: found_edges[name] for name in ("precision", "recall")}
             figures["cross_entropy"] = float(np.mean(entropy))
         return figures
 
@@ -56,5 +56,5 @@ def tensors(group: list[Case]) -> tuple[Tensor, Tensor, Tensor]:
     """Stage inputs of some cases, ``uint8``: images (whole: a stage looks at no pixel of a hole), masks, edges left."""
     image = torch.from_numpy(np.stack([case.image for case in group]))
     mask = torch.from_numpy(np.stack([case.mask for case in group]))
-    edges = torch.from_numpy(np.stack([canny_edges(case.image, case.mask > 127) for case in group]))
+    edges = torch.from_numpy(np.stack([canny_edges(case.image, case.hole) for case in group]))
     return image, mask, edges

@@ -13,7 +13,8 @@ from training.augment import square
 from training.checkpoint import CheckpointError
 from training.cli import main
 from training.config import Config, from_json
-from training.evaluate import EdgeCounts, evaluate, stages_model, weights_model
+from training.edges import EdgeCounts
+from training.evaluate import evaluate, stages_model, weights_model
 from training.fit import Options, StageTrainer
 from training.networks.stages import EdgeStage, RepairStage
 from training.perceptual import VggLosses

@@ -30,11 +30,6 @@ def grey_of(image: Tensor) -> Tensor:
     return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
-def first_guess(image: Tensor, hole: Tensor) -> Tensor:
-    """The image in -1..1 with its hole filled smoothly; whatever stood in the hole has no influence."""
-    return pull_push(image, hole)
-
-
 class _Stage(nn.Module):
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
@@ -70,7 +65,7 @@ class EdgeStage(_Stage):
         soft_mask, given = self._maps(mask, edges)
         hole = hole_of(soft_mask)
         given = given * (1.0 - hole)
-        grey = first_guess(grey_of(to_unit(self._image(image))), hole)
+        grey = pull_push(grey_of(to_unit(self._image(image))), hole)
         probability = torch.sigmoid(self.generator(grey, given * (1.0 / 255.0), hole))
         completed = given + hole * (255.0 * probability)
         return completed.round().squeeze(1).to(torch.uint8)
@@ -90,7 +85,7 @@ class RepairStage(_Stage):
         pixels = self._image(image)
         hole = hole_of(soft_mask)
         # around zero, where FP16 is finest: 127.5 less is exact, and so is half a step less before rounding
-        guess = first_guess(pixels - 127.5, hole)
+        guess = pull_push(pixels - 127.5, hole)
         residual = self.generator(guess * (1.0 / 127.5), edges * (1.0 / 255.0), hole)
         painted = ((guess + 127.5 * residual - 0.5).round() + 128.0).clamp(0.0, 255.0)
         restored = pixels * (1.0 - hole) + painted * hole
