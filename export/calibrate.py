@@ -1,9 +1,10 @@
 """Which convolutions may be computed in 8 bits, by what each one costs and does to the restored picture.
 
 Every convolution is quantised alone, in several settings, and the error that it leaves in the restored picture is
-measured. Errors of different layers hardly depend on one another, so their squares add up at most: convolutions are
+measured. Errors of different layers hardly depend on one another, so their squares about add up: convolutions are
 taken, those with the least error for their multiplications first, for as long as the sum leaves every picture within
-the aim. In part they cancel, so the sum is loosened step by step while the graphs as measured hold the aim.
+the aim. In part they cancel, so the sum is loosened step by step while the graphs as measured hold the aim; it begins
+beyond the aim, where few convolutions are taken, since nothing guarantees that they hold it together.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from restore_sdk.runtime.onnxruntime import ort
 SHARES = (0.05, 0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98, 1.0)
 
 #: What the chosen convolutions together may do to any picture that errors are measured on, PSNR in dB against the
-#: float32 graphs; and by how much the sum of their errors, as steps of 1 dB, may be beyond that.
-AIM_DB, LOOSEST_DB = 48.5, 4
+#: float32 graphs; and the sums of their errors that are tried, in dB more than that.
+AIM_DB, SUMS_DB = 48.5, (2, 1, 0, -1, -2, -3, -4)
 
 #: The gate of the finished graphs, over other pictures: worst PSNR in dB against the float32 graphs. Runtimes may
 #: compute the rest in bfloat16, and are held to 45 dB.
@@ -62,10 +63,14 @@ class EightBitGraphs:
 
 
 def damage(photos: Sequence[Image], seed: int) -> list[Probe]:
-    """Each photograph ``(256, 256, 3)`` with a hole, its share the next of :data:`SHARES`."""
+    """Each photograph ``(256, 256, 3)`` with a hole, its share the next of :data:`SHARES`; few photographs take an even
+    choice of these, the widest among them."""
     probes = []
+    shares = SHARES
+    if len(photos) < len(SHARES):
+        shares = tuple(SHARES[-1 - i * len(SHARES) // len(photos)] for i in range(len(photos)))
     for i, photo in enumerate(photos):
-        mask = mask_of(SHARES[i % len(SHARES)], seed + i)
+        mask = mask_of(shares[i % len(shares)], seed + i)
         missing = float((mask > HOLE_ABOVE).mean())
         edges = canny_edges(photo, mask > HOLE_ABOVE)
         probes.append(Probe(f"picture {i}, {missing:.1%} missing", photo, mask, edges))
@@ -101,13 +106,15 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
     costs = {key: macs[key[0]][key[1]] for key in errors}
     made: dict[str, onnx.ModelProto] = models
     taken: dict[str, dict[str, Setting]] = {}
-    for step in range(LOOSEST_DB + 1):
-        report(f"convolutions together, the sum of errors within {AIM_DB - step:g} dB")
-        chosen = choose(costs, errors, AIM_DB - step)
+    for more in SUMS_DB:
+        report(f"convolutions together, the sum of errors within {AIM_DB + more:g} dB")
+        chosen = choose(costs, errors, AIM_DB + more)
         names = {stage: {name: settings[stage, name] for at, name in sorted(chosen) if at == stage} for stage in models}
         tried = {stage: quantized(model, names[stage], ranges[stage]) for stage, model in models.items()}
         if not min(_drift(right, _Chain(tried), probes)) >= AIM_DB:
-            break
+            if taken:
+                break
+            continue
         made, taken = tried, names
     if not taken or not all(taken.values()):
         raise GateError("no convolution of a stage stands 8 bits", "use the other precisions for this model")

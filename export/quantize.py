@@ -7,8 +7,8 @@ range are brought closer first, as in SmoothQuant (Xiao et al., ICML 2023): divi
 ``range**a / weight**(1 - a)`` and multiplying its weights by the same changes nothing but what rounding loses. The
 division costs nothing, since QuantizeLinear takes a scale a channel. ``a`` is the smoothing: at 0 the channels of
 the weights become alike, at 1 those of the activation. Where few values are near the ends of the range that was seen,
-bytes that cover only a part of it, its reach, lose less by clipping these than they gain in finer steps (Krishnamoorthi
-again; Migacz, "8-bit inference with TensorRT", GTC 2017).
+bytes that cover only a part of it, its reach, lose less by clipping these than they gain in finer steps (Migacz,
+"8-bit inference with TensorRT", GTC 2017).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A copy of a large array that is made while its maker already goes on."""
+"""A copy of a large array, made by a thread of its own while the caller works on."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ LEAST_BYTES = 4 << 20
 
 
 class CopyAhead:
-    """A fresh contiguous copy of ``source``, which must not change before :meth:`get` returned.
+    """A fresh contiguous copy of ``source``. A large source is copied by a thread of its own.
 
-    A large source is copied by a thread of its own, meanwhile.
+    The source must neither change nor go before :meth:`get` or :meth:`wait` returned. For one caller's thread.
 
     Raises:
         MemoryError: there is no room for the copy.
     """
 
     def __init__(self, source: NDArray[Any]) -> None:
-        self._copy = np.empty(source.shape, source.dtype)
+        self._source, self._copy = source, np.empty(source.shape, source.dtype)
+        self._error: BaseException | None = None
         self._thread: Thread | None = None
         if source.nbytes >= LEAST_BYTES:
-            thread = Thread(target=np.copyto, args=(self._copy, source), name="restore-sdk-copy")
+            thread = Thread(target=self._work, name="restore-sdk-copy")
             with suppress(RuntimeError):  # the process may have no more threads; then the copy is made now
                 thread.start()
                 self._thread = thread
@@ -34,8 +35,20 @@ class CopyAhead:
             np.copyto(self._copy, source)
 
     def get(self) -> NDArray[Any]:
-        """The copy, once it is whole; the same array each time."""
+        """The copy, once it is whole; the same array each time. Raises what the thread met, if it failed."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        return self._copy
+
+    def wait(self) -> None:
+        """Return once the source is not read any more."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        return self._copy
+
+    def _work(self) -> None:
+        try:
+            np.copyto(self._copy, self._source)
+        except BaseException as error:  # must not be lost with the thread
+            self._error = error

@@ -86,6 +86,7 @@ def serve(options: argparse.Namespace) -> Result:
         facts = engine.info()
         # On a CPU core, four photographs in one run take four times as long as one.
         batch = (1 if facts["device"] == "cpu" else 4) if options.batch is None else options.batch
+        batch = min(batch, facts["max_batch"])  # more would be several runs
         service = app.create_app(engine, settings.Settings(**chosen, batch=batch))
         logs.listening(server.url(listener), facts, open_to_all=not service.state.service.settings.guarded)
         server.run(service, listener)
@@ -94,7 +95,10 @@ def serve(options: argparse.Namespace) -> Result:
 
 def _token(file: Path | None) -> str | None:
     if file is None:
-        return os.environ.get(TOKEN) or None
+        token = os.environ.get(TOKEN)
+        if token is not None and not token.strip():
+            raise InputError(f"{TOKEN} is set, but empty", "set it to a long random word, or unset it for no token")
+        return None if token is None else token.strip()
     try:
         token = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from types import TracebackType
@@ -73,7 +74,7 @@ class RestoreEngine:
         slots: how many requests may compute at the same time.
         threads: CPU threads that one request computes with at most, on OpenVINO its slot's own, on ONNX Runtime its own
             and those of a pool shared by the slots. ``None`` keeps the usable cores busy, at most 8 for one request.
-            A photograph of 4 MB or more is copied by one more thread, meanwhile.
+            A photograph of 4 MiB of pixels or more is copied by one more thread, meanwhile. TensorRT takes none of it.
         cuda_graph: where TensorRT serves, queue each request as one CUDA graph; ``info()["cuda_graph"]`` says if it is.
 
     Raises:
@@ -127,6 +128,8 @@ class RestoreEngine:
     ) -> NDArray[np.uint8]:
         """The image with its hole restored. An empty mask gives a copy, without running the model.
 
+        The arrays must not change until the result is there: they are not copied first.
+
         Args:
             image: see the class. ``mask``: ``(H, W)`` of the same height and width.
             color: channel order of ``image`` and of the result.
@@ -168,9 +171,10 @@ class RestoreEngine:
         clock = Clock()
         with clock.part("prepare"):
             request = Request(image, mask, Options(color, dilate, feather, max_crops), faces=faces, edges=True)
-        self._compute([request], clock)
-        with clock.part("paste"):
-            restored = request.finish()
+        with _settled([request]):
+            self._compute([request], clock)
+            with clock.part("paste"):
+                restored = request.finish()
         assert request.edges is not None
         return Restoration(restored, request.edges, clock.timings(), tuple(tile.crop for tile in request.plan.tiles))
 
@@ -221,7 +225,8 @@ class RestoreEngine:
         Reads only a few pairs ahead of the results taken, so that a stream may be endless. Decoding and pasting of
         some overlap with the computing of others. A result that is ready is yielded before more is read; ``pairs`` is
         read in the caller's thread, so while a live source blocks, a result that gets ready waits for its next pair.
-        An error is raised in its pair's place and ends the stream.
+        An error is raised in its pair's place and ends the stream. Arrays that were given must not change before their
+        result was yielded: a source that fills one buffer again and again has to copy it.
         """
         options = Options(color, dilate, feather, max_crops)
         items = enumerate((pair[0], pair[1], pair[2] if len(pair) > 2 else faces) for pair in pairs)
@@ -244,7 +249,10 @@ class RestoreEngine:
         return {"version": __version__, **self._facts, **runner.info()}
 
     def close(self) -> None:
-        """Wait for running requests, then free the model. Closing twice is fine; any other use then raises."""
+        """Wait for running runs of the model, then free it; a request that needs another run raises ``ClosedError``.
+
+        Closing twice is fine; any other use then raises.
+        """
         self._closed = True
         if os.getpid() == self._process:  # a forked child must not touch the locks of its parent
             self._runner.close()
@@ -273,12 +281,13 @@ class RestoreEngine:
     ) -> list[NDArray[np.uint8]]:
         """Restore some images together; ``first`` is the number of the first one, for messages."""
         self._open()
-        requests = []
-        for number, (image, mask, faces) in enumerate(items, first or 0):
-            name = "" if first is None else f"item {number}: "
-            requests.append(Request(image, mask, options, faces=faces, name=name))
-        self._compute(requests, Clock())
-        return [request.finish() for request in requests]
+        requests: list[Request] = []
+        with _settled(requests):
+            for number, (image, mask, faces) in enumerate(items, first or 0):
+                name = "" if first is None else f"item {number}: "
+                requests.append(Request(image, mask, options, faces=faces, name=name))
+            self._compute(requests, Clock())
+            return [request.finish() for request in requests]
 
     def _compute(self, requests: Sequence[Request], clock: Clock) -> None:
         """Run the model on all tiles of the requests, wave by wave, in runs as large as it takes."""
@@ -295,6 +304,17 @@ class RestoreEngine:
                 with clock.part("paste"):
                     for number, (request, tile) in enumerate(group):
                         request.put(tile, result.restored[number], result.completed_edges[number])
+
+
+@contextmanager
+def _settled(requests: Sequence[Request]) -> Iterator[None]:
+    """After an error, too, nothing reads the caller's arrays once the call has ended."""
+    try:
+        yield
+    except BaseException:
+        for request in requests:
+            request.wait()
+        raise
 
 
 def _stacked(arrays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -58,13 +58,17 @@ def frames(faces: Sequence[Box], shape: tuple[int, int]) -> tuple[Frame, ...]:
         shape: height and width of the picture.
 
     Raises:
-        InputError: something else than four finite numbers, no area, or a face that lies outside the picture.
+        InputError: something else than four finite numbers, no area, or a face whose middle lies outside the picture.
     """
     found = set()
-    for face in faces:
+    try:
+        each = list(faces)
+    except TypeError as error:
+        raise InputError(f"the faces are {faces!r}", "pass a list of (x, y, width, height), in pixels") from error
+    for face in each:
         try:
             x, y, width, height = (float(number) for number in face)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the face {face!r} is no box", "pass (x, y, width, height), in pixels") from error
         if not all(map(math.isfinite, (x, y, width, height))) or width <= 0 or height <= 0:
             raise InputError(f"the face {face!r} has no area", "pass (x, y, width, height), in pixels")
@@ -74,7 +78,7 @@ def frames(faces: Sequence[Box], shape: tuple[int, int]) -> tuple[Frame, ...]:
                 f"the face {face!r} lies outside the picture of {shape[1]} x {shape[0]} px",
                 "pass (x, y, width, height), in pixels of the upright picture",
             )
-        side = max(1, round(_FRAME * math.sqrt(width * height)))
+        side = max(1, round(_FRAME * math.sqrt(width) * math.sqrt(height)))  # the product may be beyond all floats
         found.add(Frame(middle_y - _RAISED * side, middle_x, side))
     return tuple(sorted(found))
 

@@ -87,7 +87,7 @@ def as_pixels(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
         color: channel order of a colour array. PIL images are always ``"rgb"``.
 
     Returns:
-        The array itself, or an array of the PIL image's pixels; do not write into it.
+        The array itself (of a subclass, a plain view), or an array of the PIL image's pixels; do not write into it.
 
     Raises:
         ImageError: anything else: floats, 16 bits, channels first, palettes, CMYK, lists, no pixels at all; or a PIL
@@ -114,7 +114,7 @@ def as_pixels(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
         raise ImageError(f"the image has shape {pixels.shape}", "pass H x W, or H x W x 1, 3 or 4; one image a call")
     if pixels.size == 0:
         raise ImageError(f"the image has no pixels: shape {pixels.shape}", "pass at least 1 x 1")
-    return pixels
+    return np.asarray(pixels)  # a subclass may compute otherwise: masked arrays, np.matrix
 
 
 def to_rgb(pixels: NDArray[np.uint8], color: Color = "rgb") -> NDArray[np.uint8]:
@@ -151,14 +151,6 @@ def like_pixels(rgb: NDArray[np.uint8], pixels: NDArray[np.uint8], color: Color 
     if channels == 3:
         return np.ascontiguousarray(ordered)
     return np.dstack((ordered, pixels[..., 3]))
-
-
-def as_rgb(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
-    """Any accepted image as a fresh contiguous ``(H, W, 3)`` RGB ``uint8`` array.
-
-    See :func:`as_pixels` for what is accepted and raised, :func:`to_rgb` for the rule on grey and alpha.
-    """
-    return to_rgb(as_pixels(image, color), color)
 
 
 def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
@@ -209,7 +201,7 @@ def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tu
         )
     if holes == 0 and hole[box].size:
         raise MaskError(
-            f"the mask is not black, but nothing in it is above {HOLE_ABOVE} (highest: {int(values.max())})",
+            f"the mask is not black, but nothing in it is above {HOLE_ABOVE} (highest: {int(marked[box].max())})",
             "white (255) is what to repaint; multiply a 0/1 mask by 255, or pass a bool array",
         )
     return hole, box

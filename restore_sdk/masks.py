@@ -46,8 +46,14 @@ def mask_of_color(
 
     Returns:
         ``(H, W)`` bool, true where it is painted over.
+
+    Raises:
+        InputError: a colour, tolerance or growth out of its range.
+        ImageError: the image's form is not taken, or it is grey and the colour is not.
     """
-    rgb = parse_color(marked) if isinstance(marked, str) else marked
+    rgb = parse_color(marked) if isinstance(marked, str) else tuple(marked)
+    if len(rgb) != 3 or not all(level in range(256) for level in rgb):
+        raise InputError(f"{marked!r} is no colour", "pass red, green and blue, whole numbers from 0 to 255")
     if not 0 <= tolerance <= 255 or not 0 <= growth <= 255:
         raise InputError(f"tolerance is {tolerance}, growth {growth}", "pass numbers from 0 to 255")
     pixels = as_pixels(image, color)

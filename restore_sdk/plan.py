@@ -56,7 +56,7 @@ def plan(
     Around a face that is known, a crop is the face's frame: where the frame is smaller than 256 px, for all damage in
     it, else for damage so thick that its crop would be at least half as large as the frame.
 
-    A picture of 256 x 256 is always taken as it is.
+    A picture of at most 256 px on its longer side is taken whole, whatever faces it has.
 
     Args:
         hole: ``(H, W)`` bool.

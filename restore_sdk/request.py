@@ -76,7 +76,6 @@ class Request:
         self._options, self._name = options, name
         with self._named():
             self._source = as_pixels(image, options.color)
-            self._copy = CopyAhead(self._source)
             self._hole, marked = as_hole(mask, self._source.shape[:2])
             dilate(self._hole, options.dilate)
             if isinstance(faces, FaceDetector):
@@ -84,10 +83,12 @@ class Request:
             framed = frames(() if faces is None else faces, self._hole.shape)
             self.plan = plan(self._hole, options.max_crops, framed, None if options.dilate else marked)
         # What the model is shown of the picture while nothing was put back, without waiting for the copy.
-        self._untouched = np.asarray(self._source) if self._source.flags.c_contiguous else None
+        self._untouched = self._source if self._source.flags.c_contiguous else None
         self.edges = np.zeros(self._hole.shape, np.uint8) if edges else None
         # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
         self._written = np.zeros(self._hole.shape, np.uint8) if len(self.plan.tiles) > 1 else None
+        # Last: whoever has a request may have to wait for its copy.
+        self._copy = CopyAhead(self._source)
 
     @memory_told
     def sample(self, tile: Tile) -> Sample:
@@ -127,6 +128,10 @@ class Request:
             share[before > 0] *= above[rows, columns][before > 0]
         self._written[tile.crop.box][rows, columns] = tile.level + 1
         blend(self._picture, (rows, columns), share, tile.crop, restored, self._options.color)
+
+    def wait(self) -> None:
+        """Return once nothing reads the caller's arrays any more; to be called where a request is given up."""
+        self._copy.wait()
 
     @memory_told
     def finish(self) -> NDArray[np.uint8]:

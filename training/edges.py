@@ -24,7 +24,7 @@ class EdgeCounts:
     wanted_near: int = 0
 
     def add(self, found: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> None:
-        """Count one pair of maps."""
+        """Count one pair of maps, ``(H, W)`` bool."""
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
         around_found, around_wanted = (cv2.dilate(each.astype(np.uint8), disc) > 0 for each in (found, wanted))
         self.found += int(found.sum())

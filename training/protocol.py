@@ -48,7 +48,7 @@ class Case:
 
     @property
     def hole(self) -> NDArray[np.bool_]:
-        """``(256, 256)``, true where the mask is."""
+        """``(256, 256)``, true where the mask is above 127."""
         missing: NDArray[np.bool_] = self.mask > HOLE_ABOVE
         return missing
 

@@ -3,7 +3,8 @@
 Safe against a kill at any moment, and against a power cut as far as the disk keeps what it calls synced. A result is
 written to an unfinished file, then *announced* by a line in the log, with its size and time, and then renamed to its
 name. A result is done if and only if the file at its name is the one that was announced last; so neither a kill before
-the rename nor one after it loses anything, and no result is mistaken for another file that was there before.
+the rename nor one after it loses anything, and no result is mistaken for another file that was there before. What was
+announced earlier may be replaced: where a run with other settings is killed before the rename, it still stands there.
 """
 
 from __future__ import annotations
@@ -83,19 +84,19 @@ class Ledger:
 
     def done(self, job: Job) -> bool:
         """Whether the job's result is there, made from the same files with the same settings."""
-        line = self._announced.get(job.name)
+        lines = self._announced.get(job.name)
         return (
-            line is not None
-            and line.settings == self._settings
-            and line.stamp == job.stamp()
-            and _is_announced(job.output, line)
+            lines is not None
+            and lines[-1].settings == self._settings
+            and lines[-1].stamp == job.stamp()
+            and _is_announced(job.output, lines[-1])
         )
 
     def check(self, job: Job) -> None:
         """Raise :class:`OutputError` when something stands at the job's output that no run has put there."""
         if os.path.lexists(job.output):
-            line = self._announced.get(job.name)
-            if line is None or not _is_announced(job.output, line):
+            lines = self._announced.get(job.name, [])
+            if not any(_is_announced(job.output, line) for line in reversed(lines)):
                 raise OutputError(
                     f"{job.output} exists, and is none of this folder's results",
                     "move it away, or replace it with --overwrite",
@@ -138,7 +139,7 @@ class Ledger:
             kind = FolderError if error.errno in _HOPELESS else OutputError
             message = f"cannot write {job.output}: {error.strerror}"
             raise kind(message, "check space and permissions, then run again: it goes on where it was") from error
-        self._announced[job.name] = line
+        self._announced.setdefault(job.name, []).append(line)
         self._touched.add(job.output.parent)
 
     def note(self, facts: Mapping[str, Any]) -> None:
@@ -159,20 +160,19 @@ class Ledger:
             message = f"cannot write the log {self.path}: {error.strerror}"
             raise FolderError(message, "make space, then run again: it goes on where it was") from error
 
-    def _read(self) -> dict[str, _Announced]:
-        """What was announced last for each photograph; a line that a kill has cut short is taken off."""
+    def _read(self) -> dict[str, list[_Announced]]:
+        """What was announced for each photograph, in order; a line that a kill has cut short is taken off."""
         data = self._file.read()
         end = data.rfind(b"\n") + 1
         if end < len(data):
             os.ftruncate(self._file.fileno(), end)
-        announced: dict[str, _Announced] = {}
+        announced: dict[str, list[_Announced]] = {}
         for raw in data[:end].splitlines():
             try:
                 line = json.loads(raw)
                 if line["event"] == "photo" and line["status"] == "restored":
-                    announced[line["photo"]] = _Announced(
-                        line["bytes"], line["mtime_ns"], line["sha256"], line["stamp"], line["settings"]
-                    )
+                    found = _Announced(line["bytes"], line["mtime_ns"], line["sha256"], line["stamp"], line["settings"])
+                    announced.setdefault(line["photo"], []).append(found)
             except (ValueError, KeyError, TypeError):
                 _LOG.warning("a line of %s was not understood and is left alone", self.path)
         return announced

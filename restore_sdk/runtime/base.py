@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk.errors import ClosedError, ExecutionError
+from restore_sdk.errors import ClosedError, ExecutionError, ShapeError
 from restore_sdk.image import MODEL_SIZE
 
 U8 = NDArray[np.uint8]
@@ -33,18 +33,33 @@ class Inference:
     repair_ms: float
 
 
+def check_batch(images: object, masks: object, edges: object, largest: int) -> None:
+    """Refuse what :meth:`StageRunner.infer` does not take, before anything is copied.
+
+    Raises:
+        ShapeError: not ``uint8`` arrays of one batch of 1 to ``largest`` images; names the array and both forms.
+    """
+    count = len(images) if isinstance(images, np.ndarray) and images.ndim else 0
+    for name, array, channels in (("images", images, (3,)), ("masks", masks, ()), ("edges", edges, ())):
+        if (misfit := _misfit(array, (count, MODEL_SIZE, MODEL_SIZE, *channels))) is not None:
+            raise ShapeError(f"{name} are {misfit}", "convert them")
+    if not 1 <= count <= largest:
+        raise ShapeError(f"a batch of {count}, the runtime takes 1 to {largest}", "split it")
+
+
 def checked(result: Inference, count: int) -> Inference:
     """The result of a batch of ``count``, once it has the form that it must have; raises :class:`ExecutionError`."""
-    square = (MODEL_SIZE, MODEL_SIZE)
-    array: Any
-    for name, array, shape in (
-        ("restored", result.restored, (count, *square, 3)),
-        ("completed_edges", result.completed_edges, (count, *square)),
-    ):
-        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != shape:
-            found = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"
-            raise ExecutionError(f"the runtime gave {name} as {found}, not uint8 {shape}", "run: restore-sdk verify")
+    for name, array, channels in (("restored", result.restored, (3,)), ("completed_edges", result.completed_edges, ())):
+        if (misfit := _misfit(array, (count, MODEL_SIZE, MODEL_SIZE, *channels))) is not None:
+            raise ExecutionError(f"the runtime gave {name} as {misfit}", "run: restore-sdk verify")
     return result
+
+
+def _misfit(array: object, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with an array that should be ``uint8`` of a shape."""
+    if isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.shape == shape:
+        return None
+    return f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}, not uint8 {shape}"
 
 
 class StageRunner(Protocol):
@@ -72,6 +87,7 @@ class StageRunner(Protocol):
             edges: ``(N, 256, 256)``, Canny edges of the known part, 0 or 255.
 
         Raises:
+            ShapeError: the arrays are something else; nothing was computed.
             ExecutionError: the runtime failed. ``OutOfMemoryError``: for want of memory.
             ClosedError: the runner was closed.
         """
@@ -94,9 +110,6 @@ class SlotPool(Generic[Slot]):
         self._count = len(slots)
         self._changed = threading.Condition()
         self._closed = False
-
-    def __len__(self) -> int:
-        return self._count
 
     @contextmanager
     def take(self) -> Iterator[Slot]:

@@ -1,4 +1,4 @@
-"""What goes into a device is looked at before it is copied, and what first comes out before anyone is served."""
+"""What first comes out of a device is looked at before anyone is served."""
 
 from __future__ import annotations
 
@@ -6,31 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from restore_sdk.errors import ExecutionError, ShapeError
+from restore_sdk.errors import ExecutionError
 from restore_sdk.image import HOLE_ABOVE, MODEL_SIZE
 from restore_sdk.runtime.base import U8
 from restore_sdk.runtime.pipeline import DeviceInference, Pipeline
-
-
-def check_batch(images: object, masks: object, edges: object, largest: int) -> None:
-    """Refuse what the engines do not take, before anything is copied.
-
-    Raises:
-        ShapeError: not ``uint8`` arrays of one batch of 1 to ``largest`` images; names the array and both forms.
-    """
-    square = (MODEL_SIZE, MODEL_SIZE)
-    count = len(images) if isinstance(images, np.ndarray) and images.ndim else 0
-    wanted: tuple[tuple[str, object, tuple[int, ...]], ...] = (
-        ("images", images, (*square, 3)),
-        ("masks", masks, square),
-        ("edges", edges, square),
-    )
-    for name, array, shape in wanted:
-        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.shape != (count, *shape):
-            found = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"
-            raise ShapeError(f"{name} are {found}, expected uint8 {(count, *shape)}", "convert them")
-    if not 1 <= count <= largest:
-        raise ShapeError(f"a batch of {count}, the engine takes 1 to {largest}", "split it, or build a larger profile")
 
 
 def warm_up(pipelines: Sequence[Pipeline], max_batch: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from restore_sdk.errors import ExecutionError, OutOfMemoryError, RestoreError
 from restore_sdk.image import MODEL_SIZE
-from restore_sdk.runtime.base import U8, Inference, SlotPool
+from restore_sdk.runtime.base import U8, Inference, SlotPool, check_batch
 
 #: Largest batch of a call. Four images give the threads of a run longer pieces of work; more only costs memory.
 MAX_BATCH = 4
@@ -51,6 +51,7 @@ class CpuRunner:
 
     def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
         """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
+        check_batch(images, masks, edges, MAX_BATCH)
         with self._pool.take() as slot:
             return slot.run(images, masks, edges)
 

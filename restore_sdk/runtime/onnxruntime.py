@@ -41,8 +41,8 @@ class OnnxRunner(CpuRunner):
     Args:
         bundle: the model.
         slots: how many calls may compute at the same time.
-        threads: threads that one call computes with at most, its own and those of a pool that all slots share; ``None``
-            takes so many that all slots together keep every core of this process busy and no more.
+        threads: threads that one call computes with at most, its own and those of its stage's pool, which all slots
+            share; ``None`` takes so many, at most 8, that slots in one stage keep every core busy and no more.
         device: must be 0; there is one CPU.
     """
 

@@ -16,8 +16,8 @@ from typing import Any
 from restore_sdk.build.flavour import load, require_driver, require_installed
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ClosedError, OutputError
-from restore_sdk.runtime.base import U8, SlotPool
-from restore_sdk.runtime.checks import check_batch, warm_up
+from restore_sdk.runtime.base import U8, SlotPool, check_batch
+from restore_sdk.runtime.checks import warm_up
 from restore_sdk.runtime.cuda import Gpu
 from restore_sdk.runtime.driver import device_facts
 from restore_sdk.runtime.fork import release
@@ -115,7 +115,7 @@ class TensorRtRunner:
         """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`.
 
         Raises:
-            ShapeError: the arrays are not contiguous ``uint8`` of one batch that fits; nothing was copied.
+            ShapeError: the arrays are not ``uint8`` of one batch that fits; nothing was copied.
             ExecutionError, OutOfMemoryError: the GPU or TensorRT failed.
             ClosedError: the runner was closed, or opened before this process forked.
         """

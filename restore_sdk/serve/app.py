@@ -102,13 +102,17 @@ class Service:
         try:
             asked = await read(request, kind, self.settings)
             header = check_header(asked.photo, "photo", self.settings.max_pixels)
-            check_header(asked.mask, "mask", self.settings.max_pixels)
+            mask = check_header(asked.mask, "mask", self.settings.max_pixels)
             facts["pixels"] = pixels = header.width * header.height
-            future = self.workers.submit(asked, pixels)
+            future = self.workers.submit(asked, max(pixels, mask.width * mask.height))
             answer = await self._wait(request, future)
         except ClientDisconnect:
             return Response(status_code=CLIENT_LEFT)  # nobody reads it
         except Refused:
+            raise
+        except asyncio.CancelledError:
+            if self.stopping:  # the server's patience at its end is over
+                raise stopping() from None
             raise
         except Exception as error:
             raise refusal(error) from error

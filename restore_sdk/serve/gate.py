@@ -59,7 +59,7 @@ class Gate:
         if not self._settings.takes_host(headers.get(b"host", b"").decode("latin-1")):
             raise Refused(421, "WrongHost", "no service by that name here", "start it with --allow-host NAME")
         guarded = scope["path"] == "/metrics" or scope["path"].startswith("/v1/")
-        if guarded and headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+        if guarded and _from_another_site(headers):
             raise Refused(403, "OtherSite", "pages of other sites may not use this service", "open its own page")
         token = self._settings.token
         if guarded and token is not None:
@@ -101,6 +101,15 @@ class Gate:
                 **visit.facts,
             },
         )
+
+
+def _from_another_site(headers: dict[bytes, bytes]) -> bool:
+    """Whether a browser says that a page of another site asks; programs say nothing."""
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site not in (b"none", b"same-origin")
+    origin = headers.get(b"origin")  # all that browsers tell a host without TLS, unless it is their own
+    return origin is not None and origin.partition(b"://")[2].lower() != headers.get(b"host", b"").lower()
 
 
 class _Visit:

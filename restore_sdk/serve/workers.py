@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,7 +48,7 @@ class Answer:
     seconds: dict[str, float]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     asked: Asked
     pixels: int
@@ -97,7 +98,7 @@ class Workers:
         return not self._failed and not self._closed and all(thread.is_alive() for thread in self._threads)
 
     def submit(self, asked: Asked, pixels: int) -> Future[Answer]:
-        """Put what was asked into the line; ``pixels`` is what the photograph's header claims.
+        """Put what was asked into the line; ``pixels`` is what the larger of both headers claims.
 
         Cancelling the future takes it out of the line, unless a worker has it.
         """
@@ -107,6 +108,7 @@ class Workers:
                 raise ClosedError("the service is stopping", "try again soon")
             self._line.append(job)
             self._changed.notify()
+        job.future.add_done_callback(lambda _: self._forget(job))
         return job.future
 
     def patience(self) -> int:
@@ -146,6 +148,12 @@ class Workers:
                         job.future.set_exception(error)
             self._pace += 0.1 * ((time.perf_counter() - started) / len(jobs) - self._pace)
 
+    def _forget(self, job: _Job) -> None:
+        """Let go of a cancelled job at once: its place in the house is given away, so its bytes must not stay."""
+        if job.future.cancelled():
+            with self._changed, suppress(ValueError):  # dropped already, or taken and found cancelled
+                self._line.remove(job)
+
     def _next(self) -> list[_Job]:
         with self._changed:
             while True:
@@ -184,7 +192,7 @@ class Workers:
             photo, mask = decode_photo(job.asked.photo, limit), decode_mask(job.asked.mask, limit)
             check_answer(photo, job.asked.wishes.format)  # before the model runs
         except Exception as error:
-            job.future.set_exception(error)
+            self._refuse(job, error)
             return None
         return _Decoded(job, photo, mask, time.perf_counter() - started)
 
@@ -249,7 +257,7 @@ class Workers:
             file = encode(item.photo, image, wishes.format)
             drawn = None if edges is None else encode_edges(edges)
         except Exception as error:
-            item.job.future.set_exception(error)
+            self._refuse(item.job, error)
             return
         parts = {
             "wait": item.job.waited,
@@ -263,8 +271,14 @@ class Workers:
         height, width = image.shape[:2]
         item.job.future.set_result(Answer(file.data, wishes.format, file.notes, drawn, width, height, crops, parts))
 
+    def _refuse(self, job: _Job, error: Exception) -> None:
+        """Answer with an error; one that the request is not to blame for is logged."""
+        if not isinstance(error, InputError):
+            _LOG.error("a photograph failed: %s", error, extra={"event": "photo_failed"}, exc_info=error)
+        job.future.set_exception(error)
+
     def _broken(self, error: Exception) -> None:
-        self._failed = isinstance(error, ExecutionError)
+        self._failed = self._failed or isinstance(error, ExecutionError)
         _LOG.error("the model failed: %s", error, extra={"event": "model_failed"}, exc_info=error)
 
 

@@ -58,6 +58,7 @@ REFUSED: dict[str, tuple[bytes, str, int]] = {
     "100,000 headers": (part(b"photo", b"x", b"a.png", b"\r\nX: y" * 100_000) + END, MULTIPART, 400),
     "faces of great depth": (form(part(b"faces", b"[" * 4000)), MULTIPART, 422),
     "a face of 4,000 digits": (form(part(b"faces", b"[[" + b"9" * 4000 + b"]]")), MULTIPART, 422),
+    "a face of 400 digits": (form(part(b"faces", b"[[1,1,1" + b"0" * 400 + b",1]]")), MULTIPART, 422),
     "a face beyond all pictures": (form(part(b"faces", b"[[1e300,1e300,1e300,1e300]]")), MULTIPART, 422),
     "half a character in JSON": (b'{"photo": "\\ud800", "mask": "x"}', JSON, 400),
     "deep JSON": (b"[" * 200_000, JSON, 400),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
 
 from restore_sdk.ahead import LEAST_BYTES, CopyAhead
 from restore_sdk.engine import RestoreEngine
+from restore_sdk.errors import MaskError
 from tests.conftest import make_photo
 
 LARGE = (LEAST_BYTES // 3 // 1000 + 1, 1000, 3)
@@ -39,16 +42,55 @@ def test_without_a_thread_the_copy_is_made_at_once(monkeypatch: pytest.MonkeyPat
     assert np.array_equal(CopyAhead(source).get(), source)
 
 
-def test_a_large_photograph_is_restored_as_one_that_is_copied_at_once(
-    engine: RestoreEngine, monkeypatch: pytest.MonkeyPatch
+def test_an_error_of_the_thread_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise TypeError("no copies of these")
+
+    monkeypatch.setattr("restore_sdk.ahead.np.copyto", refuse)
+    copy = CopyAhead(np.zeros(LARGE, np.uint8))
+    with pytest.raises(TypeError, match="no copies of these"):
+        copy.get()
+
+
+@pytest.fixture
+def slow_copies(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Copies take so long that whoever does not wait sees them unfinished; the times at which they ended."""
+    ended: list[float] = []
+    real = np.copyto
+
+    def copyto(target: Any, source: Any) -> None:
+        target[:] = 77
+        time.sleep(0.3)
+        real(target, source)
+        ended.append(time.monotonic())
+
+    monkeypatch.setattr("restore_sdk.ahead.np.copyto", copyto)
+    return ended
+
+
+@pytest.mark.parametrize("feather", [0, 3])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_nobody_sees_an_unfinished_copy(
+    engine: RestoreEngine, slow_copies: list[float], monkeypatch: pytest.MonkeyPatch, order: Any, feather: int
 ) -> None:
     """Holes of several levels, so that later crops are cut from what earlier ones restored."""
-    photo = make_photo(1300, 1200)
+    photo = np.array(make_photo(1300, 1200), order=order)
     mask = np.zeros(photo.shape[:2], np.uint8)
     mask[200:700, 300:700] = 255
     mask[700:1200, 480:490] = 255
     assert photo.nbytes >= LEAST_BYTES
-    meanwhile = engine.restore(photo, mask)
+    meanwhile = engine.restore(photo, mask, feather=feather)
+    assert slow_copies
+    monkeypatch.undo()
     monkeypatch.setattr("restore_sdk.ahead.LEAST_BYTES", photo.nbytes + 1)
-    assert np.array_equal(engine.restore(photo, mask), meanwhile)
-    assert np.array_equal(engine.restore(np.asfortranarray(photo), mask), meanwhile)
+    assert np.array_equal(engine.restore(photo, mask, feather=feather), meanwhile)
+    assert np.array_equal(engine.restore(photo, np.zeros_like(mask)), photo)
+
+
+def test_after_an_error_nothing_reads_the_photographs(engine: RestoreEngine, slow_copies: list[float]) -> None:
+    photo = make_photo(1300, 1200)
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    mask[200:300, 300:400] = 255
+    with pytest.raises(MaskError, match="item 1"):
+        engine.restore_batch([photo, photo], [mask, mask // 255])
+    assert len(slow_copies) == 1, "one was begun, and waited for"

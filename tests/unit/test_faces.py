@@ -56,6 +56,7 @@ def test_frames_are_those_of_the_training() -> None:
         ((1, 2, 3), "no box"),
         ("face", "no box"),
         (7, "no box"),
+        ((10**400, 2, 3, 4), "no box"),
         ((1, 2, 0, 5), "no area"),
         ((1, 2, float("nan"), 5), "no area"),
         ((900, 2, 30, 40), "outside the picture of 300 x 200"),
@@ -65,6 +66,16 @@ def test_bad_boxes(engine: RestoreEngine, box: object, what: str) -> None:
     hole = hole_in(200, 300, 10, 10, 5, 5)
     with pytest.raises(InputError, match=what):
         engine(make_photo(200, 300), hole, faces=[box])  # type: ignore[list-item]
+
+
+def test_faces_that_are_no_list(engine: RestoreEngine) -> None:
+    with pytest.raises(InputError, match="the faces are 5"):
+        engine(make_photo(200, 300), hole_in(200, 300, 10, 10, 5, 5), faces=5)  # type: ignore[arg-type]
+
+
+def test_a_face_far_larger_than_the_picture_changes_nothing(engine: RestoreEngine) -> None:
+    photo, hole = make_photo(400, 500), hole_in(400, 500, 100, 100, 90, 200)
+    assert np.array_equal(engine(photo, hole, faces=[(-5e299, -5e299, 1e300, 1e300)]), engine(photo, hole))
 
 
 def test_damage_in_a_small_face_is_shown_in_its_frame() -> None:

@@ -9,8 +9,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from restore_sdk.errors import ImageError, MaskError, ShapeError
-from restore_sdk.image import CANNY_HIGH, CANNY_LOW, CANNY_SIGMA, as_hole, as_pixels, as_rgb, canny_edges, like_pixels
+from restore_sdk.image import (
+    CANNY_HIGH,
+    CANNY_LOW,
+    CANNY_SIGMA,
+    Color,
+    as_hole,
+    as_pixels,
+    canny_edges,
+    like_pixels,
+    to_rgb,
+)
+from restore_sdk.plan import plan
 from tests.conftest import make_photo
+
+
+def as_rgb(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
+    return to_rgb(as_pixels(image, color), color)
 
 
 def test_colour_orders(photo: NDArray[np.uint8]) -> None:
@@ -88,6 +103,25 @@ def test_masks(mask: NDArray[np.uint8]) -> None:
     assert as_hole(hole, (256, 256))[0] is not hole
 
 
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 300), width=st.integers(1, 300), marks=st.integers(0, 6))
+def test_where_a_mask_is_not_black(seed: int, height: int, width: int, marks: int) -> None:
+    """Few pixels of any value, so that holes begin and end anywhere."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((height + 1, width), np.uint8)  # a row more than can be marked
+    mask[rng.integers(0, height, marks), rng.integers(0, width, marks)] = rng.integers(1, 256, marks)
+    if marks:
+        mask[rng.integers(0, height), rng.integers(0, width)] = 255
+    hole, box = as_hole(mask, mask.shape)
+    assert np.array_equal(hole, mask > 127)
+    rows, columns = np.nonzero(mask)
+    wanted = (
+        (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)) if marks else (slice(0, 0),) * 2
+    )
+    assert box == wanted
+    assert plan(hole, within=box).waves == plan(hole).waves
+
+
 def test_the_threshold_of_a_mask() -> None:
     values = np.array([[0, 127, 128, 255]], np.uint8)
     assert as_hole(values, (1, 4))[0].tolist() == [[False, False, True, True]]
@@ -127,6 +161,7 @@ def test_an_empty_mask_is_fine() -> None:
         (np.ones((4, 6), bool), MaskError, "whole image"),
         (np.ones((4, 6), np.uint8), MaskError, "0/1 mask"),
         (np.full((4, 6), 90, np.uint8), MaskError, "highest: 90"),
+        (np.ma.masked_array(np.ones((4, 6), np.uint8), mask=True), MaskError, "highest: 1"),
         (np.zeros((6, 4), np.uint8), ShapeError, "4 x 6 px, the image 6 x 4 px"),
         (np.zeros((4, 6, 3), np.uint8), MaskError, "one channel"),
         (np.zeros((1, 4, 6), np.uint8), MaskError, r"\(1, 4, 6\)"),

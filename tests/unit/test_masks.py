@@ -49,6 +49,9 @@ def test_tolerance_and_growth(photo: NDArray[np.uint8], mask: NDArray[np.uint8])
     grown = mask_of_color(picture, MAGENTA, tolerance=10, growth=3)
     assert grown[57:60, 120].all()
     assert not grown[56, 120]
+    for colour in ((300, -7, 0), (255, 0), (70000, 0, 0), (0.5, 0, 0)):
+        with pytest.raises(InputError, match="is no colour"):
+            mask_of_color(picture, colour)  # type: ignore[arg-type]
     for wrong in ({"tolerance": -1}, {"tolerance": 256}, {"growth": -1}):
         with pytest.raises(InputError, match="0 to 255"):
             mask_of_color(picture, MAGENTA, **wrong)

@@ -116,6 +116,17 @@ def test_levels_run_into_each_other_without_a_seam(engine: RestoreEngine) -> Non
     assert np.abs(np.diff(result.image[500, :, 0].astype(int))).max() <= 4
 
 
+def test_everything_that_a_hole_grows_to_is_restored(engine: RestoreEngine) -> None:
+    """The toy model cannot return the photograph's 255, so a pixel that is left out shows."""
+    photo = make_photo(900, 700) // 4
+    hole = np.zeros(photo.shape[:2], bool)
+    hole[440:444, 100:600] = True
+    photo[380:504, 40:660] = 255
+    restored = engine(photo, hole, dilate=60)
+    assert restored[381:503, 100:600].max() < 200
+    assert (restored[:380] == photo[:380]).all()
+
+
 def test_dilate_reaches_over_a_rim_that_the_mask_missed(engine: RestoreEngine) -> None:
     photo = np.full((400, 500, 3), 60, np.uint8)
     photo[100:140, 100:160] = 255
