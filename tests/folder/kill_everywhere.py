@@ -2,8 +2,9 @@
 
 Restores a folder with the real plan, ledger and batch and a double of the model that turns pictures around. A child
 is killed by SIGKILL at its 1st, 2nd, 3rd ... executed line of the files that write, until one gets through; after each
-kill the folder is looked at, and a second child, killed elsewhere or not at all, goes on. Prints how many moments
-there were. A kill undoes nothing that was written, synced or not, so syncing is left out here.
+kill the folder is looked at, and a second child, killed elsewhere or not at all, goes on. Then all that once more, but
+into a folder that is full of results made with other settings, which are replaced. Prints how many moments there were.
+A kill undoes nothing that was written, synced or not, so syncing is left out here.
 """
 
 from __future__ import annotations
@@ -27,45 +28,47 @@ WRITERS = {"ledger.py", "batch.py", "atomic.py", "lock.py"}
 NAMES = ("a.png", "sub/b.png")
 
 
-def double(jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
-    """Stands for the model: a result is the photograph's bytes backwards."""
-    for job in jobs:
-        yield job, Done(job.photo.read_bytes()[::-1], job.stamp())
+#: What the double adds to a result, by the settings that a run has.
+OLD, NEW = b"old", b"new"
 
 
-def restore(source: Path, target: Path) -> None:
+def restore(source: Path, target: Path, settings: bytes) -> None:
     """One run, as the command makes it."""
-    with open_ledger(target, {"bundle": "double"}) as ledger:
-        batch = Batch(find_jobs(source, None, target), ledger)
-        batch.run(double, Progress(None, 0))
+
+    def double(jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
+        """Stands for the model: a result is the photograph's bytes backwards, and the settings."""
+        for job in jobs:
+            yield job, Done(job.photo.read_bytes()[::-1] + settings, job.stamp())
+
+    with open_ledger(target, {"bundle": settings.decode()}) as ledger:
+        Batch(find_jobs(source, None, target), ledger).run(double, Progress(None, 0))
 
 
-def run(source: Path, target: Path, kill_at: int) -> bool:
+def run(source: Path, target: Path, kill_at: int, settings: bytes = NEW) -> bool:
     """Restore in a child that is killed at its ``kill_at``-th line; whether it got through all the same."""
-    return survives(lambda: restore(source, target), WRITERS, kill_at)
+    return survives(lambda: restore(source, target, settings), WRITERS, kill_at)
 
 
 def published(source: Path, target: Path) -> dict[str, tuple[int, int]]:
-    """Results that are there, each whole, with what tells one file from another; nothing else may be there."""
+    """New results that are there, with what tells one file from another; else only whole old ones may be there."""
     found = {}
     for path in target.rglob("*"):
         name = path.relative_to(target).as_posix()
         if path.is_file() and not name.startswith(STATE_NAME) and name != LOG_NAME:
-            assert path.read_bytes() == (source / name).read_bytes()[::-1], f"{name} is half a file"
-            found[name] = (path.stat().st_ino, path.stat().st_mtime_ns)
+            whole = (source / name).read_bytes()[::-1]
+            assert path.read_bytes() in (whole + OLD, whole + NEW), f"{name} is half a file"
+            if path.read_bytes() == whole + NEW:
+                found[name] = (path.stat().st_ino, path.stat().st_mtime_ns)
     return found
 
 
-def main(folder: Path) -> None:
-    """Kill at every moment; the second run of every third folder is killed too."""
-    source, target = folder / "in", folder / "out"
-    for number, name in enumerate(NAMES):
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_bytes(hashlib.sha256(name.encode()).digest() * (50 + number))
-    before = {name: (source / name).read_bytes() for name in NAMES}
+def kill_at_every_line(source: Path, target: Path, *, replacing: bool) -> int:
+    """Kill at every moment; the second run of every third folder is killed too. Returns how many moments there were."""
     moments = 0
     while True:
         shutil.rmtree(target, ignore_errors=True)
+        if replacing:
+            assert run(source, target, 0, OLD)
         through = run(source, target, moments + 1)
         kept = published(source, target)
         if moments % 3 == 0:
@@ -80,10 +83,20 @@ def main(folder: Path) -> None:
         assert log[-1]["event"] == "summary"
         assert log[-1]["restored"] + log[-1]["resumed"] == len(NAMES)
         if through:
-            break
+            return moments
         moments += 1
+
+
+def main(folder: Path) -> None:
+    """Into an empty folder, then into a full one."""
+    source, target = folder / "in", folder / "out"
+    for number, name in enumerate(NAMES):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(hashlib.sha256(name.encode()).digest() * (50 + number))
+    before = {name: (source / name).read_bytes() for name in NAMES}
+    moments = [kill_at_every_line(source, target, replacing=replacing) for replacing in (False, True)]
     assert {name: (source / name).read_bytes() for name in NAMES} == before
-    print(moments)
+    print(*moments)
 
 
 if __name__ == "__main__":

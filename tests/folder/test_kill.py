@@ -26,10 +26,10 @@ def test_at_every_line(tmp_path: Path) -> None:
     """Exhaustive, with a double of the model: see the script."""
     script = Path(__file__).with_name("kill_everywhere.py")
     done = subprocess.run(
-        [sys.executable, script, tmp_path], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, script, tmp_path], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=240
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 150
+    assert min(map(int, done.stdout.split())) > 150
 
 
 def test_the_command_at_many_moments(tmp_path: Path, toy_bundle: Bundle) -> None:

@@ -20,9 +20,12 @@ import pytest
 from benchmarks import serve as load
 from restore_sdk import RestoreEngine, cli
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import InputError, OutputError
+from restore_sdk.errors import ExecutionError, InputError, OutputError
 from restore_sdk.serve import server
+from restore_sdk.serve.body import Asked, Wishes
+from restore_sdk.serve.metrics import Metrics
 from restore_sdk.serve.settings import Settings
+from restore_sdk.serve.workers import Workers
 from tests.attacks.caught import error_of
 from tests.serve.conftest import MULTIPART, Launch, Service, encoded, files, multipart, pair
 from tests.serve.launch import FAILS, HELD, UNSOUND
@@ -149,6 +152,11 @@ def test_a_client_that_leaves_is_taken_out_of_the_line(launch: Launch) -> None:
                 else:
                     service.wait_for_metric('restore_part_seconds_count{part="wait"}', 1)
             service.wait_for_metric('restore_requests_total{route="/v1/restore",status="499"}', waiting + 1)
+        while (
+            service.metric("restore_requests_waiting") > 0
+        ):  # what was sent is let go of at once, not when its turn comes
+            time.sleep(0.02)
+        assert service.metric("restore_requests_inside") == 1  # the one that the model has
         half = service.connect()
         half.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:100])
         half.close()
@@ -167,6 +175,59 @@ def test_a_fault_of_the_model_stays_inside_and_shows_in_readiness(launch: Launch
         assert service.wait_for(lambda line: line.get("event") == "model_failed")["level"] == "error"
         assert service.ask("GET", "/readyz").status == 200  # it tried the model itself, which works again
         assert service.restore(*files()).status == 200
+
+
+def test_a_model_that_fails_shows_in_readiness_until_it_works_again() -> None:
+    """On a double of the engine, whose model fails for as long as it is told to."""
+
+    class Double:
+        trouble: Exception | None = ExecutionError("out of order", "wait")
+
+        def run(self, *_: object, **__: object) -> None:
+            assert self.trouble is not None
+            raise self.trouble
+
+        def warmup(self) -> float:
+            if self.trouble is not None:
+                raise self.trouble
+            return 1.0
+
+    engine = Double()
+    workers = Workers(engine, Settings(workers=1), Metrics())  # type: ignore[arg-type]
+    try:
+        photo, mask = files(40, 50)
+
+        def fail() -> None:
+            assert isinstance(workers.submit(Asked(photo, mask, Wishes()), 2000).exception(30), Exception)
+
+        assert workers.healthy
+        fail()
+        assert not workers.healthy
+        engine.trouble = ValueError("a fault of ours, which says nothing of the model")
+        fail()
+        workers.probe()
+        assert not workers.healthy
+        engine.trouble = None
+        workers.probe()
+        assert workers.healthy
+    finally:
+        workers.close()
+
+
+def test_a_fault_that_no_photograph_is_to_blame_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    workers = Workers(None, Settings(workers=1), Metrics())  # type: ignore[arg-type]
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("restore_sdk.serve.workers.decode_photo", lambda *_: 1 / 0)
+            error = workers.submit(Asked(*files(40, 50), Wishes()), 2000).exception(30)
+        assert isinstance(error, ZeroDivisionError)
+        (record,) = [each for each in caplog.records if each.exc_info is not None]
+        assert record.exc_info is not None
+        assert record.exc_info[1] is error
+        assert isinstance(workers.submit(Asked(b"", b"", Wishes()), 2000).exception(30), InputError)
+        assert len([each for each in caplog.records if each.exc_info is not None]) == 1
+    finally:
+        workers.close()
 
 
 def test_company_in_a_batch(launch: Launch, engine: RestoreEngine) -> None:
@@ -211,6 +272,10 @@ def test_pages_of_other_sites(service: Service) -> None:
     assert service.ask("GET", "/v1/info", Host="evil.example").error == (421, "WrongHost")
     assert service.restore(*files(), Sec_Fetch_Site="cross-site").error == (403, "OtherSite")
     assert service.restore(*files(), Sec_Fetch_Site="same-origin").status == 200
+    # without TLS, to a host that is not this one, browsers send an Origin alone
+    assert service.restore(*files(), Origin="http://evil.example").error == (403, "OtherSite")
+    assert service.restore(*files(), Origin="null").error == (403, "OtherSite")
+    assert service.restore(*files(), Origin=f"http://127.0.0.1:{service.port}").status == 200
 
 
 @pytest.mark.parametrize(
@@ -243,6 +308,17 @@ def test_it_listens_on_this_host_only() -> None:
 def test_settings_that_make_no_sense(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError):
         Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_who_is_not_served_by_the_end_of_the_grace_is_told(launch: Launch) -> None:
+    with launch(workers=1, grace_s=1.0) as service, ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(service.restore, *files(40, HELD)) for _ in range(2)]
+        service.wait_for_metric("restore_requests_waiting", 1)
+        stopped = pool.submit(service.stop)
+        assert [answer.result().error for answer in running] == [(503, "Stopping")] * 2
+        service.let_go()
+        assert stopped.result() == 0
+        assert {line["status"] for line in service.log if line.get("route") == "/v1/restore"} == {503}
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
@@ -319,6 +395,13 @@ class TestCommand:
         (tmp_path / "empty").touch()
         assert self.failed(capsys, "--token-file", tmp_path / "empty")[0] == 2
         assert self.failed(capsys, "--token-file", tmp_path / "none")[0] == 2
+
+    @pytest.mark.parametrize("empty", ["", " "])
+    def test_a_token_that_is_set_but_empty_is_not_taken_for_none(
+        self, empty: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RESTORE_SDK_TOKEN", empty)
+        assert "RESTORE_SDK_TOKEN is set, but empty" in self.failed(capsys)[1]
 
     def test_without_the_extra(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "uvicorn", None)
