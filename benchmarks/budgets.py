@@ -113,11 +113,11 @@ def facts() -> dict[str, Any]:
     }
 
 
-def to_json(results: list[Result]) -> dict[str, Any]:
-    """The figures as plain values."""
+def to_json(results: list[Result], about: dict[str, Any]) -> dict[str, Any]:
+    """The figures as plain values; ``about`` are the :func:`facts` from before they were measured."""
     return {
         "ok": all(result.verdict != "OVER" for result in results),
-        "facts": facts(),
+        "facts": about,
         "budgets": [
             {
                 "name": result.name,
@@ -132,8 +132,8 @@ def to_json(results: list[Result]) -> dict[str, Any]:
     }
 
 
-def to_table(results: list[Result]) -> str:
-    """The figures for a terminal."""
+def to_table(results: list[Result], about: dict[str, Any]) -> str:
+    """The same for a terminal."""
     rows = [("", "median", "lowest to highest", "limit", "")]
     for result in results:
         digits = 3 if result.unit == "s" else 1
@@ -152,5 +152,5 @@ def to_table(results: list[Result]) -> str:
         "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)), row[4]]).rstrip()
         for row in rows
     ]
-    about = ", ".join(f"{key} {value}" for key, value in facts().items() if value is not None)
-    return "\n".join([*lines, "", about])
+    told = ", ".join(f"{key} {value}" for key, value in about.items() if value is not None)
+    return "\n".join([*lines, "", told])

@@ -237,11 +237,12 @@ def progress(line: str) -> None:
 def _budgets(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print(f"{arguments.runs} processes a figure ...", file=sys.stderr)
+    about = budgets.facts()  # now: later its load is what the measurement has made
     results = budgets.measure(arguments.runs, arguments.bundle)
     if arguments.json:
-        print(json.dumps(budgets.to_json(results), indent=2))
+        print(json.dumps(budgets.to_json(results, about), indent=2))
     else:
-        print(budgets.to_table(results))
+        print(budgets.to_table(results, about))
     return 0 if all(result.verdict != "OVER" for result in results) else 1
 
 

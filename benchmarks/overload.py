@@ -2,7 +2,7 @@
 
 First its capacity is measured: answers a second to a few clients that wait for each. Then requests come at twice that
 rate whether it answers or not, while its memory and its health are watched. Then it is left alone, and how soon a
-single request is as quick again as before tells whether it recovers.
+single request is answered, right and about as quickly as before, tells whether it recovers.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ from benchmarks.serve import Case, image_of, load
 #: What is accepted must be answered within this many times what a full house takes at the capacity, and a second.
 PATIENCE = 2.0
 
-#: How far the service's resident memory may have grown from the first third of the time to the last.
+#: How far the service's resident memory may have grown from the second third of the time to the last.
 GROWTH = 0.05
 
 #: Seconds within which a single request is quick again.
 RECOVERY_S = 5.0
 
-#: Clients that find out the capacity, and seconds between two looks at the memory.
-PROBES, WATCH_S = 4, 0.5
+#: A single request is quick again within so many times what it took before, and so many seconds more.
+QUICK, QUICK_S = 2.0, 0.1
+
+#: Seconds between two looks at the memory.
+WATCH_S = 0.5
 
 
 @dataclass(slots=True)
@@ -121,8 +124,10 @@ def overload(url: str, made: Sequence[Case], places: int, seconds: float, factor
         url: of a service that takes ``places`` requests at a time.
         made: requests with their answers.
     """
-    idle = _ask(url, made[0])[1]
-    probed = load(url, made, PROBES, max(2.0, seconds / 20))
+    status, idle, right = _ask(url, made[0])
+    if status != 200 or not right:
+        raise MeasurementError(f"the idle service answered {status}, {'right' if right else 'and a wrong picture'}")
+    probed = load(url, made, places, max(2.0, seconds / 20))  # as many as it takes keep all of it busy
     if not probed.statuses[200]:
         raise MeasurementError(f"the service answered nothing: {dict(probed.statuses)}")
     capacity = probed.statuses[200] / probed.duration
@@ -130,8 +135,8 @@ def overload(url: str, made: Sequence[Case], places: int, seconds: float, factor
     files = _metric(url, "process_open_fds")
     _storm(url, made, found)
     started = time.monotonic()
-    while _ask(url, made[0])[1] > 2 * idle + 0.1 and time.monotonic() - started < 10 * RECOVERY_S:
-        pass
+    while not _well(url, made[0], QUICK * idle + QUICK_S) and time.monotonic() - started < 10 * RECOVERY_S:
+        time.sleep(0.01)
     found.recovered = time.monotonic() - started
     found.files = files, _metric(url, "process_open_fds")
     return found
@@ -180,6 +185,11 @@ def _storm(url: str, made: Sequence[Case], found: Overload) -> None:
     watcher.join()
     found.offered = sum(found.statuses.values()) / took
     found.duration = took
+
+
+def _well(url: str, case: Case, seconds: float) -> bool:
+    status, took, right = _ask(url, case)
+    return status == 200 and right and took <= seconds
 
 
 def _ask(url: str, case: Case) -> tuple[int, float, bool]:

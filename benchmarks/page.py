@@ -143,6 +143,10 @@ def _facts(report: Report) -> list[str]:
     return _table(["", ""], rows)
 
 
+#: Of fewer calls than these, the percentile would be one of the slowest calls, whichever it is.
+_TAILS = (("p95", 20), ("p99", 100))
+
+
 def _latency(report: Report) -> list[str]:
     edgeconnect, stack = peer(report, EDGECONNECT), peer(report, STACK)
     rows = []
@@ -151,7 +155,8 @@ def _latency(report: Report) -> list[str]:
         rows.append(
             [
                 label,
-                *(_ms(ms[which]) for which in ("p50", "p95", "p99")),
+                _ms(ms["p50"]),
+                *(_ms(ms[which]) if each["calls"] >= least else "" for which, least in _TAILS),
                 f"{_ms(min(each['rounds']))} to {_ms(max(each['rounds']))}",
                 *("" if value is None else f"{value:.3g}" for value in ratios),
             ]

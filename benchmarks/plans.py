@@ -93,11 +93,14 @@ def _table(what: str, rows: Sequence[Row]) -> list[str]:
 
 
 def photographs(folder: Path | None, above: int = MODEL_SIZE) -> list[U8]:
-    """RGB photographs larger than ``above`` px, the model's square: the folder's, or the checkout's one.
+    """RGB photographs larger than ``above`` px, the model's square: the folder's, without what else is in it, or the
+    checkout's one.
 
     Raises:
-        MeasurementError: none is there.
+        MeasurementError: none is there, or no folder.
     """
+    if folder is not None and not folder.is_dir():
+        raise MeasurementError(f"{folder} is not a folder")
     found = []
     for path in [PHOTO] if folder is None else sorted(folder.iterdir()):
         try:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmarks.figures import EDGECONNECT, Report, figures, p50, peer, ratio, section, worst_drift
 from benchmarks.inputs import LEAST_DB
+from restore_sdk.atomic import write_file
 
 #: What is the SDK's own, the reference, and what others made.
 OURS, REFERENCE, PEER = "#0b6e8a", "#6b7280", "#c2762e"
@@ -229,7 +230,9 @@ def _save(figure: Figure, path: Path) -> None:
     """As PNG with few colours: a third of the size, and nothing that an eye sees is lost."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110)
-    Image.open(buffer).convert("RGB").quantize(64).save(path, optimize=True)
+    small = io.BytesIO()
+    Image.open(buffer).convert("RGB").quantize(64).save(small, "png", optimize=True)
+    write_file(path, small.getvalue())
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,11 @@ def peak_mb():
 
 
 class MeasurementError(Exception):
-    """A process that was to be measured failed."""
+    """What was to be measured cannot be."""
+
+
+class WrongResultError(MeasurementError):
+    """What was measured gave a wrong result, so its time means nothing."""
 
 
 def answer(program: str, *arguments: str) -> Any:
@@ -50,16 +56,24 @@ def answer(program: str, *arguments: str) -> Any:
 
 def seconds_to_first_line(program: str, *arguments: str) -> float:
     """Seconds from before the start of a fresh interpreter that runs ``program`` until its first line arrives."""
-    started = time.perf_counter()
     command = [sys.executable, "-c", program, *arguments]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=_environment()) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        seconds = time.perf_counter() - started
-        _, errors = process.communicate(timeout=TIMEOUT_S)
+    with tempfile.TemporaryFile("w+") as errors:  # not a pipe: nobody reads it before the first line
+        started = time.perf_counter()
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT, env=_environment()
+        ) as process:
+            assert process.stdout is not None
+            too_late = threading.Timer(TIMEOUT_S, process.kill)
+            too_late.start()
+            line = process.stdout.readline()
+            seconds = time.perf_counter() - started
+            process.stdout.read()
+            process.wait()
+        too_late.cancel()
+        errors.seek(0)
+        said = errors.read()
     if not line or process.returncode:
-        raise MeasurementError(_last_line(errors) or "the measured process printed nothing")
+        raise MeasurementError(_last_line(said) or "the measured process printed nothing, or was killed after waiting")
     return seconds
 
 
@@ -71,9 +85,12 @@ def seconds_to_exit(*command: str) -> float:
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    finished = subprocess.run(
-        command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=ROOT, env=_environment(), check=False
-    )
+    try:
+        finished = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=ROOT, env=_environment(), check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MeasurementError(f"the measured process took longer than {TIMEOUT_S} s") from error
     if finished.returncode:
         raise MeasurementError(_last_line(finished.stderr) or f"the measured process ended with {finished.returncode}")
     return finished

@@ -25,7 +25,7 @@ from restore_sdk.contender import require_named, run_name
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import RestoreError
 from restore_sdk.fresh import fresh_process
-from restore_sdk.runtime.cores import usable_cores
+from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
 
 KIND, SCHEMA = "restore-sdk benchmarks", 1
 
@@ -145,7 +145,7 @@ def latency(bench: Bench) -> Section:
     made += [cases.chain(bench.stable.subject(key), right) for key in bench.keys]
     for backend in peers.BACKENDS:
         try:
-            made.append(cases.stack(backend, usable_cores()))
+            made.append(cases.stack(backend, min(MAX_THREADS, usable_cores())))
         except RestoreError as error:
             absent.append({"runtime": f"stack-{backend}", "why": error.message, "hint": error.hint})
     made += cases.opencv()
@@ -272,6 +272,7 @@ def _about(bundle: Bundle) -> dict[str, Any]:
     stages = bundle.manifest.stages
     return {
         "name": bundle.name,
+        "fingerprint": bundle.fingerprint,
         "parameters": sum(stage.parameters for stage in stages),
         "macs": sum(stage.macs for stage in stages),
     }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.cases import Case
+from benchmarks.processes import WrongResultError
 from restore_sdk.bench import ROUNDS
 from restore_sdk.contender import percentiles
 
@@ -35,7 +36,7 @@ def take_turns(
         ``p99``, ``max`` of a call), ``rounds`` (the median of each), ``parts`` (medians, ms), ``images_per_second``.
 
     Raises:
-        AssertionError: a result is wrong.
+        WrongResultError: a result is wrong.
     """
     shares = []
     for case in cases:
@@ -62,7 +63,7 @@ def _check(case: Case, result: Any) -> None:
     try:
         case.check(result)
     except AssertionError as error:
-        raise AssertionError(f"{case.group}: {case.what}: {error}") from error
+        raise WrongResultError(f"{case.group}: {case.what}: {error}") from error
 
 
 def _round(case: Case, calls: int, warm: bool, check: bool) -> tuple[list[float], list[dict[str, float]]]:

@@ -20,6 +20,9 @@ TOLERANCE = 0.10
 #: Loss of PSNR in dB against the reference, in the worst golden image, that is a change of what is computed.
 DRIFT_DB = 1.0
 
+#: Stands for equal pictures: more than any difference, of which the least is one step in one byte, 101.1 dB.
+EQUAL_DB = 107.1
+
 #: With fewer rounds than this there is no spread to speak of.
 LEAST_ROUNDS = 3
 
@@ -66,6 +69,11 @@ class Comparison:
     notes: tuple[str, ...]
 
     @property
+    def empty(self) -> bool:
+        """Whether nothing could be compared."""
+        return not self.changes
+
+    @property
     def regressed(self) -> bool:
         """Whether anything is slower, or computes something else, beyond doubt."""
         return any(change.verdict in ("slower", "drifted") for change in self.changes)
@@ -74,6 +82,7 @@ class Comparison:
         """JSON types."""
         return {
             "regressed": self.regressed,
+            "empty": self.empty,
             "notes": list(self.notes),
             "changes": [asdict(change) for change in self.changes],
         }
@@ -83,7 +92,7 @@ def read_baseline(path: Path, machine: Mapping[str, Any], settings: Mapping[str,
     """An earlier report, if it can be compared with what is about to be measured.
 
     Args:
-        machine: the facts of this host. ``settings``: ``batch``, ``slots`` and ``threads`` to come.
+        machine: the facts of this host. ``settings``: ``batch``, ``slots``, ``threads`` and ``device`` to come.
 
     Raises:
         InputError: no such file, no report of this schema, one of another machine, or of other settings.
@@ -117,7 +126,7 @@ def read_baseline(path: Path, machine: Mapping[str, Any], settings: Mapping[str,
             "measure a baseline here, and compare the ratios between runtimes across machines",
         )
     for key, value in settings.items():
-        if report.get(key) != value:
+        if report.get(key, 0 if key == "device" else None) != value:  # earlier reports tell no device
             raise InputError(
                 f"the baseline was measured with {key} {report.get(key)}, this is {value}",
                 f"pass --{key} as it was, or measure a new baseline",
@@ -130,22 +139,21 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float = T
 
     A figure is ``faster`` or ``slower`` where the ratio of the medians leaves ``1 ± tolerance`` and the rounds of the
     one lie wholly beyond those of the other; where they overlap it is ``unclear``; otherwise ``same``. ``drifted``:
-    the worst golden image lost more than :data:`DRIFT_DB` against the reference.
-
-    Raises:
-        InputError: no way of running is in both.
+    the worst golden image lost more than :data:`DRIFT_DB` against the reference. What is not in both, or ran on another
+    device, is left out, and a note says so.
     """
     notes = _notes(old, new)
     before = {run["name"]: run for run in old["runs"]}
     now = {run["name"]: run for run in new["runs"]}
-    common = [name for name in now if name in before]
     notes += [f"{name} is in the baseline alone" for name in before if name not in now]
     notes += [f"{name} is not in the baseline" for name in now if name not in before]
-    if not common:
-        raise InputError(
-            f"the baseline has {', '.join(before) or 'nothing'}; measured was {', '.join(now)}: nothing to compare",
-            "pass --runtime with one that the baseline has",
-        )
+    common = []
+    for name in (name for name in now if name in before):
+        there, here = (runs[name]["runtime"].get("device") for runs in (before, now))
+        if there == here:
+            common.append(name)
+        else:
+            notes.append(f"{name} ran on {there} then, on {here} now: not compared")
     changes: list[Change] = []
     for name in common:
         for figure, key, unit, more in _FIGURES:
@@ -176,15 +184,15 @@ def _drifted(name: str, then: Mapping[str, Any], here: Mapping[str, Any]) -> lis
     old, new = then["drift"]["restored"]["worst_db"], here["drift"]["restored"]["worst_db"]
     if new is None or (old is not None and new >= old - DRIFT_DB):
         return []
-    old = 100.0 if old is None else old  # equal: more than any difference of one byte
+    old = EQUAL_DB if old is None else old
     return [Change(name, "worst drift", "dB", old, new, (old, old), (new, new), round(new / old, 4), "drifted")]
 
 
 def _notes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What is not the same between the two, and may be why."""
     notes = []
-    for key in ("bundle", "requests"):
-        if old.get(key) != new.get(key):
+    for key in ("bundle", "fingerprint", "requests"):
+        if key in old and old[key] != new.get(key):
             notes.append(f"{key}: {old.get(key)} then, {new.get(key)} now")
     there, here = old["host"], new["host"]
     for key in ("restore_sdk", "python", "platform"):
@@ -206,12 +214,13 @@ def _check_shape(report: Mapping[str, Any]) -> None:
     """Touch all that :func:`compare` reads, so that a torn report is refused before anything is measured."""
     for run in report["runs"]:
         str(run["name"])
+        run["runtime"].get("device")
         worst = run["drift"]["restored"]["worst_db"]
         if worst is not None:
             float(worst)
         for _, key, _, _ in _FIGURES:
-            if any(not float(value) > 0 for value in run["rounds"][key]):
-                raise ValueError(f"{key} holds a figure that is not above 0")
+            if any(not (isinstance(value, int | float) and value > 0) for value in run["rounds"][key]):
+                raise ValueError(f"{key} holds what is no figure above 0")
 
 
 def _median(values: list[float]) -> float:

@@ -80,6 +80,7 @@ def measure(
     if cuda_graph not in get_args(Graphs):
         raise InputError(f"cuda_graph is {cuda_graph!r}", f"choose one of {', '.join(get_args(Graphs))}")
     settings = {"slots": slots, "threads": threads, "device": device}
+    about = host.facts()  # now: later its load is what this has made
     with ExitStack() as stack:
         contenders, absent = _open(bundle, runtimes, cuda_graph, settings, stack, progress)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=fast_folder())))
@@ -97,17 +98,17 @@ def measure(
             progress(f"a fresh process on {run['name']}")
             graph = bool(run["runtime"].get("cuda_graph"))
             run["process"] = fresh_process(
-                bundle.path, run["asked"], requests=requests, threads=threads, cuda_graph=graph
+                bundle.path, run["asked"], requests=requests, threads=threads, device=device, cuda_graph=graph
             )
     return {
         "kind": KIND,
         "schema": SCHEMA,
         "bundle": bundle.name,
+        "fingerprint": bundle.fingerprint,
         "requests": requests,
         "batch": batch,
-        "slots": slots,
-        "threads": threads,
-        "host": host.facts(),
+        **settings,
+        "host": about,
         "absent": absent,
         "runs": runs,
     }

@@ -18,7 +18,7 @@ Result = tuple[dict[str, Any], list[str], int]
 Command = Callable[[argparse.Namespace], Result]
 
 #: Exit codes of its own findings; see :mod:`restore_sdk.cli`.
-DRIFTED, SLOWER = 6, 8
+NOTHING, DRIFTED, SLOWER = 2, 6, 8
 
 #: Least PSNR in dB of the worst golden image against the reference, for a runtime that is to be shipped.
 MIN_PSNR = 45.0
@@ -65,13 +65,17 @@ def bench(options: argparse.Namespace) -> Result:
         raise InputError(f"--tolerance is {options.tolerance:g} percent", "pass a number from 0 up")
     if not math.isfinite(options.min_psnr):
         raise InputError(f"the gate is {options.min_psnr} dB", "pass a number")
-    settings = {"batch": options.batch, "slots": options.slots, "threads": options.threads}
+    settings = {
+        "batch": options.batch,
+        "slots": options.slots,
+        "threads": options.threads,
+        "device": options.device,
+    }
     baseline = read_baseline(options.compare, host.facts(), settings) if options.compare else None
     report = measure(
         Bundle.load(options.bundle),
         options.runtime,
         requests=options.requests,
-        device=options.device,
         cuda_graph=options.cuda_graph,
         processes=not options.no_processes,
         progress=_progress,
@@ -85,7 +89,7 @@ def bench(options: argparse.Namespace) -> Result:
         comparison = compare(baseline, report, options.tolerance / 100)
         report["comparison"] = comparison.to_json()
         lines += ["", f"compared with {options.compare}", *describe_comparison(comparison)]
-        code = SLOWER if comparison.regressed else 0
+        code = NOTHING if comparison.empty else SLOWER if comparison.regressed else 0
     if drifted:
         lines.append(f"FAILED: {', '.join(drifted)} beyond the gate of {options.min_psnr:g} dB")
         code = DRIFTED
@@ -142,7 +146,10 @@ def describe_comparison(comparison: Comparison) -> list[str]:
         )
     if any(change.verdict == "unclear" for change in comparison.changes):
         lines.append("  unclear: changed by more than the tolerance, but the rounds overlap; measure on a quieter host")
-    lines.append("FAILED: slower than the baseline, or drifted" if comparison.regressed else "no regression")
+    if comparison.empty:
+        lines.append("FAILED: nothing to compare; pass --runtime with one that the baseline has")
+    else:
+        lines.append("FAILED: slower than the baseline, or drifted" if comparison.regressed else "no regression")
     return lines
 
 

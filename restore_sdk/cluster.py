@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import InputError
 from restore_sdk.image import Color
+from restore_sdk.request import Options
 from restore_sdk.runtime.select import Runtime
 
 Batch = dict[str, NDArray[Any]]
@@ -52,6 +54,10 @@ class RestoreBatches:
     ) -> None:
         if errors not in ("raise", "column"):
             raise InputError(f"errors is {errors!r}", 'pass "raise" or "column"')
+        known = {field.name for field in dataclasses.fields(Options)} - {"color"}
+        if unknown := sorted(options.keys() - known):
+            raise InputError(f"there is no option {unknown[0]!r}", f"pass {', '.join(sorted(known))}")
+        Options(color, **options)  # what is wrong with them is no row's fault
         self._engine = RestoreEngine(bundle, runtime=runtime, threads=threads)
         self._column, self._options = errors == "column", {"color": color, **options}
 

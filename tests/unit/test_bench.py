@@ -18,7 +18,7 @@ from restore_sdk.errors import DeviceError, ExecutionError, InputError, MissingD
 from restore_sdk.fresh import _grown, fresh_process
 from tests.toy_bundle import golden_vectors, write_toy_bundle
 
-SETTINGS = {"batch": 1, "slots": 1, "threads": None}
+SETTINGS = {"batch": 1, "slots": 1, "threads": None, "device": 0}
 PARTS = {"decode", "prepare", "wait", "edge", "repair", "paste", "encode", "total"}
 
 
@@ -183,11 +183,37 @@ def test_another_version_is_noted(report: dict[str, Any]) -> None:
         assert part in notes
 
 
-def test_nothing_in_common_is_an_error(report: dict[str, Any]) -> None:
-    other = copy.deepcopy(report)
+def test_nothing_in_common_is_said(report: dict[str, Any]) -> None:
+    other, elsewhere = copy.deepcopy(report), copy.deepcopy(report)
     other["runs"][0]["name"] = "gone fp16"
-    with pytest.raises(InputError, match="nothing to compare"):
-        compare(other, report)
+    elsewhere["runs"][0]["runtime"]["device"] = "another GPU"
+    for old, part in (
+        (other, "gone fp16 is in the baseline alone"),
+        (elsewhere, "ran on another GPU then, on cpu now"),
+    ):
+        found = compare(old, report)
+        assert (found.empty, found.regressed) == (True, False)
+        assert part in " | ".join(found.notes)
+
+
+def test_another_model_of_the_same_name_is_noted(report: dict[str, Any]) -> None:
+    other = {**copy.deepcopy(report), "fingerprint": "0" * 16}
+    assert "fingerprint: 0000000000000000 then" in " | ".join(compare(other, report).notes)
+    del other["fingerprint"]  # of an earlier version
+    assert compare(other, report).notes == ()
+
+
+def test_what_is_measured_is_kept_where_nothing_can_be_compared(
+    report: dict[str, Any], toy_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, path = copy.deepcopy(report), tmp_path / "old.json"
+    other["runs"][0]["name"] = "gone fp16"
+    path.write_text(json.dumps(other))
+    arguments = ["--bundle", str(toy_bundle.path), "--runtime", "onnxruntime", "--requests", "5", "--no-processes"]
+    code, found = run(capsys, *arguments, "--compare", str(path))
+    assert (code, found["comparison"]["empty"], len(found["runs"])) == (2, True, 1)
+    assert main(["bench", *arguments, "--compare", str(path)]) == 2
+    assert "FAILED: nothing to compare" in capsys.readouterr().out
 
 
 def test_a_baseline_is_read_back(report: dict[str, Any], tmp_path: Path) -> None:
@@ -208,7 +234,9 @@ def test_a_baseline_is_read_back(report: dict[str, Any], tmp_path: Path) -> None
         (lambda r: r.pop("host"), "is not whole"),
         (lambda r: r.update(host=7), "is not whole"),
         (lambda r: r.update(runs=[{}]), "is not whole"),
-        (lambda r: r["runs"][0]["rounds"].update(request_ms=[0.0]), "not above 0"),
+        (lambda r: r.update(device=1), "measured with device 1, this is 0"),
+        (lambda r: r["runs"][0]["rounds"].update(request_ms=[0.0]), "no figure above 0"),
+        (lambda r: r["runs"][0]["rounds"].update(request_ms=["1", "2"]), "no figure above 0"),
         (lambda r: r["runs"][0]["rounds"].update(request_ms=["x"]), "is not whole"),
     ],
 )
@@ -276,6 +304,15 @@ def test_a_fresh_process(toy_bundle: Bundle) -> None:
 def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(ExecutionError, match="no bundle at"):
         fresh_process(tmp_path / "none", "onnxruntime")
+
+
+def test_a_fresh_process_that_hangs_before_its_first_image_is_ended(
+    toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talks = "import sys, time\nsys.stderr.write('x' * 1_000_000)\nsys.stderr.flush()\ntime.sleep(600)"
+    monkeypatch.setattr("restore_sdk.fresh._PROGRAM", talks)
+    with pytest.raises(ExecutionError, match="longer than 3 s"):
+        fresh_process(toy_bundle.path, "onnxruntime", timeout=3)
 
 
 def test_facts_tell_machines_apart() -> None:
