@@ -61,6 +61,11 @@ def test_rows_that_cannot_be_used(toy_bundle: Bundle, engine: RestoreEngine) -> 
 def test_what_is_wrong_from_the_start(toy_bundle: Bundle) -> None:
     with pytest.raises(InputError, match="no column 'mask', but image"):
         RestoreBatches(toy_bundle.path)({"image": np.zeros((1, 9, 9, 3), np.uint8)})
+    for column in ("raise", "column"):
+        with pytest.raises(InputError, match="dilate"):
+            RestoreBatches(toy_bundle.path, errors=column, dilate=5000)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="there is no option 'dialate'"):
+            RestoreBatches(toy_bundle.path, errors=column, dialate=5)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="errors"):
         RestoreBatches(toy_bundle.path, errors="ignore")  # type: ignore[arg-type]
     with pytest.raises(BundleError):

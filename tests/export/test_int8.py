@@ -39,12 +39,16 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+#: Of which the first clips nearly everything, so that the other one is always better.
+SETTINGS = (Setting(0.5, 0.01), Setting(0.5))
+
+
 @pytest.fixture(scope="module")
 def int8_bundle(bundle: Bundle, faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The small model with 8-bit graphs, by the command."""
     out = tmp_path_factory.mktemp("int8") / "bundle"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibrate, "SETTINGS", (Setting(0.5), Setting(0.5, 0.8)))
+        patch.setattr(calibrate, "SETTINGS", SETTINGS)
         assert main(["int8", "--bundle", str(bundle.path), "--faces", str(faces), "--out", str(out)]) == 0
     return Bundle.load(out)
 
@@ -96,6 +100,15 @@ def test_a_reach_trades_the_ends_of_a_range_for_finer_steps() -> None:
     assert np.abs(part - x)[usual].max() < 0.6 * np.abs(whole - x)[usual].max()
 
 
+@pytest.mark.parametrize("count", [4, 8, 11, 30])
+def test_few_photographs_meet_wide_holes_too(count: int) -> None:
+    probes = calibrate.damage([drawn_face(seed) for seed in range(count)], 0)
+    missing = [float((probe.mask > 127).mean()) for probe in probes]
+    assert len(missing) == count
+    assert max(missing) > 0.95
+    assert min(missing) < 0.4
+
+
 def test_what_is_chosen() -> None:
     macs = {("edge", "cheap"): 10, ("edge", "dear"): 10, ("repair", "large"): 100, ("repair", "other picture"): 10}
     errors = {
@@ -117,6 +130,7 @@ def test_the_graphs(bundle: Bundle, int8_bundle: Bundle, stage: str) -> None:
     chosen = int8_bundle.manifest.quality["int8"]["convolutions"][stage]
     operators = [node.op_type for node in graph.graph.node]
     assert operators.count("QuantizeLinear") == len(chosen) > 0
+    assert all(setting == {"smoothing": 0.5, "reach": 1.0} for setting in chosen.values()), "the best setting is kept"
     macs = candidates(folded(bundle.read(bundle.file(stage, "fp32"))))
     assert set(chosen) <= set(macs)
     assert not [name for name in macs if "stem" in name and "coarse" not in name], "what reads the picture itself stays"
@@ -153,7 +167,7 @@ def test_the_bundle(bundle: Bundle, int8_bundle: Bundle) -> None:
 def test_made_again_in_place_it_is_the_same(
     int8_bundle: Bundle, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibrate, "SETTINGS", (Setting(0.5), Setting(0.5, 0.8)))
+    monkeypatch.setattr(calibrate, "SETTINGS", SETTINGS)
     folder = tmp_path / "again"
     shutil.copytree(int8_bundle.path, folder)
     assert main(["int8", "--bundle", str(folder), "--faces", str(faces), "--out", str(folder)]) == 0
