@@ -15,13 +15,15 @@ Exit codes:
     130  interrupted
 
 Errors are one line on standard error and a hint on the next. With ``--json``, standard output holds one JSON object,
-``{"ok": true, ...}`` or ``{"ok": false, "error": {"type", "message", "hint", "exit_code"}}``. A command line that
+``{"ok": true, ...}``; ``{"ok": false, ...}`` with what was found (6, 8, 9, and 3 of ``doctor``); or, where the command
+could not be carried out, ``{"ok": false, "error": {"type", "message", "hint", "exit_code"}}``. A command line that
 cannot be parsed is answered with its usage and one line on standard error only, and exit code 2.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -223,6 +225,8 @@ def _fail(options: argparse.Namespace, kind: str, message: str, hint: str, code:
 
 
 def _say(text: str, stream: TextIO) -> None:
+    if isinstance(stream, io.TextIOWrapper):  # a terminal or file of few letters; what it lacks is written as \uXXXX
+        stream.reconfigure(errors="backslashreplace")
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:  # its reader went away; say nothing more there, and not at exit either

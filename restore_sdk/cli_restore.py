@@ -131,7 +131,7 @@ def _restore_photo(options: argparse.Namespace, settings: Settings) -> Result:
     inputs = [path for path in (options.photo, options.mask) if path is not None]
     for path in outputs:  # before any work
         check_output(path, *inputs)
-    if len(outputs) == 2 and outputs[0].resolve() == outputs[1].resolve():
+    if len({str(path.resolve()).casefold() for path in outputs}) < len(outputs):  # as some file systems compare names
         raise OutputError(f"--output and --edges both name {options.output}", "name two files")
     loaded = work.load(Job(str(options.photo), options.photo, options.mask, options.output), settings)
     with RestoreEngine(Bundle.load(options.bundle), runtime=options.runtime) as engine:

@@ -112,10 +112,9 @@ def encode_image(
         tiff_compression: that of the photograph, where it was a TIFF.
 
     Raises:
-        OutputError: an extension that is not written, alpha or 16 bits into a format without, or a picture too large
-            for it.
+        OutputError: an extension that is not written, alpha or 16 bits into a format without, colours of transparent
+            pixels into WebP, or a picture too large for it.
     """
-    check_suffix(path)
     check_form(path, picture)
     kind = format_of(path)
     if kind == "png":
@@ -167,9 +166,15 @@ def check_suffix(path: Path) -> None:
 
 def check_form(path: Path, picture: Pixels) -> None:
     """Raise :class:`OutputError` when the format at ``path`` cannot keep the picture's alpha channel or depth."""
+    check_suffix(path)
     suffix, kind = path.suffix.lower(), format_of(path)
     if picture.ndim == 3 and picture.shape[2] == 4 and kind not in ("png", "webp"):
         raise OutputError(f"{suffix} is not written with an alpha channel, and the photo has one", "write a .png")
+    if picture.ndim == 3 and picture.shape[2] == 4 and kind == "webp" and not picture[..., 3].all():
+        # The encoder gives such pixels what colours it likes.
+        raise OutputError(
+            f"{suffix} does not keep the colours of transparent pixels, and the photo has some", "write a .png"
+        )
     if picture.dtype != np.uint8 and kind not in ("png", "tiff"):
         raise OutputError(f"{suffix} is not written with 16 bits a channel, and the photo has them", "write a .png")
 

@@ -75,7 +75,10 @@ class Photo:
         changed = restored != self.eight
         if changed.ndim == 3:
             changed = changed.any(axis=2, keepdims=True)
-        return np.where(changed, restored.astype(np.uint16) * np.uint16(257), self.pixels)
+        whole = np.where(changed, restored.astype(np.uint16) * np.uint16(257), self.pixels)
+        if whole.ndim == 3 and whole.shape[2] == 4:  # alpha is not restored
+            whole[..., 3] = self.pixels[..., 3]
+        return whole
 
     def encode(self, name: str | os.PathLike[str], pixels: Pixels, quality: int | None = None) -> Encoded:
         """A picture as a file that is like this photograph's, in the format of the name's extension.

@@ -61,7 +61,7 @@ def lock_fetched() -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the files."""
     parser = argparse.ArgumentParser(description="Lock the dependencies by version and SHA-256 (needs uv and PyPI).")
     parser.add_argument("--upgrade", action="store_true", help="take newer versions; else those of the lock stay")
     arguments = parser.parse_args()

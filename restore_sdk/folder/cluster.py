@@ -17,7 +17,8 @@ import socket
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from restore_sdk import __version__
@@ -66,6 +67,7 @@ def on_ray(address: str, bundle: Bundle, settings: Settings, *, runtime: Runtime
 
     def restore(jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
         todo = list(jobs)
+        detector = None if settings.face_detector is None else str(Path(settings.face_detector).absolute())
         resource = "GPU" if runtime.startswith("tensorrt") else "CPU"
         with _connected(ray, address), _mapped_errors(ray):
             there = int(ray.cluster_resources().get(resource, 0))
@@ -77,9 +79,9 @@ def on_ray(address: str, bundle: Bundle, settings: Settings, *, runtime: Runtime
             rows = numbers.map_batches(
                 _Worker,
                 fn_constructor_kwargs={
-                    "jobs": todo,
-                    "settings": settings,
-                    "bundle": str(bundle.path),
+                    "jobs": [_anywhere(job) for job in todo],
+                    "settings": replace(settings, face_detector=detector),
+                    "bundle": str(bundle.path.absolute()),
                     "fingerprint": bundle.fingerprint,
                     "runtime": runtime,
                     "version": __version__,
@@ -94,6 +96,12 @@ def on_ray(address: str, bundle: Bundle, settings: Settings, *, runtime: Runtime
                 yield todo[row["id"]], _outcome(row["data"], json.loads(row["told"]))
 
     return restore
+
+
+def _anywhere(job: Job) -> Job:
+    """The job with paths that mean the same to a worker, whose working directory is another."""
+    mask = None if job.mask is None else job.mask.absolute()
+    return replace(job, photo=job.photo.absolute(), mask=mask, output=job.output.absolute())
 
 
 class _Worker:

@@ -105,6 +105,8 @@ def find_jobs(
     if masks is not None and not masks.exists():
         raise InputError(f"there are no masks at {masks}", "name a folder with masks, or one mask for all")
     folder = masks if masks is not None and masks.is_dir() else None
+    if mask_suffix and folder is None:
+        raise InputError("--mask-suffix is for a folder of masks, and there is none", "leave it out")
     mixed = folder is not None and _same(folder, source)
     if mixed and not mask_suffix:
         raise InputError("photographs and masks lie in one folder", "tell them apart: --mask-suffix _mask")
@@ -114,7 +116,7 @@ def find_jobs(
     notes: list[str] = []
     photos = list(_images(source, [target] if mixed or folder is None else [target, folder], notes))
     if mixed:
-        photos = [path for path in photos if not path.stem.endswith(mask_suffix)]
+        photos = [path for path in photos if not _normal(path.stem).endswith(_normal(mask_suffix))]
     elif folder is None and masks is not None:
         photos = [path for path in photos if not _same(path, masks)]
     if not photos:
@@ -151,7 +153,7 @@ class _Chooser:
         self._asked: set[str] = set()
         self.all: list[Path] = [masks] if masks is not None and folder is None else []
         for path in _images(folder, without, notes) if folder is not None else ():
-            if path.stem.endswith(mask_suffix):
+            if _normal(path.stem).endswith(_normal(mask_suffix)):
                 key = _key(folder or path, path)
                 self._by_key[key.removesuffix(_normal(mask_suffix))].append(path)
                 self.all.append(path)

@@ -55,7 +55,7 @@ def embed(encoded: bytes, kind: Format, metadata: Metadata, *, grey: bool) -> tu
         return _webp(encoded, metadata, icc), notes
     if kind == "tiff":
         return _tiff(encoded, metadata, icc, parts), notes
-    if metadata.exif or icc or metadata.xmp:
+    if metadata.exif or icc or metadata.xmp or metadata.dpi:
         notes.append("BMP holds no metadata: it was left out")
     return encoded, notes
 
@@ -75,7 +75,10 @@ def _jpeg(
             notes.append(f"its {name} is too large for a JPEG and was left out")
     step = _SEGMENT - len(JPEG_ICC) - 2
     count = -(-len(icc) // step)
-    for number in range(count if count < 256 else 0):
+    if count > 255:
+        notes.append("its colour profile is too large for a JPEG and was left out")
+        count = 0
+    for number in range(count):
         content = icc[number * step : (number + 1) * step]
         segments.append((b"\xe2", JPEG_ICC + bytes((number + 1, count)) + content))
     segments += [(kind, content) for kind, content in parts if len(content) <= _SEGMENT]

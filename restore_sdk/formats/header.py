@@ -42,7 +42,18 @@ DEEP_JPEG: Unfit = ("is a JPEG of more than 8 bits a channel, which is not read"
 SCANS: Unfit = (f"is a progressive JPEG of more than {MAX_SCANS} scans", "save it again as PNG")
 PAGES: Unfit = ("has several pages", "save each page as a file of its own")
 TIFF_ALPHA: Unfit = ("is a TIFF with alpha, which is not read exactly", "convert it to PNG")
+TIFF_PLANES: Unfit = (
+    "is a TIFF of 16 bits with a plane for each colour, which is not read",
+    "save it interleaved",
+)
+TIFF_NEGATIVE: Unfit = (
+    "is a TIFF of 16 bits in which zero is white, which is not read",
+    "save it with zero as black",
+)
 TIFF_COLOURS: Unfit = ("is a TIFF in colours other than grey and RGB", "convert it to RGB")
+
+#: Compressions of TIFF that lose something: two of JPEG, JPEG 2000, WebP.
+_TIFF_LOSSY = (6, 7, 34712, 50001)
 
 #: First bytes of files that are not read, at an offset, and what they are.
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
@@ -191,7 +202,8 @@ def _tiff(data: bytes) -> Header | None:
     order, first = tags.byte_order(data), tags.first_directory(data)
     width, height = tags.integer(first, 256, order), tags.integer(first, 257, order)
     # OpenCV's TIFF reader turns the picture upright itself, so there is nothing left to do.
-    return Header("tiff", width, height, unfit=_unfit_tiff(data, order, first))
+    lossy = tags.integer(first, 259, order, 1) in _TIFF_LOSSY
+    return Header("tiff", width, height, unfit=_unfit_tiff(data, order, first), lossy=lossy)
 
 
 def _unfit_tiff(data: bytes, order: tags.Order, first: tags.Directory) -> Unfit | None:
@@ -212,6 +224,13 @@ def _unfit_tiff(data: bytes, order: tags.Order, first: tags.Directory) -> Unfit 
         if pages > 1:
             return PAGES
     samples = tags.integer(first, 277, order, 1)
+    if (
+        tags.integer(first, 258, order, 1) > 8
+    ):  # with 8 bits libtiff does it, with 16 OpenCV takes the bytes as they are
+        if samples > 1 and tags.integer(first, 284, order, 1) == 2:
+            return TIFF_PLANES
+        if colours == 0:
+            return TIFF_NEGATIVE
     return TIFF_ALPHA if 338 in first.entries or samples in (2, 4) else None
 
 

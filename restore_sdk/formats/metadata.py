@@ -69,7 +69,7 @@ def read_metadata(data: bytes, header: Header) -> Metadata:
         found = reader(data, notes) if reader is not None else Metadata()
     except (ValueError, struct.error, IndexError, zlib.error):
         return Metadata(format=header.format, notes=("its metadata is damaged and was left out",))
-    swapped = header.orientation >= 5
+    swapped = _stored_orientation(data, header) >= 5
     exif = found.exif
     try:
         exif = upright(exif, swapped=swapped) if exif else b""
@@ -90,8 +90,15 @@ def read_metadata(data: bytes, header: Header) -> Metadata:
     )
 
 
+def _stored_orientation(data: bytes, header: Header) -> int:
+    if header.format != "tiff":
+        return header.orientation
+    return tags.integer(tags.first_directory(data), ORIENTATION, tags.byte_order(data), 1)
+
+
 def _jpeg(data: bytes, notes: list[str]) -> Metadata:
-    exif = xmp = photoshop = b""
+    exif = xmp = b""
+    photoshop = bytearray()
     dpi = None
     profile: dict[int, bytes] = {}
     parts: list[tuple[bytes, bytes]] = []
@@ -112,7 +119,7 @@ def _jpeg(data: bytes, notes: list[str]) -> Metadata:
             photoshop += content[len(JPEG_PHOTOSHOP) :]
         elif code == 0xFE or (code == 0xE1 and content.startswith(JPEG_MORE_XMP)):
             parts.append((part.kind, content))
-    resources = _without_thumbnails(photoshop)
+    resources = _without_thumbnails(bytes(photoshop))
     step = 65_000
     for at in range(0, len(resources), step):
         parts.append((b"\xed", JPEG_PHOTOSHOP + resources[at : at + step]))
@@ -122,7 +129,7 @@ def _jpeg(data: bytes, notes: list[str]) -> Metadata:
 
 def _without_thumbnails(resources: bytes) -> bytes:
     """Photoshop's resources without those that hold a small version of the damaged picture."""
-    kept, at = b"", 0
+    kept, at = bytearray(), 0
     while at + 12 <= len(resources) and resources[at : at + 4] == b"8BIM":
         (number,) = struct.unpack_from(">H", resources, at + 4)
         name = 1 + resources[at + 6]
@@ -132,7 +139,7 @@ def _without_thumbnails(resources: bytes) -> bytes:
         if number not in _THUMBNAILS:
             kept += resources[at:end]
         at = end
-    return kept
+    return bytes(kept)
 
 
 def _png(data: bytes, notes: list[str]) -> Metadata:
@@ -144,10 +151,10 @@ def _png(data: bytes, notes: list[str]) -> Metadata:
         if part.kind == b"eXIf":
             exif = exif or content
         elif part.kind == b"iCCP":
-            icc = _inflate(content[content.index(b"\0") + 2 :])
+            icc = icc or _inflate(content[content.index(b"\0") + 2 :])
         elif part.kind == b"iTXt" and content.startswith(PNG_XMP):
             packed, text = content[len(PNG_XMP)], content[len(PNG_XMP) + 2 :].split(b"\0", 2)[2]
-            xmp = _inflate(text) if packed else text
+            xmp = xmp or (_inflate(text) if packed else text)
         elif part.kind == b"pHYs" and len(content) == 9 and content[8] == 1:
             x, y = struct.unpack_from(">II", content)
             dpi = (x * _INCH, y * _INCH)

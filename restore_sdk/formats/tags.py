@@ -25,6 +25,9 @@ EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 #: Tags that point to a directory of their own.
 _DEEPER = (EXIF, GPS, INTEROPERABILITY)
 
+#: How far below the first directory they are followed: EXIF, and what is in that.
+_DEEPEST = 2
+
 #: Entries of a directory that are looked at; real ones have some dozens.
 _MAX_ENTRIES = 512
 
@@ -81,8 +84,10 @@ def read_directory(data: bytes, order: Order, at: int, depth: int = 0) -> Direct
         place = position + 8 if size <= 4 else struct.unpack_from(order + "I", data, position + 8)[0]
         if kind not in TYPE_BYTES or not number or place + size > len(data):
             continue
-        found.entries.setdefault(tag, Entry(kind, data[place : place + size], place))
-        if tag in _DEEPER and depth < 2 and size == 4:
+        if tag in found.entries:  # the first one counts; hostile files have hundreds that point to a directory
+            continue
+        found.entries[tag] = Entry(kind, data[place : place + size], place)
+        if tag in _DEEPER and depth < _DEEPEST and size == 4:
             (below,) = struct.unpack(order + "I", data[place : place + 4])
             with suppress(ValueError, struct.error):
                 found.deeper[tag] = read_directory(data, order, below, depth + 1)
@@ -92,13 +97,16 @@ def read_directory(data: bytes, order: Order, at: int, depth: int = 0) -> Direct
 
 
 def all_directories(data: bytes, limit: int = 1000) -> Iterator[Directory]:
-    """The directories of a TIFF structure that follow each other: a page each; raises as :func:`read_directory`."""
+    """The directories of a TIFF structure that follow each other, a page each, without those that they point to.
+
+    Raises as :func:`read_directory`.
+    """
     order = byte_order(data)
     (at,) = struct.unpack_from(order + "I", data, 4)
     seen: set[int] = set()
     while at and at not in seen and len(seen) < limit:
         seen.add(at)
-        directory = read_directory(data, order, at)
+        directory = read_directory(data, order, at, _DEEPEST)
         yield directory
         at = directory.next
 

@@ -101,8 +101,9 @@ class Service:
         future: Future[Answer] | None = None
         try:
             asked = await read(request, kind, self.settings)
-            header = check_header(asked.photo, "photo", self.settings.max_pixels)
-            mask = check_header(asked.mask, "mask", self.settings.max_pixels)
+            # in a thread: what a stranger has sent is read here, and nobody else must wait for that
+            header = await asyncio.to_thread(check_header, asked.photo, "photo", self.settings.max_pixels)
+            mask = await asyncio.to_thread(check_header, asked.mask, "mask", self.settings.max_pixels)
             facts["pixels"] = pixels = header.width * header.height
             future = self.workers.submit(asked, max(pixels, mask.width * mask.height))
             answer = await self._wait(request, future)

@@ -133,6 +133,37 @@ def _tiff(**changes: int) -> bytes:
     return tiff(*((tags[name], 4, 1, values[name]) for name in sorted(values, key=tags.__getitem__)))
 
 
+@pytest.mark.parametrize("pointer", [34665, 34853, 40965])
+def test_an_exif_block_that_points_at_itself_again_and_again(pointer: int) -> None:
+    """Read once each, 512 entries of 512 entries of 512 entries would take minutes."""
+    entries = struct.pack("<HHII", pointer, 4, 1, 8) * 512
+    exif = b"II*\0" + struct.pack("<IH", 8, 512) + entries + bytes(4)
+    segment = b"Exif\0\0" + exif
+    jpeg = JPEG[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + JPEG[2:]
+    started = time.process_time()
+    assert read_header(jpeg) is not None
+    decode_photo(jpeg, LIMIT)
+    read_header(exif)  # as a TIFF
+    assert time.process_time() - started < 1
+
+
+def test_many_small_resources_of_photoshop() -> None:
+    resources = b"8BIM\x04\x04\0\0\0\0\0\0" * 5_400
+    segment = b"Photoshop 3.0\0" + resources
+    jpeg = JPEG[:2] + (b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment) * 100 + JPEG[2:]
+    started = time.process_time()
+    assert decode_photo(jpeg, LIMIT).metadata.parts
+    assert time.process_time() - started < 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [({"planar": 2}, "a plane for each colour"), ({"photometric": 0, "samples": 1}, "zero is white")],
+)
+def test_tiffs_of_16_bits_that_opencv_reads_wrong(tmp_path: Path, changes: dict[str, int], what: str) -> None:
+    assert what in str(refused(tmp_path / "a.tif", _tiff(bits=16, **changes)))
+
+
 BIG = 2**31 - 1
 RIFF = encoded(PHOTO, ".webp", cv2.IMWRITE_WEBP_QUALITY, 80)
 BMP = encoded(PHOTO, ".bmp")

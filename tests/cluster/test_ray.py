@@ -60,9 +60,11 @@ def results(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_worker_and_a_node_are_lost_on_the_way(nodes: Nodes, place: Path) -> None:
-    arguments = [sys.executable, "-m", "restore_sdk", *command(place, "ray", "--ray", nodes.address, "--json")]
+    # paths as one types them: the workers stand elsewhere
+    relative = command(Path(), "ray", "--ray", nodes.address, "--json")
+    arguments = [sys.executable, "-m", "restore_sdk", *relative]
     with subprocess.Popen(
-        arguments, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        arguments, cwd=place, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
         try:
             victim = wait_for(lambda: done(place), 3)[0]["worker"]

@@ -126,6 +126,7 @@ BAD = {
     "empty.png": b"",
     "liar.jpg": bytes.fromhex("ffd8ffc0001108ea60ea6003012200021101031101ffda0002ffd9"),
     "film.gif": b"GIF89a" + bytes(50),
+    "really a png.heic": cv2.imencode(".png", make_photo(40, 50))[1].tobytes(),
 }
 
 
@@ -152,7 +153,7 @@ def bad(folder: Folder) -> Folder:
 
 def test_bad_input_is_answered_and_the_others_go_on(bad: Folder) -> None:
     report = bad.json()
-    assert (report["code"], report["ok"], report["restored"], report["failed"]) == (9, False, 4, 10)
+    assert (report["code"], report["ok"], report["restored"], report["failed"]) == (9, False, 4, 11)
     assert bad.results() == ["0.png", "1.png", "2.png", "3.png"]
     why = {failure["photo"]: failure for failure in report["failures"]}
     for name, message in {
@@ -160,6 +161,7 @@ def test_bad_input_is_answered_and_the_others_go_on(bad: Folder) -> None:
         "empty.png": "empty file",
         "liar.jpg": "60000 x 60000 px, over the limit",
         "film.gif": "known format",
+        "really a png.heic": "unknown extension",
         "half.png": "damaged or truncated",
         "gone.png": "does not exist",
         "pipe.png": "no plain file",
@@ -172,14 +174,14 @@ def test_bad_input_is_answered_and_the_others_go_on(bad: Folder) -> None:
     logged = {line["photo"]: line for line in bad.log() if line.get("status") == "failed"}
     assert sorted(logged) == sorted(why)
     code, _, err = bad.run()  # tried again, as they may have been mended
-    assert (code, len(err.splitlines())) == (9, 10)
+    assert (code, len(err.splitlines())) == (9, 11)
     assert bad.json("--unmarked", "skip")["unmarked"] == 2
 
 
 def test_stop_at_the_first_failure(bad: Folder) -> None:
     report = bad.json("--on-error", "stop")
     assert (report["code"], report["failed"], report["restored"]) == (9, 1, 0)
-    assert report["pending"] == 13
+    assert report["pending"] == 14
     for name in (*BAD, "half.png", "gone.png", "pipe.png", "maskless.png", "small mask.png", "black mask.png"):
         (bad.source / name).unlink()
     assert bad.json("--on-error", "stop")["restored"] == 4

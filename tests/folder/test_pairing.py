@@ -69,6 +69,22 @@ def test_composed_and_decomposed_names_are_one(folder: Folder) -> None:
     assert len(plan(folder).jobs) == 1
 
 
+def test_a_suffix_is_found_composed_or_decomposed(folder: Folder) -> None:
+    suffix = "_máscara"
+    touch(folder.source / "a.png", folder.source / unicodedata.normalize("NFD", f"a{suffix}.png"))
+    (job,) = find_jobs(
+        folder.source, folder.source, folder.target, mask_suffix=unicodedata.normalize("NFC", suffix)
+    ).jobs
+    assert (job.name, job.mask is not None) == ("a.png", True)
+
+
+def test_a_suffix_without_a_folder_of_masks_is_refused(folder: Folder) -> None:
+    touch(folder.source / "a.png", folder.source / "mask.png")
+    for masks in (folder.source / "mask.png", None):
+        with pytest.raises(InputError, match="--mask-suffix is for a folder of masks"):
+            find_jobs(folder.source, masks, folder.target, mask_suffix="_mask")
+
+
 def test_what_does_not_fit(folder: Folder) -> None:
     touch(*(folder.source / name for name in ("twin.jpg", "twin.png", "two.png", "alone.png", "good.png")))
     touch(*(folder.masks / name for name in ("twin.png", "two.png", "two.jpg", "good.png", "orphan.png")))

@@ -287,6 +287,9 @@ def test_token_cancel_and_a_service_that_went_away(visit: Visit, launch: Launch)
     with launch(token="a-long-secret-word", ui=1) as service:
         visitor = visit(service.url)
         page = visitor.page
+        page.get_by_label("This service asks for a token").fill("another-secret-word")
+        page.get_by_role("button", name="Use it").click()
+        assert "not the right one" in visitor.error()
         page.get_by_label("This service asks for a token").fill("a-long-secret-word")
         page.get_by_role("button", name="Use it").click()
         page.get_by_text("at most 25 megapixels").wait_for()
@@ -295,6 +298,7 @@ def test_token_cancel_and_a_service_that_went_away(visit: Visit, launch: Launch)
         page.get_by_role("button", name="Restore").click()
         page.get_by_role("button", name="Cancel").click()
         page.get_by_text("Cancelled.").wait_for()
+        assert page.evaluate("document.activeElement.id") == "restore", "who uses the keyboard is where he was"
         service.wait_for(lambda line: line.get("status") == 499)
         service.let_go()
         page.get_by_role("button", name="Restore").click()
@@ -305,13 +309,50 @@ def test_token_cancel_and_a_service_that_went_away(visit: Visit, launch: Launch)
         visitor.troubles.clear()
 
 
+def test_half_a_box_is_none(visit: Visit) -> None:
+    visitor = visit()
+    visitor.choose(pair(200, 200)[0])
+    press = visitor.page.keyboard.press
+    for key in ("f", "Enter", *["ArrowRight"] * 3, *["ArrowDown"] * 3):
+        press(key)
+    assert visitor.page.locator("#faces rect").count() == 1
+    press("Tab")
+    assert visitor.page.locator("#faces rect").count() == 0
+    assert visitor.page.locator("#chosen").inner_text() == ""
+
+
+def test_a_second_finger_does_not_paint(visit: Visit) -> None:
+    visitor = visit(has_touch=True)
+    page = visitor.page
+    visitor.choose(pair(200, 200)[0])
+    box = page.locator("#paint").bounding_box()
+    devtools = visitor.context.new_cdp_session(page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        places = [
+            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": number}
+            for number, (x, y) in enumerate(points)
+        ]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    touch("touchStart", (0.2, 0.2))
+    touch("touchMove", (0.3, 0.2))
+    touch("touchStart", (0.3, 0.2), (0.8, 0.8))
+    touch("touchMove", (0.4, 0.2), (0.8, 0.7))
+    touch("touchEnd")
+    mask = visitor.mask()
+    assert mask[40, 40:80].all(), "the first finger's stroke"
+    assert not mask[80:].any(), "nothing on the way to the second, or there"
+
+
 def test_the_page_may_load_nothing_else(service: Service) -> None:
     answer = service.ask("GET", "/")
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     text = "".join(
-        service.ask("GET", path).body.decode() for path in ("/", "/page/page.css", "/page/page.js", "/page/faces.js")
+        service.ask("GET", path).body.decode()
+        for path in ("/", *(f"/page/{name}" for name in ("page.css", "page.js", "faces.js", "mask.js")))
     )
     assert re.findall(r"https?://|@import|url\(", text) == []
     assert service.ask("GET", "/openapi.json").json()["paths"].keys().isdisjoint({"/", "/page/page.js"})

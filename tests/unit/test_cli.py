@@ -197,6 +197,20 @@ class TestBadInput:
         assert report["error"]["hint"]
 
 
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_names_beyond_the_letters_of_the_terminal(case: Case, json: list[str]) -> None:
+    photo, mask, out = case.folder / "photo.png", case.folder / "mask.png", case.folder / "猫.png"
+    command = [sys.executable, "-m", "restore_sdk", "restore", photo, "--mask", mask, "-o", out, *json]
+    done = subprocess.run(
+        [*command, "--bundle", case.bundle],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, out.exists()) == (0, True), done.stderr
+    assert b"\\u732b.png" in done.stdout
+
+
 @pytest.mark.parametrize("arguments", [[], ["restore"], ["restore", "a.png"], ["nonsense"], ["info", "--runtime", "x"]])
 def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

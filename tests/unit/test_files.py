@@ -48,9 +48,13 @@ def test_round_trip(tmp_path: Path, photo: NDArray[np.uint8], suffix: str, chann
 
 def test_alpha_is_kept_or_refused(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
     picture = np.dstack((photo, photo[..., 0]))
-    for suffix in (".png", ".webp"):
-        write_image(tmp_path / f"a{suffix}", picture)
-        assert np.array_equal(read_photo(tmp_path / f"a{suffix}"), picture)
+    clear = picture.copy()
+    clear[:9, :9, 3] = 0
+    for name, each in (("a.png", picture), ("a.webp", picture), ("clear.png", clear)):
+        write_image(tmp_path / name, each)
+        assert np.array_equal(read_photo(tmp_path / name), each)
+    with pytest.raises(OutputError, match=r"transparent pixels.*\.png"):  # whose colours the encoder would choose
+        write_image(tmp_path / "clear.webp", clear)
     for suffix in (".jpg", ".jpeg", ".bmp", ".tiff"):
         with pytest.raises(OutputError, match=r"alpha.*\.png"):
             write_image(tmp_path / f"b{suffix}", picture)

@@ -1,7 +1,7 @@
 // Boxes around faces, drawn over the photograph by dragging, or with two corners set by the keyboard.
 
 export class Faces {
-  // layer: an SVG over the photograph; changed: called when the boxes changed
+  // layer: an SVG over the photograph; changed: called with how many boxes there are, when they changed
   constructor(layer, changed) {
     this.layer = layer;
     this.changed = changed;
@@ -68,6 +68,6 @@ export class Faces {
     this.layer.innerHTML = shown // numbers only
       .map(([x, y, width, height]) => `<rect x="${x}" y="${y}" width="${width}" height="${height}"></rect>`)
       .join("");
-    this.changed();
+    this.changed(this.boxes.length);
   }
 }

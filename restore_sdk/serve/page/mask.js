@@ -14,6 +14,7 @@ export class Mask {
     this.erasing = false;
     this.faces = null; // boxes are drawn there instead, while it is set
     this.down = false; // the keyboard's brush
+    this.pointer = null; // the one that paints; a second finger on the glass does not
     this.size = 30;
     this.listen();
   }
@@ -84,8 +85,9 @@ export class Mask {
   listen() {
     const canvas = this.canvas;
     canvas.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
+      if (event.button !== 0 || this.pointer !== null) return;
       event.preventDefault();
+      this.pointer = event.pointerId;
       canvas.focus({ preventScroll: true });
       canvas.setPointerCapture(event.pointerId);
       if (this.faces) return this.faces.start(this.place(event));
@@ -94,25 +96,30 @@ export class Mask {
       this.stroke(this.place(event));
     });
     canvas.addEventListener("pointermove", (event) => {
+      if (this.pointer !== null && this.pointer !== event.pointerId) return;
       const at = this.place(event);
       if (this.faces) {
-        if (canvas.hasPointerCapture(event.pointerId)) this.faces.drag(at);
-      } else if (canvas.hasPointerCapture(event.pointerId)) {
+        if (this.pointer !== null) this.faces.drag(at);
+      } else if (this.pointer !== null) {
         for (const part of event.getCoalescedEvents?.() ?? []) this.stroke(this.place(part));
         this.stroke(at);
       }
       this.at = at;
       this.show(true);
     });
-    const lift = () => {
-      this.last = null;
-      this.changed();
+    const lift = (event) => {
+      if (this.pointer !== event.pointerId) return;
+      this.pointer = this.last = null;
+      if (!this.faces) this.changed();
+      else if (event.type === "pointerup") this.faces.end();
+      else this.faces.cancel();
     };
-    canvas.addEventListener("pointerup", () => (this.faces ? this.faces.end() : lift()));
-    canvas.addEventListener("pointercancel", () => (this.faces ? this.faces.cancel() : lift()));
+    canvas.addEventListener("pointerup", lift);
+    canvas.addEventListener("pointercancel", lift);
     canvas.addEventListener("pointerleave", () => this.show(false));
     canvas.addEventListener("blur", () => {
       this.down = false;
+      this.faces?.cancel(); // half a box is none, and must not look like one
       this.show(false);
     });
     canvas.addEventListener("focus", () => this.show(canvas.matches(":focus-visible")));

@@ -10,9 +10,14 @@ let file = null; // the photograph as it was chosen
 let token = null;
 let asking = null; // the AbortController of a request under way
 let addresses = []; // blob: addresses to give back
+let opened = 0; // how many photographs were chosen
+let marked = 0; // faces
 
 const mask = new Mask(find("paint"), find("cursor"), refresh);
-const faces = new Faces(find("faces"), refreshOptions);
+const faces = new Faces(find("faces"), (count) => {
+  marked = count;
+  refreshOptions();
+});
 
 function refresh() {
   const painted = file !== null && !mask.empty;
@@ -22,10 +27,9 @@ function refresh() {
 }
 
 function refreshOptions() {
-  const count = find("faces").childElementCount;
-  find("forget-faces").disabled = count === 0;
+  find("forget-faces").disabled = marked === 0;
   const changed = Object.keys(NUMBERS).filter((id) => find(id).value !== find(id).defaultValue).length;
-  const parts = [count && `${count} face${count > 1 ? "s" : ""} marked`, changed && `${changed} changed`];
+  const parts = [marked && `${marked} face${marked > 1 ? "s" : ""} marked`, changed && `${changed} changed`];
   find("chosen").textContent = parts.some(Boolean) ? `: ${parts.filter(Boolean).join(", ")}` : "";
 }
 
@@ -56,6 +60,7 @@ function address(blob) {
 async function open(chosen) {
   if (!chosen || asking) return;
   fail("");
+  const number = ++opened;
   let picture;
   try {
     picture = await createImageBitmap(chosen); // upright, as its EXIF orientation says
@@ -63,6 +68,7 @@ async function open(chosen) {
     fail(`${chosen.name || "This file"} cannot be shown: it is damaged, or no PNG, JPEG, WebP or BMP.`);
     return;
   }
+  if (asking || number !== opened) return picture.close(); // overtaken meanwhile, by a request or another choice
   forget();
   file = chosen;
   const canvas = find("photo");
@@ -102,6 +108,7 @@ async function restore() {
   }
   asking = new AbortController();
   find("cancel").hidden = false;
+  find("cancel").focus({ preventScroll: true }); // its neighbour is about to be disabled
   find("restore").textContent = "Restoring ...";
   refresh();
   say("Restoring ...");
@@ -128,10 +135,12 @@ async function restore() {
     if (error.name === "AbortError") say("Cancelled.");
     else fail(error instanceof TypeError ? "The service cannot be reached." : sentence(error.message));
   } finally {
+    const lost = [document.body, find("cancel")].includes(document.activeElement);
     asking = null;
     find("cancel").hidden = true;
     find("restore").textContent = "Restore";
     refresh();
+    if (lost) find("restore").focus({ preventScroll: true });
   }
 }
 
@@ -150,8 +159,9 @@ async function show(body) {
   find("result").hidden = false;
   slide();
   const total = Object.values(body.timings_ms).reduce((sum, part) => sum + part, 0);
-  say(`Restored in ${(total / 1000).toFixed(1)} s. Move the slider to compare.`);
-  find("slider").focus({ preventScroll: true });
+  const comparing = !find("compare").hidden;
+  say(`Restored in ${(total / 1000).toFixed(1)} s.${comparing ? " Move the slider to compare." : ""}`);
+  find(comparing ? "slider" : "download").focus({ preventScroll: true });
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   find("result-title").scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
 }
@@ -194,7 +204,10 @@ function askToken() {
 async function about() {
   try {
     const answer = await fetch("v1/info", { headers: headers() });
-    if (answer.status === 401) return askToken();
+    if (answer.status === 401) {
+      if (token) fail("That token is not the right one.");
+      return askToken();
+    }
     const { limits } = await answer.json();
     find("limits").textContent = `, at most ${limits.pixels / 1e6} megapixels and ${Math.floor(limits.body_bytes / 2 ** 20)} MB`;
     find("token-form").hidden = true;
