@@ -56,7 +56,8 @@ def build(target: str, options: argparse.Namespace) -> Result:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build the targets that are named, or all; 0 when none failed, and none that was named was skipped."""
+    """Build the targets that are named, or all; 0 when some were built, none failed, and none that was named was
+    skipped."""
     parser = argparse.ArgumentParser(prog="python -m engines", description="Build the engines of many targets.")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: every shipped recipe")
     parser.add_argument("--store", default=str(STORE), metavar="DIR", help="default: engines/store in the checkout")
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.json:
             print(f"{result.status:<8} {result.target:<12} {result.detail}", flush=True)
     bad = {"failed", "skipped"} if options.targets else {"failed"}
-    failed = any(result.status in bad for result in results)
+    failed = any(result.status in bad for result in results) or not any(r.status == "built" for r in results)
     if options.json:
         print(json.dumps({"ok": not failed, "store": options.store, "targets": list(map(asdict, results))}, indent=2))
     return 1 if failed else 0

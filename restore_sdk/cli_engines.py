@@ -147,12 +147,12 @@ def prune(options: argparse.Namespace) -> Result:
     if options.other_models:
         bundle = Bundle.load(options.bundle)
         graphs = {graph_sha256(bundle, stage.name) for stage in bundle.stages}
-    versions = {(trt.flavour, trt.version) for trt in map(load, installed())} if options.other_versions else set()
+    here = {flavour: load(flavour).version for flavour in installed()} if options.other_versions else {}
 
     def keep(sidecar: Sidecar) -> bool:
         if options.all or (options.other_models and sidecar.key.onnx_sha256 not in graphs):
             return False
-        return not options.other_versions or (sidecar.key.flavour, sidecar.key.version) in versions
+        return not options.other_versions or sidecar.key.loads_in(here.get(sidecar.key.flavour))
 
     removed = store.prune(keep, timing=options.all, dry_run=options.dry_run)
     verb = "would be removed" if options.dry_run else "removed"

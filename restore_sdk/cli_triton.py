@@ -61,9 +61,17 @@ def write(options: argparse.Namespace) -> Result:
         "models": list(written.models),
         "max_batch": written.max_batch,
         "tensorrt": written.tensorrt,
+        "unproven": list(written.unproven),
         "files": dict(written.files),
     }
     needs = f", for a server with TensorRT {written.tensorrt}" if written.tensorrt else ""
     lines = [f"{written.path}: {', '.join(written.models)}, batches to {written.max_batch}{needs}"]
-    lines.append(f"serve it: tritonserver --model-repository={written.path.resolve()}")
+    if written.unproven:
+        stages = ", ".join(written.unproven)
+        lines.append(
+            f"the golden vectors never ran on the plans of {stages}, and Triton runs none: on a host with that GPU and "
+            "this store, restore-sdk verify --runtime tensorrt does, then write the repository again"
+        )
+    serve = " ".join((f"tritonserver --model-repository={written.path.resolve()}", *written.arguments))
+    lines.append(f"serve it: {serve}")
     return report, lines, 0

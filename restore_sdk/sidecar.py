@@ -92,11 +92,17 @@ class EngineKey:
         """24 hexadecimal characters that stand for the whole key in file names."""
         return hashlib.sha256(_canonical(asdict(self))).hexdigest()[:24]
 
+    def loads_in(self, version: str | None) -> bool:
+        """Whether a TensorRT of the engine's flavour and this version loads it; ``None``: there is none."""
+        return version is not None and (
+            self.version == version or (self.version_compatible and _newer(self.version, version))
+        )
+
     def mismatch(self, host: Host) -> tuple[str, str, str] | None:
         """The first thing in which the engine does not fit the host (what, the engine's, the host's), or ``None``."""
         if self.flavour != host.flavour:
             return "TensorRT flavour", self.flavour, host.flavour
-        if self.version != host.version and not (self.version_compatible and _newer(self.version, host.version)):
+        if not self.loads_in(host.version):
             return f"{self.flavour} version", self.version, host.version
         if self.cuda and host.cuda and self.cuda != host.cuda:
             return f"CUDA that {self.flavour} is for", self.cuda, host.cuda
@@ -135,7 +141,8 @@ class Sidecar:
         precision: measured, not asked for: number of layers that compute in each floating-point type.
         precision_source: ``"network"`` where there was no device to load the engine on, else ``"engine"``.
         verified: whether the golden vectors ran on this engine and passed, somewhere: see :meth:`verified_on`.
-        verification: ``{"status": "not run"}`` or ``"passed"`` with the figures, ``device`` and ``driver_cuda``.
+        verification: ``{"status": "not run"}`` or ``"passed"`` with the figures, ``device``, ``driver_cuda`` and
+            ``tensorrt`` (its version).
         build: seconds, the log's summary, memory figures and the like; free.
         created: ISO date and time.
     """
@@ -167,14 +174,14 @@ class Sidecar:
         """JSON types, without the checksum that :func:`dump_sidecar` adds."""
         return {"schema": SCHEMA, **asdict(self)}
 
-    def verified_on(self, device: str, driver_cuda: str) -> bool:
-        """Whether the golden vectors passed on a device of this name, with a driver for this CUDA.
+    def verified_on(self, device: str, driver_cuda: str, tensorrt: str) -> bool:
+        """Whether the golden vectors passed on a device of this name, with a driver for this CUDA and this TensorRT.
 
-        Where not (built ahead of time, copied here, another driver since), the runtime runs them before it serves and
-        calls :meth:`restore_sdk.store.EngineStore.mark_verified`.
+        Where not (built ahead of time, copied here, a driver for another CUDA since, or a newer TensorRT that loads it
+        too), the runtime runs them before it serves and calls :meth:`restore_sdk.store.EngineStore.mark_verified`.
         """
-        passed_on = self.verification.get("device"), self.verification.get("driver_cuda")
-        return self.verified and passed_on == (device, driver_cuda)
+        passed_on = tuple(self.verification.get(name) for name in ("device", "driver_cuda", "tensorrt"))
+        return self.verified and passed_on == (device, driver_cuda, tensorrt)
 
     def marked(self, verification: Mapping[str, Any]) -> Sidecar:
         """The same with the golden vectors passed."""

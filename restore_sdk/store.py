@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -51,6 +52,12 @@ __all__ = [
 #: Larger files are no sidecar, no plan of this SDK's models.
 MAX_SIDECAR_BYTES = 4 * 1024 * 1024
 MAX_PLAN_BYTES = 2 * 1024 * 1024 * 1024
+
+#: Names of what lies in a store: sidecars, all that an engine has, and timing caches; also while they are written.
+_NAME = r"[a-z0-9_]{1,40}\.[0-9a-f]{24}"
+_SIDECAR = re.compile(rf"{_NAME}\.json")
+_ENGINE = re.compile(rf"{_NAME}(\.json|\.[0-9a-f]{{16}}\.plan)|\.[a-z0-9_]{{1,40}}\.[0-9a-f.]{{1,40}}.*\.part")
+_TIMING = re.compile(r"\.?tensorrt(_rtx)?-[a-z0-9.-]+\.(timing|part)")
 
 _LOG = logging.getLogger("restore_sdk")
 _KINDS = ("flavour", "version", "CUDA", "platform", "capability", "device")
@@ -154,7 +161,7 @@ class EngineStore:
         if not self._check_root():
             return []
         found = []
-        for path in sorted(self.root.glob("*.json")):
+        for path in sorted(path for path in self.root.glob("*.json") if _SIDECAR.fullmatch(path.name)):
             try:
                 found.append(Entry(path, parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)))
             except FileNotFoundError:
@@ -185,7 +192,7 @@ class EngineStore:
     ) -> list[Path]:
         """Remove engines that ``keep`` refuses, unsound ones, what an interrupted write left; says which files.
 
-        ``timing`` removes the builder's timing caches as well.
+        ``timing`` removes the builder's timing caches as well. Files of other names are not ours, and stay.
         """
         if not self._check_root():
             return []
@@ -193,8 +200,8 @@ class EngineStore:
             entries = self.verify()
             kept = [entry for entry in entries if entry.error is None and entry.sidecar and keep(entry.sidecar)]
             stay = {entry.path.name for entry in kept} | {e.sidecar.plan_file for e in kept if e.sidecar}
-            patterns = ("*.json", "*.plan", ".*.part", *(("*.timing",) if timing else ()))
-            ours = [path for pattern in patterns for path in self.root.glob(pattern)]
+            forms = (_ENGINE, _TIMING) if timing else (_ENGINE,)
+            ours = [path for path in self.root.iterdir() if any(form.fullmatch(path.name) for form in forms)]
             removed = sorted(path for path in ours if path.name not in stay)
             if not dry_run:
                 for path in removed:

@@ -18,7 +18,7 @@ from restore_sdk.build.flavour import TensorRT
 from restore_sdk.build.inspection import inspect
 from restore_sdk.build.monitor import Progress, Watch, make_monitor
 from restore_sdk.build.recipe import Recipe
-from restore_sdk.errors import BuildCancelledError, BuildOutOfMemoryError
+from restore_sdk.errors import BuildCancelledError, BuildError, BuildOutOfMemoryError
 from restore_sdk.manifest import StageSpec
 from restore_sdk.runtime.driver import DeviceFacts
 from restore_sdk.sidecar import Tensor
@@ -148,7 +148,10 @@ def configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:
         config.num_compute_capabilities = len(recipe.compute_capabilities)
         for index, capability in enumerate(recipe.compute_capabilities):
             kind = getattr(module.ComputeCapability, f"SM{capability.replace('.', '')}")
-            config.set_compute_capability(kind, index)
+            if not config.set_compute_capability(kind, index):
+                raise BuildError(
+                    f"{trt.label} does not build for compute capability {capability}", "take another recipe"
+                )
         return config
     levels = {"capability": "SAME_COMPUTE_CAPABILITY", "ampere_plus": "AMPERE_PLUS"}
     if recipe.hardware in levels:

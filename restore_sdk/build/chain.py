@@ -14,10 +14,10 @@ from restore_sdk.build.builder import build_stage
 from restore_sdk.build.monitor import Watch
 from restore_sdk.build.order import Order
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import BuildCancelledError, EngineError, MissingDependencyError
+from restore_sdk.errors import BuildCancelledError, DriftError, EngineError, ExecutionError, MissingDependencyError
 from restore_sdk.manifest import StageSpec
 from restore_sdk.sidecar import EngineKey, Sidecar
-from restore_sdk.store import EngineStore
+from restore_sdk.store import EngineStore, StoredEngine
 
 #: Takes the stage, the done share (0..1) and what is going on.
 StageProgress = Callable[[str, float, str], None]
@@ -47,7 +47,7 @@ def build_chain(
     watch: Watch | None = None,
     progress: StageProgress | None = None,
 ) -> list[Outcome]:
-    """Build the engines of every stage, or take those that the store has; all are published, or none.
+    """Build the engines of every stage, or take those that the store has; published once all are built and proven.
 
     One build runs at a time in a store: two at once would spoil each other's measurements, and a second process that
     wants the same engines takes those of the first.
@@ -72,9 +72,10 @@ def build_chain(
             raise BuildCancelledError("gave up waiting for another build on this host", "try again when it is done")
 
     with store.lock("build", poll):
-        present = {} if force else {stage: _present(store, key) for stage, key in keys.items()}
-        if present and all(present.values()):
-            return [Outcome(sidecar, store.root / sidecar.plan_file, True) for sidecar in present.values() if sidecar]
+        present = [] if force else [_present(store, key) for key in keys.values()]
+        stored = [engine for engine in present if engine is not None]
+        if stored and len(stored) == len(present) and _still_right(bundle, order, store, stored, prove, progress):
+            return [Outcome(engine.sidecar, engine.path, True) for engine in stored]
         plans = {
             stage.name: _build(bundle, stage, keys[stage.name], order, store, watch, progress)
             for stage in bundle.stages
@@ -112,6 +113,38 @@ def _build(
     return built.plan, sidecar
 
 
+def _still_right(
+    bundle: Bundle,
+    order: Order,
+    store: EngineStore,
+    stored: list[StoredEngine],
+    prove: Prover | None,
+    progress: StageProgress | None,
+) -> bool:
+    """Whether engines that the store has will do: of the GPU at hand, the golden vectors passed on them, or do now.
+
+    Where they do not, building again mends what a hint to build again was given for.
+    """
+    if order.gpu is None or prove is None:
+        return True
+    here = order.gpu.name, order.gpu.cuda, order.trt.version
+    if all(engine.sidecar.verified_on(*here) for engine in stored):
+        return True
+    if progress is not None:
+        progress("", 1.0, "golden vectors on the engines in the store")
+    try:
+        figures = prove(bundle, {engine.sidecar.key.stage: engine.plan for engine in stored}, order)
+    except MissingDependencyError as error:
+        _LOG.warning("the engines in the store are unproven, their first user runs the golden vectors: %s", error)
+        return True
+    except (DriftError, EngineError, ExecutionError) as error:
+        _LOG.warning("the engines in the store are built again: %s", error)
+        return False
+    for engine in stored:
+        store.mark_verified(engine, figures)
+    return True
+
+
 def _proven(
     bundle: Bundle,
     order: Order,
@@ -133,10 +166,10 @@ def _proven(
     return {stage: (plan, sidecar.marked(figures)) for stage, (plan, sidecar) in plans.items()}
 
 
-def _present(store: EngineStore, key: EngineKey) -> Sidecar | None:
-    """The sidecar of an engine that is there and whole."""
+def _present(store: EngineStore, key: EngineKey) -> StoredEngine | None:
+    """The engine, where it is there and whole."""
     sidecar = store.lookup(key)
     try:
-        return store.read(sidecar).sidecar if sidecar is not None else None
+        return store.read(sidecar) if sidecar is not None else None
     except (FileNotFoundError, EngineError):
         return None

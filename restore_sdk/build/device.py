@@ -42,7 +42,10 @@ def current(gpu: DeviceFacts | None) -> Iterator[None]:
     except DriverCallError as error:
         raise DeviceError(f"{gpu.name} cannot be used: {error}", "look at nvidia-smi") from error
     try:
-        check(driver, "cuCtxPushCurrent_v2", context)
+        try:
+            check(driver, "cuCtxPushCurrent_v2", context)
+        except DriverCallError as error:
+            raise DeviceError(f"{gpu.name} cannot be used: {error}", "look at nvidia-smi") from error
         try:
             yield
         finally:

@@ -61,7 +61,7 @@ def add_profile(builder: Any, config: Any, network: Any, recipe: Recipe) -> None
         tensor = network.get_input(index)
         shapes = [
             tuple(batch if size < 0 else size for size in tensor.shape)
-            for batch in (recipe.min_batch, recipe.opt_batch, recipe.max_batch)
+            for batch in (1, recipe.opt_batch, recipe.max_batch)
         ]
         profile.set_shape(tensor.name, *shapes)
     config.add_optimization_profile(profile)

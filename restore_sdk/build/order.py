@@ -32,7 +32,7 @@ class Order:
         return EngineKey(
             stage=stage,
             onnx_sha256=graph_sha256(bundle, stage),
-            min_batch=recipe.min_batch,
+            min_batch=1,
             opt_batch=recipe.opt_batch,
             max_batch=recipe.max_batch,
             workspace_mib=recipe.workspace_mib,

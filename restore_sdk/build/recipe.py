@@ -30,7 +30,7 @@ class Recipe:
         description: one line for people.
         flavour: which TensorRT builds it.
         compute_capabilities: of the GPUs that the engines are for, as in ``("8.6",)``.
-        min_batch, opt_batch, max_batch: images a request: least, the number to be fastest at, most.
+        opt_batch, max_batch: images a run: the number to be fastest at, and the most; the least is 1.
         workspace_mib: most scratch memory in MiB that a layer may use.
         optimization_level: 0 (quick to build) to 5 (searches longest).
         hardware: ``"device"``, ``"capability"`` or ``"ampere_plus"``, see :data:`restore_sdk.sidecar.Hardware`.
@@ -43,7 +43,6 @@ class Recipe:
     description: str
     flavour: Flavour
     compute_capabilities: tuple[str, ...]
-    min_batch: int = 1
     opt_batch: int = 1
     max_batch: int = 4
     workspace_mib: int = 1024
@@ -55,8 +54,7 @@ class Recipe:
     def __post_init__(self) -> None:
         values: Mapping[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         for field, least, most in (
-            ("min_batch", 1, MAX_BATCH),
-            ("opt_batch", self.min_batch, MAX_BATCH),
+            ("opt_batch", 1, MAX_BATCH),
             ("max_batch", self.opt_batch, MAX_BATCH),
             ("workspace_mib", 0, 1 << 20),
             ("optimization_level", 0, 5),

@@ -55,7 +55,7 @@ def keep(store: EngineStore, trt: TensorRT, gpu: DeviceFacts | None, config: Any
         return
     path = cache_path(store, trt, gpu)
     try:
-        write_file(path, bytes(memoryview(cache.serialize())))
+        write_file(path, bytes(memoryview(cache.serialize())))  # None where it fails
         path.chmod(0o600)
-    except (OutputError, OSError) as error:
+    except (OutputError, OSError, TypeError) as error:
         _LOG.warning("timing cache not kept, the next build takes as long: %s", error)

@@ -59,6 +59,7 @@ class Gpu:
         self.facts = device_facts(index)  # first: without a driver pycuda does not import
         self._cuda = _import_pycuda()
         self._process = os.getpid()
+        self._context: Any = None  # while it is asked for, which may fail for want of memory
         self._context = self._primary_context(index)
 
     @contextmanager
@@ -130,6 +131,8 @@ class Gpu:
 
     def _memory_left(self) -> str:
         """For a message: how much memory is free, where that can be asked."""
+        if self._context is None:
+            return ""
         try:
             self._context.push()
             try:

@@ -209,9 +209,10 @@ def open_tensorrt(
         bundle, edge.plan, repair.plan, trt.module, device=device, slots=slots, graph=graph, facts=told
     )
     try:
-        unverified = [e for e in (edge, repair) if not e.sidecar.verified_on(facts.name, facts.cuda)]
+        here = {"device": facts.name, "driver_cuda": facts.cuda, "tensorrt": trt.version}
+        unverified = [e for e in (edge, repair) if not e.sidecar.verified_on(*here.values())]
         if unverified:
-            figures = require_golden(runner, bundle) | {"device": facts.name, "driver_cuda": facts.cuda}
+            figures = require_golden(runner, bundle) | here
             _note(store, unverified, figures)
     except BaseException:
         runner.close()

@@ -15,7 +15,7 @@ import numpy as np
 
 from restore_sdk.errors import DeviceError, ExecutionError, InputError, MissingDependencyError, RestoreError
 from restore_sdk.manifest import STAGE_CONTRACT, tensor_contract
-from restore_sdk.runtime.base import U8, Inference, SlotPool
+from restore_sdk.runtime.base import U8, Inference, SlotPool, check_batch
 from restore_sdk.triton.config import FACTS
 from restore_sdk.triton.repository import MODEL_WITH_EDGES
 
@@ -85,6 +85,7 @@ class TritonRunner:
 
     def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
         """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
+        check_batch(images, masks, edges, self._max_batch)
         inputs = []
         for name, array in zip(_INPUTS, (images, masks, edges), strict=True):
             tensor = grpc.InferInput(name, array.shape, "UINT8")
@@ -126,7 +127,12 @@ def _facts(config: Any) -> dict[str, Any]:
             f"the served model {config.name!r} with tensors {', '.join(sorted(served))} is none of restore-sdk's",
             f"name the ensemble that restore-sdk triton wrote: {MODEL_WITH_EDGES}",
         )
-    facts: dict[str, Any] = json.loads(config.parameters[FACTS].string_value)
+    try:
+        facts: dict[str, Any] = json.loads(config.parameters[FACTS].string_value)
+    except ValueError as error:
+        raise InputError(
+            f"the configuration of the served model {config.name!r} was edited: {error}", "run: restore-sdk triton"
+        ) from error
     return facts
 
 

@@ -44,8 +44,9 @@ class TrtStage:
         #: Largest batch of the engine's profile.
         self.max_batch = 0
         #: Bytes of scratch memory that a context of this engine needs.
-        self.scratch_bytes = int(self._engine.device_memory_size_v2)
+        self.scratch_bytes = 0
         try:
+            self.scratch_bytes = int(self._engine.device_memory_size_v2)
             self.max_batch = self._check(spec)
             self._set_compilation()
         except BaseException:
@@ -98,11 +99,15 @@ class TrtStage:
             return
         with _said(f"the {self.name} stage cannot be set up", EngineError) as said:
             self._settings = hold(self._engine.create_runtime_config())
+            if self._settings is None:
+                said.fail("TensorRT makes no settings for contexts")
             self._settings.set_execution_context_allocation_strategy(
                 self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
             )
             self._settings.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER
             self._cache = hold(self._settings.create_runtime_cache())
+            if self._cache is None:
+                said.fail("TensorRT makes no cache of kernels")
             if not self._settings.set_runtime_cache(self._cache):
                 said.fail("its cache of kernels is refused")
 

@@ -22,11 +22,15 @@ class Plans:
         data: by stage and compute capability, as in ``{"edge": {"8.6": ...}, "repair": {"8.6": ...}}``.
         version: of the TensorRT that built them all.
         max_batch: the largest batch that each of them takes.
+        unproven: stages with a plan on which the golden vectors never ran: Triton runs none.
+        version_compatible: whether one of them was built to load in later versions, which the server must be told.
     """
 
     data: Mapping[str, Mapping[str, bytes]]
     version: str
     max_batch: int
+    unproven: tuple[str, ...] = ()
+    version_compatible: bool = False
 
 
 def choose_plans(bundle: Bundle, store: EngineStore, version: str | None = None) -> Plans:
@@ -41,15 +45,17 @@ def choose_plans(bundle: Bundle, store: EngineStore, version: str | None = None)
             tell apart.
         EngineIntegrityError: a plan is not what was stored.
     """
-    chosen = {stage.name: _by_capability(_candidates(bundle, store, stage.name, version)) for stage in bundle.stages}
-    kinds = {
-        (plan.key.version, plan.key.cuda, plan.key.platform) for plans in chosen.values() for plan in plans.values()
-    }
+    candidates = {stage.name: _candidates(bundle, store, stage.name, version) for stage in bundle.stages}
+    # before any is left out: which one a server has, only its user knows
+    kinds = {(plan.key.version, plan.key.cuda, plan.key.platform) for plans in candidates.values() for plan in plans}
     if len(kinds) > 1:
         found = ", ".join(sorted(" ".join(filter(None, kind)) for kind in kinds))
+        several = len({version for version, _, _ in kinds}) > 1
         raise EngineIncompatibleError(
-            f"the store holds plans of several TensorRTs, and a server has one: {found}", "pass --tensorrt VERSION"
+            f"the store holds plans of several TensorRTs, and a server has one: {found}",
+            "pass --tensorrt VERSION" if several else "keep each in a store of its own: restore-sdk build --store DIR",
         )
+    chosen = {stage: _by_capability(plans) for stage, plans in candidates.items()}
     first, *rest = chosen
     for other in rest:
         for one, two in ((first, other), (other, first)):
@@ -65,7 +71,13 @@ def choose_plans(bundle: Bundle, store: EngineStore, version: str | None = None)
         data = {stage: {cc: store.read(plan).plan for cc, plan in plans.items()} for stage, plans in chosen.items()}
     except FileNotFoundError as error:
         raise EngineIntegrityError(f"a plan is gone: {error.filename}", "run: restore-sdk engines verify") from error
-    return Plans(data, every[0].key.version, min(plan.key.max_batch for plan in every))
+    return Plans(
+        data,
+        every[0].key.version,
+        min(plan.key.max_batch for plan in every),
+        tuple(stage for stage, plans in chosen.items() if not all(plan.verified for plan in plans.values())),
+        any(plan.key.version_compatible for plan in every),
+    )
 
 
 def _candidates(bundle: Bundle, store: EngineStore, stage: str, version: str | None) -> list[Sidecar]:

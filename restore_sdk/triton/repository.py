@@ -52,6 +52,8 @@ class Repository:
         max_batch: most squares that one request may hold.
         tensorrt: version of the TensorRT that the server must have; ``None`` with ONNX graphs.
         files: SHA-256 by path in the folder.
+        unproven: stages with a plan on which the golden vectors never ran.
+        arguments: what the server must be told besides the folder.
     """
 
     path: Path
@@ -59,6 +61,8 @@ class Repository:
     max_batch: int
     tensorrt: str | None
     files: Mapping[str, str]
+    unproven: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
 
 def write_repository(
@@ -92,6 +96,8 @@ def write_repository(
     target, serving = Path(path), serving or Serving()
     check_target(target)
     version, most = None, MOST_BATCH
+    unproven: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     stages: Mapping[str, Mapping[str, bytes]]
     if backend == "onnxruntime":
         stages = {stage.name: {ANY: bundle.read(bundle.file(stage.name, precision))} for stage in bundle.stages}
@@ -102,6 +108,9 @@ def write_repository(
         serving = replace(serving, device="gpu")
         plans = choose_plans(bundle, store or EngineStore(), tensorrt)
         stages, version, most = plans.data, plans.version, plans.max_batch
+        unproven = plans.unproven
+        if plans.version_compatible:
+            arguments = ("--backend-config=tensorrt,version-compatible=true",)
         batch = most if max_batch is None else max_batch
     if not 1 <= batch <= most:
         raise InputError(f"max_batch is {batch}", f"pass 1 to {most}, the most that these models take")
@@ -116,9 +125,15 @@ def write_repository(
         content[f"{model}/config.pbtxt"] = stage_config(model, stage, backend, names, batch, serving).encode()
         content |= {f"{model}/1/{names[cc]}": data for cc, data in stages[stage.name].items()}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())}
-    facts = {"restore_sdk": __version__, "bundle": bundle.facts(), "tensorrt": version, "files": hashes}
+    facts = {
+        "restore_sdk": __version__,
+        "bundle": bundle.facts(),
+        "tensorrt": version,
+        "unproven": unproven,
+        "files": hashes,
+    }
     write_folder(target, {**content, MARKER: (json.dumps(facts, indent=2) + "\n").encode()})
-    return Repository(target, (MODEL, MODEL_WITH_EDGES, *models), batch, version, hashes)
+    return Repository(target, (MODEL, MODEL_WITH_EDGES, *models), batch, version, hashes, unproven, arguments)
 
 
 def check_target(path: Path) -> None:

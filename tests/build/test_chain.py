@@ -19,7 +19,14 @@ from restore_sdk.build.flavour import TensorRT
 from restore_sdk.build.monitor import Watch
 from restore_sdk.build.order import Order
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import BuildCancelledError, BuildPrecisionError, DriftError, MissingDependencyError, OutputError
+from restore_sdk.errors import (
+    BuildCancelledError,
+    BuildPrecisionError,
+    DriftError,
+    EngineIncompatibleError,
+    MissingDependencyError,
+    OutputError,
+)
 from restore_sdk.runtime.driver import DeviceFacts
 from restore_sdk.store import EngineStore, Host
 from tests.build.conftest import half_graph, rtx_recipe, write_half_bundle
@@ -169,6 +176,29 @@ class TestProof:
             assert not one.sidecar.verified
             assert one.sidecar.verification == {"status": "not run", "reason": "no pycuda"}
         assert "unproven" in caplog.text
+
+    @pytest.mark.parametrize("now", ["passed", "refused", "no pycuda"])
+    def test_stored_engines_are_proven_before_they_are_said_to_be_there(
+        self, order: Order, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch, now: str
+    ) -> None:
+        here, answers, seen = self.order(order, monkeypatch), ["no pycuda", now, "passed", "passed"], []
+
+        def prove(bundle: Bundle, plans: Mapping[str, bytes], order: Order) -> Mapping[str, Any]:
+            seen.append(answers.pop(0))
+            if seen[-1] == "no pycuda":
+                raise MissingDependencyError("no pycuda", "install it")
+            if seen[-1] == "refused":
+                raise EngineIncompatibleError("TensorRT refuses the plan", "build it again")
+            return {"device": GPU.name, "driver_cuda": GPU.cuda, "tensorrt": order.trt.version}
+
+        assert not any(one.reused for one in build_chain(half_bundle, here, store, prove=prove))
+        second = build_chain(half_bundle, here, store, prove=prove)
+        assert [one.reused for one in second] == [now != "refused"] * 2
+        assert seen == ["no pycuda", now, "passed"][: 3 if now == "refused" else 2]
+        proven = [entry.sidecar.verified for entry in store.entries() if entry.sidecar]
+        assert proven == [now != "no pycuda"] * 2
+        build_chain(half_bundle, here, store, prove=prove)
+        assert len(seen) == {"passed": 2, "refused": 3, "no pycuda": 3}[now], "once proven, they are not proven again"
 
 
 def command(store: EngineStore, bundle: Bundle, *more: str) -> list[str]:

@@ -67,9 +67,15 @@ def test_a_full_disk_leaves_the_old_engine(
 
 def test_prune(store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:
     repair = store.publish(PLAN, made_up(half_bundle, "repair"))
-    torn = [store.root / name for name in ("edge.ab.cd.plan", ".edge.json.0123.part", "repair.ff.json")]
-    for path in torn:
+    some, other = "0123456789abcdef01234567", "fedcba9876543210"
+    torn = [
+        store.root / name
+        for name in (f"edge.{some}.{other}.plan", f".edge.{some}.json.{other[:12]}.part", f"repair.{some}.json")
+    ]
+    foreign = [store.root / name for name in ("package.json", "model.plan", ".download.part", "edge.ab.json")]
+    for path in (*torn, *foreign):
         path.write_bytes(b"torn")
+    (store.root / "a folder.json").mkdir()
     timing = store.root / "tensorrt-10.16.1.11-sm86-nvidia-a10.timing"
     timing.write_bytes(b"cache")
     assert store.prune(dry_run=True) == sorted(torn)
@@ -81,7 +87,8 @@ def test_prune(store: EngineStore, half_bundle: Bundle, stored: StoredEngine) ->
     assert {path.name for path in gone} == {repair.path.name, repair.sidecar.file}
     assert timing.exists()
     store.prune(lambda _: False, timing=True)
-    assert [path.name for path in store.root.iterdir()] == [".store.lock"]
+    left = {path.name for path in store.root.iterdir()}
+    assert left == {".store.lock", "a folder.json", *(path.name for path in foreign)}, "what is not ours stays"
 
 
 def test_mark_verified(store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:

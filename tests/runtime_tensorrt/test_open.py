@@ -40,7 +40,7 @@ from tests.runtime_tensorrt.conftest import plans, requests, same
 from tests.toy_bundle import edge_graph, repair_graph, write_toy_bundle
 
 #: Where the golden vectors passed: on the driver double, as it stands after a reset.
-HERE = {"device": "CUDA driver double (no GPU)", "driver_cuda": "13.0"}
+HERE = {"device": "CUDA driver double (no GPU)", "driver_cuda": "13.0", "tensorrt": VERSION}
 
 
 @pytest.fixture
@@ -179,8 +179,14 @@ def test_the_shipped_model_equals_onnx_runtime(trt: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     "passed",
-    [None, {}, HERE | {"device": "NVIDIA GeForce RTX 5090"}, HERE | {"driver_cuda": "12.8"}],
-    ids=["nowhere", "unknown where", "another GPU", "another driver"],
+    [
+        None,
+        {},
+        HERE | {"device": "NVIDIA GeForce RTX 5090"},
+        HERE | {"driver_cuda": "12.8"},
+        HERE | {"tensorrt": "10.0.0.1"},
+    ],
+    ids=["nowhere", "unknown where", "another GPU", "another driver", "another TensorRT"],
 )
 def test_engines_that_were_not_proven_here_are_proven_once(
     store: EngineStore, toy_bundle: Bundle, trt: ModuleType, passed: dict[str, str] | None
