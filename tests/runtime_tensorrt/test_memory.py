@@ -9,6 +9,7 @@ import pytest
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ExecutionError, OutOfMemoryError, RestoreError
+from restore_sdk.runtime import cuda
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner
 from tests.cuda_double.double import OUT_OF_MEMORY, Double
@@ -51,6 +52,14 @@ def opening_fails(bundle: Bundle, edge: bytes, repair: bytes, trt: ModuleType) -
     except RestoreError as error:
         return error
     return None
+
+
+def test_no_memory_for_the_context_itself(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has it all: nothing is there yet that could be asked how much is free."""
+    monkeypatch.setattr(cuda, "_CONTEXTS", {})  # as in a process that has not opened the GPU
+    double.fail("cuDevicePrimaryCtxRetain", OUT_OF_MEMORY)
+    with pytest.raises(OutOfMemoryError, match="the GPU cannot be opened"):
+        cuda.Gpu(0)
 
 
 def test_every_failure_while_opening_leaves_nothing(toy_bundle: Bundle, trt: ModuleType, double: Double) -> None:

@@ -176,6 +176,7 @@ class TestPlans:
         self.publish(store, toy_bundle, 3, hardware="ampere_plus", compute_capabilities=("8.0",), device_name="")
         written = write_repository(tmp_path / "models", toy_bundle, backend="tensorrt", store=store)
         assert (written.max_batch, written.tensorrt) == (4, "10.16.1.11")
+        assert (written.unproven, written.arguments) == (STAGES, ())
         for stage in STAGES:
             model = config(tmp_path / "models" / f"restore_{stage}")
             assert model.backend == "tensorrt"
@@ -215,9 +216,31 @@ class TestPlans:
         assert write(tensorrt="11.4.0.106").tensorrt == "11.4.0.106"
         with pytest.raises(EngineNotBuiltError, match=r"of TensorRT 9, but of 10\.16\.1\.11, 11\.4\.0\.106"):
             write(tensorrt="9")
+        other = EngineStore(tmp_path / "other")
+        for version in ("10.13.3.9", "11.4.0.106"):  # for one device: the newest must not win unasked
+            self.publish(other, toy_bundle, version=version)
+        with pytest.raises(EngineIncompatibleError, match=r"10\.13\.3\.9.*11\.4\.0\.106"):
+            write_repository(tmp_path / "models", toy_bundle, backend="tensorrt", store=other)
         self.publish(store, toy_bundle, device_name="NVIDIA A40", version="11.4.0.106")
         with pytest.raises(EngineIncompatibleError, match=r"NVIDIA A(10|40) and for NVIDIA A(10|40)"):
             write(tensorrt="11.4.0.106")
+
+    def test_what_the_user_must_know_of_them(
+        self, tmp_path: Path, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        store = EngineStore(tmp_path / "store")
+        self.publish(store, toy_bundle, version_compatible=True)
+        arguments = ["triton", str(tmp_path / "models"), "--bundle", str(toy_bundle.path), "--runtime", "tensorrt"]
+        arguments += ["--store", str(store.root)]
+        assert cli.main(arguments) == 0
+        said = capsys.readouterr().out
+        assert "the golden vectors never ran on the plans of edge, repair" in said
+        assert "--backend-config=tensorrt,version-compatible=true" in said
+        for entry in store.entries():
+            assert entry.sidecar is not None
+            store.mark_verified(store.read(entry.sidecar), {})
+        assert cli.main(arguments) == 0
+        assert "golden vectors" not in capsys.readouterr().out
 
     def test_a_torn_plan_is_not_written(self, tmp_path: Path, toy_bundle: Bundle) -> None:
         store = EngineStore(tmp_path / "store")
