@@ -39,20 +39,25 @@ def build(target: str, options: argparse.Namespace) -> Result:
             command += [f"--{name}", str(getattr(options, name))]
     if options.force:
         command.append("--force")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            output, said = process.communicate()
+        except KeyboardInterrupt:  # it got the same signal, and ends at TensorRT's next step
+            process.communicate()
+            raise
     try:
-        report = json.loads(done.stdout)
+        report = json.loads(output)
     except ValueError:
         report = {}
-    if done.returncode == 0 and report.get("ok"):
+    if process.returncode == 0 and report.get("ok"):
         sizes = ", ".join(f"{e['stage']} {e['plan_bytes'] / 1e6:.1f} MB" for e in report["engines"])
         reused = " (was there already)" if all(engine["reused"] for engine in report["engines"]) else ""
         return Result(target, "built", f"{report['seconds']:.1f} s, {sizes}{reused}", report)
     error = report.get("error", {}).get("message")
     if error is None:  # it crashed: what it said last is all there is
-        said = done.stderr.strip().splitlines()
-        error = f"the build ended with exit code {done.returncode}: {said[-1] if said else 'it said nothing'}"
-    return Result(target, "skipped" if done.returncode == NOT_HERE else "failed", error, report)
+        last = (said.strip().splitlines() or ["it said nothing"])[-1]
+        error = f"the build ended with exit code {process.returncode}: {last}"
+    return Result(target, "skipped" if process.returncode == NOT_HERE else "failed", error, report)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     results = []
     for target in options.targets or names():
-        result = build(target, options)
+        try:
+            result = build(target, options)
+        except KeyboardInterrupt:
+            print("interrupted; what was built is in the store", file=sys.stderr)
+            return 130
         results.append(result)
         if not options.json:
             print(f"{result.status:<8} {result.target:<12} {result.detail}", flush=True)

@@ -231,6 +231,21 @@ class TestFleet:
             assert fleet.main(line) == 1
         assert "exit code 1: it said nothing" in capsys.readouterr().out
 
+    def test_an_interrupt(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(fleet, "build", interrupted)
+        assert fleet.main(["rtx3090"]) == 130
+        assert "interrupted" in capsys.readouterr().err
+
+    def test_nothing_built_is_no_success(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(fleet, "build", lambda target, _: fleet.Result(target, "skipped", "no driver", {}))
+        assert fleet.main([]) == 1
+        assert "skipped" in capsys.readouterr().out
+
     def test_a_failure(
         self, rtx: TensorRT, tmp_path: Path, store: EngineStore, capsys: pytest.CaptureFixture[str]
     ) -> None:
