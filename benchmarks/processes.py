@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from restore_sdk.fresh import killed_after
 
 #: The root of the checkout: what the measured processes import from.
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,17 +64,17 @@ def seconds_to_first_line(program: str, *arguments: str) -> float:
             command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT, env=_environment()
         ) as process:
             assert process.stdout is not None
-            too_late = threading.Timer(TIMEOUT_S, process.kill)
-            too_late.start()
-            line = process.stdout.readline()
-            seconds = time.perf_counter() - started
-            process.stdout.read()
-            process.wait()
-        too_late.cancel()
+            with killed_after(TIMEOUT_S, process) as late:
+                line = process.stdout.readline()
+                seconds = time.perf_counter() - started
+                process.stdout.read()
+                process.wait()
         errors.seek(0)
         said = errors.read()
+    if late.is_set():
+        raise MeasurementError(f"the measured process took longer than {TIMEOUT_S} s")
     if not line or process.returncode:
-        raise MeasurementError(_last_line(said) or "the measured process printed nothing, or was killed after waiting")
+        raise MeasurementError(_last_line(said) or "the measured process printed nothing")
     return seconds
 
 

@@ -199,14 +199,14 @@ def start(bench: Bench) -> Section:
     """The budgets, and a fresh process on every runtime."""
     bench.progress("budgets")
     path, processes = bench.bundle.path, bench.amount.processes
-    found: dict[str, Any] = {}
+    about, found = budgets.facts(), {}
     for key in bench.keys:
         bench.progress(f"fresh processes on {key}")
         runs = [fresh_process(path, key, requests=1) for _ in range(processes)]  # type: ignore[arg-type]
         found[bench.stable.subject(key).name] = {
             name: sorted(run[name] for run in runs) for name in ("import_ms", "cold_ms", "warm_ms")
         }
-    return {"budgets": budgets.to_json(budgets.measure(processes, path))["budgets"], "processes": found}
+    return {"budgets": budgets.to_json(budgets.measure(processes, path), about)["budgets"], "processes": found}
 
 
 def memory(bench: Bench) -> Section:

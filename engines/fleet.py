@@ -60,6 +60,10 @@ def build(target: str, options: argparse.Namespace) -> Result:
     return Result(target, "skipped" if process.returncode == NOT_HERE else "failed", error, report)
 
 
+def _say(results: list[Result], store: str, *, ok: bool) -> None:
+    print(json.dumps({"ok": ok, "store": store, "targets": list(map(asdict, results))}, indent=2))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the targets that are named, or all; 0 when some were built, none failed, and none that was named was
     skipped."""
@@ -82,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = build(target, options)
         except KeyboardInterrupt:
             print("interrupted; what was built is in the store", file=sys.stderr)
+            if options.json:
+                _say(results, options.store, ok=False)
             return 130
         results.append(result)
         if not options.json:
@@ -89,5 +95,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bad = {"failed", "skipped"} if options.targets else {"failed"}
     failed = any(result.status in bad for result in results) or not any(r.status == "built" for r in results)
     if options.json:
-        print(json.dumps({"ok": not failed, "store": options.store, "targets": list(map(asdict, results))}, indent=2))
+        _say(results, options.store, ok=not failed)
     return 1 if failed else 0

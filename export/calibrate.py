@@ -112,7 +112,7 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
         names = {stage: {name: settings[stage, name] for at, name in sorted(chosen) if at == stage} for stage in models}
         tried = {stage: quantized(model, names[stage], ranges[stage]) for stage, model in models.items()}
         if not min(_drift(right, _Chain(tried), probes)) >= AIM_DB:
-            if taken:
+            if any(taken.values()):
                 break
             continue
         made, taken = tried, names

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from restore_sdk.errors import MissingDependencyError, OutOfMemoryError
+from restore_sdk.errors import MissingDependencyError, PhotoMemoryError
 
 #: What to do when ``cv2`` is absent or does not load.
 HINT = "run: pip install --force-reinstall opencv-python-headless"
@@ -29,7 +29,7 @@ _Result = TypeVar("_Result")
 
 
 def memory_told(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """The function, with numpy's and OpenCV's want of memory raised as :class:`OutOfMemoryError`."""
+    """The function, with numpy's and OpenCV's want of memory raised as :class:`PhotoMemoryError`."""
 
     @wraps(function)
     def told(*arguments: _Parameters.args, **named: _Parameters.kwargs) -> _Result:
@@ -38,7 +38,7 @@ def memory_told(function: Callable[_Parameters, _Result]) -> Callable[_Parameter
         except (MemoryError, cv2.error) as error:
             if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
                 raise
-            raise OutOfMemoryError(
+            raise PhotoMemoryError(
                 f"not enough memory for the photograph: {error}", "free memory, or make it smaller"
             ) from error
 

@@ -14,9 +14,10 @@ Exit codes:
     9    `restore` on a folder: some photographs were not restored; the others are
     130  interrupted
 
-Errors are one line on standard error and a hint on the next. With ``--json``, standard output holds one JSON object,
-``{"ok": true, ...}``; ``{"ok": false, ...}`` with what was found (6, 8, 9, and 3 of ``doctor``); or, where the command
-could not be carried out, ``{"ok": false, "error": {"type", "message", "hint", "exit_code"}}``. A command line that
+Errors are one line on standard error and a hint on the next. With ``--json``, standard output holds one JSON object:
+``{"ok": true, ...}``; ``{"ok": false, ...}`` with what was found (6, 8, 9, 3 of ``doctor``, 5 of ``engines verify``, 2
+of ``bench --compare`` where nothing can be compared); or, where the command could not be carried out,
+``{"ok": false, "error": {"type", "message", "hint", "exit_code"}}``. A command line that
 cannot be parsed is answered with its usage and one line on standard error only, and exit code 2.
 """
 

@@ -62,6 +62,7 @@ def write(options: argparse.Namespace) -> Result:
         "max_batch": written.max_batch,
         "tensorrt": written.tensorrt,
         "unproven": list(written.unproven),
+        "arguments": list(written.arguments),
         "files": dict(written.files),
     }
     needs = f", for a server with TensorRT {written.tensorrt}" if written.tensorrt else ""

@@ -24,6 +24,7 @@
     ├── DeviceError
     ├── ExecutionError
     │   └── OutOfMemoryError
+    │       └── PhotoMemoryError
     ├── DriftError
     └── ClosedError
 
@@ -138,6 +139,10 @@ class ExecutionError(RestoreError):
 
 class OutOfMemoryError(ExecutionError):
     """A runtime ran out of memory while it computed."""
+
+
+class PhotoMemoryError(OutOfMemoryError):
+    """There is no memory for a photograph of this size; smaller ones may do."""
 
 
 class DriftError(RestoreError):

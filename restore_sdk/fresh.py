@@ -9,6 +9,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,23 +85,38 @@ def fresh_process(
             env={**os.environ, "PYTHONPATH": path},
         ) as process:
             assert process.stdout is not None
-            too_late = threading.Timer(timeout, process.kill)
-            too_late.start()
-            process.stdout.readline()
-            cold = time.perf_counter() - started
-            output = process.stdout.read()
-            process.wait()
-        late = not too_late.is_alive()
-        too_late.cancel()
+            with killed_after(timeout, process) as late:
+                process.stdout.readline()
+                cold = time.perf_counter() - started
+                output = process.stdout.read()
+                process.wait()
         errors.seek(0)
         said = errors.read().strip().splitlines()
-    if process.returncode and late:
+    if late.is_set():
         raise ExecutionError(f"a process on {runtime} took longer than {timeout:g} s", "ask for fewer requests")
     if process.returncode:
         last = (said or [f"exit status {process.returncode}"])[-1]
         raise ExecutionError(f"a fresh process on {runtime} failed: {last}", "run: restore-sdk doctor")
     found: dict[str, Any] = json.loads(output)
     return {"cold_ms": round(1e3 * cold, 1), **found}
+
+
+@contextmanager
+def killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[threading.Event]:
+    """Kill a process that takes longer than the block may; the event is then set."""
+    late = threading.Event()
+
+    def kill() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, kill)
+    timer.daemon = True  # whoever interrupts the block does not wait for it
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 def serve(imported: float) -> None:

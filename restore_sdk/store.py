@@ -56,8 +56,9 @@ MAX_PLAN_BYTES = 2 * 1024 * 1024 * 1024
 #: Names of what lies in a store: sidecars, all that an engine has, and timing caches; also while they are written.
 _NAME = r"[a-z0-9_]{1,40}\.[0-9a-f]{24}"
 _SIDECAR = re.compile(rf"{_NAME}\.json")
-_ENGINE = re.compile(rf"{_NAME}(\.json|\.[0-9a-f]{{16}}\.plan)|\.[a-z0-9_]{{1,40}}\.[0-9a-f.]{{1,40}}.*\.part")
-_TIMING = re.compile(r"\.?tensorrt(_rtx)?-[a-z0-9.-]+\.(timing|part)")
+_ENGINE = re.compile(rf"{_NAME}(\.json|\.[0-9a-f]{{16}}\.plan)")
+_TIMING = re.compile(r"tensorrt(_rtx)?-[a-z0-9.-]+\.timing")
+_PART = re.compile(r"\.([a-z0-9_]{1,40}\.[0-9a-f]|tensorrt(_rtx)?-)[a-z0-9.-]*\.[0-9a-f]{12}\.part")
 
 _LOG = logging.getLogger("restore_sdk")
 _KINDS = ("flavour", "version", "CUDA", "platform", "capability", "device")
@@ -200,7 +201,7 @@ class EngineStore:
             entries = self.verify()
             kept = [entry for entry in entries if entry.error is None and entry.sidecar and keep(entry.sidecar)]
             stay = {entry.path.name for entry in kept} | {e.sidecar.plan_file for e in kept if e.sidecar}
-            forms = (_ENGINE, _TIMING) if timing else (_ENGINE,)
+            forms = (_ENGINE, _PART, _TIMING) if timing else (_ENGINE, _PART)
             ours = [path for path in self.root.iterdir() if any(form.fullmatch(path.name) for form in forms)]
             removed = sorted(path for path in ours if path.name not in stay)
             if not dry_run:
@@ -221,6 +222,14 @@ class EngineStore:
             stored = parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)
             if stored.plan_sha256 == engine.sidecar.plan_sha256:
                 self._write(path, dump_sidecar(stored.marked(figures)))
+
+    def note_verified(self, engines: Iterable[StoredEngine], figures: Mapping[str, Any]) -> None:
+        """:meth:`mark_verified` each of them; a store that cannot be written, or was pruned meanwhile, is a warning."""
+        for engine in engines:
+            try:
+                self.mark_verified(engine, figures)
+            except (OutputError, OSError) as error:
+                _LOG.warning("the golden vectors passed, which could not be noted and will be run again: %s", error)
 
     def lock(self, name: str, poll: Callable[[float], None] | None = None) -> AbstractContextManager[None]:
         """A lock between processes, see :func:`restore_sdk.lock.file_lock`; the folder is made when it is missing."""

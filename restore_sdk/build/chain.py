@@ -14,7 +14,14 @@ from restore_sdk.build.builder import build_stage
 from restore_sdk.build.monitor import Watch
 from restore_sdk.build.order import Order
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import BuildCancelledError, DriftError, EngineError, ExecutionError, MissingDependencyError
+from restore_sdk.errors import (
+    BuildCancelledError,
+    DriftError,
+    EngineError,
+    ExecutionError,
+    MissingDependencyError,
+    OutOfMemoryError,
+)
 from restore_sdk.manifest import StageSpec
 from restore_sdk.sidecar import EngineKey, Sidecar
 from restore_sdk.store import EngineStore, StoredEngine
@@ -74,8 +81,10 @@ def build_chain(
     with store.lock("build", poll):
         present = [] if force else [_present(store, key) for key in keys.values()]
         stored = [engine for engine in present if engine is not None]
-        if stored and len(stored) == len(present) and _still_right(bundle, order, store, stored, prove, progress):
-            return [Outcome(engine.sidecar, engine.path, True) for engine in stored]
+        if stored and len(stored) == len(present):
+            right = _still_right(bundle, order, store, stored, prove, progress)
+            if right is not None:
+                return [Outcome(sidecar, engine.path, True) for sidecar, engine in zip(right, stored, strict=True)]
         plans = {
             stage.name: _build(bundle, stage, keys[stage.name], order, store, watch, progress)
             for stage in bundle.stages
@@ -120,29 +129,28 @@ def _still_right(
     stored: list[StoredEngine],
     prove: Prover | None,
     progress: StageProgress | None,
-) -> bool:
-    """Whether engines that the store has will do: of the GPU at hand, the golden vectors passed on them, or do now.
-
-    Where they do not, building again mends what a hint to build again was given for.
+) -> list[Sidecar] | None:
+    """The sidecars of engines that the store has, if they will do: on those for the GPU at hand the golden vectors
+    passed before, or do now. Where not, ``None``: building again mends what a hint to build again was given for.
     """
+    sidecars = [engine.sidecar for engine in stored]
     if order.gpu is None or prove is None:
-        return True
+        return sidecars
     here = order.gpu.name, order.gpu.cuda, order.trt.version
-    if all(engine.sidecar.verified_on(*here) for engine in stored):
-        return True
+    if all(sidecar.verified_on(*here) for sidecar in sidecars):
+        return sidecars
     if progress is not None:
         progress("", 1.0, "golden vectors on the engines in the store")
     try:
         figures = prove(bundle, {engine.sidecar.key.stage: engine.plan for engine in stored}, order)
-    except MissingDependencyError as error:
+    except (MissingDependencyError, OutOfMemoryError) as error:  # says nothing of the engines
         _LOG.warning("the engines in the store are unproven, their first user runs the golden vectors: %s", error)
-        return True
+        return sidecars
     except (DriftError, EngineError, ExecutionError) as error:
         _LOG.warning("the engines in the store are built again: %s", error)
-        return False
-    for engine in stored:
-        store.mark_verified(engine, figures)
-    return True
+        return None
+    store.note_verified(stored, figures)
+    return [sidecar.marked(figures) for sidecar in sidecars]
 
 
 def _proven(

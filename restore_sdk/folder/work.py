@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk.engine import Restoration, RestoreEngine
-from restore_sdk.errors import ExecutionError, MaskError, OutOfMemoryError, RestoreError, ShapeError
+from restore_sdk.errors import ExecutionError, MaskError, PhotoMemoryError, RestoreError, ShapeError
 from restore_sdk.faces import FaceDetector
 from restore_sdk.files import MAX_PIXELS, check_form, read_mask
 from restore_sdk.folder.jobs import Job
@@ -187,7 +187,7 @@ def failure(error: RestoreError) -> Failure:
     """An error as an answer."""
     unmarked = isinstance(error, NothingMarkedError)
     # A photograph that is too large for this host says nothing about the others.
-    runtime = isinstance(error, ExecutionError) and not isinstance(error, OutOfMemoryError)
+    runtime = isinstance(error, ExecutionError) and not isinstance(error, PhotoMemoryError)
     return Failure(type(error).__name__, error.message, error.hint, unmarked, runtime)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from restore_sdk.build.flavour import load, require_driver, require_installed
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import ClosedError, OutputError
+from restore_sdk.errors import ClosedError
 from restore_sdk.runtime.base import U8, SlotPool, check_batch
 from restore_sdk.runtime.checks import warm_up
 from restore_sdk.runtime.cuda import Gpu
@@ -213,7 +213,7 @@ def open_tensorrt(
         unverified = [e for e in (edge, repair) if not e.sidecar.verified_on(*here.values())]
         if unverified:
             figures = require_golden(runner, bundle) | here
-            _note(store, unverified, figures)
+            store.note_verified(unverified, figures)
     except BaseException:
         runner.close()
         raise
@@ -232,11 +232,3 @@ def _describe(engine: StoredEngine) -> dict[str, Any]:
         "verification": dict(sidecar.verification),
         "created": sidecar.created,
     }
-
-
-def _note(store: EngineStore, engines: list[StoredEngine], figures: dict[str, Any]) -> None:
-    for engine in engines:
-        try:
-            store.mark_verified(engine, figures)
-        except (OutputError, OSError) as error:  # a store that cannot be written serves all the same
-            _LOG.warning("the golden vectors passed, which could not be noted and will be run again: %s", error)

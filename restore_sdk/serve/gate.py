@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from restore_sdk.serve.metrics import Metrics
 from restore_sdk.serve.problems import CLIENT_LEFT, Refused, refusal
-from restore_sdk.serve.settings import Settings
+from restore_sdk.serve.settings import Settings, host_name
 
 _LOG = logging.getLogger("restore_sdk.serve")
 
@@ -60,7 +60,12 @@ class Gate:
             raise Refused(421, "WrongHost", "no service by that name here", "start it with --allow-host NAME")
         guarded = scope["path"] == "/metrics" or scope["path"].startswith("/v1/")
         if guarded and _from_another_site(headers):
-            raise Refused(403, "OtherSite", "pages of other sites may not use this service", "open its own page")
+            raise Refused(
+                403,
+                "OtherSite",
+                "pages of other sites may not use this service",
+                "open its own page; a proxy in between must pass the Host header on",
+            )
         token = self._settings.token
         if guarded and token is not None:
             kind, _, given = headers.get(b"authorization", b"").partition(b" ")
@@ -109,7 +114,11 @@ def _from_another_site(headers: dict[bytes, bytes]) -> bool:
     if site is not None:
         return site not in (b"none", b"same-origin")
     origin = headers.get(b"origin")  # all that browsers tell a host without TLS, unless it is their own
-    return origin is not None and origin.partition(b"://")[2].lower() != headers.get(b"host", b"").lower()
+    if origin is None:
+        return False
+    # by name alone: a proxy may have left out the port
+    asking, asked = origin.partition(b"://")[2], headers.get(b"host", b"")
+    return host_name(asking.decode("latin-1")) != host_name(asked.decode("latin-1"))
 
 
 class _Visit:

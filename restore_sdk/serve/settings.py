@@ -77,13 +77,13 @@ class Settings:
 
     def takes_host(self, header: str) -> bool:
         """Whether a request with this ``Host`` header is meant for this service."""
-        name = _host_name(header)
+        name = host_name(header)
         if self.allowed_hosts:
             return name in self.allowed_hosts
         return not self.local or name in ("localhost", "127.0.0.1", "::1", self.host)
 
 
-def _host_name(header: str) -> str:
+def host_name(header: str) -> str:
     """``Host`` without port and brackets, in lower case."""
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()

@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,7 +47,7 @@ class Answer:
     seconds: dict[str, float]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class _Job:
     asked: Asked
     pixels: int
@@ -75,6 +74,7 @@ class Workers:
         self._closed = False
         self._pace = 0.1  # seconds a job keeps a worker, a running mean
         self._failed = False
+        self._probing = threading.Lock()
         self._threads = [
             threading.Thread(target=self._work, name=f"restore-worker-{number}", daemon=True)
             for number in range(settings.workers)
@@ -108,7 +108,7 @@ class Workers:
                 raise ClosedError("the service is stopping", "try again soon")
             self._line.append(job)
             self._changed.notify()
-        job.future.add_done_callback(lambda _: self._forget(job))
+        job.future.add_done_callback(self._forget)  # not with the job: it would keep itself, and its bytes, alive
         return job.future
 
     def patience(self) -> int:
@@ -116,13 +116,18 @@ class Workers:
         return min(60, max(1, math.ceil(len(self._line) * self._pace / self._settings.workers)))
 
     def probe(self) -> None:
-        """After a failed run: try the model again, so that a service that recovered says so."""
+        """After a failed run: try the model again, so that a service that recovered says so. One at a time: another
+        call returns at once, so that probes of a model that hangs do not take all threads."""
+        if not self._probing.acquire(blocking=False):
+            return
         try:
             self._engine.warmup()
         except Exception:
             _LOG.exception("the model still fails", extra={"event": "probe"})
         else:
             self._failed = False
+        finally:
+            self._probing.release()
 
     def close(self) -> None:
         """Drop the line, wait for what runs. Idempotent."""
@@ -148,11 +153,11 @@ class Workers:
                         job.future.set_exception(error)
             self._pace += 0.1 * ((time.perf_counter() - started) / len(jobs) - self._pace)
 
-    def _forget(self, job: _Job) -> None:
+    def _forget(self, future: Future[Answer]) -> None:
         """Let go of a cancelled job at once: its place in the house is given away, so its bytes must not stay."""
-        if job.future.cancelled():
-            with self._changed, suppress(ValueError):  # dropped already, or taken and found cancelled
-                self._line.remove(job)
+        if future.cancelled():
+            with self._changed:
+                self._line = deque(job for job in self._line if job.future is not future)
 
     def _next(self) -> list[_Job]:
         with self._changed:

@@ -130,6 +130,7 @@ def write_repository(
         "bundle": bundle.facts(),
         "tensorrt": version,
         "unproven": unproven,
+        "arguments": arguments,
         "files": hashes,
     }
     write_folder(target, {**content, MARKER: (json.dumps(facts, indent=2) + "\n").encode()})

@@ -241,6 +241,15 @@ def test_a_runtime_that_is_not_here(
     assert "no such device" in capsys.readouterr().err
 
 
+def test_the_section_on_starts(tmp_path: Path) -> None:
+    arguments = ["report", "--only", "start", "--quick", "--runtime", "onnxruntime"]
+    assert cli.main([*arguments, "--out", str(tmp_path)]) in (0, 1)  # 1: a limit is missed, as on a busy host
+    section = json.loads((tmp_path / "report.json").read_bytes())["sections"]["start"]
+    assert {each["name"] for each in section["budgets"]} >= {"host work in a request"}
+    (times,) = section["processes"].values()
+    assert 0 < min(times["import_ms"]) < min(times["cold_ms"])
+
+
 def test_a_fallback_is_not_reported_under_the_name_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.load()
 

@@ -25,6 +25,7 @@ from restore_sdk.errors import (
     DriftError,
     EngineIncompatibleError,
     MissingDependencyError,
+    OutOfMemoryError,
     OutputError,
 )
 from restore_sdk.runtime.driver import DeviceFacts
@@ -177,7 +178,7 @@ class TestProof:
             assert one.sidecar.verification == {"status": "not run", "reason": "no pycuda"}
         assert "unproven" in caplog.text
 
-    @pytest.mark.parametrize("now", ["passed", "refused", "no pycuda"])
+    @pytest.mark.parametrize("now", ["passed", "refused", "no pycuda", "no memory"])
     def test_stored_engines_are_proven_before_they_are_said_to_be_there(
         self, order: Order, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch, now: str
     ) -> None:
@@ -187,6 +188,8 @@ class TestProof:
             seen.append(answers.pop(0))
             if seen[-1] == "no pycuda":
                 raise MissingDependencyError("no pycuda", "install it")
+            if seen[-1] == "no memory":
+                raise OutOfMemoryError("another process has it", "end it")
             if seen[-1] == "refused":
                 raise EngineIncompatibleError("TensorRT refuses the plan", "build it again")
             return {"device": GPU.name, "driver_cuda": GPU.cuda, "tensorrt": order.trt.version}
@@ -195,10 +198,13 @@ class TestProof:
         second = build_chain(half_bundle, here, store, prove=prove)
         assert [one.reused for one in second] == [now != "refused"] * 2
         assert seen == ["no pycuda", now, "passed"][: 3 if now == "refused" else 2]
+        assert [one.sidecar.verified for one in second] == [now in ("passed", "refused")] * 2
         proven = [entry.sidecar.verified for entry in store.entries() if entry.sidecar]
-        assert proven == [now != "no pycuda"] * 2
+        assert proven == [now in ("passed", "refused")] * 2
         build_chain(half_bundle, here, store, prove=prove)
-        assert len(seen) == {"passed": 2, "refused": 3, "no pycuda": 3}[now], "once proven, they are not proven again"
+        assert len(seen) == {"passed": 2, "refused": 3, "no pycuda": 3, "no memory": 3}[now], (
+            "once proven, they are not proven again"
+        )
 
 
 def command(store: EngineStore, bundle: Bundle, *more: str) -> list[str]:

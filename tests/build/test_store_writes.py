@@ -72,7 +72,16 @@ def test_prune(store: EngineStore, half_bundle: Bundle, stored: StoredEngine) ->
         store.root / name
         for name in (f"edge.{some}.{other}.plan", f".edge.{some}.json.{other[:12]}.part", f"repair.{some}.json")
     ]
-    foreign = [store.root / name for name in ("package.json", "model.plan", ".download.part", "edge.ab.json")]
+    torn.append(store.root / f".tensorrt-10.16.1.11-sm86-nvidia-a10.ti.{other[:12]}.part")
+    names = (
+        "package.json",
+        "model.plan",
+        ".download.part",
+        ".movie.avi.part",
+        ".data.zip.0123456789ab",
+        "edge.ab.json",
+    )
+    foreign = [store.root / name for name in names]
     for path in (*torn, *foreign):
         path.write_bytes(b"torn")
     (store.root / "a folder.json").mkdir()

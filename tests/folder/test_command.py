@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,8 +20,10 @@ import pytest
 from restore_sdk import lock
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
+from restore_sdk.errors import PhotoMemoryError
 from restore_sdk.folder.ledger import open_ledger
 from restore_sdk.folder.progress import Progress, clock
+from restore_sdk.request import Request
 from restore_sdk.terminal import shown
 from tests.conftest import make_photo
 from tests.folder.conftest import HEIGHT, WIDTH, Folder
@@ -176,6 +179,26 @@ def test_bad_input_is_answered_and_the_others_go_on(bad: Folder) -> None:
     code, _, err = bad.run()  # tried again, as they may have been mended
     assert (code, len(err.splitlines())) == (9, 11)
     assert bad.json("--unmarked", "skip")["unmarked"] == 2
+
+
+def test_photographs_too_large_for_this_host_do_not_end_the_run(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three in a row: what a runtime that is out of order would look like."""
+    for number in range(4):
+        folder.photo(f"{number}.png")
+        folder.mask(f"{number}.png")
+    real, calls = Request.__init__, []
+
+    def too_large(self: Request, *arguments: Any, **options: Any) -> None:
+        calls.append(1)
+        if len(calls) <= 3:
+            raise PhotoMemoryError("not enough memory for the photograph", "make it smaller")
+        real(self, *arguments, **options)
+
+    monkeypatch.setattr(Request, "__init__", too_large)
+    report = folder.json("--workers", "1", "--slots", "1")
+    assert (report["code"], report["restored"], report["failed"]) == (9, 1, 3)
 
 
 def test_stop_at_the_first_failure(bad: Folder) -> None:

@@ -28,7 +28,7 @@ export class Mask {
     this.steps = [];
     this.down = false;
     this.at = { x: this.canvas.width / 2, y: this.canvas.height / 2 };
-    this.last = null;
+    this.pointer = this.last = null;
     this.show(false);
     this.changed();
   }
@@ -116,6 +116,7 @@ export class Mask {
     };
     canvas.addEventListener("pointerup", lift);
     canvas.addEventListener("pointercancel", lift);
+    canvas.addEventListener("lostpointercapture", lift);
     canvas.addEventListener("pointerleave", () => this.show(false));
     canvas.addEventListener("blur", () => {
       this.down = false;

@@ -65,7 +65,7 @@ async function open(chosen) {
   try {
     picture = await createImageBitmap(chosen); // upright, as its EXIF orientation says
   } catch {
-    fail(`${chosen.name || "This file"} cannot be shown: it is damaged, or no PNG, JPEG, WebP or BMP.`);
+    if (number === opened) fail(`${chosen.name || "This file"} cannot be shown: it is damaged, or no PNG, JPEG, WebP or BMP.`);
     return;
   }
   if (asking || number !== opened) return picture.close(); // overtaken meanwhile, by a request or another choice
