@@ -1,10 +1,10 @@
 """Which convolutions may be computed in 8 bits, by what each one costs and does to the restored picture.
 
-Every convolution is quantised alone, in several settings, and the error that it leaves in the restored picture is
-measured. Errors of different layers hardly depend on one another, so their squares about add up: convolutions are
-taken, those with the least error for their multiplications first, for as long as the sum leaves every picture within
-the aim. In part they cancel, so the sum is loosened step by step while the graphs as measured hold the aim; it begins
-beyond the aim, where few convolutions are taken, since nothing guarantees that they hold it together.
+Every convolution is quantised alone, in several settings, and the error that it leaves in the restored picture and in
+the completed edges is measured. Errors of different layers hardly depend on one another, so their squares about add
+up: convolutions are taken, those with the least error for their multiplications first, for as long as the sum leaves
+every picture within the aim. In part they cancel, so the sum is loosened step by step while the graphs as measured
+hold the aim; it begins beyond the aim, where few convolutions are taken, since nothing guarantees that they hold it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from restore_sdk.runtime.onnxruntime import ort
 #: reach furthest and errors weigh most.
 SHARES = (0.05, 0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98, 1.0)
 
-#: What the chosen convolutions together may do to any picture that errors are measured on, PSNR in dB against the
-#: float32 graphs; and the sums of their errors that are tried, in dB more than that.
+#: What the chosen convolutions together may do to any picture that errors are measured on, and to its completed edges,
+#: PSNR in dB against the float32 graphs; and the sums of their errors that are tried, in dB more than that.
 AIM_DB, SUMS_DB = 48.5, (2, 1, 0, -1, -2, -3, -4)
 
 #: The gate of the finished graphs, over other pictures: worst PSNR in dB against the float32 graphs. Runtimes may
@@ -121,6 +121,7 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
     report(f"the gate, {len(photos[3::4])} pictures")
     held = damage(photos[3::4], 20_000)
     drift = _drift([reference(probe) for probe in held], _Chain(made), held)
+    restored = drift[: len(held)]
     shares = (macs[stage][name] for stage in taken for name in taken[stage])
     facts = {
         "convolutions": {
@@ -128,11 +129,13 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
         },
         "macs_share": round(sum(shares) / sum(spec.macs for spec in bundle.stages), 4),
         "pictures": len(photos),
-        "psnr_db": {"mean": round(float(np.mean(drift)), 2), "worst": round(float(min(drift)), 2)},
+        "psnr_db": {"mean": round(float(np.mean(restored)), 2), "worst": round(float(min(restored)), 2)},
+        "edges_worst_db": round(float(min(drift[len(held) :])), 2),
     }
     if not min(drift) >= GATE_DB:
         raise GateError(
-            f"the 8-bit graphs are {min(drift):.1f} dB from float32 in the worst picture, the gate is {GATE_DB:g} dB",
+            f"the 8-bit graphs are {min(drift):.1f} dB from float32 in the worst picture or its edges, the gate is "
+            f"{GATE_DB:g} dB",
             "calibrate on more pictures, of the kind that will be restored",
         )
     return EightBitGraphs({stage: stored(model) for stage, model in made.items()}, facts)
@@ -146,7 +149,7 @@ def choose(macs: Mapping[Key, int], errors: Mapping[Key, Errors], aim_db: float)
 
     Args:
         macs: by stage and convolution.
-        errors: mean squared error that each one alone leaves in each picture, in squared steps of a byte.
+        errors: mean squared error that each one alone leaves in each picture and edge map, in squared steps of a byte.
         aim_db: PSNR that the sum of errors must leave in every picture.
     """
     most = 255.0**2 / 10.0 ** (aim_db / 10.0)
@@ -173,9 +176,10 @@ class _Chain:
         """The repair stage's output on these edges."""
         return _run(self.repair, probe, completed_edges=completed)
 
-    def __call__(self, probe: Probe) -> Bytes:
-        """What both make of a picture."""
-        return self.restore(probe, self.complete(probe))
+    def __call__(self, probe: Probe) -> tuple[Bytes, Bytes]:
+        """What both make of a picture: the restored one, and its completed edges."""
+        completed = self.complete(probe)
+        return self.restore(probe, completed), completed
 
 
 def _session(model: onnx.ModelProto) -> Any:
@@ -215,15 +219,15 @@ def _ranges(
 
 def _errors(
     chain: _Chain,
-    right: Sequence[Bytes],
+    right: Sequence[tuple[Bytes, Bytes]],
     models: Mapping[str, onnx.ModelProto],
     macs: Mapping[str, Mapping[str, int]],
     ranges: Mapping[str, Mapping[str, Ranges]],
     probes: Sequence[Probe],
     report: Report,
 ) -> tuple[dict[Key, Setting], dict[Key, Errors]]:
-    """The setting in which each convolution alone in 8 bits does least to the restored pictures, and what it does."""
-    completed = [chain.complete(probe) for probe in probes]
+    """The setting in which each convolution alone in 8 bits does least to restored pictures and completed edges, and
+    what it does: to each picture, then to the edges of each."""
     settings: dict[Key, Setting] = {}
     found: dict[Key, Errors] = {}
     keys = [(stage, name) for stage in models for name in macs[stage]]
@@ -231,20 +235,27 @@ def _errors(
         report(f"errors of single convolutions, {count + 1} of {len(keys)}")
         for setting in SETTINGS:
             session = _session(quantized(models[stage], {name: setting}, ranges[stage]))
-            errors: Errors = np.zeros(len(probes))
-            for i, probe in enumerate(probes):
-                if stage == "edge":
-                    result = chain.restore(probe, _run(session, probe, edges=probe.edges[None]))
+            errors: Errors = np.zeros((2, len(probes)))
+            for i, (probe, (restored, completed)) in enumerate(zip(probes, right, strict=True)):
+                edges = completed if stage == "repair" else _run(session, probe, edges=probe.edges[None])
+                if stage == "repair":
+                    result = _run(session, probe, completed_edges=completed)
                 else:
-                    result = _run(session, probe, completed_edges=completed[i])
-                errors[i] = np.mean((result.astype(np.float64) - right[i]) ** 2)
+                    result = chain.restore(probe, edges)
+                for row, made, wanted in ((0, result, restored), (1, edges, completed)):
+                    errors[row, i] = np.mean((made.astype(np.float64) - wanted) ** 2)
             best = found.get((stage, name))
             if best is None or errors.max() < best.max():
                 settings[stage, name], found[stage, name] = setting, errors
-    return settings, found
+    return settings, {key: errors.ravel() for key, errors in found.items()}
 
 
-def _drift(right: Sequence[Bytes], other: _Chain, probes: Sequence[Probe]) -> list[float]:
+def _drift(right: Sequence[tuple[Bytes, Bytes]], other: _Chain, probes: Sequence[Probe]) -> list[float]:
+    """PSNR of each restored picture, then of each one's completed edges; finite where they are equal."""
     best = 10 * math.log10(255.0**2 * probes[0].image.size / 0.25)
-    found = (drift_psnr(restored, other(probe)) for restored, probe in zip(right, probes, strict=True))
-    return [min(float(each[0]), best) for each in found]
+    found = [other(probe) for probe in probes]
+    return [
+        min(float(drift_psnr(wanted[part], got[part])[0]), best)
+        for part in (0, 1)
+        for wanted, got in zip(right, found, strict=True)
+    ]

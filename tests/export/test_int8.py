@@ -206,7 +206,7 @@ def test_beyond_the_gate_nothing_is_written(
 ) -> None:
     def few(_chain: Any, _right: Any, models: Any, macs: Any, _ranges: Any, probes: Sequence[Any], _report: Any) -> Any:
         keys = [(stage, next(iter(macs[stage]))) for stage in models]  # measured by nobody
-        return dict.fromkeys(keys, Setting(0.5)), {key: np.zeros(len(probes)) for key in keys}
+        return dict.fromkeys(keys, Setting(0.5)), {key: np.zeros(2 * len(probes)) for key in keys}
 
     monkeypatch.setattr(calibrate, "_errors", few)
     monkeypatch.setattr(calibrate, "GATE_DB", 90.0)
