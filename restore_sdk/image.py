@@ -22,8 +22,8 @@ MODEL_SIZE = 256
 #: A mask value above this is hole.
 HOLE_ABOVE = 127
 
-#: Rows of a mask that are looked at together.
-_STRIP = 64
+#: Rows of a mask that are looked at together, and pixels of one that is taken whole.
+_STRIP, _SMALL = 64, 1 << 18
 
 #: Gaussian sigma (pixels), and the Canny thresholds on the L2 gradient of a 3x3 Sobel, at the model's 256 px scale.
 CANNY_SIGMA = 1.4
@@ -164,7 +164,7 @@ def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tu
         shape: height and width of the image.
 
     Returns:
-        The array, and rows and columns outside of which none is missing; both empty for a black mask.
+        The array, and rows and columns outside of which none is missing.
 
     Raises:
         ShapeError: the mask's height and width are not the image's.
@@ -199,7 +199,7 @@ def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tu
         raise MaskError(
             "the mask marks the whole image, so nothing is known to restore from", "white is what to repaint"
         )
-    if holes == 0 and hole[box].size:
+    if holes == 0 and marked[box].any():
         raise MaskError(
             f"the mask is not black, but nothing in it is above {HOLE_ABOVE} (highest: {int(marked[box].max())})",
             "white (255) is what to repaint; multiply a 0/1 mask by 255, or pass a bool array",
@@ -208,7 +208,9 @@ def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tu
 
 
 def _marked_box(marked: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Rows and columns of all that is not zero; empty where nothing is."""
+    """Rows and columns outside of which all is zero; of a small mask all of it, since looking takes longer there."""
+    if marked.size <= _SMALL:
+        return slice(0, marked.shape[0]), slice(0, marked.shape[1])
     # Whole strips first: most of a large mask is black, and that is told faster than its outline.
     strips = [top for top in range(0, len(marked), _STRIP) if cv2.hasNonZero(marked[top : top + _STRIP])]
     if not strips:
