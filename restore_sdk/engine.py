@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from types import TracebackType
@@ -23,7 +22,7 @@ from restore_sdk.faces import FaceDetector, Faces
 from restore_sdk.image import MODEL_SIZE, Color
 from restore_sdk.ordered import chunked, ordered_map
 from restore_sdk.plan import MAX_CROPS
-from restore_sdk.request import Options, Request, check_whole
+from restore_sdk.request import Options, Request, check_whole, settled
 from restore_sdk.runtime.base import StageRunner, checked
 from restore_sdk.runtime.select import Runtime, open_model
 
@@ -171,7 +170,7 @@ class RestoreEngine:
         clock = Clock()
         with clock.part("prepare"):
             request = Request(image, mask, Options(color, dilate, feather, max_crops), faces=faces, edges=True)
-        with _settled([request]):
+        with settled([request]):
             self._compute([request], clock)
             with clock.part("paste"):
                 restored = request.finish()
@@ -282,7 +281,7 @@ class RestoreEngine:
         """Restore some images together; ``first`` is the number of the first one, for messages."""
         self._open()
         requests: list[Request] = []
-        with _settled(requests):
+        with settled(requests):
             for number, (image, mask, faces) in enumerate(items, first or 0):
                 name = "" if first is None else f"item {number}: "
                 requests.append(Request(image, mask, options, faces=faces, name=name))
@@ -304,17 +303,6 @@ class RestoreEngine:
                 with clock.part("paste"):
                     for number, (request, tile) in enumerate(group):
                         request.put(tile, result.restored[number], result.completed_edges[number])
-
-
-@contextmanager
-def _settled(requests: Sequence[Request]) -> Iterator[None]:
-    """After an error, too, nothing reads the caller's arrays once the call has ended."""
-    try:
-        yield
-    except BaseException:
-        for request in requests:
-            request.wait()
-        raise
 
 
 def _stacked(arrays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -162,6 +162,17 @@ class Request:
             return None
         distance: NDArray[np.float32] = cv2.distanceTransform(finer.view(np.uint8), cv2.DIST_L2, 5)
         return np.minimum(distance / tile.ramp, 1, dtype=np.float32)
+
+
+@contextmanager
+def settled(requests: Iterable[Request]) -> Iterator[None]:
+    """After an error, too, nothing reads the callers' arrays once the block has ended."""
+    try:
+        yield
+    except BaseException:
+        for request in requests:
+            request.wait()
+        raise
 
 
 def check_whole(name: str, value: object, least: int, most: int) -> None:

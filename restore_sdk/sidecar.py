@@ -7,11 +7,11 @@ import json
 import platform
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from restore_sdk.errors import EngineIntegrityError
+from restore_sdk.errors import EngineIncompatibleError, EngineIntegrityError
 
 SCHEMA = 1
 
@@ -24,13 +24,29 @@ Hardware = Literal["device", "capability", "ampere_plus"]
 
 _STAGE = re.compile(r"[a-z0-9_]{1,40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+#: Names of what lies in a store: sidecars, all that an engine has, timing caches, and what an interrupted write leaves.
+_NAME = r"[a-z0-9_]{1,40}\.[0-9a-f]{24}"
+SIDECAR_NAME = re.compile(rf"{_NAME}\.json")
+_ENGINE = re.compile(rf"{_NAME}(\.json|\.[0-9a-f]{{16}}\.plan)")
+_TIMING = re.compile(r"tensorrt(_rtx)?-[a-z0-9.-]+\.timing")
+_PART = re.compile(r"\.([a-z0-9_]{1,40}\.[0-9a-f]|tensorrt(_rtx)?-)[a-z0-9.-]*\.[0-9a-f]{12}\.part")
+
 _REBUILD = "build the engine again: restore-sdk build"
+
+#: What may not fit, the more telling later.
+_KINDS = ("flavour", "version", "CUDA", "platform", "capability", "device")
 
 
 def host_platform() -> str:
     """Operating system and processor, such as ``linux-x86_64``: plans hold host code."""
     machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     return f"{sys.platform}-{machine}"
+
+
+def is_of_store(name: str, *, timing: bool) -> bool:
+    """Whether a file of this name is part of an engine or of an interrupted write; with ``timing``, a cache as well."""
+    forms = (_ENGINE, _PART, _TIMING) if timing else (_ENGINE, _PART)
+    return any(form.fullmatch(name) for form in forms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,3 +267,22 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _newer(built: str, running: str) -> bool:
     """Whether ``running`` is of the same major version as ``built`` and not older."""
     return _numbers(built)[:1] == _numbers(running)[:1] and _numbers(running) >= _numbers(built)
+
+
+def refusal(sidecars: Iterable[Sidecar], wanted: str, bundle: str, host: Host, command: str) -> EngineIncompatibleError:
+    """The error for the engine that comes nearest to fitting; ``wanted`` is the graph's hash, ``bundle`` its name."""
+
+    def nearness(sidecar: Sidecar) -> tuple[bool, int]:
+        found = sidecar.key.mismatch(host)
+        rank = len(_KINDS) if found is None else next(i for i, kind in enumerate(_KINDS) if kind in found[0])
+        return sidecar.key.onnx_sha256 == wanted, rank
+
+    best = max(sidecars, key=nearness)
+    if best.key.onnx_sha256 != wanted:
+        what, built, here = "model", f"{best.bundle} ({best.key.onnx_sha256[:12]})", f"{bundle} ({wanted[:12]})"
+    else:
+        what, built, here = best.key.mismatch(host) or ("", "", "")
+    return EngineIncompatibleError(
+        f"the engine of stage {best.key.stage} does not fit: {what} of the engine {built}, here {here}",
+        f"build one for this host: {command}",
+    )

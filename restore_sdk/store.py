@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -25,14 +24,26 @@ from restore_sdk.atomic import write_file
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
 from restore_sdk.errors import (
     EngineError,
-    EngineIncompatibleError,
     EngineIntegrityError,
     EngineNotBuiltError,
     OutputError,
 )
 from restore_sdk.lock import file_lock
+from restore_sdk.onnxfile import looks_like_onnx
 from restore_sdk.owned import default_root, read_owned, require_owned
-from restore_sdk.sidecar import EngineKey, Flavour, Host, Sidecar, Tensor, dump_sidecar, host_platform, parse_sidecar
+from restore_sdk.sidecar import (
+    SIDECAR_NAME,
+    EngineKey,
+    Flavour,
+    Host,
+    Sidecar,
+    Tensor,
+    dump_sidecar,
+    host_platform,
+    is_of_store,
+    parse_sidecar,
+    refusal,
+)
 from restore_sdk.terminal import word
 
 __all__ = [
@@ -53,15 +64,7 @@ __all__ = [
 MAX_SIDECAR_BYTES = 4 * 1024 * 1024
 MAX_PLAN_BYTES = 2 * 1024 * 1024 * 1024
 
-#: Names of what lies in a store: sidecars, all that an engine has, and timing caches; also while they are written.
-_NAME = r"[a-z0-9_]{1,40}\.[0-9a-f]{24}"
-_SIDECAR = re.compile(rf"{_NAME}\.json")
-_ENGINE = re.compile(rf"{_NAME}(\.json|\.[0-9a-f]{{16}}\.plan)")
-_TIMING = re.compile(r"tensorrt(_rtx)?-[a-z0-9.-]+\.timing")
-_PART = re.compile(r"\.([a-z0-9_]{1,40}\.[0-9a-f]|tensorrt(_rtx)?-)[a-z0-9.-]*\.[0-9a-f]{12}\.part")
-
 _LOG = logging.getLogger("restore_sdk")
-_KINDS = ("flavour", "version", "CUDA", "platform", "capability", "device")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ class EngineStore:
         if not self._check_root():
             return []
         found = []
-        for path in sorted(path for path in self.root.glob("*.json") if _SIDECAR.fullmatch(path.name)):
+        for path in sorted(path for path in self.root.glob("*.json") if SIDECAR_NAME.fullmatch(path.name)):
             try:
                 found.append(Entry(path, parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)))
             except FileNotFoundError:
@@ -201,8 +204,7 @@ class EngineStore:
             entries = self.verify()
             kept = [entry for entry in entries if entry.error is None and entry.sidecar and keep(entry.sidecar)]
             stay = {entry.path.name for entry in kept} | {e.sidecar.plan_file for e in kept if e.sidecar}
-            forms = (_ENGINE, _PART, _TIMING) if timing else (_ENGINE, _PART)
-            ours = [path for path in self.root.iterdir() if any(form.fullmatch(path.name) for form in forms)]
+            ours = [path for path in self.root.iterdir() if is_of_store(path.name, timing=timing)]
             removed = sorted(path for path in ours if path.name not in stay)
             if not dry_run:
                 for path in removed:
@@ -250,7 +252,7 @@ class EngineStore:
             raise unsound[0]
         if not sidecars:
             raise EngineNotBuiltError(f"no engine of stage {stage} is in {self.root}", f"build it: {command}")
-        raise _refusal(sidecars, wanted, bundle, host, command)
+        raise refusal(sidecars, wanted, bundle.name, host, command)
 
     def _diagnose(self, data: bytes, sidecar: Sidecar) -> str:
         if looks_like_onnx(data):
@@ -294,11 +296,6 @@ class EngineStore:
         path.chmod(0o600)  # the folder keeps others out until then
 
 
-def looks_like_onnx(data: bytes) -> bool:
-    """Whether this starts as an ONNX model does: field 1, its IR version, then another early field of the message."""
-    return len(data) > 3 and data[0] == 0x08 and 1 <= data[1] <= 0x40 and data[2] in (0x12, 0x1A, 0x22, 0x3A, 0x42)
-
-
 def rebuild(bundle: Bundle | None, root: Path, flavour: Flavour) -> str:
     """The command that builds the engines of a bundle for the device at hand."""
     command = f"restore-sdk build --flavour {flavour}"
@@ -309,24 +306,3 @@ def rebuild(bundle: Bundle | None, root: Path, flavour: Flavour) -> str:
     except EngineError:
         usual = False
     return command if usual else f"{command} --store {word(root)}"
-
-
-def _refusal(
-    sidecars: Iterable[Sidecar], wanted: str, bundle: Bundle, host: Host, command: str
-) -> EngineIncompatibleError:
-    """The error for the engine that comes nearest to fitting."""
-
-    def nearness(sidecar: Sidecar) -> tuple[bool, int]:
-        found = sidecar.key.mismatch(host)
-        rank = len(_KINDS) if found is None else next(i for i, kind in enumerate(_KINDS) if kind in found[0])
-        return sidecar.key.onnx_sha256 == wanted, rank
-
-    best = max(sidecars, key=nearness)
-    if best.key.onnx_sha256 != wanted:
-        what, built, here = "model", f"{best.bundle} ({best.key.onnx_sha256[:12]})", f"{bundle.name} ({wanted[:12]})"
-    else:
-        what, built, here = best.key.mismatch(host) or ("", "", "")
-    return EngineIncompatibleError(
-        f"the engine of stage {best.key.stage} does not fit: {what} of the engine {built}, here {here}",
-        f"build one for this host: {command}",
-    )
