@@ -74,6 +74,17 @@ class Result:
         """``within`` or ``OVER`` the limit."""
         return "within" if self.median < self.limit else "OVER"
 
+    def to_json(self) -> dict[str, Any]:
+        """The figure as plain values."""
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            "limit": self.limit,
+            "median": round(self.median, 4),
+            "values": [round(value, 4) for value in self.values],
+            "verdict": self.verdict,
+        }
+
 
 def measure(runs: int, bundle: Path | None = None) -> list[Result]:
     """Measure everything, ``runs`` processes a figure.
@@ -118,17 +129,7 @@ def to_json(results: list[Result], about: dict[str, Any]) -> dict[str, Any]:
     return {
         "ok": all(result.verdict != "OVER" for result in results),
         "facts": about,
-        "budgets": [
-            {
-                "name": result.name,
-                "unit": result.unit,
-                "limit": result.limit,
-                "median": round(result.median, 4),
-                "values": [round(value, 4) for value in result.values],
-                "verdict": result.verdict,
-            }
-            for result in results
-        ],
+        "budgets": [result.to_json() for result in results],
     }
 
 

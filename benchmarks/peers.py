@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from export.graph import trace
 from restore_sdk.errors import DeviceError, MissingDependencyError
 from restore_sdk.runtime.base import U8, Inference
-from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
+from restore_sdk.runtime.cores import threads_alone
 from restore_sdk.runtime.onnxruntime import ort
 from restore_sdk.telemetry import no_telemetry
 from training.networks.edgeconnect import EdgeConnect
@@ -55,7 +55,7 @@ class PeerRunner:
     max_batch = 1
 
     def __init__(self, backend: str, threads: int | None = None) -> None:
-        self._backend = open_backend("edgeconnect", backend, threads or min(MAX_THREADS, usable_cores()))
+        self._backend = open_backend("edgeconnect", backend, threads or threads_alone())
 
     def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
         """Restore a batch of one. It is one graph: all of its time stands under the repair stage."""

@@ -6,12 +6,11 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from restore_sdk.fresh import killed_after
+from restore_sdk.fresh import watched
 
 #: The root of the checkout: what the measured processes import from.
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +21,8 @@ MASK = ROOT / "examples" / "portrait_mask.png"
 
 #: No measured process takes nearly as long, on any host.
 TIMEOUT_S = 300
+
+_TOO_LONG = f"the measured process took longer than {TIMEOUT_S} s"
 
 #: Peak memory of the process that runs it. A program for ``python -c`` appends this and prints ``peak_mb()``.
 #: VmHWM, where there is one, since ``ru_maxrss`` of a child starts at its parent's.
@@ -57,25 +58,12 @@ def answer(program: str, *arguments: str) -> Any:
 
 def seconds_to_first_line(program: str, *arguments: str) -> float:
     """Seconds from before the start of a fresh interpreter that runs ``program`` until its first line arrives."""
-    command = [sys.executable, "-c", program, *arguments]
-    with tempfile.TemporaryFile("w+") as errors:  # not a pipe: nobody reads it before the first line
-        started = time.perf_counter()
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT, env=_environment()
-        ) as process:
-            assert process.stdout is not None
-            with killed_after(TIMEOUT_S, process) as late:
-                line = process.stdout.readline()
-                seconds = time.perf_counter() - started
-                process.stdout.read()
-                process.wait()
-        errors.seek(0)
-        said = errors.read()
-    if late.is_set():
-        raise MeasurementError(f"the measured process took longer than {TIMEOUT_S} s")
-    if not line or process.returncode:
-        raise MeasurementError(_last_line(said) or "the measured process printed nothing")
-    return seconds
+    run = watched([sys.executable, "-c", program, *arguments], TIMEOUT_S, cwd=ROOT, env=_environment())
+    if run.late:
+        raise MeasurementError(_TOO_LONG)
+    if not run.line or run.code:
+        raise MeasurementError(_last_line(run.errors) or "the measured process printed nothing")
+    return run.seconds
 
 
 def seconds_to_exit(*command: str) -> float:
@@ -91,7 +79,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
             command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=ROOT, env=_environment(), check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise MeasurementError(f"the measured process took longer than {TIMEOUT_S} s") from error
+        raise MeasurementError(_TOO_LONG) from error
     if finished.returncode:
         raise MeasurementError(_last_line(finished.stderr) or f"the measured process ended with {finished.returncode}")
     return finished

@@ -25,7 +25,7 @@ from restore_sdk.contender import require_named, run_name
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import RestoreError
 from restore_sdk.fresh import fresh_process
-from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
+from restore_sdk.runtime.cores import threads_alone
 
 KIND, SCHEMA = "restore-sdk benchmarks", 1
 
@@ -145,7 +145,7 @@ def latency(bench: Bench) -> Section:
     made += [cases.chain(bench.stable.subject(key), right) for key in bench.keys]
     for backend in peers.BACKENDS:
         try:
-            made.append(cases.stack(backend, min(MAX_THREADS, usable_cores())))
+            made.append(cases.stack(backend, threads_alone()))
         except RestoreError as error:
             absent.append({"runtime": f"stack-{backend}", "why": error.message, "hint": error.hint})
     made += cases.opencv()
@@ -199,14 +199,14 @@ def start(bench: Bench) -> Section:
     """The budgets, and a fresh process on every runtime."""
     bench.progress("budgets")
     path, processes = bench.bundle.path, bench.amount.processes
-    about, found = budgets.facts(), {}
+    found: dict[str, Any] = {}
     for key in bench.keys:
         bench.progress(f"fresh processes on {key}")
         runs = [fresh_process(path, key, requests=1) for _ in range(processes)]  # type: ignore[arg-type]
         found[bench.stable.subject(key).name] = {
             name: sorted(run[name] for run in runs) for name in ("import_ms", "cold_ms", "warm_ms")
         }
-    return {"budgets": budgets.to_json(budgets.measure(processes, path), about)["budgets"], "processes": found}
+    return {"budgets": [result.to_json() for result in budgets.measure(processes, path)], "processes": found}
 
 
 def memory(bench: Bench) -> Section:

@@ -21,7 +21,7 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.contender import require_named, run_name
 from restore_sdk.errors import MissingDependencyError, RestoreError
 from restore_sdk.runtime.base import U8, Inference, StageRunner
-from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
+from restore_sdk.runtime.cores import threads_alone
 from restore_sdk.runtime.select import open_runner
 
 #: The reference: the networks in PyTorch, float32, on the weights that the bundle holds.
@@ -52,7 +52,7 @@ class TorchRunner:
     max_batch = 16
 
     def __init__(self, bundle: Bundle, mode: str = "pytorch", threads: int | None = None) -> None:
-        self._threads, self._mode = threads or min(MAX_THREADS, usable_cores()), mode
+        self._threads, self._mode = threads or threads_alone(), mode
         edge, repair = load_reference(bundle.path)
         self._stages: tuple[Callable[..., Any], Callable[..., Any]] = (edge, repair)
         if mode == "pytorch-compiled":

@@ -13,7 +13,7 @@ from benchmarks.inputs import BATCHES
 from benchmarks.subjects import REFERENCE, RUNTIMES, Subject
 from restore_sdk.errors import RestoreError
 from restore_sdk.runtime.base import Inference
-from restore_sdk.runtime.cores import usable_cores
+from restore_sdk.runtime.cores import threads_alone
 
 Open = Callable[..., Subject]
 Measure = Callable[[Case], None]
@@ -74,7 +74,7 @@ def test_edgeconnect(key: str, subject: Open, measure: Measure) -> None:
 @pytest.mark.parametrize("backend", peers.BACKENDS)
 def test_stack_of_convolutions(backend: str, measure: Measure) -> None:
     try:
-        case = cases.stack(backend, usable_cores())
+        case = cases.stack(backend, threads_alone())
     except RestoreError as error:
         pytest.skip(f"{backend}: {error}")
     measure(replace(case, group="peer"))

@@ -9,10 +9,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,48 +74,53 @@ def fresh_process(
     arguments = json.dumps({"engine": engine, "requests": requests})
     home = str(Path(restore_sdk.__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    with tempfile.TemporaryFile("w+") as errors:  # not a pipe: nobody reads it before the first image
-        started = time.perf_counter()
-        with subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, arguments],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path},
-        ) as process:
-            assert process.stdout is not None
-            with killed_after(timeout, process) as late:
-                process.stdout.readline()
-                cold = time.perf_counter() - started
-                output = process.stdout.read()
-                process.wait()
-        errors.seek(0)
-        said = errors.read().strip().splitlines()
-    if late.is_set():
+    command = [sys.executable, "-c", _PROGRAM, arguments]
+    run = watched(command, timeout, env={**os.environ, "PYTHONPATH": path})
+    if run.late:
         raise ExecutionError(f"a process on {runtime} took longer than {timeout:g} s", "ask for fewer requests")
-    if process.returncode:
-        last = (said or [f"exit status {process.returncode}"])[-1]
+    if run.code:
+        last = (run.errors.strip().splitlines() or [f"exit status {run.code}"])[-1]
         raise ExecutionError(f"a fresh process on {runtime} failed: {last}", "run: restore-sdk doctor")
-    found: dict[str, Any] = json.loads(output)
-    return {"cold_ms": round(1e3 * cold, 1), **found}
+    found: dict[str, Any] = json.loads(run.rest)
+    return {"cold_ms": round(1e3 * run.seconds, 1), **found}
 
 
-@contextmanager
-def killed_after(seconds: float, process: subprocess.Popen[str]) -> Iterator[threading.Event]:
-    """Kill a process that takes longer than the block may; the event is then set."""
+class Run(NamedTuple):
+    """What a process did: seconds from before its start to its first line, that line, what it printed after it and on
+    standard error, its exit status, and whether it was killed for taking too long."""
+
+    seconds: float
+    line: str
+    rest: str
+    errors: str
+    code: int
+    late: bool
+
+
+def watched(command: Sequence[str], timeout: float, **how: Any) -> Run:
+    """Run a command to its end, at most ``timeout`` seconds; ``how`` are arguments of :class:`subprocess.Popen`."""
     late = threading.Event()
+    with tempfile.TemporaryFile("w+") as errors:  # not a pipe: nobody reads it before the first line
+        started = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, **how) as process:
+            assert process.stdout is not None
 
-    def kill() -> None:
-        late.set()
-        process.kill()
+            def kill() -> None:
+                late.set()
+                process.kill()
 
-    timer = threading.Timer(seconds, kill)
-    timer.daemon = True  # whoever interrupts the block does not wait for it
-    timer.start()
-    try:
-        yield late
-    finally:
-        timer.cancel()
+            timer = threading.Timer(timeout, kill)
+            timer.daemon = True  # whoever interrupts this does not wait for it
+            timer.start()
+            try:
+                line = process.stdout.readline()
+                seconds = time.perf_counter() - started
+                rest = process.stdout.read()
+                process.wait()
+            finally:
+                timer.cancel()
+        errors.seek(0)
+        return Run(seconds, line, rest, errors.read(), process.returncode, late.is_set())
 
 
 def serve(imported: float) -> None:

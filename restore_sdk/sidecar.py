@@ -24,6 +24,7 @@ Hardware = Literal["device", "capability", "ampere_plus"]
 
 _STAGE = re.compile(r"[a-z0-9_]{1,40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
 #: Names of what lies in a store: sidecars, all that an engine has, timing caches, and what an interrupted write leaves.
 _NAME = r"[a-z0-9_]{1,40}\.[0-9a-f]{24}"
 SIDECAR_NAME = re.compile(rf"{_NAME}\.json")

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from restore_sdk import __version__
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.serve import openapi
-from restore_sdk.serve.body import JSON, check_length, content_type, read
+from restore_sdk.serve.body import JSON, Asked, check_length, content_type, read
 from restore_sdk.serve.gate import Gate
 from restore_sdk.serve.metrics import Metrics
 from restore_sdk.serve.pictures import check_header
@@ -102,10 +102,9 @@ class Service:
         try:
             asked = await read(request, kind, self.settings)
             # in a thread: what a stranger has sent is read here, and nobody else must wait for that
-            header = await asyncio.to_thread(check_header, asked.photo, "photo", self.settings.max_pixels)
-            mask = await asyncio.to_thread(check_header, asked.mask, "mask", self.settings.max_pixels)
-            facts["pixels"] = pixels = header.width * header.height
-            future = self.workers.submit(asked, max(pixels, mask.width * mask.height))
+            pixels, of_mask = await asyncio.to_thread(self._pixels, asked)
+            facts["pixels"] = pixels
+            future = self.workers.submit(asked, max(pixels, of_mask))
             answer = await self._wait(request, future)
         except ClientDisconnect:
             return Response(status_code=CLIENT_LEFT)  # nobody reads it
@@ -126,6 +125,13 @@ class Service:
         facts["parts"] = {part: round(seconds, 4) for part, seconds in answer.seconds.items()}
         as_json = kind == JSON or JSON in request.headers.get("accept", "")
         return _json_answer(answer) if as_json else _image_answer(answer)
+
+    def _pixels(self, asked: Asked) -> tuple[int, int]:
+        """Pixels that the headers of photograph and mask claim; raises where one is not decoded."""
+        most = self.settings.max_pixels
+        headers = check_header(asked.photo, "photo", most), check_header(asked.mask, "mask", most)
+        photo, mask = (header.width * header.height for header in headers)
+        return photo, mask
 
     async def _wait(self, request: Request, future: Future[Answer]) -> Answer:
         """The answer, unless time runs out or the client leaves; then the order is taken out of the line."""

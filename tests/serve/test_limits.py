@@ -20,12 +20,9 @@ import pytest
 from benchmarks import serve as load
 from restore_sdk import RestoreEngine, cli
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import ExecutionError, InputError, OutputError
+from restore_sdk.errors import InputError, OutputError
 from restore_sdk.serve import server
-from restore_sdk.serve.body import Asked, Wishes
-from restore_sdk.serve.metrics import Metrics
 from restore_sdk.serve.settings import Settings
-from restore_sdk.serve.workers import Workers
 from tests.attacks.caught import error_of
 from tests.serve.conftest import MULTIPART, Launch, Service, encoded, files, multipart, pair
 from tests.serve.launch import FAILS, HELD, UNSOUND
@@ -172,59 +169,6 @@ def test_a_fault_of_the_model_stays_inside_and_shows_in_readiness(launch: Launch
         assert service.wait_for(lambda line: line.get("event") == "model_failed")["level"] == "error"
         assert service.ask("GET", "/readyz").status == 200  # it tried the model itself, which works again
         assert service.restore(*files()).status == 200
-
-
-def test_a_model_that_fails_shows_in_readiness_until_it_works_again() -> None:
-    """On a double of the engine, whose model fails for as long as it is told to."""
-
-    class Double:
-        trouble: Exception | None = ExecutionError("out of order", "wait")
-
-        def run(self, *_: object, **__: object) -> None:
-            assert self.trouble is not None
-            raise self.trouble
-
-        def warmup(self) -> float:
-            if self.trouble is not None:
-                raise self.trouble
-            return 1.0
-
-    engine = Double()
-    workers = Workers(engine, Settings(workers=1), Metrics())  # type: ignore[arg-type]
-    try:
-        photo, mask = files(40, 50)
-
-        def fail() -> None:
-            assert isinstance(workers.submit(Asked(photo, mask, Wishes()), 2000).exception(30), Exception)
-
-        assert workers.healthy
-        fail()
-        assert not workers.healthy
-        engine.trouble = ValueError("a fault of ours, which says nothing of the model")
-        fail()
-        workers.probe()
-        assert not workers.healthy
-        engine.trouble = None
-        workers.probe()
-        assert workers.healthy
-    finally:
-        workers.close()
-
-
-def test_a_fault_that_no_photograph_is_to_blame_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    workers = Workers(None, Settings(workers=1), Metrics())  # type: ignore[arg-type]
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("restore_sdk.serve.workers.decode_photo", lambda *_: 1 / 0)
-            error = workers.submit(Asked(*files(40, 50), Wishes()), 2000).exception(30)
-        assert isinstance(error, ZeroDivisionError)
-        (record,) = [each for each in caplog.records if each.exc_info is not None]
-        assert record.exc_info is not None
-        assert record.exc_info[1] is error
-        assert isinstance(workers.submit(Asked(b"", b"", Wishes()), 2000).exception(30), InputError)
-        assert len([each for each in caplog.records if each.exc_info is not None]) == 1
-    finally:
-        workers.close()
 
 
 def test_company_in_a_batch(launch: Launch, engine: RestoreEngine) -> None:
