@@ -13,6 +13,10 @@ Rng = np.random.Generator
 _SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]], np.float32)
 
 
+#: How many of the views that are framed anew are made smaller than the original, beside those that chance makes so.
+_SMALLER_ODDS = 0.25
+
+
 def random_view(image: Image, rng: Rng, size: int = 256) -> Image:
     """One random view: mirrored, shifted, scaled, turned, and with other light and colours.
 
@@ -40,6 +44,8 @@ def _frame(image: Image, rng: Rng, size: int) -> Image:
     if rng.random() < 0.5:
         return square(np.ascontiguousarray(image), size)
     nearest = 3.0 if rng.random() < 0.15 else 1.3  # a scratch on a large photograph is served as a close-up
+    if rng.random() < _SMALLER_ODDS:
+        nearest = 1.0  # people's own crops leave more room around the face than the aligned ones
     zoom = size / min(height, width) * np.exp(rng.uniform(np.log(0.7), np.log(nearest)))
     turn = rng.normal(0, 9.0)
     if zoom < 1.0:  # area averages first: the warp samples points, and would alias

@@ -134,6 +134,11 @@ _BEYOND_ODDS, _WIDE_ODDS, _WIDER = 0.1, 0.35, 0.75
 #: How often damage keeps off the rim of the picture, and how much of each side it then leaves, at least and at most.
 _RIM_ODDS, _RIM = 0.4, (0.05, 0.16)
 
+#: What masks that aim at about the widest usual share have oftener than others, since thin damage that covers half of a
+#: picture is rare: a free rim, damage of the first, wide kinds alone (how many those are), and gaps that are closed.
+_WIDE_RIM_ODDS, _CHUNKY_ODDS, _CHUNKY_KINDS, _WIDE_CLOSED_ODDS = 0.55, 0.75, 4, 0.65
+_CLOSED_ODDS = 0.4
+
 
 def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: float = 0.9) -> Mask:
     """Damage of one to four kinds, drawn until it covers a random share of the picture.
@@ -147,19 +152,23 @@ def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: floa
     """
     usual = min(0.6, largest)
     which = rng.random()
+    wide = _BEYOND_ODDS <= which < _BEYOND_ODDS + _WIDE_ODDS
     if which < _BEYOND_ODDS:
         target = rng.uniform(usual, largest)
-    elif which < _BEYOND_ODDS + _WIDE_ODDS:
+    elif wide:
         target = rng.uniform(0.85, 1.1) * usual
     else:
         target = smallest + (usual - smallest) * rng.random() ** _WIDER
     odds = np.array([weight for _, weight in DAMAGES])
+    if wide and rng.random() < _CHUNKY_ODDS:
+        odds[_CHUNKY_KINDS:] = 0.0
     kinds = rng.choice(len(DAMAGES), size=int(rng.integers(1, 5)), p=odds / odds.sum())
     rim = 0
-    if rng.random() < _RIM_ODDS:
+    if rng.random() < (_WIDE_RIM_ODDS if wide else _RIM_ODDS):
         # a target that the inner part can hold only as a solid block is not worth the drawing
         rim = int(min(rng.uniform(*_RIM), (1.0 - (1.06 * target) ** 0.5) / 2.0) * size)
-    mask = _drawn(kinds, rng, size - 2 * rim, target * (size / (size - 2 * rim)) ** 2, largest)
+    closed = _WIDE_CLOSED_ODDS if wide else _CLOSED_ODDS
+    mask = _drawn(kinds, rng, size - 2 * rim, target * (size / (size - 2 * rim)) ** 2, largest, closed)
     mask = np.where(mask > 127, np.uint8(255), np.uint8(0))  # some versions of OpenCV smooth the outlines of letters
     mask = np.pad(mask, rim)
     if not mask.any():
@@ -168,7 +177,9 @@ def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: floa
     return mask
 
 
-def _drawn(kinds: NDArray[np.int64], rng: Rng, size: int, target: float, largest: float) -> Mask:
+def _drawn(
+    kinds: NDArray[np.int64], rng: Rng, size: int, target: float, largest: float, closed_odds: float
+) -> Mask:
     """Damage of some kinds on a canvas of its own, near the target share of it."""
     mask: Mask = np.zeros((size, size), np.uint8)
     for _ in range(200):
@@ -179,7 +190,7 @@ def _drawn(kinds: NDArray[np.int64], rng: Rng, size: int, target: float, largest
             mask = before  # one stroke too wide for what was asked; try another
         elif share >= 0.85 * target:
             break
-    if rng.random() < 0.4:  # slivers of known pixels between strokes vanish, as in masks that were dilated as a whole
+    if rng.random() < closed_odds:  # slivers of known pixels between strokes vanish, as in masks that were dilated as a whole
         closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((int(rng.integers(3, size // 12)),) * 2, np.uint8))
         if np.count_nonzero(closed) <= largest * mask.size:
             mask = closed

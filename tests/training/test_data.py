@@ -29,6 +29,15 @@ def test_masks_are_seeded_and_keep_to_their_share() -> None:
     assert np.mean(np.array(ratios) > 0.35) > 0.45, "wide ones more often"
 
 
+def test_wide_masks_are_solid_like_those_of_tests_and_not_thin_lines_all_over() -> None:
+    masks = [random_mask(np.random.default_rng(seed)) for seed in range(160)]
+    wide = [np.pad(mask, 32, mode="edge") for mask in masks if 0.5 <= (mask > 0).mean() < 0.6]
+    deep = [cv2.distanceTransform(mask, cv2.DIST_L2, 5)[32:-32, 32:-32] for mask in wide]
+    assert np.mean([each[each > 0].mean() for each in deep]) > 12.0, "px from the rim of the hole"
+    free = [not mask[[32, -33]].any() and not mask[:, [32, -33]].any() for mask in wide]
+    assert 0.3 < np.mean(free) < 0.7, "half of them keep off the rim of the picture"
+
+
 def test_masks_can_be_kept_small() -> None:
     assert max((random_mask(np.random.default_rng(seed), largest=0.1) > 0).mean() for seed in range(40)) <= 0.1
 
