@@ -76,19 +76,20 @@ class Request:
         self._options, self._name = options, name
         with self._named():
             self._source = as_pixels(image, options.color)
+        # First, so that a large photograph is copied while its mask is read.
+        self._copy = CopyAhead(self._source)
+        with settled((self,)), self._named():
             self._hole, marked = as_hole(mask, self._source.shape[:2])
             dilate(self._hole, options.dilate)
             if isinstance(faces, FaceDetector):
                 faces = faces(self._source, options.color) if self._hole.any() else ()
             framed = frames(() if faces is None else faces, self._hole.shape)
             self.plan = plan(self._hole, options.max_crops, framed, None if options.dilate else marked)
-        # What the model is shown of the picture while nothing was put back, without waiting for the copy.
-        self._untouched = self._source if self._source.flags.c_contiguous else None
-        self.edges = np.zeros(self._hole.shape, np.uint8) if edges else None
-        # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
-        self._written = np.zeros(self._hole.shape, np.uint8) if len(self.plan.tiles) > 1 else None
-        # Last: whoever has a request may have to wait for its copy.
-        self._copy = CopyAhead(self._source)
+            # What the model is shown of the picture while nothing was put back, without waiting for the copy.
+            self._untouched = self._source if self._source.flags.c_contiguous else None
+            self.edges = np.zeros(self._hole.shape, np.uint8) if edges else None
+            # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
+            self._written = np.zeros(self._hole.shape, np.uint8) if len(self.plan.tiles) > 1 else None
 
     @memory_told
     def sample(self, tile: Tile) -> Sample:

@@ -93,4 +93,4 @@ def test_after_an_error_nothing_reads_the_photographs(engine: RestoreEngine, slo
     mask[200:300, 300:400] = 255
     with pytest.raises(MaskError, match="item 1"):
         engine.restore_batch([photo, photo], [mask, mask // 255])
-    assert len(slow_copies) == 1, "one was begun, and waited for"
+    assert len(slow_copies) == 2, "both were begun, and waited for: that of the refused photograph too"
