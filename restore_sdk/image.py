@@ -6,6 +6,7 @@ served.
 
 from __future__ import annotations
 
+import mmap
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,9 @@ HOLE_ABOVE = 127
 
 #: Rows of a mask that are looked at together, and pixels of one that is taken whole.
 _STRIP, _SMALL = 64, 1 << 18
+
+#: Pixels from which on memory for a hole comes from the system itself.
+_LARGE = 1 << 22
 
 #: Gaussian sigma (pixels), and the Canny thresholds on the L2 gradient of a 3x3 Sobel, at the model's 256 px scale.
 CANNY_SIGMA = 1.4
@@ -192,7 +196,7 @@ def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tu
     # A view of another type as bool may hold any byte; compared, each becomes 0 or 1.
     marked = np.ascontiguousarray(values).view(np.uint8)
     box = _marked_box(marked)
-    hole = np.zeros(shape, bool)  # of a large photograph, the system gives no memory to what is never written
+    hole = _unmarked(shape)
     hole[box] = marked[box] > (0 if values.dtype == np.bool_ else HOLE_ABOVE)
     holes = np.count_nonzero(hole[box])
     if holes == hole.size:
@@ -205,6 +209,18 @@ def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tu
             "white (255) is what to repaint; multiply a 0/1 mask by 255, or pass a bool array",
         )
     return hole, box
+
+
+def _unmarked(shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """All false. Of a large one the system is asked itself, which gives no memory to what is never written; that of
+    numpy may be used memory, which is filled with zeros first."""
+    size = shape[0] * shape[1]
+    if size <= _LARGE:
+        return np.zeros(shape, bool)
+    try:
+        return np.frombuffer(mmap.mmap(-1, size, access=mmap.ACCESS_COPY), bool).reshape(shape)
+    except OSError as error:
+        raise MemoryError(f"no {size} bytes for the hole: {error}") from error
 
 
 def _marked_box(marked: NDArray[np.uint8]) -> tuple[slice, slice]:

@@ -177,9 +177,7 @@ def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: floa
     return mask
 
 
-def _drawn(
-    kinds: NDArray[np.int64], rng: Rng, size: int, target: float, largest: float, closed_odds: float
-) -> Mask:
+def _drawn(kinds: NDArray[np.int64], rng: Rng, size: int, target: float, largest: float, closed_odds: float) -> Mask:
     """Damage of some kinds on a canvas of its own, near the target share of it."""
     mask: Mask = np.zeros((size, size), np.uint8)
     for _ in range(200):
@@ -190,7 +188,9 @@ def _drawn(
             mask = before  # one stroke too wide for what was asked; try another
         elif share >= 0.85 * target:
             break
-    if rng.random() < closed_odds:  # slivers of known pixels between strokes vanish, as in masks that were dilated as a whole
+    if (
+        rng.random() < closed_odds
+    ):  # slivers of known pixels between strokes vanish, as in masks that were dilated as a whole
         closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((int(rng.integers(3, size // 12)),) * 2, np.uint8))
         if np.count_nonzero(closed) <= largest * mask.size:
             mask = closed

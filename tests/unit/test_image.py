@@ -125,6 +125,22 @@ def test_where_a_mask_is_not_black(seed: int, height: int, width: int, marks: in
     assert plan(hole, within=box).waves == plan(hole).waves
 
 
+def test_the_hole_of_a_large_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = np.zeros((2200, 2000), np.uint8)
+    mask[2100:, :10] = mask[700:720, 900:] = 255
+    hole, _ = as_hole(mask, mask.shape)
+    assert np.array_equal(hole, mask > 127)
+    hole[:] = True  # its own, and for writing
+    assert not as_hole(np.zeros_like(mask), mask.shape)[0].any()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("Cannot allocate memory")
+
+    monkeypatch.setattr("restore_sdk.image.mmap.mmap", refuse)
+    with pytest.raises(MemoryError, match="Cannot allocate memory"):
+        as_hole(mask, mask.shape)
+
+
 def test_the_threshold_of_a_mask() -> None:
     values = np.array([[0, 127, 128, 255]], np.uint8)
     assert as_hole(values, (1, 4))[0].tolist() == [[False, False, True, True]]
