@@ -90,7 +90,8 @@ def cut(
         missing: bool, ``crop.height x crop.width``: what is hole in the crop's box.
 
     Returns:
-        ``(256, 256, 3)`` RGB ``uint8`` and ``(256, 256)`` bool, both contiguous.
+        ``(256, 256, 3)`` RGB ``uint8`` and ``(256, 256)`` bool, both contiguous, for reading: where nothing has to
+        change they are the picture itself.
 
     Raises:
         MaskError: scaled to the square, so dense a mask leaves nothing known.
@@ -103,11 +104,12 @@ def cut(
                 f"scaled to the model's {MODEL_SIZE} x {MODEL_SIZE}, the mask leaves no known pixel",
                 "leave more of the picture around the hole, or restore it in smaller parts",
             )
-    square = to_rgb(square, color)
+    if color != "rgb" or square.ndim != 3 or square.shape[2] != 3:
+        square = to_rgb(square, color)
     if crop.padded:
         square = _reflect(square, crop)
         missing = _reflect(missing.view(np.uint8), crop).view(np.bool_)
-    return square, missing
+    return np.ascontiguousarray(square), missing
 
 
 def paste(

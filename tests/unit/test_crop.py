@@ -30,7 +30,9 @@ def test_nothing_under_the_hole_reaches_a_known_pixel_of_the_square(hole: NDArra
     second, _ = cut(other, hole[crop.box], crop)
     assert first.shape == (256, 256, 3)
     assert missing.shape == (256, 256)
-    assert missing.any()
+    rows, columns = (np.count_nonzero(hole.any(axis=axis)) for axis in (1, 0))
+    if min(rows / crop.height * crop.inner_height, columns / crop.width * crop.inner_width) >= 2:
+        assert missing.any()  # thinner than a pixel of the square, a hole's known neighbours may outweigh it
     assert first.flags.c_contiguous
     assert missing.flags.c_contiguous
     assert np.array_equal(first[~missing], second[~missing])
