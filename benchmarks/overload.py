@@ -156,7 +156,7 @@ def _storm(url: str, made: Sequence[Case], found: Overload) -> None:
             time.sleep(max(0.0, started + due - time.monotonic()))
             try:
                 status, seconds, right = _ask(url, made[number % len(made)])
-            except (OSError, http.client.HTTPException) as error:
+            except Exception as error:  # an answer that cannot be read is broken, however it fails
                 with lock:
                     found.broken.append(f"{type(error).__name__}: {error}")
                 continue

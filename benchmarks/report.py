@@ -57,7 +57,7 @@ class Bench:
             self._reference = stack.enter_context(reference_engine(bundle))
             self.absent: list[dict[str, str]] = []
             if runtimes:  # asked for by name: each opens, or that is an error
-                subjects = [self.stable.subject(key) for key in runtimes]
+                subjects = [self.stable.subject(key) for key in dict.fromkeys(runtimes)]
             else:
                 subjects, self.absent = self.stable.here(RUNTIMES)
             self.keys = [subject.key for subject in subjects]

@@ -190,7 +190,7 @@ def load(url: str, made: Sequence[Case], clients: int, seconds: float) -> Load:
                         missing += 1
                 if answer.status == 503:
                     time.sleep(min(float(wait or 1), max(0.0, until - time.monotonic())))
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except Exception as error:  # an answer that cannot be read is broken, however it fails
             with lock:
                 found.broken.append(f"client {number}: {type(error).__name__}: {error}")
         finally:

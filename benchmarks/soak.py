@@ -66,8 +66,10 @@ class Soak:
 
     @property
     def growth(self) -> float:
-        """Resident memory at the end against that after the warm-up, less one."""
-        return self.median(1 - TAIL, 1) / max(self.median(WARM_UP, WARM_UP + TAIL), 1.0) - 1
+        """Resident memory at the end against that after the warm-up, less one; 0 where it was not looked at in both."""
+        if not self.median(WARM_UP, WARM_UP + TAIL):
+            return 0.0
+        return self.median(1 - TAIL, 1) / self.median(WARM_UP, WARM_UP + TAIL) - 1
 
     @property
     def passed(self) -> bool:

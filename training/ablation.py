@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,7 +103,7 @@ def _share(stage: str, config: Config, full: Path, folder: Path) -> None:
         return
     theirs, ours = json.loads((full / "config.json").read_text()), config.to_json()
     if all(theirs[part] == ours[part] for part in (stage, "seed", "ema")):
-        shutil.copy(source, target)
+        write_file(target, source.read_bytes())
 
 
 def _costs(config: Config) -> dict[str, float]:

@@ -117,7 +117,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 
     if arguments.validate_every < 1:
         raise ConfigError("--validate-every must be at least 1 image.")
-    find_images(arguments.data)
+    _require_apart(arguments.data, arguments.validate)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     own = arguments.out / "config.json"
@@ -247,7 +247,7 @@ def _ablate(arguments: argparse.Namespace) -> int:
     from training.ablation import ablate, budget, to_markdown
     from training.protocol import cases
 
-    find_images(arguments.data)
+    _require_apart(arguments.data, arguments.validate)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     images = {stage: getattr(arguments, f"{stage}_images") for stage in STAGES}
@@ -257,6 +257,17 @@ def _ablate(arguments: argparse.Namespace) -> int:
     results = ablate(config, Options(arguments.data, arguments.out), chosen)
     print(to_markdown(results), end="")
     return 0
+
+
+def _require_apart(data: Path, validate: Sequence[Path] | None) -> None:
+    """Raise :class:`DataError` where there is nothing to train on, or validation faces are among it."""
+    learned = {path.resolve() for path in find_images(data)}
+    judged = {path.resolve() for path in find_images(validate[0])} if validate else set()
+    if shared := sorted(learned & judged):
+        raise DataError(
+            f"{len(shared)} of the validation faces lie below {data} as well, such as {shared[0]}: they would be "
+            "learned by heart. Move them out of it."
+        )
 
 
 def _at_least(least: int) -> Callable[[str], int]:

@@ -32,6 +32,10 @@ T = TypeVar("T")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
+#: Shorter side, in pixels, below which a picture is no face photograph.
+_LEAST_SIDE = 16
+
+
 class DataError(Exception):
     """The data folder cannot be trained on; the message says why and what to do."""
 
@@ -135,7 +139,10 @@ class DamagedFaces(Dataset[tuple[Tensor, ...]]):
         for _ in range(20):
             path = self.files[min(int(np.searchsorted(self.weights, rng.random())), len(self.files) - 1)]
             try:
-                image = random_view(read_rgb(path), rng, self.size)
+                pixels = read_rgb(path)
+                if min(pixels.shape[:2]) < _LEAST_SIDE:  # reflections of a single row never end
+                    raise DataError(f"{path} is {pixels.shape[1]} x {pixels.shape[0]} px, too small for a face.")
+                image = random_view(pixels, rng, self.size)
                 break
             except DataError as error:
                 print(f"skipped: {error}", flush=True)

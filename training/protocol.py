@@ -80,10 +80,13 @@ def read_mask(path: Path, size: int = 256) -> Image:
 
 
 def read_faces(folder: Path, limit: int | None = None) -> list[tuple[str, Image]]:
-    """File names and centred squares, ``(256, 256, 3)`` RGB ``uint8``, of a folder's images; ``limit`` takes an even
-    choice of at most so many. Raises :class:`DataError` where there is none, or one that cannot be read."""
+    """Paths within the folder and centred squares, ``(256, 256, 3)`` RGB ``uint8``, of a folder's images; ``limit``
+    takes an even choice of at most so many. Raises :class:`DataError` where there is none, or one that cannot be read.
+    """
     files = find_images(folder)
-    return [(path.name, square(read_rgb(path))) for path in evenly(files, limit or len(files))]
+    return [
+        (path.relative_to(folder).as_posix(), square(read_rgb(path))) for path in evenly(files, limit or len(files))
+    ]
 
 
 def count_cases(images: Path, masks: Path, per_bucket: int | None = None) -> int:
@@ -109,6 +112,8 @@ def cases(images: Path, masks: Path, per_bucket: int | None = None, framing: str
     """Face ``i`` meets mask ``i`` of every bucket (both sorted by name; masks are used again where they run out).
 
     Files that cannot be read are reported and left out. ``per_bucket`` takes an even choice of that many faces.
+
+    Raises :class:`DataError` where none can be read.
     """
     files = find_images(images)
     if per_bucket is not None:
@@ -119,6 +124,8 @@ def cases(images: Path, masks: Path, per_bucket: int | None = None, framing: str
             faces.append((path.name, framed(square(read_rgb(path)), framing)))
         except DataError as error:
             print(f"left out: {error}", flush=True)
+    if not faces:
+        raise DataError(f"No file below {images} can be read as a picture. Name a folder of face photographs.")
     for bucket, found in masks_by_bucket(masks).items():
         for i, (name, image) in enumerate(faces if found else []):
             yield Case(bucket, name, image, read_mask(found[i % len(found)]))

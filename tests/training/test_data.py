@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,13 +30,57 @@ def test_masks_are_seeded_and_keep_to_their_share() -> None:
     assert np.mean(np.array(ratios) > 0.35) > 0.45, "wide ones more often"
 
 
-def test_wide_masks_are_solid_like_those_of_tests_and_not_thin_lines_all_over() -> None:
-    masks = [random_mask(np.random.default_rng(seed)) for seed in range(160)]
-    wide = [np.pad(mask, 32, mode="edge") for mask in masks if 0.5 <= (mask > 0).mean() < 0.6]
-    deep = [cv2.distanceTransform(mask, cv2.DIST_L2, 5)[32:-32, 32:-32] for mask in wide]
-    assert np.mean([each[each > 0].mean() for each in deep]) > 12.0, "px from the rim of the hole"
-    free = [not mask[[32, -33]].any() and not mask[:, [32, -33]].any() for mask in wide]
-    assert 0.3 < np.mean(free) < 0.7, "half of them keep off the rim of the picture"
+def test_wide_masks_are_of_wide_damage_keep_off_the_rim_and_are_closed_oftener(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[bool, bool, bool, float]] = []
+
+    def drawn(kinds: Any, rng: Any, size: int, target: float, largest: float, closed_odds: float) -> Any:
+        share = target * (size / 256) ** 2
+        asked.append((0.51 <= share <= 0.6, max(kinds) < 4, size < 256, closed_odds))
+        return np.zeros((size, size), np.uint8)
+
+    monkeypatch.setattr("training.masks._drawn", drawn)
+    for seed in range(3000):
+        random_mask(np.random.default_rng(seed))
+    (wide, narrow) = (np.array([each[1:] for each in asked if each[0] is which]) for which in (True, False))
+    assert len(wide) > 700
+    chunky, off_the_rim, closed = wide.mean(axis=0) - narrow.mean(axis=0)
+    assert chunky > 0.12  # some of these are ordinary masks that happen to be as wide
+    assert off_the_rim > 0.04
+    assert closed > 0.06
+
+
+def test_a_quarter_of_the_reframed_views_is_smaller_for_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that is made smaller than the picture is averaged first; one that is not, is not."""
+    shrunk: list[bool] = []
+    real = cv2.resize
+
+    def resize(*arguments: Any, **named: Any) -> Any:
+        shrunk.append(True)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr("training.augment.cv2.resize", resize)
+    image = np.zeros((256, 256, 3), np.uint8)
+    for seed in range(600):
+        random_view(image, np.random.default_rng(seed))
+    often = len(shrunk) / 600
+    shrunk.clear()
+    monkeypatch.setattr("training.augment._SMALLER_ODDS", 0.0)
+    for seed in range(600):
+        random_view(image, np.random.default_rng(seed))
+    assert 0.26 < often < 0.36
+    assert often > len(shrunk) / 600 + 0.03
+
+
+def test_a_picture_too_small_for_a_face_is_left_out(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in pictures.iterdir():
+        shutil.copy(path, tmp_path)
+    cv2.imwrite(str(tmp_path / "line.png"), np.zeros((1, 300, 3), np.uint8))
+    samples = DamagedFaces(tmp_path, 0, 0, 60)
+    for index in range(60):
+        samples[index]
+    assert "line.png is 300 x 1 px" in capsys.readouterr().out
 
 
 def test_masks_can_be_kept_small() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from training.augment import square
 from training.checkpoint import CheckpointError
 from training.cli import main
 from training.config import Config, from_json
+from training.data import DataError
 from training.edges import EdgeCounts
 from training.evaluate import evaluate, stages_model, weights_model
 from training.fit import Options, StageTrainer
@@ -96,7 +98,10 @@ class TestCommand:
         settings.write_text(json.dumps(tiny.to_json()))
         run = tmp_path / "run"
         arguments = ["fit", "--data", str(pictures), "--out", str(run), "--config", str(settings), "--workers", "0"]
-        assert main([*arguments, "--validate", str(pictures), str(mask_files)]) == 0
+        assert main([*arguments, "--validate", str(pictures), str(mask_files)]) == 2
+        assert "they would be learned by heart" in capsys.readouterr().err
+        judged = shutil.copytree(pictures, tmp_path / "judged")
+        assert main([*arguments, "--validate", str(judged), str(mask_files)]) == 0
         table, sheet = tmp_path / "table.json", tmp_path / "sheet.png"
         folders = ["--images", str(pictures), "--masks", str(mask_files), "--per-bucket", "1"]
         outputs = ["--json", str(table), "--sheet", str(sheet), "--markdown", str(tmp_path / "table.md")]
@@ -232,3 +237,9 @@ class TestSeams:
 
     def test_no_image(self) -> None:
         assert SeamCounts().to_json() == {"step": 0.0, "tint": 0.0}
+
+
+def test_a_folder_without_a_readable_face_is_refused(tmp_path: Path, mask_files: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="can be read as a picture"):
+        list(cases(tmp_path, mask_files))
