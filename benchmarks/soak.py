@@ -67,9 +67,8 @@ class Soak:
     @property
     def growth(self) -> float:
         """Resident memory at the end against that after the warm-up, less one; 0 where it was not looked at in both."""
-        if not self.median(WARM_UP, WARM_UP + TAIL):
-            return 0.0
-        return self.median(1 - TAIL, 1) / self.median(WARM_UP, WARM_UP + TAIL) - 1
+        warm, end = self.median(WARM_UP, WARM_UP + TAIL), self.median(1 - TAIL, 1)
+        return end / warm - 1 if warm and end else 0.0
 
     @property
     def passed(self) -> bool:

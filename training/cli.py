@@ -261,9 +261,11 @@ def _ablate(arguments: argparse.Namespace) -> int:
 
 def _require_apart(data: Path, validate: Sequence[Path] | None) -> None:
     """Raise :class:`DataError` where there is nothing to train on, or validation faces are among it."""
-    learned = {path.resolve() for path in find_images(data)}
-    judged = {path.resolve() for path in find_images(validate[0])} if validate else set()
-    if shared := sorted(learned & judged):
+    learned = find_images(data)
+    if not validate:
+        return
+    shared = sorted({path.resolve() for path in learned} & {path.resolve() for path in find_images(validate[0])})
+    if shared:
         raise DataError(
             f"{len(shared)} of the validation faces lie below {data} as well, such as {shared[0]}: they would be "
             "learned by heart. Move them out of it."

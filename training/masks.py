@@ -188,9 +188,8 @@ def _drawn(kinds: NDArray[np.int64], rng: Rng, size: int, target: float, largest
             mask = before  # one stroke too wide for what was asked; try another
         elif share >= 0.85 * target:
             break
-    if (
-        rng.random() < closed_odds
-    ):  # slivers of known pixels between strokes vanish, as in masks that were dilated as a whole
+    if rng.random() < closed_odds:
+        # slivers of known pixels between strokes vanish, as in masks that were dilated as a whole
         closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((int(rng.integers(3, size // 12)),) * 2, np.uint8))
         if np.count_nonzero(closed) <= largest * mask.size:
             mask = closed

@@ -82,7 +82,7 @@ class StageRunner(Protocol):
         """Restore a batch.
 
         Args:
-            images: ``(N, 256, 256, 3)`` RGB, contiguous.
+            images: ``(N, 256, 256, 3)`` RGB, contiguous; may be the user's own array, so not to be written into.
             masks: ``(N, 256, 256)``, above 127 is hole.
             edges: ``(N, 256, 256)``, Canny edges of the known part, 0 or 255.
 
