@@ -41,6 +41,7 @@ from restore_sdk.manifest import (
     tensor_contract,
 )
 from restore_sdk.onnxfile import check_self_contained
+from restore_sdk.reading import is_folder, read_at_most
 
 #: The bundle inside the wheel.
 DEFAULT_BUNDLE = Path(__file__).resolve().parent / "bundles" / "default"
@@ -70,7 +71,7 @@ class Bundle:
             BundleManifestError: the manifest breaks the schema, or describes another contract than this version's.
         """
         folder = DEFAULT_BUNDLE if path is None else Path(path)
-        if not folder.is_dir():
+        if not is_folder(folder):
             if path is None:
                 raise BundleError("this installation holds no default bundle", "pass bundle=... or reinstall the wheel")
             raise BundleError(f"no bundle at {folder}: not a folder", "pass the folder that holds manifest.json")
@@ -196,12 +197,12 @@ def _read_plain(folder: Path, name: str, limit: int) -> bytes:
         with os.fdopen(os.open(path, flags), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise BundleIntegrityError(f"{path} is not a plain file", _GET_ANOTHER)
-            data = file.read(limit + 1)
+            data = read_at_most(file, limit)
     except FileNotFoundError as error:
         raise BundleIntegrityError(f"the bundle lacks {name}: {path}", _GET_ANOTHER) from error
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}", "check the file's permissions") from error
-    if len(data) > limit:
+    if data is None:
         raise BundleIntegrityError(f"{name} is larger than the {limit} bytes it may have", _GET_ANOTHER)
     return data
 

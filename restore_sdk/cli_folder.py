@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore_sdk.errors import InputError, OutputError
+from restore_sdk.reading import is_folder
 
 if TYPE_CHECKING:
     from restore_sdk.folder.work import Settings
@@ -75,7 +76,7 @@ def restore_folder(options: argparse.Namespace, settings: Settings) -> tuple[dic
         raise InputError("--edges is for one photograph", "leave it out")
     if options.faces is not None:
         raise InputError("--faces is for one photograph", "name a --face-detector, or leave it out")
-    if options.output.suffix.lower() in PHOTO_SUFFIXES and not options.output.is_dir():
+    if options.output.suffix.lower() in PHOTO_SUFFIXES and not is_folder(options.output):
         raise OutputError(f"{options.photo} is a folder, and -o {options.output} names an image", "name a folder")
     if options.ray is not None and options.slots is not None:
         raise InputError("--slots is for this host, and --ray restores elsewhere", "leave one of them out")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from restore_sdk import cli_folder
 from restore_sdk.errors import InputError, OutputError
+from restore_sdk.reading import is_folder
 
 if TYPE_CHECKING:
     from restore_sdk.folder.work import Settings
@@ -77,7 +78,7 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
 def restore(options: argparse.Namespace) -> Result:
     """Restore one photograph, or a folder."""
     settings = _settings(options)
-    if options.photo.is_dir():
+    if is_folder(options.photo):
         return cli_folder.restore_folder(options, settings)
     cli_folder.refuse_options(options)
     return _restore_photo(options, settings)

@@ -22,7 +22,7 @@ from restore_sdk.faces import FaceDetector, Faces
 from restore_sdk.image import MODEL_SIZE, Color
 from restore_sdk.ordered import chunked, ordered_map
 from restore_sdk.plan import MAX_CROPS
-from restore_sdk.request import Options, Request, check_whole, settled
+from restore_sdk.request import Options, Request, settled, whole
 from restore_sdk.runtime.base import StageRunner, checked
 from restore_sdk.runtime.select import Runtime, open_model
 
@@ -92,8 +92,8 @@ class RestoreEngine:
         threads: int | None = None,
         cuda_graph: bool = False,
     ) -> None:
-        for name, count in (("slots", slots), ("threads", 1 if threads is None else threads)):
-            check_whole(name, count, 1, 256)
+        slots = whole("slots", slots, 1, 256)
+        threads = None if threads is None else whole("threads", threads, 1, 256)
         self._runner, self._facts = open_model(
             runtime, bundle, device=device, slots=slots, threads=threads, cuda_graph=cuda_graph
         )
@@ -146,7 +146,7 @@ class RestoreEngine:
 
         Raises:
             ImageError: the image's form is not taken.
-            MaskError: the mask's form is not taken, or all of it is hole.
+            MaskError: the mask's form is not taken, or all of it is hole: as it is, dilated, or scaled for the model.
             ShapeError: image and mask differ in size.
             InputError: another argument is out of its range.
             ExecutionError: the runtime failed.

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from restore_sdk._opencv import cv2
 from restore_sdk.errors import ExecutionError, FaceModelError, InputError
 from restore_sdk.image import Color, to_rgb
+from restore_sdk.reading import read_at_most
 
 #: A face's box: x and y of its top left corner, width and height, in pixels.
 Box = Sequence[float]
@@ -105,6 +106,7 @@ class FaceDetector:
         self._path = Path(path)
         data = _read(self._path, sha256)
         _check_yunet(self._path, data)
+        self.sha256 = hashlib.sha256(data).hexdigest()
         self._lock = threading.Lock()
         try:
             model = np.frombuffer(data, np.uint8)
@@ -148,12 +150,12 @@ _HINT = "name face_detection_yunet_2023mar.onnx of OpenCV's model zoo"
 def _read(path: Path, sha256: str | None) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+            data = read_at_most(file, _MAX_BYTES)
     except FileNotFoundError as error:
         raise FaceModelError(f"the face detector {path} does not exist", "check the path") from error
     except (OSError, ValueError) as error:
         raise FaceModelError(f"the face detector {path} cannot be read: {error}", "check the path") from error
-    if len(data) > _MAX_BYTES:
+    if data is None:
         raise FaceModelError(f"the face detector {path} is over {_MAX_BYTES >> 20} MiB", _HINT)
     if data.startswith(b"version https://git-lfs"):
         raise FaceModelError(

@@ -20,6 +20,7 @@ from restore_sdk.decode import Pixels, UnfitError, decode, first_line, to_grey
 from restore_sdk.errors import ImageError, InputError, MaskError, OutputError
 from restore_sdk.formats.header import Format, Header
 from restore_sdk.formats.jpeg import JpegEncoding
+from restore_sdk.reading import read_at_most
 
 #: Largest picture that is decoded, in pixels, unless the caller says otherwise.
 MAX_PIXELS = 100_000_000
@@ -208,16 +209,16 @@ def _jpeg_options(quality: int | None, jpeg: JpegEncoding | None) -> list[int]:
 
 def _read_bytes(path: Path, what: str, kind: type[InputError]) -> bytes:
     try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise kind(f"the {what} {path} is no plain file", "name an image file")
-        if facts.st_size > MAX_BYTES:
-            raise kind(f"the {what} {path} has {facts.st_size} bytes, at most {MAX_BYTES} are read", "make it smaller")
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            data = read_at_most(file, MAX_BYTES)
     except InputError:  # raised just above, and a ValueError too
         raise
     except FileNotFoundError as error:
         raise kind(f"the {what} {path} does not exist", "check the path") from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         raise kind(f"the {what} {path} cannot be read: {error}", "check the path and its permissions") from error
+    if data is None:
+        raise kind(f"the {what} {path} has more than {MAX_BYTES} bytes, the most that are read", "make it smaller")
+    return data

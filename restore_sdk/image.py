@@ -7,6 +7,7 @@ served.
 from __future__ import annotations
 
 import mmap
+import threading
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +34,10 @@ _LARGE = 1 << 22
 CANNY_SIGMA = 1.4
 CANNY_LOW = 40.0
 CANNY_HIGH = 100.0
+
+#: A PIL image decodes its file when it is first asked for pixels, and not safely in two threads at once. Images share
+#: the locks, by where they lie in memory.
+_DECODING = tuple(threading.Lock() for _ in range(64))
 
 #: The taps of the Gaussian to four sigmas, as ``cv2.GaussianBlur`` takes them for ``float32``.
 _TAPS = cv2.getGaussianKernel(13, CANNY_SIGMA, cv2.CV_32F)
@@ -155,23 +160,21 @@ def like_pixels(rgb: NDArray[np.uint8], pixels: NDArray[np.uint8], color: Color 
     return np.ascontiguousarray(rgb) if channels == 3 else np.dstack((rgb, pixels[..., 3]))
 
 
-def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
-    """A mask as a fresh ``(H, W)`` bool array, true where pixels are missing, and where in it those are.
+def mask_values(mask: object, shape: tuple[int, int]) -> NDArray[np.uint8] | NDArray[np.bool_]:
+    """The values of a mask as they are, after a check of its form; what they say is for :func:`as_hole`.
 
-    Accepted: ``bool`` arrays, true is hole; ``uint8`` arrays, above 127 is hole (white is what to repaint); PIL images
-    of mode ``1`` and ``L``; each ``(H, W)`` or ``(H, W, 1)``. A mask without any hole is fine.
+    Accepted: ``bool`` and ``uint8`` arrays, and PIL images of mode ``1`` and ``L``; each ``(H, W)`` or ``(H, W, 1)``.
 
     Args:
         mask: the mask.
         shape: height and width of the image.
 
     Returns:
-        The array, and rows and columns outside of which none is missing.
+        ``(H, W)``, the array itself or an array of the PIL image's pixels; do not write into it.
 
     Raises:
         ShapeError: the mask's height and width are not the image's.
-        MaskError: another type or form; every pixel is hole; or a ``uint8`` mask that is not black, yet has nothing
-            above 127, as a 0/1 mask has.
+        MaskError: another type or form, or a PIL image whose file is damaged.
     """
     values: NDArray[Any]
     if isinstance(mask, np.ndarray):
@@ -191,6 +194,27 @@ def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tu
             f"the mask is {values.shape[1]} x {values.shape[0]} px, the image {shape[1]} x {shape[0]} px",
             "make the mask in the image's size",
         )
+    return values
+
+
+def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
+    """A mask as a fresh ``(H, W)`` bool array, true where pixels are missing, and where in it those are.
+
+    Of ``bool`` masks, true is hole; of others, what is above 127 (white is what to repaint). A mask without any hole is
+    fine.
+
+    Args:
+        mask, shape: as for :func:`mask_values`.
+
+    Returns:
+        The array, and rows and columns outside of which none is missing.
+
+    Raises:
+        ShapeError: as :func:`mask_values`.
+        MaskError: as :func:`mask_values`; or every pixel is hole; or a ``uint8`` mask that is not black, yet has
+            nothing above 127, as a 0/1 mask has.
+    """
+    values = mask_values(mask, shape)
     # A view of another type as bool may hold any byte; compared, each becomes 0 or 1.
     marked = np.ascontiguousarray(values).view(np.uint8)
     box = _marked_box(marked)
@@ -251,6 +275,9 @@ def _from_pil(image: Any, modes: tuple[str, ...], error: type[ImageError | MaskE
             hint = 'image.convert("RGBA")'
         raise error(f"a PIL image of mode {image.mode!r} is not taken, only {', '.join(modes)}", f"pass {hint}")
     try:
+        with _DECODING[id(image) // 64 % len(_DECODING)]:
+            if hasattr(image, "load"):
+                image.load()
         return np.asarray(image)
     except (OSError, ValueError, SyntaxError) as problem:  # PIL decodes a file only now
         raise error(f"the PIL image cannot be decoded: {problem}", "get the file again") from problem

@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+from restore_sdk.errors import ExecutionError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -19,6 +21,9 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
     nothing is read while the next result is ready. Where reading blocks, a result that gets ready meanwhile is yielded
     when the read returns. The first exception, of ``function`` or of ``items``, is raised in its item's place and ends
     the iteration; work that runs then is finished, the rest is dropped.
+
+    Raises:
+        ExecutionError: the system gives no more threads.
     """
     broken: Exception | None = None
     with ThreadPoolExecutor(workers, thread_name_prefix="restore-sdk") as pool:
@@ -33,7 +38,12 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
                 except Exception as error:
                     broken = error
                     break
-                pending.append(pool.submit(function, item))
+                try:
+                    pending.append(pool.submit(function, item))
+                except RuntimeError as error:
+                    raise ExecutionError(
+                        f"no thread can be started: {error}", "use fewer slots or workers, or allow more threads"
+                    ) from error
                 while pending and (len(pending) >= 2 * workers or pending[0].done()):
                     yield pending.popleft().result()
             while pending:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from restore_sdk.errors import EngineError, EngineIntegrityError
+from restore_sdk.reading import read_at_most
 from restore_sdk.terminal import word
 
 
@@ -44,12 +45,12 @@ def read_owned(path: Path, limit: int) -> bytes:
             if not stat.S_ISREG(found.st_mode):
                 raise EngineIntegrityError(f"{path} is not a plain file", "run: restore-sdk engines prune")
             require_owned(found, path)
-            data = file.read(limit + 1)
+            data = read_at_most(file, limit)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise EngineIntegrityError(f"cannot read {path}: {error.strerror}", "run: restore-sdk engines prune") from error
-    if len(data) > limit:
+    if data is None:
         raise EngineIntegrityError(f"{path} is larger than {limit} bytes", "run: restore-sdk engines prune")
     return data
 

@@ -56,7 +56,9 @@ def plan(
     Around a face that is known, a crop is the face's frame: where the frame is smaller than 256 px, for all damage in
     it, else for damage so thick that its crop would be at least half as large as the frame.
 
-    A picture of at most 256 px on its longer side is taken whole, whatever faces it has.
+    A square is no larger than the picture's shorter side where that is ``4 t`` pixels at least, else no larger than
+    its longer side; beyond the picture the model sees its reflection. A picture of at most 256 px on its longer
+    side is shown in one square, whatever faces it has.
 
     Args:
         hole: ``(H, W)`` bool.
@@ -110,11 +112,13 @@ class _Box:
 
 
 def _limited(side: float, box: _Box, shape: tuple[int, int]) -> int:
-    """The side, at most the picture's shorter one where that is enough for the box, else at most its longer one.
+    """The side, at most the picture's shorter one where that shows enough around the box, else at most its longer one.
 
-    In multiples of 32, if it is larger than the model's: those are quickly scaled, see :mod:`restore_sdk.crop`.
+    A square that reaches beyond the picture shows it at a coarser scale than one within would, but more of what lies
+    around the hole, which was worth up to 3 dB. In multiples of 32, if it is larger than the model's: those are quickly
+    scaled, see :mod:`restore_sdk.crop`.
     """
-    limit = min(shape) if min(shape) >= LEAST_CONTEXT * box.longest else max(shape)
+    limit = min(shape) if min(shape) >= CONTEXT * box.longest else max(shape)
     if side <= MODEL_SIZE:
         return min(MODEL_SIZE, limit)
     rounded = -(-math.ceil(side) // 32) * 32

@@ -16,7 +16,7 @@ from restore_sdk.border import dilate, feather
 from restore_sdk.crop import blend, cut, paste, paste_edges
 from restore_sdk.errors import InputError
 from restore_sdk.faces import FaceDetector, Faces, frames
-from restore_sdk.image import Color, as_hole, as_pixels, canny_edges
+from restore_sdk.image import Color, as_hole, as_pixels, canny_edges, mask_values
 from restore_sdk.plan import MAX_CROPS, plan
 from restore_sdk.tiles import Tile
 
@@ -34,9 +34,8 @@ class Options:
     max_crops: int = MAX_CROPS
 
     def __post_init__(self) -> None:
-        check_whole("dilate", self.dilate, 0, MAX_BORDER)
-        check_whole("feather", self.feather, 0, MAX_BORDER)
-        check_whole("max_crops", self.max_crops, 1, 100_000)
+        for name, least, most in (("dilate", 0, MAX_BORDER), ("feather", 0, MAX_BORDER), ("max_crops", 1, 100_000)):
+            object.__setattr__(self, name, whole(name, getattr(self, name), least, most))
 
 
 class Sample(NamedTuple):
@@ -76,10 +75,11 @@ class Request:
         self._options, self._name = options, name
         with self._named():
             self._source = as_pixels(image, options.color)
-        # First, so that a large photograph is copied while its mask is read.
+            given = mask_values(mask, self._source.shape[:2])
+        # Now, so that a large photograph is copied while its mask is read.
         self._copy = CopyAhead(self._source)
         with settled((self,)), self._named():
-            self._hole, marked = as_hole(mask, self._source.shape[:2])
+            self._hole, marked = as_hole(given, self._source.shape[:2])
             dilate(self._hole, options.dilate)
             if isinstance(faces, FaceDetector):
                 faces = faces(self._source, options.color) if self._hole.any() else ()
@@ -176,7 +176,11 @@ def settled(requests: Iterable[Request]) -> Iterator[None]:
         raise
 
 
-def check_whole(name: str, value: object, least: int, most: int) -> None:
-    """Raise :class:`InputError` unless ``value`` is a whole number from ``least`` to ``most``."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InputError(f"{name} is {value!r}", f"pass a whole number from {least} to {most} for {name}")
+def whole(name: str, value: object, least: int, most: int) -> int:
+    """``value`` as an ``int``; numpy's whole numbers are taken too.
+
+    Raises :class:`InputError` unless it is a whole number from ``least`` to ``most``.
+    """
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and least <= value <= most:
+        return int(value)
+    raise InputError(f"{name} is {value!r}", f"pass a whole number from {least} to {most} for {name}")

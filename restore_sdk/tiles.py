@@ -18,7 +18,8 @@ POOL = 4
 class Cell:
     """Rows ``top`` to ``bottom`` and columns ``left`` to ``right``, half open, in picture pixels.
 
-    The cells of one level divide the plane. The outermost reach to infinity.
+    The cells of one level divide the plane, and the outermost reach to infinity. Those of faces end where the face's
+    frame does; two may overlap, and the later one is pasted over the other.
     """
 
     top: float = -math.inf

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from restore_sdk.errors import InputError, OutputError
+from restore_sdk.reading import is_folder
 
 #: Extensions that name a photograph; those after the first line are not read, and each gets an answer that says so.
 PHOTO_SUFFIXES = (
@@ -100,11 +101,11 @@ def find_jobs(
         InputError: ``source`` or ``masks`` does not exist, or there is no photograph.
         OutputError: ``target`` is one of the input folders.
     """
-    if not source.is_dir():
+    if not is_folder(source):
         raise InputError(f"no folder at {source}", "name a folder with photographs")
-    if masks is not None and not masks.exists():
+    folder = masks if masks is not None and is_folder(masks) else None
+    if masks is not None and folder is None and _identity(masks) is None:
         raise InputError(f"there are no masks at {masks}", "name a folder with masks, or one mask for all")
-    folder = masks if masks is not None and masks.is_dir() else None
     if mask_suffix and folder is None:
         raise InputError("--mask-suffix is for a folder of masks, and there is none", "leave it out")
     mixed = folder is not None and _same(folder, source)

@@ -192,8 +192,9 @@ def open_ledger(target: Path, settings: Mapping[str, Any]) -> Iterator[Ledger]:
     state = target / STATE_NAME
     try:
         state.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FolderError(f"the output folder {target} cannot be made: {error.strerror}", "choose another") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = getattr(error, "strerror", None) or error
+        raise FolderError(f"the output folder {target} cannot be made: {reason}", "choose another") from error
     check_writable(state / "lock")
 
     def taken(_: float) -> None:

@@ -56,10 +56,14 @@ class Settings:
     def look(self) -> dict[str, Any]:
         """Those that decide how a result looks and are not as usual, of JSON types.
 
-        With others, a photograph of a folder is restored again.
+        With others, a photograph of a folder is restored again. Of a face detector its file's hash counts, not its
+        name. Raises :class:`restore_sdk.errors.FaceModelError`.
         """
         usual = asdict(Settings())
-        return {name: value for name, value in asdict(self).items() if name != "max_pixels" and value != usual[name]}
+        look = {name: value for name, value in asdict(self).items() if name != "max_pixels" and value != usual[name]}
+        if self.face_detector is not None:
+            look["face_detector"] = face_detector(self.face_detector).sha256
+        return look
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +219,11 @@ def _mask_of(job: Job, photo: Photo, settings: Settings) -> NDArray[Any]:
 
 
 def _read_mask_now(path: Path, settings: Settings) -> NDArray[np.uint8]:
-    found = path.stat() if path.is_file() else None
-    return _read_mask(path, settings.max_pixels, None if found is None else (found.st_mtime_ns, found.st_size))
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # told when it is read
+        return _read_mask(path, settings.max_pixels, None)
+    return _read_mask(path, settings.max_pixels, (found.st_mtime_ns, found.st_size))
 
 
 @functools.lru_cache(maxsize=1)

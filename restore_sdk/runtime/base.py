@@ -114,17 +114,21 @@ class SlotPool(Generic[Slot]):
     @contextmanager
     def take(self) -> Iterator[Slot]:
         """Wait for a free slot and hold it; raises :class:`ClosedError` when the pool is, or gets, closed."""
-        with self._changed:
-            while not self._free and not self._closed:
-                self._changed.wait()
-            if self._closed:
-                raise ClosedError("the engine is closed", "open a new RestoreEngine")
-            slot = self._free.popleft()
+        held: list[Slot] = []
         try:
-            yield slot
+            with self._changed:
+                while not self._free and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    raise ClosedError("the engine is closed", "open a new RestoreEngine")
+                # Noted before it is taken: an interrupt may come between any two steps, and must not lose a slot.
+                held.append(self._free[0])
+                self._free.popleft()
+            yield held[0]
         finally:
             with self._changed:
-                self._free.append(slot)
+                if held and not any(each is held[0] for each in self._free):
+                    self._free.append(held[0])
                 self._changed.notify_all()
 
     def close(self) -> list[Slot]:

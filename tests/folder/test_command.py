@@ -23,11 +23,13 @@ from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import PhotoMemoryError
 from restore_sdk.folder.ledger import open_ledger
 from restore_sdk.folder.progress import Progress, clock
+from restore_sdk.folder.work import face_detector
 from restore_sdk.request import Request
 from restore_sdk.terminal import shown
 from tests.conftest import make_photo
 from tests.folder.conftest import HEIGHT, WIDTH, Folder
 from tests.toy_bundle import golden_vectors, write_toy_bundle
+from tests.yunet_double import write_yunet_double
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,6 +88,33 @@ def test_another_model_of_the_same_name_restores_again(folder: Folder, writable_
     write_toy_bundle(folder.place / "other", golden={k: v[:1] for k, v in golden_vectors().items()})
     folder.bundle = folder.place / "other"
     assert folder.json()["restored"] == 2
+
+
+def test_another_face_detector_of_the_same_name_restores_again(folder: Folder) -> None:
+    fill(folder, 1)
+    model = write_yunet_double(folder.place / "yunet_double.onnx")
+    assert folder.json("--face-detector", model)["restored"] == 1
+    moved = model.rename(folder.place / "moved.onnx")
+    assert folder.json("--face-detector", moved)["resumed"] == 1
+    face_detector.cache_clear()  # as in another process
+    assert folder.json("--face-detector", write_yunet_double(moved, any_size=True))["restored"] == 1
+
+
+def test_names_that_no_system_takes(folder: Folder) -> None:
+    fill(folder, 1)
+    for where in ({"masks": folder.place / ("long" * 100)}, {"masks": folder.place / "null\0"}):
+        code, _, err = folder.run(**where)
+        assert code == 2
+        assert "there are no masks at" in err
+    for target in (folder.place / ("long" * 100), folder.place / "null\0"):
+        code, _, err = folder.run(out=target)
+        assert code == 2
+        assert "cannot be made" in err
+    for photo in ("long" * 100, "null\0"):
+        folder.source = folder.place / photo
+        code, _, err = folder.run(masks=folder.masks / "0.png", out=folder.place / "out.png")
+        assert code == 2
+        assert "cannot be read" in err
 
 
 def test_a_file_system_without_locks(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

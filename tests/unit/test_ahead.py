@@ -11,7 +11,7 @@ import pytest
 
 from restore_sdk.ahead import LEAST_BYTES, CopyAhead
 from restore_sdk.engine import RestoreEngine
-from restore_sdk.errors import MaskError
+from restore_sdk.errors import MaskError, ShapeError
 from tests.conftest import make_photo
 
 LARGE = (LEAST_BYTES // 3 // 1000 + 1, 1000, 3)
@@ -94,3 +94,12 @@ def test_after_an_error_nothing_reads_the_photographs(engine: RestoreEngine, slo
     with pytest.raises(MaskError, match="item 1"):
         engine.restore_batch([photo, photo], [mask, mask // 255])
     assert len(slow_copies) == 2, "both were begun, and waited for: that of the refused photograph too"
+
+
+def test_a_mask_of_another_form_is_told_before_anything_is_copied(
+    engine: RestoreEngine, slow_copies: list[float]
+) -> None:
+    """Or want of memory for the copy would be told instead."""
+    with pytest.raises(ShapeError, match="the mask is"):
+        engine.restore(make_photo(1300, 1200), np.zeros((5, 5), np.uint8))
+    assert slow_copies == []

@@ -1,16 +1,19 @@
+import io
 import itertools
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import ClosedError
+from restore_sdk.errors import ClosedError, ExecutionError
 from restore_sdk.ordered import chunked, ordered_map
 from restore_sdk.runtime.base import SlotPool
 from tests.conftest import make_photo
@@ -79,6 +82,19 @@ def test_a_slot_comes_back_after_an_error() -> None:
             raise KeyError
     with pool.take() as slot:
         assert slot == "only"
+
+
+def test_an_interrupt_while_a_slot_is_taken_loses_none() -> None:
+    class Interrupted(deque[str]):
+        def popleft(self) -> str:
+            super().popleft()
+            raise KeyboardInterrupt
+
+    pool = SlotPool(["only"])
+    pool._free = Interrupted(pool._free)
+    with pytest.raises(KeyboardInterrupt), pool.take():
+        pass
+    assert pool.close() == ["only"]
 
 
 def test_closing_waits_for_those_inside_and_wakes_those_outside() -> None:
@@ -159,6 +175,33 @@ def test_ordered_map_keeps_order_and_bounds() -> None:
         assert value == position
         assert read <= position + 6
     assert read == 50
+
+
+def test_without_threads_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(ExecutionError, match="no thread can be started: can't start new thread") as caught:
+        list(ordered_map(str, range(3), workers=2))
+    assert "fewer slots" in caught.value.hint
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpeg"])
+def test_a_lazily_opened_pil_image_serves_many_threads(toy_bundle: Bundle, suffix: str) -> None:
+    """Its file is decoded when it is first asked for pixels; two threads at once would make a mess of that."""
+    photo, mask = make_photo(700, 700), np.zeros((700, 700), np.uint8)
+    mask[300:400, 300:400] = 255
+    files = {}
+    for name, pixels in (("photo", photo), ("mask", mask)):
+        data = io.BytesIO()
+        Image.fromarray(pixels).save(data, suffix)
+        files[name] = data.getvalue()
+    with RestoreEngine(toy_bundle, slots=2) as engine:
+        opened = [Image.open(io.BytesIO(files[name])) for name in ("photo", "mask")]
+        truth = engine(*(np.asarray(Image.open(io.BytesIO(files[name]))) for name in ("photo", "mask")))
+        for result in engine.stream([tuple(opened)] * 8):
+            assert np.array_equal(result, truth)
 
 
 def test_ordered_map_yields_a_ready_result_before_it_reads_on() -> None:

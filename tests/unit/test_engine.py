@@ -292,6 +292,17 @@ def test_arguments_that_are_refused(toy_bundle: Bundle, arguments: dict[str, obj
     assert caught.value.hint
 
 
+def test_whole_numbers_of_numpy_are_whole_numbers(toy_bundle: Bundle, photo: NDArray[np.uint8]) -> None:
+    mask = np.zeros(photo.shape[:2], bool)
+    mask[50:80, 50:80] = True
+    with RestoreEngine(toy_bundle, slots=np.uint8(1), threads=np.int64(1)) as engine:
+        narrow = engine.restore(photo, mask, dilate=np.uint8(200), max_crops=np.int32(3))
+        assert np.array_equal(narrow, engine.restore(photo, mask, dilate=200, max_crops=3))
+        for wrong in (np.bool_(True), np.float32(1), np.int8(-1)):
+            with pytest.raises(InputError, match="dilate is"):
+                engine.restore(photo, mask, dilate=wrong)
+
+
 def test_tensorrt_by_name_never_falls_back(toy_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a driver no package helps: that comes first, and none is imported."""
     for name in ("tensorrt", "pycuda"):

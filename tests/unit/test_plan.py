@@ -45,9 +45,24 @@ def test_a_wide_hole_gets_context_by_its_thickness() -> None:
     assert not crop.padded
 
 
-def test_a_hole_that_leaves_little_context_takes_the_whole_width() -> None:
+def test_a_hole_that_leaves_little_context_is_shown_with_all_there_is() -> None:
     (crop,) = crops(plan(hole_in(800, 1000, 100, 100, 600, 600)))
-    assert (crop.height, crop.width) == (800, 800)
+    assert (crop.height, crop.width) == (800, 992)  # in multiples of 32
+
+
+@pytest.mark.parametrize(
+    ("shape", "side", "width"), [((40, 3000), 31, 256), ((100, 250), 30, 250), ((300, 2000), 100, 416)]
+)
+def test_a_narrow_picture_shows_a_hole_four_times_as_wide_as_it_is(
+    shape: tuple[int, int], side: int, width: int
+) -> None:
+    (crop,) = crops(plan(hole_in(*shape, 4, 100, side, side)))
+    assert (crop.height, crop.width) == (shape[0], width)
+
+
+def test_a_small_hole_in_a_narrow_picture_is_seen_close() -> None:
+    (crop,) = crops(plan(hole_in(100, 250, 40, 100, 10, 10)))
+    assert (crop.height, crop.width) == (100, 100)
 
 
 def test_a_hole_as_wide_as_the_picture_reaches_out_of_it() -> None:
