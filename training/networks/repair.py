@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.networks.attention import ChannelSpatialAttention
@@ -24,6 +25,8 @@ class RepairGenerator(nn.Module):
         body: channels at 1/8.
         growth: of the dense residual blocks in the body; those at 1/4 grow by half of it.
         blocks: dense residual blocks at 1/8, beside the skip.
+        passes16: how often the same blocks run at 1/16 before, where they see four times as far in area for a quarter
+            of the work; weights are shared, after recursive networks (Kim et al., DRCN, CVPR 2016).
         coarse: the coarse generator, made for ``body`` channels of structure features; ``None`` for none.
         gated_fusion, dense_skips, attention: parts that the ablation takes away, one at a time.
 
@@ -37,6 +40,7 @@ class RepairGenerator(nn.Module):
         body: int = 128,
         growth: int = 64,
         blocks: int = 1,
+        passes16: int = 0,
         *,
         coarse: CoarseGenerator | None = None,
         gated_fusion: bool = True,
@@ -58,6 +62,12 @@ class RepairGenerator(nn.Module):
             self.from_coarse = conv(coarse.width, body, 1, gain=0.0)
         self.skip8 = DenseResidualSkip(body, growth, (1, 2, 1)) if dense_skips else PlainSkip()
         self.body8 = nn.Sequential(*(DenseResidualBlock(body, growth, (1, 2, 1)) for _ in range(blocks)))
+        self.passes16 = passes16
+        if passes16:
+            # the shift tells the blocks at which size they work; the scale begins at zero, so that a network trained
+            # without these passes can be trained on with them
+            self.shift16 = nn.Parameter(torch.zeros(1, body, 1, 1))
+            self.scale16 = nn.Parameter(torch.zeros(1, body, 1, 1))
         self.attention8 = attend(body)
         self.up4 = Upsample(body, width)
         self.skip4 = DenseResidualSkip(width, growth // 2) if dense_skips else PlainSkip()
@@ -78,9 +88,19 @@ class RepairGenerator(nn.Module):
         deep8, coarse = self._coarse_guess(image, hole, structure8)
         texture4 = self.texture_stem(torch.cat((image + hole * coarse, hole), dim=1))
         fused8 = self.fusion(self.texture_down(texture4), structure8)
-        up8 = self.attention8(self.body8(self.skip8(fused8, deep8)))
+        up8 = self.attention8(self.body8(self._seen_from_afar(self.skip8(fused8, deep8))))
         fine: Tensor = self.head(self.skip4(texture4, self.up4(up8)))
         return coarse + fine
+
+    def _seen_from_afar(self, x: Tensor) -> Tensor:
+        """What the body finds at half the size, added to ``x``, ``(N, body, 32, 32)``."""
+        if not self.passes16:
+            return x
+        begin = deep = F.avg_pool2d(x, 2) + self.shift16
+        for _ in range(self.passes16):
+            deep = self.body8(deep)
+        found = F.interpolate((deep - begin) * self.scale16, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return x + found
 
     def _coarse_guess(self, image: Tensor, hole: Tensor, structure8: Tensor) -> tuple[Tensor, Tensor]:
         """Features at 1/8, and the residual of the coarse generator; plain zeros where there is none."""
