@@ -137,7 +137,7 @@ def _coarse() -> StageConfig:
 
 def _repair() -> StageConfig:
     losses = Losses(l1=1.0, log_mse=0.05, adversarial=0.002, feature_matching=0.02, adversarial_from=90_000)
-    sizes = {"width": 64, "body": 128, "growth": 64, "blocks": 1}
+    sizes = {"width": 64, "body": 128, "growth": 64, "blocks": 1, "passes16": 2}
     return StageConfig(sizes, Schedule(120_000), losses)
 
 

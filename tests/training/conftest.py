@@ -31,7 +31,7 @@ TINY = {
     },
     "repair": {
         "batch": 2,
-        "generator": {"width": 16, "body": 16, "growth": 8, "blocks": 1},
+        "generator": {"width": 16, "body": 16, "growth": 8, "blocks": 1, "passes16": 1},
         "schedule": {"images": 10, "warmup": 2, "decay": 0.5},
         "losses": {"adversarial_from": 4, "adversarial_ramp": 2},
     },

@@ -14,6 +14,7 @@ from training.networks.edgeconnect import MACS, PARAMETERS, EdgeConnect
 from training.networks.fusion import BidirectionalGatedFusion
 from training.networks.layers import ACTIVATION_BOUND, BoundedReLU
 from training.networks.prefill import pull_push
+from training.networks.repair import RepairGenerator
 from training.networks.stages import EdgeStage, RepairStage
 
 
@@ -117,6 +118,24 @@ def test_global_attention_begins_as_the_identity_and_then_reaches_everywhere() -
     other = x.clone()
     other[..., 0, 0] += 1.0
     assert not torch.equal(module(x)[..., 7, 7], module(other)[..., 7, 7])
+
+
+def test_passes_at_half_the_size_begin_as_nothing_and_then_reach_further() -> None:
+    torch.manual_seed(0)
+    without = RepairGenerator(16, 16, 8)
+    module = RepairGenerator(16, 16, 8, passes16=2)
+    assert set(module.load_state_dict(without.state_dict(), strict=False).missing_keys) == {"shift16", "scale16"}
+    image, edges, hole = torch.rand(1, 3, 256, 256), torch.rand(1, 1, 256, 256), torch.ones(1, 1, 256, 256)
+    plain = without(image, edges, hole)
+    assert torch.equal(module(image, edges, hole), plain)
+    nn.init.ones_(module.scale16)
+    seen = module(image, edges, hole)
+    assert not torch.equal(seen, plain)
+    image[..., :8, :8] += 1.0
+    moved = (without(image, edges, hole) != plain)[0, 0].nonzero().amax()
+    assert (module(image, edges, hole) != seen)[0, 0].nonzero().amax() > moved + 32
+    nn.init.ones_(module.shift16)
+    assert not torch.equal(module(image, edges, hole), seen)
 
 
 class TestCoarse:
