@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MeasurementError, RestoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return status
 
 

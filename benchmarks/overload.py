@@ -133,12 +133,16 @@ def overload(url: str, made: Sequence[Case], places: int, seconds: float, factor
     capacity = probed.statuses[200] / probed.duration
     found = Overload(places, capacity, factor * capacity, seconds)
     files = _metric(url, "process_open_fds")
+    found.files = files, files
     _storm(url, made, found)
     started = time.monotonic()
     while not _well(url, made[0], QUICK * idle + QUICK_S) and time.monotonic() - started < 10 * RECOVERY_S:
         time.sleep(0.01)
     found.recovered = time.monotonic() - started
-    found.files = files, _metric(url, "process_open_fds")
+    try:
+        found.files = files, _metric(url, "process_open_fds")
+    except (OSError, http.client.HTTPException, MeasurementError) as error:  # it did not outlive the storm
+        found.broken.append(f"no metrics afterwards: {error}")
     return found
 
 
@@ -188,7 +192,10 @@ def _storm(url: str, made: Sequence[Case], found: Overload) -> None:
 
 
 def _well(url: str, case: Case, seconds: float) -> bool:
-    status, took, right = _ask(url, case)
+    try:
+        status, took, right = _ask(url, case)
+    except (OSError, http.client.HTTPException):
+        return False
     return status == 200 and right and took <= seconds
 
 

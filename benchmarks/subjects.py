@@ -15,14 +15,16 @@ import torch
 
 from benchmarks import peers
 from benchmarks.peers import torch_threads
+from export.errors import ExportError
 from export.reference import load_reference
 from restore_sdk.bench import NAMED
 from restore_sdk.bundle import Bundle
 from restore_sdk.contender import require_named, run_name
-from restore_sdk.errors import MissingDependencyError, RestoreError
+from restore_sdk.errors import BundleError, MissingDependencyError, RestoreError
 from restore_sdk.runtime.base import U8, Inference, StageRunner
 from restore_sdk.runtime.cores import threads_alone
 from restore_sdk.runtime.select import open_runner
+from training.checkpoint import CheckpointError
 
 #: The reference: the networks in PyTorch, float32, on the weights that the bundle holds.
 REFERENCE = ("pytorch", "pytorch-compiled")
@@ -53,7 +55,10 @@ class TorchRunner:
 
     def __init__(self, bundle: Bundle, mode: str = "pytorch", threads: int | None = None) -> None:
         self._threads, self._mode = threads or threads_alone(), mode
-        edge, repair = load_reference(bundle.path)
+        try:
+            edge, repair = load_reference(bundle.path)
+        except (CheckpointError, ExportError) as error:
+            raise BundleError(f"no reference in PyTorch: {error}", "measure a bundle that this version made") from error
         self._stages: tuple[Callable[..., Any], Callable[..., Any]] = (edge, repair)
         if mode == "pytorch-compiled":
             if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):

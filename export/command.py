@@ -10,7 +10,8 @@ from restore_sdk.errors import RestoreError
 
 
 def status(work: Callable[[], None], *, gate: int = 1, gate_note: str = ". Nothing was written.") -> int:
-    """Do the work and tell its errors on stderr: 0, 2 on a mistake of the caller's, ``gate`` where a gate stopped it.
+    """Do the work and tell its errors on stderr: 0, 2 on a mistake of the caller's, ``gate`` where a gate stopped it,
+    130 when interrupted.
 
     Args:
         work: raises :class:`GateError`, :class:`ExportError` or :class:`RestoreError`; others pass.
@@ -25,4 +26,7 @@ def status(work: Callable[[], None], *, gate: int = 1, gate_note: str = ". Nothi
     except (ExportError, RestoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 0

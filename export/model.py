@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from export.errors import GateError
-from training.checkpoint import load_module, load_tensors, under_prefix
+from training.checkpoint import load_tensors, under_prefix
 from training.config import Config
 from training.networks.stages import EdgeStage, RepairStage
-from training.weights import config_of
+from training.weights import config_of, generator_of
 
 Stage = EdgeStage | RepairStage
 
@@ -57,7 +56,6 @@ def stage_of(name: str, config: Config, weights: dict[str, Tensor], source: Path
             f"{source}: {len(broken)} weights of the {name} stage hold NaN or infinity, first {broken[0]}",
             "train again from the last sound checkpoint",
         )
-    generator: Any = config.build(name)
-    load_module(generator, {key: tensor.float() for key, tensor in weights.items()}, source)
+    generator = generator_of(name, config, weights, source)
     stage: Stage = EdgeStage(generator) if name == "edge" else RepairStage(generator)
     return stage.eval().requires_grad_(False)

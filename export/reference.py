@@ -58,7 +58,13 @@ def save_reference(target: Path, path: str | os.PathLike[str] | None = None) -> 
 
     Raises as :func:`load_reference`, and ``OSError`` where the file cannot be written.
     """
-    facts = Bundle.load(path).manifest.training
+    bundle = Bundle.load(path)
+    facts = bundle.manifest.training
+    if not isinstance(facts.get("images_seen_by_stage"), dict):
+        raise ExportError(
+            f"{bundle.path} does not state training.images_seen_by_stage, from which training would go on counting",
+            "export the bundle again with: python -m export",
+        )
     tensors = {}
     for name, stage in zip(("edge", "repair"), load_reference(path), strict=True):
         weights = checkpoint.half_precision(stage.generator.state_dict())

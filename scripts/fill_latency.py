@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fill_quality import ROOT, filled
+from fill_quality import ROOT, filled, write_all
+
+from restore_sdk.errors import OutputError
 
 PAGE, PICTURE = ROOT / "README.md", ROOT / "docs" / "images" / "latency.png"
 
@@ -18,14 +20,13 @@ MOST_BYTES = 100_000
 
 
 def fill(report: Path, page: Path = PAGE, picture: Path = PICTURE) -> None:
-    """Fill both, or neither. Raises ``ValueError`` or ``OSError`` where something is not as it must be."""
+    """Fill both, or neither. Raises ``ValueError``, ``OSError`` or ``OutputError`` where something is amiss."""
     table = (report / "readme.md").read_text(encoding="utf-8")
     plot = (report / "latency.png").read_bytes()
     if len(plot) > MOST_BYTES:
         raise ValueError(f"the plot has {len(plot)} bytes, at most {MOST_BYTES} are taken")
     text = filled(page.read_text(encoding="utf-8"), table, "latency")
-    page.write_text(text, encoding="utf-8")
-    picture.write_bytes(plot)
+    write_all({page: text.encode(), picture: plot})
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         fill(arguments.report)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OutputError) as error:
         parser.error(str(error))
     print(PAGE, PICTURE)
 

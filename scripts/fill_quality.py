@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from pathlib import Path
+
+from restore_sdk.atomic import check_writable, write_file
+from restore_sdk.errors import OutputError
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "model-card.md")
@@ -25,6 +29,14 @@ def filled(page: str, table: str, marker: str = "quality") -> str:
     return text
 
 
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Write files, each whole, once it is known that all can be. Raises ``OutputError``."""
+    for path in files:
+        check_writable(path)
+    for path, data in files.items():
+        write_file(path, data)
+
+
 def main() -> None:
     """Fill both pages, or none."""
     parser = argparse.ArgumentParser(description="Put a table of measured quality into the README and the model card.")
@@ -32,12 +44,10 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         table = arguments.table.read_text(encoding="utf-8")
-        texts = {page: filled(page.read_text(encoding="utf-8"), table) for page in PAGES}
-    except (OSError, ValueError) as error:
+        write_all({page: filled(page.read_text(encoding="utf-8"), table).encode() for page in PAGES})
+    except (OSError, ValueError, OutputError) as error:
         parser.error(str(error))
-    for page, text in texts.items():
-        page.write_text(text, encoding="utf-8")
-        print(page)
+    print(*PAGES)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Budgets are equal in time but for the edge stage: a variant without one is not t
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from restore_sdk.atomic import write_file
 from training.config import Config, ConfigError, from_json
+from training.data import find_images
 from training.evaluate import METRICS, Report, weights_model
 from training.fit import Options, fit
 from training.networks.cost import cost
@@ -75,11 +77,12 @@ def ablate(
     ``ablation.md`` after each. Raises :class:`ConfigError` where the folder has results of other settings.
     """
     results: dict[str, Any] = {}
+    shown = {"cases": [f"{case.bucket} {case.name}" for case in cases], "pixels": _digest(options.data, cases)}
     for name in names:
         chosen = variant(config, name)
         folder = options.out / name.replace(" ", "-").lower()
         result = folder / "result.json"
-        settings = {"config": chosen.to_json(), "cases": [f"{case.bucket} {case.name}" for case in cases]}
+        settings = {"config": chosen.to_json(), **shown}
         if not result.exists():
             folder.mkdir(parents=True, exist_ok=True)
             for stage in ("edge", "coarse") if chosen.has_coarse else ("edge",):
@@ -90,7 +93,9 @@ def ablate(
             write_file(result, json.dumps(figures, indent=2).encode())
         results[name] = json.loads(result.read_text())
         if results[name].get("settings") != settings:
-            raise ConfigError(f"{folder} holds a result of other settings or faces. Name another folder with --out.")
+            raise ConfigError(
+                f"{folder} holds a result of other settings, data or faces. Name another folder with --out."
+            )
         write_file(options.out / "ablation.json", json.dumps(results, indent=2).encode())
         write_file(options.out / "ablation.md", to_markdown(results).encode())
     return results
@@ -104,6 +109,16 @@ def _share(stage: str, config: Config, full: Path, folder: Path) -> None:
     theirs, ours = json.loads((full / "config.json").read_text()), config.to_json()
     if all(theirs[part] == ours[part] for part in (stage, "seed", "ema")):
         write_file(target, source.read_bytes())
+
+
+def _digest(data: Path, cases: Sequence[Case]) -> str:
+    """Tells these training files (by name and size) and these cases (by pixels) from others."""
+    digest = hashlib.sha256()
+    for path in find_images(data):
+        digest.update(f"{path.relative_to(data).as_posix()} {path.stat().st_size}\n".encode())
+    for case in cases:
+        digest.update(case.image.tobytes() + case.mask.tobytes())
+    return digest.hexdigest()
 
 
 def _costs(config: Config) -> dict[str, float]:

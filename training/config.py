@@ -118,6 +118,7 @@ class StageConfig:
     batch: int = 8
 
     def __post_init__(self) -> None:
+        _require(isinstance(self.generator.get("kind", ""), str), "the kind of a network must be a name")
         _require(self.batch >= 1, "batch must be at least 1")
         _require(self.discriminator_rate > 0, "discriminator_rate must be above 0")
 

@@ -19,6 +19,8 @@ from torch import Tensor, nn, optim
 from tqdm import tqdm
 
 from restore_sdk.atomic import write_file
+from restore_sdk.errors import OutputError
+from restore_sdk.lock import file_lock
 from training import checkpoint, steps
 from training.checkpoint import CheckpointError
 from training.config import STAGES, TRAINING_SIZES, Config, Schedule
@@ -330,8 +332,18 @@ def fit(config: Config, options: Options) -> Path:
         DivergedError: a gradient is not finite.
         training.config.ConfigError: the configuration does not make networks.
         training.checkpoint.CheckpointError: a checkpoint or ``options.init`` is of another network.
+        restore_sdk.errors.OutputError: another run trains in the folder.
     """
     options.out.mkdir(parents=True, exist_ok=True)
+
+    def taken(_: float) -> None:
+        raise OutputError(f"another run trains in {options.out}", "stop it first, or name another --out")
+
+    with file_lock(options.out / ".lock", taken):
+        return _fit(config, options)
+
+
+def _fit(config: Config, options: Options) -> Path:
     edge = StageTrainer("edge", config, options, None)
     coarse = StageTrainer("coarse", config, options, edge.average) if config.has_coarse else None
     repair = StageTrainer("repair", config, options, edge.average)

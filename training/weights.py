@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,23 @@ def config_of(values: Any, source: Path) -> Config:
     """The configuration kept with weights. Raises :class:`CheckpointError` where this version cannot read it."""
     if values is None:
         raise CheckpointError(f"{source} holds no configuration. Name the weights.safetensors of a training run.")
-    try:
+    with _foreign_told(source):
         return from_json(values)
+
+
+def generator_of(name: str, config: Config, weights: dict[str, Tensor], source: Path) -> Any:
+    """The generator of a stage in float32, on its weights. Raises :class:`CheckpointError` where these do not fit it,
+    or this version has no such network."""
+    with _foreign_told(source):
+        generator = config.build(name)
+    load_module(generator, {key: tensor.float() for key, tensor in weights.items()}, source)
+    return generator
+
+
+@contextmanager
+def _foreign_told(source: Path) -> Iterator[None]:
+    try:
+        yield
     except ConfigError as error:
         raise CheckpointError(
             f"{source} holds networks that this version cannot build ({error}) Use the version that made them."
@@ -64,10 +81,6 @@ def load_stages(path: Path) -> tuple[EdgeStage, RepairStage, Config, dict[str, A
     """
     tensors, meta = load_tensors(path)
     config = config_of(meta.get("config"), path)
-    stages = {}
-    for name in ("edge", "repair"):
-        generator = config.build(name)
-        load_module(generator, {key: value.float() for key, value in under_prefix(name, tensors).items()}, path)
-        stages[name] = generator
-    edge, repair = EdgeStage(stages["edge"]), RepairStage(stages["repair"])
-    return edge.eval(), repair.eval(), config, {key: value for key, value in meta.items() if key != "config"}
+    edge, repair = (generator_of(name, config, under_prefix(name, tensors), path) for name in ("edge", "repair"))
+    facts = {key: value for key, value in meta.items() if key != "config"}
+    return EdgeStage(edge).eval(), RepairStage(repair).eval(), config, facts

@@ -75,3 +75,20 @@ def test_what_an_overload_must_not_show() -> None:
         *({"statuses": Counter(each)} for each in ({200: 9, 503: 9, 500: 1}, {200: 9}, {503: 9})),
     ):
         assert not replace(found, **changes).passed, changes
+
+
+def test_a_service_that_dies_of_it_is_a_finding(toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def storm(*_: object) -> None:
+        def gone(*_: object) -> None:
+            raise ConnectionRefusedError(111, "Connection refused")
+
+        monkeypatch.setattr("benchmarks.overload._ask", gone)
+        monkeypatch.setattr("benchmarks.overload._metric", gone)
+
+    monkeypatch.setattr("benchmarks.overload._storm", storm)
+    monkeypatch.setattr("benchmarks.overload.RECOVERY_S", 0.02)
+    with serve.served("--max-requests", "4", bundle=toy_bundle.path) as url:
+        found = overload(url, serve.cases(toy_bundle, 2), 4, 1)
+    assert not found.passed
+    assert "no metrics afterwards" in found.broken[-1]
+    assert "FAILED" in found.to_table()

@@ -302,3 +302,17 @@ def test_the_suite_runs_and_says_what_it_skips() -> None:
     assert " passed" in done.stdout
     if not find_spec("tensorrt"):
         assert re.search(r"SKIPPED.*tensorrt", done.stdout), "what is left out is said"
+
+
+def test_a_bundle_without_its_networks_has_no_reference(toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["drift", "--runtime", "onnxruntime", "--bundle", str(toy_bundle.path)]) == 2
+    assert "no reference in PyTorch" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.cli._drift", interrupted)
+    assert cli.main(["drift"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

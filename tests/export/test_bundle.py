@@ -168,6 +168,17 @@ def test_mistakes_are_one_line_with_a_way_out(
     assert not (tmp_path / "b").exists()
 
 
+def test_an_interrupt_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.cli._export", interrupted)
+    assert main(["--weights", "w", "--out", str(tmp_path / "b")]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_masks_without_faces_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--weights", "w", "--out", "b", "--masks", "m"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -79,10 +81,16 @@ def test_variants_are_trained_measured_and_not_trained_twice(
         assert whole == shared, f"the same {stage} stage"
     monkeypatch.setattr(ablation, "fit", lambda *_: pytest.fail("trained again"))
     assert ablate(config, options, chosen, names) == results
-    with pytest.raises(ConfigError, match="full holds a result of other settings"):
+    with pytest.raises(ConfigError, match="full has a result of other settings"):
         ablate(budget(tiny, edge=4, coarse=4, repair=6), options, chosen, names)
-    with pytest.raises(ConfigError, match="other settings or faces"):
-        ablate(config, options, chosen[1:], names)
+    other = dataclasses.replace(chosen[0], mask=255 - chosen[0].mask)
+    for cases_now in (chosen[1:], [other, *chosen[1:]]):
+        with pytest.raises(ConfigError, match="other settings, data or faces"):
+            ablate(config, options, cases_now, names)
+    more = shutil.copytree(pictures, tmp_path / "more")
+    shutil.copy(next(more.iterdir()), more / "another.png")
+    with pytest.raises(ConfigError, match="other settings, data or faces"):
+        ablate(config, dataclasses.replace(options, data=more), chosen, names)
 
 
 def test_the_command_needs_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from restore_sdk.errors import OutputError
+from restore_sdk.lock import file_lock
 from training import checkpoint, steps
 from training.checkpoint import CheckpointError, load_tensors, save_tensors
 from training.config import Config, ConfigError, Losses, from_json
@@ -48,6 +49,21 @@ def test_a_whole_run_leaves_weights_a_log_and_its_configuration(tiny: Config, pi
     assert next(edge.parameters()).dtype == torch.float32
     assert from_json(json.loads((tmp_path / "run" / "config.json").read_text())) == tiny
     assert not list((tmp_path / "run").glob(".*tmp"))
+
+
+def test_two_runs_do_not_share_a_folder(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    options = _options(pictures, tmp_path / "run")
+    with file_lock(options.out / ".lock"), pytest.raises(OutputError, match="another run trains in"):
+        fit(tiny, options)
+    assert not (options.out / "config.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["of-tomorrow", ["dense"]])
+def test_weights_of_unknown_networks_are_named(tmp_path: Path, kind: object) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_tensors(path, {}, {"config": {"edge": {"generator": {"kind": kind}}}, "images": {}})
+    with pytest.raises(CheckpointError, match=r"holds networks that this version cannot build .*kind"):
+        load_stages(path)
 
 
 def test_the_repair_stage_begins_from_the_runs_coarse_generator(tiny: Config, pictures: Path, tmp_path: Path) -> None:
