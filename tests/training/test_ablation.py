@@ -81,7 +81,7 @@ def test_variants_are_trained_measured_and_not_trained_twice(
         assert whole == shared, f"the same {stage} stage"
     monkeypatch.setattr(ablation, "fit", lambda *_: pytest.fail("trained again"))
     assert ablate(config, options, chosen, names) == results
-    with pytest.raises(ConfigError, match="full has a result of other settings"):
+    with pytest.raises(ConfigError, match="full holds a result of other settings"):
         ablate(budget(tiny, edge=4, coarse=4, repair=6), options, chosen, names)
     other = dataclasses.replace(chosen[0], mask=255 - chosen[0].mask)
     for cases_now in (chosen[1:], [other, *chosen[1:]]):
