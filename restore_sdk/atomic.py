@@ -20,12 +20,7 @@ _LOG = logging.getLogger("restore_sdk")
 
 def check_writable(path: Path) -> None:
     """Raise :class:`OutputError` when a file cannot be created or replaced at ``path``; touches nothing."""
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:  # a name too long, a file where a folder should be, a null character
-        raise OutputError(f"no file can be written at {path}: {error}", "choose another output path") from error
+    _check_name(path)
     folder = path.parent
     if not folder.exists():
         raise OutputError(f"the output folder does not exist: {folder}", f"create it first: mkdir -p {word(folder)}")
@@ -94,8 +89,18 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
+def _check_name(path: Path) -> None:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # a name too long, a file where a folder should be, a null character
+        raise OutputError(f"nothing can be written at {path}: {error}", "choose another output path") from error
+
+
 def check_folder(path: Path) -> None:
     """Raise :class:`OutputError` when a folder cannot be created or replaced at ``path``; touches nothing."""
+    _check_name(path)
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"the output is not a plain folder: {path}", "choose another output path")
     if not path.parent.is_dir():

@@ -66,7 +66,7 @@ def serve(options: argparse.Namespace) -> Result:
         "port": options.port,
         "ui": options.ui,
         "token": _token(options.token_file),
-        "allowed_hosts": tuple(name.lower() for name in options.allow_host),
+        "allowed_hosts": tuple(options.allow_host),
         "max_body_bytes": int(options.max_megabytes * 2**20),
         "max_pixels": int(options.max_megapixels * 1e6),
         "max_requests": options.max_requests,

@@ -69,6 +69,11 @@ def decode(data: bytes, max_pixels: int) -> tuple[Header, Pixels]:
         raise UnfitError("is damaged or truncated", "get the file again")
     if picture.dtype not in (np.uint8, np.uint16):
         raise UnfitError(f"has {picture.dtype} channels, only 8 and 16 bits are taken", "convert it to 16 bits")
+    found, claimed = picture.shape[:2], (header.height, header.width)
+    if found != claimed and (header.format != "tiff" or found[::-1] != claimed):  # OpenCV turns a TIFF itself
+        raise UnfitError(f"is {found[1]} x {found[0]} px, and claims {header.width} x {header.height}", "save it again")
+    if header.opaque and picture.ndim == 3:
+        picture = picture[..., :3]
     upright: Pixels = _UPRIGHT[header.orientation](picture)
     return header, upright
 

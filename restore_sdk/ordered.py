@@ -23,7 +23,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
     the iteration; work that runs then is finished, the rest is dropped.
 
     Raises:
-        ExecutionError: the system gives no more threads.
+        ExecutionError: the system gives no more threads; raised after the results of the items before.
     """
     broken: Exception | None = None
     with ThreadPoolExecutor(workers, thread_name_prefix="restore-sdk") as pool:
@@ -41,9 +41,11 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
                 try:
                     pending.append(pool.submit(function, item))
                 except RuntimeError as error:
-                    raise ExecutionError(
-                        f"no thread can be started: {error}", "use fewer slots or workers, or allow more threads"
-                    ) from error
+                    if "start new thread" not in str(error):  # the interpreter shuts down
+                        raise
+                    hint = "use fewer slots or workers, or allow more threads"
+                    broken = ExecutionError(f"no thread can be started: {error}", hint)
+                    break
                 while pending and (len(pending) >= 2 * workers or pending[0].done()):
                     yield pending.popleft().result()
             while pending:

@@ -8,7 +8,7 @@ write_file(Path("restored.tif"), photo.encode("restored.tif", photo.with_restore
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +123,8 @@ def photo_of(data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
 
 def _photo(data: bytes, header: Header, pixels: Pixels) -> Photo:
     jpeg = read_encoding(data) if header.format == "jpeg" else None
+    if jpeg is not None and header.orientation >= 5:  # turned by a quarter, and so are the places of its colours
+        jpeg = replace(jpeg, sampling=jpeg.sampling[::-1])
     compression = 0
     if header.format == "tiff":
         compression = tags.integer(tags.first_directory(data), 259, tags.byte_order(data), 1)

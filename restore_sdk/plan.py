@@ -30,7 +30,10 @@ MARGIN = 1 / 6
 #: Width of the zone in which two squares' results run into each other, in sides of the square.
 RAMP = 1 / 8
 
-#: A square that must be smaller than wanted to stay inside the picture is still good from this many holes on.
+#: Most of a square that reaches out of the picture, in the longest side of what it restores.
+REACH = 8.0
+
+#: A square shows enough around a hole from this many times its longest side on.
 LEAST_CONTEXT = 1.25
 
 #: Most squares of one picture, unless the caller says otherwise.
@@ -56,9 +59,9 @@ def plan(
     Around a face that is known, a crop is the face's frame: where the frame is smaller than 256 px, for all damage in
     it, else for damage so thick that its crop would be at least half as large as the frame.
 
-    A square is no larger than the picture's shorter side where that is ``4 t`` pixels at least, else no larger than
-    its longer side; beyond the picture the model sees its reflection. A picture of at most 256 px on its longer
-    side is shown in one square, whatever faces it has.
+    Where the picture is narrower than its square, the square reaches out of it, and the model sees the picture's
+    reflection there; but no further than eight times what it restores is long. A picture of at most 256 px on its
+    longer side is shown in one square, whatever faces it has.
 
     Args:
         hole: ``(H, W)`` bool.
@@ -112,13 +115,13 @@ class _Box:
 
 
 def _limited(side: float, box: _Box, shape: tuple[int, int]) -> int:
-    """The side, at most the picture's shorter one where that shows enough around the box, else at most its longer one.
+    """The side, within the picture or reaching out of it no further than is good for the box.
 
-    A square that reaches beyond the picture shows it at a coarser scale than one within would, but more of what lies
-    around the hole, which was worth up to 3 dB. In multiples of 32, if it is larger than the model's: those are quickly
+    A square that reaches out shows the picture at a coarser scale than one within would, but more of what lies around
+    the hole; see benchmarks/NOTES.md. Above the model's size in multiples of 32 where that can be, which are quickly
     scaled, see :mod:`restore_sdk.crop`.
     """
-    limit = min(shape) if min(shape) >= CONTEXT * box.longest else max(shape)
+    limit = min(max(shape), max(min(shape), math.ceil(REACH * box.longest)))
     if side <= MODEL_SIZE:
         return min(MODEL_SIZE, limit)
     rounded = -(-math.ceil(side) // 32) * 32

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
+
+from restore_sdk.errors import InputError
 
 
 def read_at_most(file: BinaryIO, limit: int) -> bytes | None:
@@ -23,8 +27,27 @@ def read_at_most(file: BinaryIO, limit: int) -> bytes | None:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder; no, where that cannot be told (``Path.is_dir`` raises there): reading says why."""
+    """Whether there is a folder; raises as :func:`is_there`."""
+    found = _facts(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything by this name; a name that no file system takes names nothing.
+
+    Raises :class:`InputError` where that cannot be told, as in a folder that may not be searched.
+    """
+    return _facts(path) is not None
+
+
+def _facts(path: Path) -> os.stat_result | None:
     try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
+        return path.stat()
+    except ValueError:  # a null character
+        return None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
+            return None
+        raise InputError(
+            f"{path} cannot be looked at: {error.strerror}", "check the permissions of the folders that it is in"
+        ) from error

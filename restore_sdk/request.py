@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -181,6 +182,10 @@ def whole(name: str, value: object, least: int, most: int) -> int:
 
     Raises :class:`InputError` unless it is a whole number from ``least`` to ``most``.
     """
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and least <= value <= most:
-        return int(value)
+    try:
+        number = None if isinstance(value, (bool, np.bool_)) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is not None and least <= number <= most:
+        return number
     raise InputError(f"{name} is {value!r}", f"pass a whole number from {least} to {most} for {name}")

@@ -21,7 +21,7 @@ from training.networks.cost import cost
 from training.protocol import BUCKETS, Case
 from training.weights import state_path
 
-#: Changes to the configuration, by name of the variant. EdgeConnect's width makes its multiply-accumulates ours.
+#: Changes to the configuration, by name of the variant. EdgeConnect's width makes its multiply-accumulates about ours.
 VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
     "no edge stage": {"edge": {"kind": "none"}},

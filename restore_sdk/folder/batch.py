@@ -135,6 +135,8 @@ class Batch:
         if isinstance(outcome, Failure):
             return outcome
         try:
+            if not self._overwrite:  # once more: hours may have passed
+                self._ledger.check(job)
             self._ledger.publish(job, outcome)
         except FolderError:
             raise

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from restore_sdk.errors import InputError, OutputError
-from restore_sdk.reading import is_folder
+from restore_sdk.reading import is_folder, is_there
 
 #: Extensions that name a photograph; those after the first line are not read, and each gets an answer that says so.
 PHOTO_SUFFIXES = (
@@ -104,7 +104,7 @@ def find_jobs(
     if not is_folder(source):
         raise InputError(f"no folder at {source}", "name a folder with photographs")
     folder = masks if masks is not None and is_folder(masks) else None
-    if masks is not None and folder is None and _identity(masks) is None:
+    if masks is not None and not is_there(masks):
         raise InputError(f"there are no masks at {masks}", "name a folder with masks, or one mask for all")
     if mask_suffix and folder is None:
         raise InputError("--mask-suffix is for a folder of masks, and there is none", "leave it out")

@@ -52,6 +52,8 @@ def embed(encoded: bytes, kind: Format, metadata: Metadata, *, grey: bool) -> tu
     if kind == "png":
         return _png(encoded, metadata, icc, parts), notes
     if kind == "webp":
+        if metadata.dpi is not None and not _has_resolution(metadata.exif):
+            notes.append("WebP holds no resolution but in EXIF: it was left out")
         return _webp(encoded, metadata, icc), notes
     if kind == "tiff":
         return _tiff(encoded, metadata, icc, parts), notes
@@ -102,6 +104,10 @@ def _png(encoded: bytes, metadata: Metadata, icc: bytes, parts: tuple[tuple[byte
         for kind, content in chunks
     )
     return encoded[:head] + written + encoded[head:]
+
+
+def _has_resolution(exif: bytes) -> bool:
+    return bool(exif) and 282 in tags.first_directory(exif).entries
 
 
 def _webp(encoded: bytes, metadata: Metadata, icc: bytes) -> bytes:

@@ -21,11 +21,13 @@ ORIENTATION = 274
 
 #: Width and height: of the picture (directory 0), and as the camera wrote them (EXIF directory).
 _SIZES = ((256, 257), (0xA002, 0xA003))
+#: Resolution, horizontal and vertical; a fraction of two whole numbers each.
+_RESOLUTION, _FRACTION = (282, 283), 5
 #: Where a thumbnail's bytes are, and how many: compressed, and in strips.
 _THUMBNAILS = ((513, 514), (273, 279))
 
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[1-8]")
-_XMP_THUMBNAILS = re.compile(rb"<(xmp|xap):Thumbnails\b.*?</\1:Thumbnails>", re.DOTALL)
+_XMP_THUMBNAILS = re.compile(rb"<(xmp|xap):Thumbnails\b")
 
 
 def upright(exif: bytes, *, swapped: bool) -> bytes:
@@ -36,7 +38,7 @@ def upright(exif: bytes, *, swapped: bool) -> bytes:
 
     Args:
         exif: a TIFF structure.
-        swapped: the picture was turned by a quarter, so width and height change places.
+        swapped: the picture was turned by a quarter, so width and height change places, and so does the resolution.
 
     Raises:
         ValueError, struct.error: the block is broken.
@@ -50,6 +52,10 @@ def upright(exif: bytes, *, swapped: bool) -> bytes:
         for directory, (width, height) in zip((root, below), _SIZES, strict=True):
             if directory is not None and width in directory.entries and height in directory.entries:
                 _swap(data, order, directory, width, height)
+        across, down = (root.entries.get(tag) for tag in _RESOLUTION)
+        if across is not None and down is not None and across.type == down.type == _FRACTION:
+            for entry, other in ((across, down), (down, across)):
+                data[entry.at : entry.at + 8] = other.value[:8]
     if root.next:
         _drop_thumbnail(data, order, root)
     return bytes(data)
@@ -57,7 +63,22 @@ def upright(exif: bytes, *, swapped: bool) -> bytes:
 
 def upright_xmp(xmp: bytes) -> bytes:
     """An XMP packet for the upright picture: orientation 1, no thumbnails."""
-    return _XMP_THUMBNAILS.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", xmp))
+    xmp = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+    kept, at = bytearray(), 0
+    # By hand: a pattern from opening to closing would look through all the rest again for every one that stays open.
+    unclosed: set[bytes] = set()
+    for opening in _XMP_THUMBNAILS.finditer(xmp):
+        prefix = opening[1]
+        if opening.start() < at or prefix in unclosed:
+            continue
+        closing = b"</" + prefix + b":Thumbnails>"
+        found = xmp.find(closing, opening.end())
+        if found < 0:
+            unclosed.add(prefix)
+            continue
+        kept += xmp[at : opening.start()]
+        at = found + len(closing)
+    return bytes(kept + xmp[at:])
 
 
 def _swap(data: bytearray, order: Order, directory: Directory, width: int, height: int) -> None:

@@ -50,10 +50,24 @@ TIFF_NEGATIVE: Unfit = (
     "is a TIFF of 16 bits in which zero is white, which is not read",
     "save it with zero as black",
 )
+TIFF_TILES: Unfit = ("is a TIFF in tiles much larger than its picture", "save it without tiles")
+PNG_KEY: Unfit = (
+    "is a grey PNG in which one shade stands for transparent, which is not read",
+    "save it with an alpha channel, or without transparency",
+)
 TIFF_COLOURS: Unfit = ("is a TIFF in colours other than grey and RGB", "convert it to RGB")
+
+#: The tag that says what a page of a TIFF is for.
+_SUBFILE = 254
+
+#: Pixels that a tile of a TIFF may have beyond those of the picture: a whole one is decoded, however little is shown.
+_TILE_PIXELS = 1 << 22
 
 #: Compressions of TIFF that lose something: two of JPEG, JPEG 2000, WebP.
 _TIFF_LOSSY = (6, 7, 34712, 50001)
+
+#: The compression of BMPs that bring masks of four channels.
+_BMP_ALPHA_BITFIELDS = 6
 
 #: First bytes of files that are not read, at an offset, and what they are.
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
@@ -86,6 +100,7 @@ class Header:
         orientation: EXIF's 1..8, 1 is upright.
         unfit: why it is not restored, if so.
         lossy: its pixels went through an encoder with loss.
+        opaque: a fourth channel, if it is decoded to one, means nothing.
     """
 
     format: Format
@@ -94,6 +109,7 @@ class Header:
     orientation: int = 1
     unfit: Unfit | None = None
     lossy: bool = False
+    opaque: bool = False
 
 
 def read_header(data: bytes) -> Header | None:
@@ -142,6 +158,8 @@ def _png(data: bytes) -> Header | None:
             unfit = HDR
         elif part.kind == b"eXIf":
             exif = exif or part.of(data)
+        elif part.kind == b"tRNS" and data[25] == 0:  # OpenCV makes alpha of it in colour, and drops it in grey
+            unfit = unfit or PNG_KEY
     return Header("png", width, height, _orientation(exif), unfit or (None if png_is_whole(data) else TRUNCATED))
 
 
@@ -189,13 +207,16 @@ def _webp(data: bytes) -> Header | None:
 
 def _bmp(data: bytes) -> Header | None:
     (size,) = struct.unpack_from("<I", data, 14)
+    alpha = 0
     if size == 12:
         width, height = struct.unpack_from("<HH", data, 18)
     elif size >= 40:
         width, height = struct.unpack_from("<ii", data, 18)
+        if size >= 56 or data[30] == _BMP_ALPHA_BITFIELDS:
+            (alpha,) = struct.unpack_from("<I", data, 66)
     else:
         return None
-    return Header("bmp", abs(width), abs(height))
+    return Header("bmp", abs(width), abs(height), opaque=alpha == 0)
 
 
 def _tiff(data: bytes) -> Header | None:
@@ -212,6 +233,9 @@ def _unfit_tiff(data: bytes, order: tags.Order, first: tags.Directory) -> Unfit 
         return RAW  # it says that it is a DNG; sensor pixels; a small picture, and the large one below it
     if colours in (32844, 32845):  # LogLuv
         return HDR
+    size, tile = (tags.integer(first, a, order) * tags.integer(first, b, order) for a, b in ((256, 257), (322, 323)))
+    if tile > size + _TILE_PIXELS:
+        return TIFF_TILES
     if tags.integer(first, 339, order, 1) == 3:
         return FLOAT
     if colours == 5:
@@ -219,7 +243,7 @@ def _unfit_tiff(data: bytes, order: tags.Order, first: tags.Directory) -> Unfit 
     if colours in (8, 9, 10):  # CIE L*a*b*
         return TIFF_COLOURS
     pages = 0
-    for directory in tags.all_directories(data):
+    for directory in tags.all_directories(data, frozenset((_SUBFILE,))):
         pages += not _is_thumbnail(directory, order)
         if pages > 1:
             return PAGES
@@ -236,7 +260,7 @@ def _unfit_tiff(data: bytes, order: tags.Order, first: tags.Directory) -> Unfit 
 
 def _is_thumbnail(directory: tags.Directory, order: tags.Order) -> bool:
     """Whether a directory holds a smaller version of another, or a transparency mask for it."""
-    return bool(tags.integer(directory, 254, order) & 0b101)
+    return bool(tags.integer(directory, _SUBFILE, order) & 0b101)
 
 
 def _orientation(exif: bytes) -> int:

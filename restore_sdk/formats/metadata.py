@@ -101,6 +101,7 @@ def _jpeg(data: bytes, notes: list[str]) -> Metadata:
     photoshop = bytearray()
     dpi = None
     profile: dict[int, bytes] = {}
+    counts: set[int] = set()
     parts: list[tuple[bytes, bytes]] = []
     for part in jpeg_segments(data):
         code, content = part.kind[0], part.of(data)
@@ -112,7 +113,9 @@ def _jpeg(data: bytes, notes: list[str]) -> Metadata:
         elif code == 0xE1 and content.startswith(JPEG_XMP):
             xmp = xmp or content[len(JPEG_XMP) :]
         elif code == 0xE2 and content.startswith(JPEG_ICC):
-            profile[content[len(JPEG_ICC)]] = content[len(JPEG_ICC) + 2 :]
+            number, count = content[len(JPEG_ICC) : len(JPEG_ICC) + 2]
+            profile[number] = content[len(JPEG_ICC) + 2 :]
+            counts.add(count)
         elif code == 0xE2 and content.startswith(b"MPF\0"):
             notes.append("further pictures in it (previews, an HDR gain map) were left out")
         elif code == 0xED and content.startswith(JPEG_PHOTOSHOP):
@@ -124,6 +127,9 @@ def _jpeg(data: bytes, notes: list[str]) -> Metadata:
     for at in range(0, len(resources), step):
         parts.append((b"\xed", JPEG_PHOTOSHOP + resources[at : at + step]))
     icc = b"".join(profile[number] for number in sorted(profile))
+    if profile and (sorted(profile), counts) != (list(range(1, len(profile) + 1)), {len(profile)}):
+        notes.append("its colour profile is incomplete and was left out")
+        icc = b""
     return Metadata(exif, icc, xmp, dpi, parts=tuple(parts))
 
 

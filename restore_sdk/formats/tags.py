@@ -71,33 +71,53 @@ def first_directory(data: bytes) -> Directory:
 def read_directory(data: bytes, order: Order, at: int, depth: int = 0) -> Directory:
     """The directory at an offset, without entries of unknown types or whose values are not in the file.
 
+    Where a tag stands more than once, only the first one counts, as in libtiff, and be it one that is left out.
+
     Raises:
-        ValueError: more entries than any real directory has. struct.error: the directory is not in the file.
+        ValueError: more entries than any real directory has, or more bytes of values than there are in the file.
+        struct.error: the directory is not in the file.
     """
+    return _read_directory(data, order, at, _Room(len(data)), depth)
+
+
+@dataclass(slots=True)
+class _Room:
+    """How many bytes values may still have: hostile directories have hundreds that are the whole file."""
+
+    left: int
+    only: frozenset[int] | None = None
+
+
+def _read_directory(data: bytes, order: Order, at: int, room: _Room, depth: int) -> Directory:
     (count,) = struct.unpack_from(order + "H", data, at)
     if count > _MAX_ENTRIES:
         raise ValueError(f"a directory of {count} entries")
     found = Directory(next_at=at + 2 + 12 * count)
+    seen: set[int] = set()
     for position in range(at + 2, at + 2 + 12 * count, 12):
         tag, kind, number = struct.unpack_from(order + "HHI", data, position)
         size = TYPE_BYTES.get(kind, 0) * number
         place = position + 8 if size <= 4 else struct.unpack_from(order + "I", data, position + 8)[0]
-        if kind not in TYPE_BYTES or not number or place + size > len(data):
+        again, wanted = tag in seen, room.only is None or tag in room.only
+        seen.add(tag)
+        if again or not wanted or kind not in TYPE_BYTES or not number or place + size > len(data):
             continue
-        if tag in found.entries:  # the first one counts; hostile files have hundreds that point to a directory
-            continue
+        room.left -= size
+        if room.left < 0:
+            raise ValueError("values that lie over one another")
         found.entries[tag] = Entry(kind, data[place : place + size], place)
         if tag in _DEEPER and depth < _DEEPEST and size == 4:
             (below,) = struct.unpack(order + "I", data[place : place + 4])
             with suppress(ValueError, struct.error):
-                found.deeper[tag] = read_directory(data, order, below, depth + 1)
+                found.deeper[tag] = _read_directory(data, order, below, room, depth + 1)
     if len(data) >= found.next_at + 4:
         (found.next,) = struct.unpack_from(order + "I", data, found.next_at)
     return found
 
 
-def all_directories(data: bytes, limit: int = 1000) -> Iterator[Directory]:
-    """The directories of a TIFF structure that follow each other, a page each, without those that they point to.
+def all_directories(data: bytes, tags: frozenset[int], limit: int = 100) -> Iterator[Directory]:
+    """The directories of a TIFF structure that follow each other, a page each, with some of their tags and without the
+    directories that they point to.
 
     Raises as :func:`read_directory`.
     """
@@ -106,7 +126,7 @@ def all_directories(data: bytes, limit: int = 1000) -> Iterator[Directory]:
     seen: set[int] = set()
     while at and at not in seen and len(seen) < limit:
         seen.add(at)
-        directory = read_directory(data, order, at, _DEEPEST)
+        directory = _read_directory(data, order, at, _Room(len(data), tags), _DEEPEST)
         yield directory
         at = directory.next
 

@@ -121,14 +121,12 @@ class SlotPool(Generic[Slot]):
                     self._changed.wait()
                 if self._closed:
                     raise ClosedError("the engine is closed", "open a new RestoreEngine")
-                # Noted before it is taken: an interrupt may come between any two steps, and must not lose a slot.
-                held.append(self._free[0])
-                self._free.popleft()
+                # In one call of C, so that no interrupt comes between taking a slot and noting that it is held.
+                held.extend(map(deque.popleft, (self._free,)))
             yield held[0]
         finally:
             with self._changed:
-                if held and not any(each is held[0] for each in self._free):
-                    self._free.append(held[0])
+                self._free.extend(held)
                 self._changed.notify_all()
 
     def close(self) -> list[Slot]:

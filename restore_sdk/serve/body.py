@@ -77,6 +77,10 @@ class Asked:
 _TEXTS = tuple(Wishes.model_fields)
 
 
+#: Longest field that is no file: room for all faces, in numbers as long as programs write them.
+_TEXT_BYTES = 256 * MAX_FACES
+
+
 class _InMemory(MultiPartParser):
     """Parts stay in memory, whose size the body's limit bounds: no photograph ever lies in a temporary file."""
 
@@ -134,7 +138,7 @@ async def _bounded(request: Request, settings: Settings) -> AsyncGenerator[bytes
 
 
 async def _multipart(request: Request, stream: AsyncGenerator[bytes, None]) -> Asked:
-    parser = _InMemory(request.headers, stream, max_files=2, max_fields=len(_TEXTS), max_part_size=4096)
+    parser = _InMemory(request.headers, stream, max_files=2, max_fields=len(_TEXTS), max_part_size=_TEXT_BYTES)
     try:
         form = await parser.parse()
     except (Refused, ClientDisconnect):

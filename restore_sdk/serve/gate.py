@@ -27,6 +27,12 @@ LINGER_BYTES = 64 * 1024 * 1024
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ROUTES = {"/v1/restore", "/v1/info", "/healthz", "/readyz", "/metrics", "/openapi.json", "/"}
 
+#: What anybody may ask of a service with a token; the page's files are open too.
+_OPEN = {"/healthz", "/readyz", "/openapi.json", "/"}
+
+#: What orchestrators ask by whatever address they know.
+_PROBES = {"/healthz", "/readyz"}
+
 
 class Gate:
     """Checks host, origin and token; counts and logs every request."""
@@ -40,10 +46,13 @@ class Gate:
             await self._app(scope, receive, send)
             return
         visit = _Visit(scope, receive, send)
+        route = _route(scope)
         scope.setdefault("state", {})["facts"] = visit.facts
         try:
-            self._check(scope, visit.headers)
-            await self._app(scope, visit.receive, visit.send)
+            self._check(route, visit.headers)
+            # What can be got can be asked for its head; the server sends no body then, and Starlette would say 405.
+            asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+            await self._app(asked, visit.receive, visit.send)
         except Refused as refused:
             visit.facts["error"] = refused.kind
             await refused.response()(scope, visit.receive, visit.send)
@@ -53,12 +62,13 @@ class Gate:
             if visit.status == 0:
                 await refusal(error).response()(scope, visit.receive, visit.send)
         finally:
-            self._note(scope, visit)
+            self._note(scope, route, visit)
 
-    def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        if not self._settings.takes_host(headers.get(b"host", b"").decode("latin-1")):
+    def _check(self, route: str, headers: dict[bytes, bytes]) -> None:
+        host = headers.get(b"host", b"").decode("latin-1")
+        if route not in _PROBES and not self._settings.takes_host(host):
             raise Refused(421, "WrongHost", "no service by that name here", "start it with --allow-host NAME")
-        guarded = scope["path"] == "/metrics" or scope["path"].startswith("/v1/")
+        guarded = route not in _OPEN and not route.startswith("/page/")
         if guarded and _from_another_site(headers):
             raise Refused(
                 403,
@@ -79,9 +89,8 @@ class Gate:
                     {"WWW-Authenticate": "Bearer"},
                 )
 
-    def _note(self, scope: Scope, visit: _Visit) -> None:
+    def _note(self, scope: Scope, path: str, visit: _Visit) -> None:
         seconds = time.perf_counter() - visit.started
-        path = scope["path"]
         route = path if path in _ROUTES else "page" if path.startswith("/page/") else "other"
         status = CLIENT_LEFT if visit.left or visit.status == 0 else visit.status
         self._metrics.request(route, status, seconds, visit.bytes_in)
@@ -106,6 +115,12 @@ class Gate:
                 **visit.facts,
             },
         )
+
+
+def _route(scope: Scope) -> str:
+    """The path within this application: ASGI's holds the place at which it is mounted, too."""
+    path, root = str(scope["path"]), str(scope.get("root_path", "")).rstrip("/")
+    return path[len(root) :] if root and (path + "/").startswith(root + "/") else path
 
 
 def _from_another_site(headers: dict[bytes, bytes]) -> bool:

@@ -20,8 +20,9 @@ class Settings:
         host: address to listen on. ``port``: 0 takes a free one.
         ui: also serve the page.
         token: bearer token that ``/v1`` and ``/metrics`` ask for; ``None`` asks for none.
-        allowed_hosts: names that a request's ``Host`` may have. Empty: on a loopback address only names of this host
-            (a page of another site can then not reach the service through DNS), elsewhere any.
+        allowed_hosts: names that a request's ``Host`` may have, but for an orchestrator's probes. Empty: on a loopback
+            address only names of this host (a page of another site can then not reach the service through DNS),
+            elsewhere any.
         max_body_bytes: largest request body.
         max_pixels: largest photograph and mask, checked in their headers before a pixel is decoded.
         max_requests: requests in the house at a time: uploading, waiting, computing. More are answered 503.
@@ -55,6 +56,7 @@ class Settings:
         for name in ("upload_s", "request_s", "grace_s"):
             if not 0 < getattr(self, name) < 86_400:
                 raise InputError(f"{name} is {getattr(self, name)}", f"pass seconds above 0 for {name}")
+        object.__setattr__(self, "allowed_hosts", tuple(name.lower().strip("[]") for name in self.allowed_hosts))
         if not 0 <= self.port <= 65_535:
             raise InputError(f"the port is {self.port}", "pass 0 to 65535")
         if self.token is not None and (len(self.token) < 8 or not self.token.isascii() or not self.token.isprintable()):

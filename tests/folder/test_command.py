@@ -153,6 +153,23 @@ def test_what_somebody_else_put_there_stays(folder: Folder) -> None:
     assert (folder.target / "2.png").read_bytes() == b"touched up by hand"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_somebody_puts_there_during_the_run_stays_too(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    fill(folder, 2)
+    real = RestoreEngine.run
+
+    def run(self: RestoreEngine, *arguments: Any, **named: Any) -> Any:
+        (folder.target / "1.png").write_bytes(b"precious")
+        return real(self, *arguments, **named)
+
+    monkeypatch.setattr(RestoreEngine, "run", run)
+    report = folder.json(*(["--overwrite"] if overwrite else []))
+    assert (report["restored"], report["failed"]) == ((2, 0) if overwrite else (1, 1))
+    assert ((folder.target / "1.png").read_bytes() == b"precious") is not overwrite
+
+
 BAD = {
     "html.png": b"<!doctype html><html>",
     "empty.png": b"",

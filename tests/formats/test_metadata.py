@@ -144,6 +144,32 @@ def test_either_byte_order(save: Save) -> None:
         assert (exif[271], exif[0x9003]) == ("A camera", "2001:02:03 04:05:06")
 
 
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_the_resolution_of_exif_follows_a_turn(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274], exif[282], exif[283], exif[296] = orientation, 300.0, 200.0, 2
+    found = Image.Exif()
+    found.load(upright(exif.tobytes().removeprefix(b"Exif\0\0"), swapped=orientation == 6))
+    assert (found[282], found[283]) == ((200, 300) if orientation == 6 else (300, 200))
+
+
+def test_a_resolution_that_webp_cannot_hold_is_named(save: Save) -> None:
+    plain = save("a.jpg", exif=b"", dpi=(300, 200))
+    assert "WebP holds no resolution but in EXIF: it was left out" in carried(plain, "b.webp")[1]
+    assert not [note for note in carried(plain, "b.png")[1] if "resolution" in note]
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_half_a_profile_is_none(save: Save, tmp_path: Path, lost: int) -> None:
+    data = save("a.jpg", icc_profile=profile() + bytes(100_000)).read_bytes()
+    at = [number for number in range(len(data)) if data.startswith(b"ICC_PROFILE\0", number)][lost - 1]
+    (size,) = struct.unpack_from(">H", data, at - 2)
+    (tmp_path / "half.jpg").write_bytes(data[: at - 4] + data[at - 2 + size :])
+    image, notes, _ = carried(tmp_path / "half.jpg", "b.png")
+    assert "icc_profile" not in image.info
+    assert "its colour profile is incomplete and was left out" in notes
+
+
 def test_an_orientation_of_another_type() -> None:
     """A LONG instead of a SHORT is read as well, so it has to be reset as well."""
     directory = tags.Directory({274: tags.Entry(4, struct.pack("<I", 6))})

@@ -94,6 +94,17 @@ def test_a_jpeg_keeps_its_settings(tmp_path: Path, quality: int, sampling: int, 
     assert drift > finer + 1
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_jpeg_keeps_the_axis_of_its_colours(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(make_photo(40, 60)).save(tmp_path / "a.jpg", subsampling="4:2:2", exif=exif)
+    photo = open_photo(tmp_path / "a.jpg")
+    file = read_encoding(photo.encode("b.jpg", photo.pixels).data)
+    assert file is not None
+    assert file.sampling == ((1, 2) if orientation >= 5 else (2, 1))
+
+
 def test_tables_that_are_nobody_s(tmp_path: Path) -> None:
     for value, least in ((1, 100), (2, 98), (7, 93)):
         Image.fromarray(make_photo(64, 64)).save(tmp_path / "a.jpg", qtables=[[value] * 64, [value] * 64])

@@ -241,6 +241,10 @@ def test_fields_that_are_wrong(service: Service, field: str, value: bytes) -> No
 def test_other_paths_and_methods(service: Service) -> None:
     assert service.ask("GET", "/nothing").error == (404, "HttpError")
     assert service.ask("GET", "/v1/restore").error == (405, "HttpError")
+    for path in ("/healthz", "/readyz", "/metrics", "/v1/info"):
+        head = service.ask("HEAD", path)
+        assert (head.status, head.body) == (200, b"")
+    assert service.ask("HEAD", "/v1/restore").status == 405
     assert service.ask("GET", "/docs").error == (404, "HttpError")  # it would load scripts from elsewhere
     assert service.ask("GET", "/page/../../cli.py").error[0] == 404
 

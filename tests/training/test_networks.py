@@ -133,9 +133,13 @@ def test_passes_at_half_the_size_begin_as_nothing_and_then_reach_further() -> No
     assert not torch.equal(seen, plain)
     image[..., :8, :8] += 1.0
     moved = (without(image, edges, hole) != plain)[0, 0].nonzero().amax()
-    assert (module(image, edges, hole) != seen)[0, 0].nonzero().amax() > moved + 32
+    other = module(image, edges, hole)
+    assert (other != seen)[0, 0].nonzero().amax() > moved + 32
     nn.init.ones_(module.shift16)
-    assert not torch.equal(module(image, edges, hole), seen)
+    assert not torch.equal(module(image, edges, hole), other)
+    for passes, blocks in ((-1, 1), (2, 0)):
+        with pytest.raises(ValueError, match="passes16"):
+            RepairGenerator(16, 16, 8, blocks, passes)
 
 
 class TestCoarse:

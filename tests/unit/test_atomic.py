@@ -70,8 +70,11 @@ def test_a_file_as_the_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
 def test_impossible_names(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OutputError, match="no file can be written"):
+    with pytest.raises(OutputError, match="nothing can be written"):
         write_file(tmp_path / name, b"x")
+    with pytest.raises(OutputError, match="nothing can be written"):
+        write_folder(tmp_path / name, {"a": b"x"})
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

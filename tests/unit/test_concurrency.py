@@ -2,9 +2,9 @@ import io
 import itertools
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from PIL import Image
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ClosedError, ExecutionError
+from restore_sdk.image import as_pixels
 from restore_sdk.ordered import chunked, ordered_map
 from restore_sdk.runtime.base import SlotPool
 from tests.conftest import make_photo
@@ -84,16 +85,34 @@ def test_a_slot_comes_back_after_an_error() -> None:
         assert slot == "only"
 
 
-def test_an_interrupt_while_a_slot_is_taken_loses_none() -> None:
-    class Interrupted(deque[str]):
-        def popleft(self) -> str:
-            super().popleft()
-            raise KeyboardInterrupt
+@pytest.mark.parametrize("where", ["__enter__", "__exit__"])
+def test_an_interrupt_while_a_slot_is_taken_loses_none_and_gives_none_twice(where: str) -> None:
+    class Interrupted(threading.Condition):
+        def __enter__(self) -> bool:
+            entered = super().__enter__()
+            self.interrupt("__enter__")
+            return entered
 
-    pool = SlotPool(["only"])
-    pool._free = Interrupted(pool._free)
+        def __exit__(self, *error: Any) -> None:
+            super().__exit__(*error)
+            self.interrupt("__exit__")
+
+        def interrupt(self, here: str) -> None:
+            nonlocal due
+            if due and here == where:
+                due = False
+                if here == "__enter__":
+                    super().__exit__(None, None, None)
+                raise KeyboardInterrupt
+
+    pool, due = SlotPool(["only"]), True
+    pool._changed = Interrupted()
     with pytest.raises(KeyboardInterrupt), pool.take():
-        pass
+        pytest.fail("was interrupted before")
+    assert not due
+    with pool.take() as slot:
+        assert slot == "only"
+        assert not pool._free
     assert pool.close() == ["only"]
 
 
@@ -177,31 +196,62 @@ def test_ordered_map_keeps_order_and_bounds() -> None:
     assert read == 50
 
 
-def test_without_threads_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+@pytest.mark.parametrize("started", [0, 1])
+def test_without_threads_the_reason_is_told_after_what_was_done(monkeypatch: pytest.MonkeyPatch, started: int) -> None:
+    real, left = threading.Thread.start, started
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    def start(thread: threading.Thread) -> None:
+        nonlocal left
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left -= 1
+        real(thread)
+
+    def slow(item: int) -> int:
+        time.sleep(0.05)  # so that no thread is idle when the second item comes
+        return item
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    results, got = ordered_map(slow, range(5), workers=3), []
     with pytest.raises(ExecutionError, match="no thread can be started: can't start new thread") as caught:
-        list(ordered_map(str, range(3), workers=2))
+        got.extend(results)
     assert "fewer slots" in caught.value.hint
+    assert got == list(range(started))
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpeg"])
-def test_a_lazily_opened_pil_image_serves_many_threads(toy_bundle: Bundle, suffix: str) -> None:
+def test_a_lazily_opened_pil_image_is_decoded_by_one_thread(suffix: str) -> None:
     """Its file is decoded when it is first asked for pixels; two threads at once would make a mess of that."""
-    photo, mask = make_photo(700, 700), np.zeros((700, 700), np.uint8)
-    mask[300:400, 300:400] = 255
-    files = {}
-    for name, pixels in (("photo", photo), ("mask", mask)):
-        data = io.BytesIO()
-        Image.fromarray(pixels).save(data, suffix)
-        files[name] = data.getvalue()
-    with RestoreEngine(toy_bundle, slots=2) as engine:
-        opened = [Image.open(io.BytesIO(files[name])) for name in ("photo", "mask")]
-        truth = engine(*(np.asarray(Image.open(io.BytesIO(files[name]))) for name in ("photo", "mask")))
-        for result in engine.stream([tuple(opened)] * 8):
-            assert np.array_equal(result, truth)
+    data, photo = io.BytesIO(), make_photo(700, 700)
+    Image.fromarray(photo).save(data, suffix)
+    truth = np.asarray(Image.open(data))
+    opened = Image.open(io.BytesIO(data.getvalue()))
+    real, inside, most, decoded, lock = opened.load, 0, 0, False, threading.Lock()
+
+    def load() -> object:
+        nonlocal inside, most, decoded
+        if decoded:  # then as many threads as like may read it
+            return real()
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.01)
+        found = real()
+        with lock:
+            inside -= 1
+            decoded = True
+        return found
+
+    opened.load = load
+    barrier = threading.Barrier(4)
+
+    def ask(_: int) -> bool:
+        barrier.wait(10)
+        return np.array_equal(as_pixels(opened), truth)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(4)))
+    assert most == 1
 
 
 def test_ordered_map_yields_a_ready_result_before_it_reads_on() -> None:

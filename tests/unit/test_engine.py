@@ -298,7 +298,7 @@ def test_whole_numbers_of_numpy_are_whole_numbers(toy_bundle: Bundle, photo: NDA
     with RestoreEngine(toy_bundle, slots=np.uint8(1), threads=np.int64(1)) as engine:
         narrow = engine.restore(photo, mask, dilate=np.uint8(200), max_crops=np.int32(3))
         assert np.array_equal(narrow, engine.restore(photo, mask, dilate=200, max_crops=3))
-        for wrong in (np.bool_(True), np.float32(1), np.int8(-1)):
+        for wrong in (np.bool_(True), np.float32(1), np.int8(-1), np.timedelta64(5), np.timedelta64(5, "D"), "1"):
             with pytest.raises(InputError, match="dilate is"):
                 engine.restore(photo, mask, dilate=wrong)
 

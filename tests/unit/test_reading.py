@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from restore_sdk.reading import is_folder, read_at_most
+from restore_sdk.errors import InputError
+from restore_sdk.reading import is_folder, is_there, read_at_most
 
 
 class Asked(io.FileIO):
@@ -67,13 +69,18 @@ def test_a_file_that_tells_no_size() -> None:
 
 
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.touch()
     assert is_folder(tmp_path)
-    assert not is_folder(tmp_path / "none")
-    assert not is_folder(tmp_path / ("long" * 100))
-    assert not is_folder(Path("null\0character"))
+    assert not is_folder(file)
+    assert is_there(file)
+    for nothing in (tmp_path / "none", tmp_path / ("long" * 100), file / "below", Path("null\0character")):
+        assert not is_folder(nothing)
+        assert not is_there(nothing)
 
-    def denied(_: Path) -> bool:
-        raise PermissionError(13, "Permission denied")
+    def denied(_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "is_dir", denied)
-    assert not is_folder(tmp_path)
+    monkeypatch.setattr(Path, "stat", denied)
+    with pytest.raises(InputError, match="cannot be looked at: Permission denied"):
+        is_folder(tmp_path)

@@ -31,7 +31,7 @@ class RepairGenerator(nn.Module):
         gated_fusion, dense_skips, attention: parts that the ablation takes away, one at a time.
 
     Raises:
-        ValueError: the coarse generator is made for another number of structure features.
+        ValueError: the coarse generator is made for another number of structure features; passes of no blocks.
     """
 
     def __init__(
@@ -62,6 +62,8 @@ class RepairGenerator(nn.Module):
             self.from_coarse = conv(coarse.width, body, 1, gain=0.0)
         self.skip8 = DenseResidualSkip(body, growth, (1, 2, 1)) if dense_skips else PlainSkip()
         self.body8 = nn.Sequential(*(DenseResidualBlock(body, growth, (1, 2, 1)) for _ in range(blocks)))
+        if passes16 < 0 or (passes16 and not blocks):
+            raise ValueError(f"passes16 is {passes16}, with {blocks} blocks to run")
         self.passes16 = passes16
         if passes16:
             # the shift tells the blocks at which size they work; the scale begins at zero, so that a network trained

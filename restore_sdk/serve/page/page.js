@@ -125,11 +125,10 @@ async function restore() {
       headers: headers({ Accept: "application/json" }),
       signal: asking.signal,
     });
-    const body = await answer.json();
-    if (!answer.ok) {
-      if (answer.status === 401) askToken();
-      throw new Error([body.error.message, body.error.hint].filter(Boolean).join(": "));
-    }
+    const body = await answer.json().catch(() => null); // a proxy in between answers what it likes
+    if (answer.status === 401) askToken();
+    if (!body) throw new Error(`something between here and the service answered ${answer.status} ${answer.statusText}`);
+    if (!answer.ok) throw new Error([body.error.message, body.error.hint].filter(Boolean).join(": "));
     await show(body);
   } catch (error) {
     if (error.name === "AbortError") say("Cancelled.");
