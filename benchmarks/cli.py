@@ -108,6 +108,7 @@ def _plans(arguments: argparse.Namespace) -> int:
         found = plans.Plans(
             plans.by_thickness(engine, photos, arguments.cases, progress=progress),
             plans.by_face(engine, faces, progress=progress) if faces else (),
+            plans.by_strip(engine, faces, progress=progress) if faces else (),
         )
     progress("")
     return _print(found, arguments.json)

@@ -2,7 +2,8 @@
 
 Damage of a known thickness is drawn on photographs, and restored under several plans: as usual, in one square
 (``max_crops=1``), and with squares of more or fewer thicknesses (:data:`restore_sdk.plan.CONTEXT`). Small faces are
-scratched and restored with and without their boxes.
+scratched and restored with and without their boxes; strips of faces, narrower than the square that a blot in them
+wants, with squares that reach out of the picture more or less (:data:`restore_sdk.plan.REACH`).
 """
 
 from __future__ import annotations
@@ -46,9 +47,17 @@ FACE_SIDES = (80, 110, 150, 200, 250)
 FACE_BOX = (0.24, 0.24, 0.52, 0.66)
 
 
+#: Heights of strips, in pixels of a face of 256, and how thick a blot in them is, in heights.
+STRIPS, STRIP_DAMAGE = (40, 64, 100, 150, 200), 0.4
+
+#: How far squares may reach out of a strip, in sizes of the damage; the first is as little as can be.
+REACHES = {"within": plan.LEAST_CONTEXT, "4": 4.0, "as usual": plan.REACH, "16": 16.0}
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Damage of one thickness, or in faces of one side: mean PSNR in it in dB, and mean number of crops, by plan."""
+    """Damage of one thickness, or in faces of one side, or in strips of one height: mean PSNR in it in dB, and mean
+    number of crops, by plan."""
 
     size: int
     cases: int
@@ -58,10 +67,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Plans:
-    """All rows: by thickness in pixels, and by side of the faces, where there are some."""
+    """All rows: by thickness in pixels; and where there are faces, by their side, and by height of strips of them."""
 
     thicknesses: tuple[Row, ...]
     faces: tuple[Row, ...] = ()
+    strips: tuple[Row, ...] = ()
     passed: bool = True
 
     def to_json(self) -> dict[str, Any]:
@@ -70,13 +80,15 @@ class Plans:
             name: [
                 {f"{name}_px": row.size, "cases": row.cases, "psnr_db": row.psnr, "crops": row.crops} for row in rows
             ]
-            for name, rows in (("thickness", self.thicknesses), ("face", self.faces))
+            for name, rows in (("thickness", self.thicknesses), ("face", self.faces), ("strip", self.strips))
         }
 
     def to_table(self) -> str:
         """Markdown: dB in the damage, and how many crops it took; the best of a row is bold."""
         lines = _table("damage, px", self.thicknesses)
-        return "\n".join([*lines, "", *_table("face picture, px", self.faces)] if self.faces else lines)
+        for what, rows in (("face picture, px", self.faces), ("strip, px", self.strips)):
+            lines += ["", *_table(what, rows)] if rows else []
+        return "\n".join(lines)
 
 
 def _table(what: str, rows: Sequence[Row]) -> list[str]:
@@ -155,7 +167,7 @@ def by_thickness(
                 progress(f"{thickness} px, photograph {number + 1} of {len(photos)}, case {case + 1}")
                 mask = damage(photo.shape[:2], thickness, np.random.default_rng((thickness, number, case)))
                 for name, (context, most) in PLANS.items():
-                    with _context(context):
+                    with _planned(CONTEXT=context):
                         row.add(name, engine.run(photo, mask, max_crops=most), photo, mask)
         rows += row.done()
     return tuple(rows)
@@ -195,6 +207,30 @@ def by_face(
     return tuple(rows)
 
 
+def by_strip(
+    engine: RestoreEngine,
+    faces: Sequence[U8],
+    heights: Sequence[int] = STRIPS,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Row, ...]:
+    """A strip of each face, at 256 px, with a blot; its square reaches out of the strip more or less."""
+    rows = []
+    for height in heights:
+        row = _Growing(height, REACHES)
+        for number, face in enumerate(faces):
+            progress(f"strips of {height} px, {number + 1} of {len(faces)}")
+            rng = np.random.default_rng((height, number))
+            whole = cv2.resize(face, (MODEL_SIZE, MODEL_SIZE), interpolation=cv2.INTER_AREA)
+            top = int(rng.integers(0, MODEL_SIZE - height + 1))
+            photo = np.ascontiguousarray(whole[top : top + height])
+            mask = damage(photo.shape[:2], max(10, round(STRIP_DAMAGE * height)), rng)
+            for name, reach in REACHES.items():
+                with _planned(REACH=reach):
+                    row.add(name, engine.run(photo, mask), photo, mask)
+        rows += row.done()
+    return tuple(rows)
+
+
 class _Growing:
     """A row on its way."""
 
@@ -218,11 +254,13 @@ def _means(values: dict[str, Any]) -> dict[str, float]:
 
 
 @contextmanager
-def _context(thicknesses: float) -> Iterator[None]:
-    """Plan with squares of so many thicknesses, which no caller of the engine can choose."""
-    usual = plan.CONTEXT
-    plan.CONTEXT = thicknesses  # type: ignore[misc]
+def _planned(**constants: float) -> Iterator[None]:
+    """Plan with other constants of :mod:`restore_sdk.plan`, which no caller of the engine can choose."""
+    usual = {name: getattr(plan, name) for name in constants}
+    for name, value in constants.items():
+        setattr(plan, name, value)
     try:
         yield
     finally:
-        plan.CONTEXT = usual  # type: ignore[misc]
+        for name, value in usual.items():
+            setattr(plan, name, value)

@@ -45,6 +45,17 @@ def test_small_faces_are_framed(engine: RestoreEngine) -> None:
     assert table.to_json()["face"][0]["face_px"] == 110
 
 
+def test_squares_reach_out_of_strips(engine: RestoreEngine) -> None:
+    usual = plan.REACH
+    (row,) = plans.by_strip(engine, [make_photo(256, 256)], heights=(100,))
+    assert usual == plan.REACH
+    assert list(row.psnr) == list(plans.REACHES)
+    assert row.psnr["within"] != row.psnr["as usual"]
+    table = plans.Plans((row,), (), (row,))
+    assert table.to_json()["strip"][0]["strip_px"] == 100
+    assert "| strip, px | within | 4 | as usual | 16 |" in table.to_table()
+
+
 def test_the_table_shows_the_best() -> None:
     row = plans.Row(24, 3, {"one square": 20.0, "as usual": 21.5}, {"one square": 1, "as usual": 2.5})
     assert plans.Plans((row,)).to_table().splitlines()[-1] == "| 24 | 20.00 (1.0) | **21.50** (2.5) |"
