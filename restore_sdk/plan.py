@@ -54,7 +54,7 @@ def plan(
     A part of the hole that is ``t`` pixels thick is shown in squares of the larger of 256 and ``4 t`` pixels, so what
     is thinner than 64 px is restored at the picture's own resolution, and what is thicker at ``64 / t`` of it. A
     part that is longer than its square is covered by several, which blend into each other. Where that takes more than
-    ``max_crops`` squares, the smallest ones grow until it does not; ``max_crops=1`` gives one square around all.
+    ``max_crops`` squares, neighbours share larger ones until it does not; ``max_crops=1`` gives one square around all.
 
     Around a face that is known, a crop is the face's frame: where the frame is smaller than 256 px, for all damage in
     it, else for damage so thick that its crop would be at least half as large as the frame.
@@ -256,7 +256,8 @@ class _Blocks:
         rows = _blocks_of(box.top - self._top, box.bottom - self._top)
         columns = _blocks_of(box.left - self._left, box.right - self._left)
         thickness = self._thickness(self._depth[rows, columns][part[rows, columns]])
-        wanted = max(base, CONTEXT * thickness, box.longest / (1 - 2 * MARGIN))
+        # Not ``base``: where that had to grow, a part that stands alone is still shown as close as it may be.
+        wanted = max(float(MODEL_SIZE), CONTEXT * thickness, box.longest / (1 - 2 * MARGIN))
         taken = _limited(min(side, wanted), box, self._shape)
         crop = place(box.middle, taken, self._shape)
         around = [face for face in faces if base <= face.side <= 2 * taken and box.lies_in(face)]
