@@ -128,7 +128,7 @@ def _open(
     for name in dict.fromkeys(runtimes or NAMED):
         progress(f"opening {name}")
         try:
-            contenders += _ways(bundle, name, graphs, settings, stack)
+            contenders += _ways(bundle, name, graphs, settings, stack, absent)
         except RestoreError as error:
             if runtimes:
                 raise
@@ -138,17 +138,33 @@ def _open(
     return contenders, absent
 
 
-def _ways(bundle: Bundle, name: Runtime, graphs: Graphs, settings: dict[str, Any], stack: ExitStack) -> list[Contender]:
+def _ways(
+    bundle: Bundle,
+    name: Runtime,
+    graphs: Graphs,
+    settings: dict[str, Any],
+    stack: ExitStack,
+    absent: list[dict[str, str]],
+) -> list[Contender]:
     def opened(cuda_graph: bool) -> Contender:
-        started = time.perf_counter()
-        runner, reason = open_runner(name, bundle, cuda_graph=cuda_graph, **settings)
-        stack.callback(runner.close)
-        open_ms = 1e3 * (time.perf_counter() - started)
-        engine = stack.enter_context(RestoreEngine(bundle, runtime=name, cuda_graph=cuda_graph, **settings))
+        with ExitStack() as own:  # closed at once where only a part opens
+            started = time.perf_counter()
+            runner, reason = open_runner(name, bundle, cuda_graph=cuda_graph, **settings)
+            own.callback(runner.close)
+            open_ms = 1e3 * (time.perf_counter() - started)
+            engine = own.enter_context(RestoreEngine(bundle, runtime=name, cuda_graph=cuda_graph, **settings))
+            stack.push(own.pop_all())
         return Contender(name, runner, reason, open_ms, engine)
 
     first = opened(graphs == "on")
-    return [first, opened(True)] if graphs == "both" and "cuda_graph" in first.facts else [first]
+    if graphs != "both" or "cuda_graph" not in first.facts:
+        return [first]
+    try:
+        second = opened(True)
+    except RestoreError as error:
+        absent.append({"runtime": f"{name}, CUDA graph", "why": error.message, "hint": error.hint})
+        return [first]
+    return [first, second]
 
 
 def _turned(contenders: Sequence[Contender], by: int) -> Iterable[Contender]:

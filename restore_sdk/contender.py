@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,8 +151,11 @@ def require_named(asked: Runtime, facts: dict[str, Any]) -> None:
         DeviceError: it runs something else, or in another precision than the name says.
     """
     family, _, precision = asked.partition("-")
-    right = facts["runtime"] == asked or str(facts["runtime"]).startswith(family)
-    if asked != "auto" and not (right and (not precision or facts["precision"] == precision)):
+    if not precision and family == "openvino":
+        precision = "fp32"
+    found = str(facts["runtime"])
+    named = found in (asked, family) or (found.startswith(family) and found not in get_args(Runtime))
+    if asked != "auto" and not (named and (not precision or facts["precision"] == precision)):
         raise DeviceError(
             f"asked for {asked}, but what opened is {run_name(facts)}", "nothing was measured; run: restore-sdk doctor"
         )

@@ -135,6 +135,8 @@ def _driver() -> Finding:
     )
     if found:
         return Finding("nvidia driver", "ok", text)
+    if "cuInit" in text and "error 100)" not in text:  # it is installed, and does not work
+        return Finding("nvidia driver", "broken", text, "look at nvidia-smi; without a GPU nothing is lost")
     return Finding("nvidia driver", "absent", text, "only for NVIDIA GPUs: install the driver of your distribution")
 
 

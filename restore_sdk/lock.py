@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from restore_sdk.errors import OutputError
@@ -19,8 +19,8 @@ POLL_SECONDS = 0.05
 def file_lock(path: Path, poll: Callable[[float], None] | None = None) -> Iterator[None]:
     """Hold the lock at ``path`` against every other process, and every other thread of this one.
 
-    The system frees the lock of a process that dies. ``poll`` is called with the seconds waited so far before every
-    further try; it gives up by raising.
+    The system frees the lock of a process that dies, once no child that it forked in the block lives. ``poll`` is
+    called with the seconds waited so far before every further try; it gives up by raising.
 
     Raises:
         OutputError: the file cannot be made, or its file system has no locks.
@@ -29,6 +29,7 @@ def file_lock(path: Path, poll: Callable[[float], None] | None = None) -> Iterat
         handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except OSError as error:
         raise OutputError(f"cannot lock {path}: {error.strerror}", "check space and permissions") from error
+    owner = os.getpid()
     try:
         started = time.monotonic()
         while not _try_or_raise(handle, path):
@@ -37,7 +38,9 @@ def file_lock(path: Path, poll: Callable[[float], None] | None = None) -> Iterat
             time.sleep(POLL_SECONDS)
         yield
     finally:
-        os.close(handle)  # which frees the lock
+        if os.getpid() == owner:  # a child that was forked meanwhile has the file too, but not the say
+            _unlock(handle)
+        os.close(handle)
 
 
 def _try_or_raise(handle: int, path: Path) -> bool:
@@ -57,6 +60,9 @@ if sys.platform == "win32":
             return False
         return True
 
+    def _unlock(handle: int) -> None:
+        """Closing does it."""
+
 else:
     import fcntl
 
@@ -66,3 +72,8 @@ else:
         except BlockingIOError:
             return False
         return True
+
+    def _unlock(handle: int) -> None:
+        """Not left to closing: a forked child keeps the file open."""
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)

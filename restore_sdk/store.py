@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from restore_sdk.atomic import write_file
-from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
+from restore_sdk.bundle import Bundle
 from restore_sdk.errors import (
     EngineError,
     EngineIntegrityError,
@@ -31,6 +31,7 @@ from restore_sdk.errors import (
 from restore_sdk.lock import file_lock
 from restore_sdk.onnxfile import looks_like_onnx
 from restore_sdk.owned import default_root, read_owned, require_owned
+from restore_sdk.rebuild import rebuild
 from restore_sdk.sidecar import (
     SIDECAR_NAME,
     EngineKey,
@@ -44,7 +45,6 @@ from restore_sdk.sidecar import (
     parse_sidecar,
     refusal,
 )
-from restore_sdk.terminal import word
 
 __all__ = [
     "EngineKey",
@@ -122,7 +122,7 @@ class EngineStore:
         return StoredEngine(sidecar, plan, path)
 
     def find(self, bundle: Bundle, stage: str, host: Host) -> StoredEngine:
-        """The engine of a stage that fits model and host; the newest where several do, those of the very device first.
+        """The engine of a stage that fits model and host; the newest where several do.
 
         Raises:
             EngineNotBuiltError: the store has no engine of this stage.
@@ -130,10 +130,10 @@ class EngineStore:
             EngineIntegrityError: the engine that fits is torn, altered or swapped.
         """
         try:
-            return self.read(self._choose(bundle, stage, host))
+            return self.read(self._choose(bundle, stage, host), bundle)
         except FileNotFoundError:  # replaced by another process since; its sidecar names the new plan
             try:
-                return self.read(self._choose(bundle, stage, host))
+                return self.read(self._choose(bundle, stage, host), bundle)
             except FileNotFoundError as error:
                 raise EngineIntegrityError(
                     f"the plan of stage {stage} is gone: {error.filename}", rebuild(bundle, self.root, host.flavour)
@@ -144,8 +144,8 @@ class EngineStore:
         name = f"{key.stage}.{key.digest}.json"
         return next((entry.sidecar for entry in self.entries() if entry.path.name == name), None)
 
-    def read(self, sidecar: Sidecar) -> StoredEngine:
-        """The plan that a sidecar describes: read once, hashed, handed out.
+    def read(self, sidecar: Sidecar, bundle: Bundle | None = None) -> StoredEngine:
+        """The plan that a sidecar describes: read once, hashed, handed out; ``bundle`` is for the hint of an error.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -156,7 +156,8 @@ class EngineStore:
         if len(data) != sidecar.plan_bytes or sha256(data).hexdigest() != sidecar.plan_sha256:
             raise EngineIntegrityError(
                 f"{path.name} is not the plan that was stored: {self._diagnose(data, sidecar)}",
-                f"build it again: {rebuild(None, self.root, sidecar.key.flavour)}",
+                f"remove it: restore-sdk engines prune, and build it again: "
+                f"{rebuild(bundle, self.root, sidecar.key.flavour, sidecar.target)}",
             )
         return StoredEngine(sidecar, data, path)
 
@@ -165,7 +166,13 @@ class EngineStore:
         if not self._check_root():
             return []
         found = []
-        for path in sorted(path for path in self.root.glob("*.json") if SIDECAR_NAME.fullmatch(path.name)):
+        try:
+            names = os.listdir(self.root)  # glob would say that a folder which may not be read is empty
+        except OSError as error:
+            raise EngineError(
+                f"cannot read the engine store {self.root}: {error.strerror}", "see who owns it, and its permissions"
+            ) from error
+        for path in (self.root / name for name in sorted(names) if SIDECAR_NAME.fullmatch(name)):
             try:
                 found.append(Entry(path, parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)))
             except FileNotFoundError:
@@ -230,7 +237,7 @@ class EngineStore:
         for engine in engines:
             try:
                 self.mark_verified(engine, figures)
-            except (OutputError, OSError) as error:
+            except (OutputError, EngineError, OSError) as error:
                 _LOG.warning("the golden vectors passed, which could not be noted and will be run again: %s", error)
 
     def lock(self, name: str, poll: Callable[[float], None] | None = None) -> AbstractContextManager[None]:
@@ -247,7 +254,7 @@ class EngineStore:
         if fitting:
             for error in unsound:
                 _LOG.warning("engine store: %s", error)
-            return max(fitting, key=lambda s: (s.key.hardware == "device", s.created, s.key.digest))
+            return max(fitting, key=lambda s: (s.created, s.key.digest))
         if unsound:
             raise unsound[0]
         if not sidecars:
@@ -293,16 +300,4 @@ class EngineStore:
     @staticmethod
     def _write(path: Path, data: bytes) -> None:
         write_file(path, data)
-        path.chmod(0o600)  # the folder keeps others out until then
-
-
-def rebuild(bundle: Bundle | None, root: Path, flavour: Flavour) -> str:
-    """The command that builds the engines of a bundle for the device at hand."""
-    command = f"restore-sdk build --flavour {flavour}"
-    if bundle is not None and bundle.path != DEFAULT_BUNDLE:
-        command += f" --bundle {word(bundle.path)}"
-    try:
-        usual = root == default_root()
-    except EngineError:
-        usual = False
-    return command if usual else f"{command} --store {word(root)}"
+        path.chmod(0o644)  # no secret; who may come in at all, the folder says

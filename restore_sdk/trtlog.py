@@ -28,9 +28,11 @@ class Capture:
 
     Attributes:
         lines: ``(severity, text)`` with the severity as in ``"ERROR"``.
+        thread: the one whose lines are taken; ``None``: of all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, thread: int | None = None) -> None:
+        self.thread = thread
         self.lines: deque[tuple[str, str]] = deque(maxlen=KEEP)
 
     def of(self, *severities: str) -> list[str]:
@@ -56,9 +58,13 @@ def logger(trt: Any) -> Any:
 
 
 @contextmanager
-def capture() -> Iterator[Capture]:
-    """Collect what TensorRT says while the block runs, whichever thread it says it in."""
-    kept = Capture()
+def capture(*, own: bool = False) -> Iterator[Capture]:
+    """Collect what TensorRT says while the block runs, whichever thread it says it in: a builder has several.
+
+    ``own`` takes only what is said in the caller's thread, as all that an engine says while it is opened or runs: other
+    threads may run engines of their own meanwhile.
+    """
+    kept = Capture(threading.get_ident() if own else None)
     with _LOCK:
         _CAPTURES.append(kept)
     try:
@@ -85,8 +91,10 @@ def _make_logger(trt: Any) -> Any:
                 known = levels.get(int(severity))
                 if known is None:  # VERBOSE: thousands of lines a build
                     return
+                here = threading.get_ident()
                 for kept in list(_CAPTURES):
-                    kept.lines.append((known[0], str(message)))
+                    if kept.thread in (None, here):
+                        kept.lines.append((known[0], str(message)))
                 _LOG.log(known[1], "%s", message)
             except BaseException:  # an exception in here would end the process inside C++
                 return

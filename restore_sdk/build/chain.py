@@ -136,7 +136,7 @@ def _still_right(
     sidecars = [engine.sidecar for engine in stored]
     if order.gpu is None or prove is None:
         return sidecars
-    here = order.gpu.name, order.gpu.cuda, order.trt.version
+    here = order.gpu.model, order.gpu.cuda, order.trt.version
     if all(sidecar.verified_on(*here) for sidecar in sidecars):
         return sidecars
     if progress is not None:

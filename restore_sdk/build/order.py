@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from restore_sdk.build.device import find_gpu
@@ -12,6 +13,8 @@ from restore_sdk.errors import DeviceError, InputError
 from restore_sdk.runtime.driver import DeviceFacts
 from restore_sdk.sidecar import EngineKey, Flavour, host_platform
 from restore_sdk.store import graph_sha256
+
+_LOG = logging.getLogger("restore_sdk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Order:
             platform=host_platform(),
             hardware=recipe.hardware,
             compute_capabilities=(self.gpu.compute_capability,) if local and self.gpu else recipe.compute_capabilities,
-            device_name=self.gpu.name if self.gpu and recipe.hardware == "device" else "",
+            device_name=self.gpu.model if self.gpu and recipe.hardware == "device" else "",
             version_compatible=recipe.version_compatible,
             cuda=self.trt.cuda,
         )
@@ -104,7 +107,10 @@ def _for_device(flavour: Flavour | None, device: int) -> Order:
 def _gpu_for(recipe: Recipe, device: int) -> DeviceFacts | None:
     try:
         gpu = find_gpu(device)
-    except DeviceError:
+    except DeviceError as error:
+        if device:  # it was named
+            raise
+        _LOG.info("no GPU here to try the engines on: %s", error.message)
         return None
     return gpu if gpu.compute_capability in recipe.compute_capabilities else None
 

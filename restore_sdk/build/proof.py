@@ -28,4 +28,4 @@ def prove(bundle: Bundle, plans: Mapping[str, bytes], order: Order) -> Mapping[s
         figures = require_golden(runner, bundle)
     finally:
         runner.close()
-    return {**figures, "device": order.gpu.name, "driver_cuda": order.gpu.cuda, "tensorrt": order.trt.version}
+    return {**figures, "device": order.gpu.model, "driver_cuda": order.gpu.cuda, "tensorrt": order.trt.version}

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from restore_sdk.errors import InputError
+from restore_sdk.rebuild import TARGETS
 from restore_sdk.sidecar import Flavour, Hardware
-
-#: The shipped recipes.
-TARGETS = Path(__file__).resolve().parent / "targets"
 
 MAX_BATCH = 64
 _CAPABILITY = re.compile(r"[1-9]\d?\.\d")

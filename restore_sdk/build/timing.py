@@ -21,7 +21,7 @@ _LOG = logging.getLogger("restore_sdk")
 
 def cache_path(store: EngineStore, trt: TensorRT, gpu: DeviceFacts) -> Path:
     """One file for each device model and version: measurements of another say nothing."""
-    device = re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-")
+    device = re.sub(r"[^a-z0-9]+", "-", gpu.model.lower()).strip("-")
     return store.root / f"{trt.flavour}-{trt.version}-sm{gpu.compute_capability.replace('.', '')}-{device}.timing"
 
 
@@ -38,7 +38,7 @@ def attach(store: EngineStore, trt: TensorRT, gpu: DeviceFacts | None, config: A
     except FileNotFoundError:
         data = b""
     except EngineError as error:
-        _LOG.warning("timing cache left alone, the build takes longer: %s", error)
+        _LOG.warning("the timing cache is not trusted and will be replaced, the build takes longer: %s", error)
         data = b""
     for content in (data, b""):
         cache = config.create_timing_cache(content)
@@ -56,6 +56,6 @@ def keep(store: EngineStore, trt: TensorRT, gpu: DeviceFacts | None, config: Any
     path = cache_path(store, trt, gpu)
     try:
         write_file(path, bytes(memoryview(cache.serialize())))  # None where it fails
-        path.chmod(0o600)
+        path.chmod(0o644)
     except (OutputError, OSError, TypeError) as error:
         _LOG.warning("timing cache not kept, the next build takes as long: %s", error)

@@ -18,7 +18,7 @@ from restore_sdk.errors import DeviceError
 _OTHERWISE = 'runtime="onnxruntime" runs on every host'
 
 #: ``CUdevice_attribute`` values of cuda.h.
-_MAJOR, _MINOR = 75, 76
+_MAJOR, _MINOR, _MULTIPROCESSORS = 75, 76, 16
 
 _REASONS = {
     100: "no GPU is visible to it; look at nvidia-smi and CUDA_VISIBLE_DEVICES",
@@ -40,6 +40,7 @@ class DeviceFacts:
         compute_capability: as in ``"8.6"``.
         memory_bytes: size of the device's memory.
         cuda: newest CUDA that the driver supports, as in ``"13.0"``.
+        multiprocessors: how many it has; 0 where that was not asked.
     """
 
     index: int
@@ -47,6 +48,12 @@ class DeviceFacts:
     compute_capability: str
     memory_bytes: int
     cuda: str
+    multiprocessors: int = 0
+
+    @property
+    def model(self) -> str:
+        """What an engine for this very device fits: every Jetson of the Orin family has one and the same name."""
+        return f"{self.name}, {self.multiprocessors} multiprocessors" if self.multiprocessors else self.name
 
 
 def load_driver() -> ctypes.CDLL:
@@ -109,7 +116,7 @@ def _count(library: ctypes.CDLL) -> int:
 
 
 def _ask(library: ctypes.CDLL, index: int) -> DeviceFacts:
-    version, device = ctypes.c_int(), ctypes.c_int()
+    version, device, multiprocessors = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     check(library, "cuDeviceGet", ctypes.byref(device), index)
     check(library, "cuDriverGetVersion", ctypes.byref(version))
     name, memory, major, minor = ctypes.create_string_buffer(256), ctypes.c_size_t(), ctypes.c_int(), ctypes.c_int()
@@ -117,12 +124,14 @@ def _ask(library: ctypes.CDLL, index: int) -> DeviceFacts:
     check(library, "cuDeviceTotalMem_v2", ctypes.byref(memory), device)
     check(library, "cuDeviceGetAttribute", ctypes.byref(major), _MAJOR, device)
     check(library, "cuDeviceGetAttribute", ctypes.byref(minor), _MINOR, device)
+    check(library, "cuDeviceGetAttribute", ctypes.byref(multiprocessors), _MULTIPROCESSORS, device)
     return DeviceFacts(
         index=index,
         name=name.value.decode(errors="replace"),
         compute_capability=f"{major.value}.{minor.value}",
         memory_bytes=memory.value,
         cuda=f"{version.value // 1000}.{version.value % 1000 // 10}",
+        multiprocessors=multiprocessors.value,
     )
 
 

@@ -107,15 +107,16 @@ def _built_engine(
 
     wanted = {graph_sha256(bundle, spec.name) for spec in bundle.stages}
     try:
-        stored = {
-            entry.sidecar.key.flavour
-            for entry in EngineStore().entries()
-            if entry.sidecar is not None and entry.sidecar.key.onnx_sha256 in wanted
-        }
+        entries = EngineStore().entries()
     except RestoreError as error:
         _LOG.warning("engine store: %s", error)
         return None, f"the engine store cannot be used ({error.message})"
+    sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
+    stored = {sidecar.key.flavour for sidecar in sidecars if sidecar.key.onnx_sha256 in wanted}
     reasons = []
+    for unsound in [entry.error for entry in entries if entry.error is not None] if not stored else ():
+        _LOG.warning("engine store: %s", unsound)
+        reasons.append(unsound.message)
     for flavour in _FLAVOURS:
         if flavour not in stored:
             continue

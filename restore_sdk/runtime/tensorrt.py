@@ -201,7 +201,7 @@ def open_tensorrt(
     require_installed(flavour, "pycuda")
     trt = load(flavour)
     require_driver(trt, facts)
-    host = Host(flavour, trt.version, facts.compute_capability, facts.name, cuda=trt.cuda)
+    host = Host(flavour, trt.version, facts.compute_capability, facts.model, cuda=trt.cuda)
     store = store or EngineStore()
     edge, repair = (store.find(bundle, spec.name, host) for spec in bundle.stages)
     told = {"engines": [_describe(engine) for engine in (edge, repair)]}
@@ -209,7 +209,7 @@ def open_tensorrt(
         bundle, edge.plan, repair.plan, trt.module, device=device, slots=slots, graph=graph, facts=told
     )
     try:
-        here = {"device": facts.name, "driver_cuda": facts.cuda, "tensorrt": trt.version}
+        here = {"device": facts.model, "driver_cuda": facts.cuda, "tensorrt": trt.version}
         unverified = [e for e in (edge, repair) if not e.sidecar.verified_on(*here.values())]
         if unverified:
             figures = require_golden(runner, bundle) | here

@@ -196,7 +196,7 @@ class _Said:
 
 @contextmanager
 def _said(what: str, kind: type[EngineError] | type[ExecutionError]) -> Iterator[_Said]:
-    with capture() as log:
+    with capture(own=True) as log:
         said = _Said(what, kind, log)
         try:
             yield said

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import EngineIncompatibleError, EngineIntegrityError, EngineNotBuiltError
+from restore_sdk.rebuild import rebuild
 from restore_sdk.sidecar import Sidecar
-from restore_sdk.store import EngineStore, graph_sha256, rebuild
+from restore_sdk.store import EngineStore, graph_sha256
 
 #: Key of a plan that runs on more than the devices of one compute capability.
 ANY = ""

@@ -14,7 +14,8 @@ import pytest
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import OutputError
-from restore_sdk.store import EngineStore, rebuild
+from restore_sdk.rebuild import rebuild
+from restore_sdk.store import EngineStore
 from restore_sdk.terminal import shown, word
 from tests.attacks.sealed import ROOT
 from tests.conftest import make_photo

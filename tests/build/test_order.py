@@ -109,6 +109,18 @@ class TestTargets:
             prepare("t4")
         assert prepare(rtx_recipe("7.5")).gpu is None
 
+    def test_a_device_that_was_named_and_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        on(None, monkeypatch)
+        with pytest.raises(DeviceError):
+            prepare(rtx_recipe("7.5"), device=7)
+
+    def test_boards_of_one_name_are_told_apart(self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
+        keys = set()
+        for multiprocessors in (4, 8, 16):
+            on(replace(A10, name="Orin", multiprocessors=multiprocessors), monkeypatch)
+            keys.add(prepare("a10").key(half_bundle, "edge").device_name)
+        assert keys == {f"Orin, {multiprocessors} multiprocessors" for multiprocessors in (4, 8, 16)}
+
     def test_of_another_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
         on(A10, monkeypatch)
         monkeypatch.setattr(order, "host_platform", lambda: "linux-x86_64")

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 import types
 import warnings
 from dataclasses import replace
@@ -48,6 +49,16 @@ class TestLog:
         assert kept.tail(1) == ["INFO: a INFO"]
         levels = [record.levelname for record in caplog.records]
         assert levels == ["ERROR", "ERROR", "WARNING", "DEBUG", "ERROR"]
+
+    def test_lines_of_other_threads_can_be_left_out(self, rtx: TensorRT) -> None:
+        log = trtlog.logger(rtx.module)
+        with trtlog.capture() as all_of_it, trtlog.capture(own=True) as own:
+            log.log(rtx.module.ILogger.ERROR, "mine")
+            other = threading.Thread(target=log.log, args=(rtx.module.ILogger.ERROR, "CUDA out of memory elsewhere"))
+            other.start()
+            other.join()
+        assert own.errors == ["mine"]
+        assert all_of_it.errors == ["mine", "CUDA out of memory elsewhere"]
 
     def test_there_is_one_a_process(self, rtx: TensorRT) -> None:
         """TensorRT ignores every later one, and warns."""

@@ -34,7 +34,18 @@ def test_what_was_published_is_found(store: EngineStore, half_bundle: Bundle, st
 def test_only_the_owner_gets_in(store: EngineStore, stored: StoredEngine) -> None:
     assert stat.S_IMODE(store.root.stat().st_mode) == 0o700
     for path in store.root.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+        assert not stat.S_IMODE(path.stat().st_mode) & 0o022, path
+
+
+def test_a_folder_that_may_not_be_read_is_not_empty(
+    store: EngineStore, half_bundle: Bundle, stored: StoredEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_: object) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("restore_sdk.store.os.listdir", denied)
+    with pytest.raises(EngineError, match=r"cannot read the engine store .*Permission denied"):
+        store.find(half_bundle, "edge", HOST)
 
 
 @pytest.mark.parametrize(
@@ -80,11 +91,13 @@ def test_compatible_engines_are_found(
     assert store.find(half_bundle, "edge", replace(HOST, **host)).plan == PLAN
 
 
-def test_the_engine_of_the_very_device_comes_first(store: EngineStore, half_bundle: Bundle) -> None:
+def test_the_engine_that_was_built_last_serves(store: EngineStore, half_bundle: Bundle) -> None:
     own, other = b"ftrt own", b"ftrt other"
     store.publish(own, made_up(half_bundle, plan=own))
     newer = made_up(half_bundle, plan=other, hardware="capability", device_name="")
     store.publish(other, replace(newer, created="2027-01-01T00:00:00+00:00"))
+    assert store.find(half_bundle, "edge", HOST).plan == other
+    store.publish(own, replace(made_up(half_bundle, plan=own), created="2027-01-01T00:00:01+00:00"))
     assert store.find(half_bundle, "edge", HOST).plan == own
     assert store.find(half_bundle, "edge", replace(HOST, device_name="NVIDIA A40")).plan == other
 
@@ -121,6 +134,18 @@ class TestSpoiledPlans:
         self.refused(store, half_bundle, "truncated, 100 of 504 bytes")
         stored.path.write_bytes(b"")
         self.refused(store, half_bundle, "truncated, 0 of")
+
+    def test_the_hint_removes_it_and_names_its_recipe(self, store: EngineStore, half_bundle: Bundle) -> None:
+        stored = store.publish(PLAN, replace(made_up(half_bundle), target="a10"))
+        stored.path.write_bytes(PLAN[:100])
+        with pytest.raises(EngineIntegrityError) as caught:
+            store.find(half_bundle, "edge", HOST)
+        assert "restore-sdk engines prune" in caught.value.hint
+        assert "restore-sdk build --flavour tensorrt --target a10 --bundle " in caught.value.hint
+        store.publish(PLAN, replace(made_up(half_bundle), target="sm86")).path.write_bytes(PLAN[:100])
+        with pytest.raises(EngineIntegrityError) as caught:
+            store.find(half_bundle, "edge", HOST)
+        assert "--target" not in caught.value.hint
 
     def test_prefixed(self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:
         stored.path.write_bytes(b'{"json": 1}' + PLAN)

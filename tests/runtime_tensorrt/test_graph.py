@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import logging
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from restore_sdk.runtime.onnxruntime import OnnxRunner
+from restore_sdk.runtime.trtstage import TrtStage
 from tests.cuda_double.double import OUT_OF_MEMORY, Double
 from tests.runtime_tensorrt.conftest import Open, requests, same
 
@@ -34,6 +36,28 @@ def test_a_refused_capture_is_logged_and_served_without(
             assert not result.graph
             assert same(result, reference.infer(*request))
     assert caplog.text.count("no CUDA graph") == 2, "once a pipeline, not once a request"
+
+
+def test_after_a_refused_capture_no_more_contexts_are_made(
+    open_runner: Open, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Want of memory may be why it was refused, and those that are there have just worked."""
+    made: list[object] = []
+    real = TrtStage.context
+
+    def context(self: TrtStage, *arguments: Any) -> Any:
+        made.append(self)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(TrtStage, "context", context)
+    double.refuse_capture(True)
+    with open_runner(graph=True) as runner:
+        for request in requests(2):
+            runner.infer(*request)
+        once = len(made)
+        for request in requests(6):
+            runner.infer(*request)
+    assert len(made) == once
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from restore_sdk.errors import (
     EngineNotBuiltError,
     InputError,
     OutOfMemoryError,
+    RestoreError,
 )
 from restore_sdk.runtime.golden import require_golden
 from restore_sdk.runtime.onnxruntime import OnnxRunner
@@ -40,7 +41,7 @@ from tests.runtime_tensorrt.conftest import plans, requests, same
 from tests.toy_bundle import edge_graph, repair_graph, write_toy_bundle
 
 #: Where the golden vectors passed: on the driver double, as it stands after a reset.
-HERE = {"device": "CUDA driver double (no GPU)", "driver_cuda": "13.0", "tensorrt": VERSION}
+HERE = {"device": "CUDA driver double (no GPU), 1 multiprocessors", "driver_cuda": "13.0", "tensorrt": VERSION}
 
 
 @pytest.fixture
@@ -348,7 +349,7 @@ def test_rtx_compiles_at_once_and_once_for_all_contexts(
     assert double.counters().living == before
 
 
-@pytest.mark.parametrize("trouble", ["no device", "no memory", "another GPU"])
+@pytest.mark.parametrize("trouble", ["no device", "no memory", "another GPU", "unsound"])
 def test_auto_says_why_a_built_engine_is_not_used(
     store: EngineStore,
     toy_bundle: Bundle,
@@ -357,19 +358,27 @@ def test_auto_says_why_a_built_engine_is_not_used(
     caplog: pytest.LogCaptureFixture,
     trouble: str,
 ) -> None:
-    publish(store, toy_bundle, plans(toy_bundle))
-    errors = {"no device": DeviceError, "no memory": OutOfMemoryError, "another GPU": EngineIncompatibleError}
+    published = publish(store, toy_bundle, plans(toy_bundle))
+    errors: dict[str, type[RestoreError]] = {
+        "no device": DeviceError,
+        "no memory": OutOfMemoryError,
+        "another GPU": EngineIncompatibleError,
+        "unsound": EngineIntegrityError,
+    }
     if trouble == "no device":
         double.reset(init=100)
     elif trouble == "no memory":
         double.reset(memory=double.counters().device_bytes + 4096)
+    elif trouble == "unsound":  # as copied by somebody whose group may write
+        for engine in published:
+            (store.root / engine.sidecar.file).chmod(0o664)
     else:
         double.reset(capability="12.0")
     with caplog.at_level(logging.WARNING, logger="restore_sdk"), RestoreEngine(toy_bundle) as engine:
         info = engine.info()
     assert info["runtime"] == "onnxruntime"
-    assert "tensorrt" in info["reason"]
-    assert "cannot be used" in caplog.text
+    assert ("others can write" if trouble == "unsound" else "tensorrt") in info["reason"]
+    assert ("others can write" if trouble == "unsound" else "cannot be used") in caplog.text
     with pytest.raises(errors[trouble]):
         RestoreEngine(toy_bundle, runtime="tensorrt")
 

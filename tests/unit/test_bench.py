@@ -97,6 +97,9 @@ def test_a_runtime_asked_for_by_name_is_never_replaced(
         ("openvino-bf16", "openvino", "fp32", False),
         ("openvino-int8", "openvino", "int8", True),
         ("openvino-int8", "openvino", "bf16", False),
+        ("openvino", "openvino", "int8", False),
+        ("tensorrt", "tensorrt", "fp16", True),
+        ("tensorrt", "tensorrt_rtx", "fp16", False),
         ("tensorrt", "onnxruntime", "fp32", False),
     ],
 )

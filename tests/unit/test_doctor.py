@@ -142,3 +142,16 @@ def test_it_works_where_opencv_and_onnxruntime_do_not(tmp_path: Path) -> None:
     assert other.returncode == 3
     assert "restore-sdk doctor" in other.stderr
     assert "Traceback" not in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("the NVIDIA driver finds no usable GPU (cuInit: error 803): versions differ", "broken"),
+        ("the NVIDIA driver finds no usable GPU (cuInit: error 100): no GPU is visible to it", "absent"),
+        ("no NVIDIA driver: libcuda.so.1: cannot open shared object file", "absent"),
+    ],
+)
+def test_a_driver_that_does_not_work_is_not_absent(monkeypatch: pytest.MonkeyPatch, said: str, status: str) -> None:
+    monkeypatch.setattr(doctor, "_run", lambda _: (False, said))
+    assert doctor._driver().status == status

@@ -22,7 +22,14 @@ ALLOWED = {
 }
 #: Where an import of only a part is allowed.
 ALLOWED_PARTS = {
-    "training": {"restore_sdk", "restore_sdk.image", "restore_sdk.quality", "restore_sdk.errors", "restore_sdk.atomic"},
+    "training": {
+        "restore_sdk",
+        "restore_sdk.image",
+        "restore_sdk.quality",
+        "restore_sdk.errors",
+        "restore_sdk.atomic",
+        "restore_sdk.lock",
+    },
 }
 #: The only outside packages that the wheel may import, and the one file for each that is kept to a file.
 WHEEL_NEEDS = {"numpy", "cv2", "onnxruntime"}
