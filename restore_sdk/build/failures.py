@@ -36,8 +36,8 @@ _KINDS: tuple[tuple[str, type[BuildError], str], ...] = (
         "a strongly typed graph casts where types meet: export the model again with: python -m export",
     ),
     (
-        r"out of (device )?memory|out of host memory|insufficient (workspace|memory)|failed_allocation|cudaError 2\b"
-        r"|could not find any implementation|within workspace limit|requires workspace memory|bad_alloc"
+        r"out of (device )?memory|outofmemory|out of host memory|insufficient (workspace|memory)|failed_allocation"
+        r"|cudaError 2\b|could not find any implementation|within workspace limit|requires workspace memory|bad_alloc"
         r"|requested (amount|size) .* memory",
         BuildOutOfMemoryError,
         "raise workspace_mib in the recipe, free device memory, or lower max_batch",
