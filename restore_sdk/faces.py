@@ -104,9 +104,8 @@ class FaceDetector:
         if not 0 <= min_score <= 1:
             raise InputError(f"min_score is {min_score!r}", "pass a number from 0 to 1")
         self._path = Path(path)
-        data = _read(self._path, sha256)
+        data, self.sha256 = _read(self._path, sha256)
         _check_yunet(self._path, data)
-        self.sha256 = hashlib.sha256(data).hexdigest()
         self._lock = threading.Lock()
         try:
             model = np.frombuffer(data, np.uint8)
@@ -147,7 +146,8 @@ Faces: TypeAlias = Sequence[Box] | FaceDetector
 _HINT = "name face_detection_yunet_2023mar.onnx of OpenCV's model zoo"
 
 
-def _read(path: Path, sha256: str | None) -> bytes:
+def _read(path: Path, sha256: str | None) -> tuple[bytes, str]:
+    """The file's bytes and their SHA-256, which must be the one that is given, if any."""
     try:
         with path.open("rb") as file:
             data = read_at_most(file, _MAX_BYTES)
@@ -166,7 +166,7 @@ def _read(path: Path, sha256: str | None) -> bytes:
         raise FaceModelError(
             f"the face detector {path} has SHA-256 {found}, expected {sha256}", "download it again, or correct the hash"
         )
-    return data
+    return data, found
 
 
 def _check_yunet(path: Path, data: bytes) -> None:

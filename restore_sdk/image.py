@@ -214,15 +214,22 @@ def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tu
         MaskError: as :func:`mask_values`; or every pixel is hole; or a ``uint8`` mask that is not black, yet has
             nothing above 127, as a 0/1 mask has.
     """
-    values = mask_values(mask, shape)
+    return hole_in(mask_values(mask, shape))
+
+
+def hole_in(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
+    """:func:`as_hole` of values whose form :func:`mask_values` has checked.
+
+    Raises :class:`MaskError` for what they say, as :func:`as_hole`.
+    """
     # A view of another type as bool may hold any byte; compared, each becomes 0 or 1.
     marked = np.ascontiguousarray(values).view(np.uint8)
     box = _marked_box(marked)
     above = marked[box] > (0 if values.dtype == np.bool_ else HOLE_ABOVE)
-    if above.shape == shape:
+    if above.shape == values.shape:
         hole = above
     else:
-        hole = _unmarked(shape)
+        hole = _unmarked(values.shape)
         hole[box] = above
     holes = np.count_nonzero(above)
     if holes == hole.size:

@@ -17,7 +17,7 @@ from restore_sdk.border import dilate, feather
 from restore_sdk.crop import blend, cut, paste, paste_edges
 from restore_sdk.errors import InputError
 from restore_sdk.faces import FaceDetector, Faces, frames
-from restore_sdk.image import Color, as_hole, as_pixels, canny_edges, mask_values
+from restore_sdk.image import Color, as_pixels, canny_edges, hole_in, mask_values
 from restore_sdk.plan import MAX_CROPS, plan
 from restore_sdk.tiles import Tile
 
@@ -80,7 +80,7 @@ class Request:
         # Now, so that a large photograph is copied while its mask is read.
         self._copy = CopyAhead(self._source)
         with settled((self,)), self._named():
-            self._hole, marked = as_hole(given, self._source.shape[:2])
+            self._hole, marked = hole_in(given)
             dilate(self._hole, options.dilate)
             if isinstance(faces, FaceDetector):
                 faces = faces(self._source, options.color) if self._hole.any() else ()

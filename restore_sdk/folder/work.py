@@ -6,6 +6,7 @@ import functools
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -219,11 +220,11 @@ def _mask_of(job: Job, photo: Photo, settings: Settings) -> NDArray[Any]:
 
 
 def _read_mask_now(path: Path, settings: Settings) -> NDArray[np.uint8]:
-    try:
+    version = None
+    with suppress(OSError, ValueError):  # told when it is read
         found = path.stat()
-    except (OSError, ValueError):  # told when it is read
-        return _read_mask(path, settings.max_pixels, None)
-    return _read_mask(path, settings.max_pixels, (found.st_mtime_ns, found.st_size))
+        version = found.st_mtime_ns, found.st_size
+    return _read_mask(path, settings.max_pixels, version)
 
 
 @functools.lru_cache(maxsize=1)

@@ -7,6 +7,7 @@ import zlib
 
 from restore_sdk.formats import tags
 from restore_sdk.formats.containers import PNG_SIGNATURE, riff_chunks
+from restore_sdk.formats.exif import RESOLUTION
 from restore_sdk.formats.header import Format
 from restore_sdk.formats.metadata import (
     JPEG_EXIF,
@@ -107,7 +108,7 @@ def _png(encoded: bytes, metadata: Metadata, icc: bytes, parts: tuple[tuple[byte
 
 
 def _has_resolution(exif: bytes) -> bool:
-    return bool(exif) and 282 in tags.first_directory(exif).entries
+    return bool(exif) and RESOLUTION[0] in tags.first_directory(exif).entries
 
 
 def _webp(encoded: bytes, metadata: Metadata, icc: bytes) -> bytes:
@@ -144,7 +145,7 @@ def _tiff(encoded: bytes, metadata: Metadata, icc: bytes, parts: tuple[tuple[byt
         root.entries |= {tag: entry for tag, entry in source.entries.items() if tag in TIFF_KEPT}
         root.deeper |= source.deeper
     if metadata.dpi is not None:
-        for tag, value in zip((282, 283), metadata.dpi, strict=True):
+        for tag, value in zip(RESOLUTION, metadata.dpi, strict=True):
             root.entries[tag] = tags.Entry(5, struct.pack(order + "II", round(1000 * value), 1000))
         root.entries[296] = tags.Entry(3, struct.pack(order + "H", 2))
     blobs = [(TIFF_XMP, 1, metadata.xmp), (TIFF_ICC, 7, icc), *((TIFF_IPTC, 7, content) for _, content in parts)]

@@ -19,10 +19,12 @@ from restore_sdk.formats.tags import (
 
 ORIENTATION = 274
 
+#: Resolution, horizontal and vertical; a fraction of two whole numbers each.
+RESOLUTION = (282, 283)
+_FRACTION = 5
+
 #: Width and height: of the picture (directory 0), and as the camera wrote them (EXIF directory).
 _SIZES = ((256, 257), (0xA002, 0xA003))
-#: Resolution, horizontal and vertical; a fraction of two whole numbers each.
-_RESOLUTION, _FRACTION = (282, 283), 5
 #: Where a thumbnail's bytes are, and how many: compressed, and in strips.
 _THUMBNAILS = ((513, 514), (273, 279))
 
@@ -52,7 +54,7 @@ def upright(exif: bytes, *, swapped: bool) -> bytes:
         for directory, (width, height) in zip((root, below), _SIZES, strict=True):
             if directory is not None and width in directory.entries and height in directory.entries:
                 _swap(data, order, directory, width, height)
-        across, down = (root.entries.get(tag) for tag in _RESOLUTION)
+        across, down = (root.entries.get(tag) for tag in RESOLUTION)
         if across is not None and down is not None and across.type == down.type == _FRACTION:
             for entry, other in ((across, down), (down, across)):
                 data[entry.at : entry.at + 8] = other.value[:8]

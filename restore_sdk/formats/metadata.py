@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from restore_sdk.formats import tags
 from restore_sdk.formats.containers import TooManyPartsError, jpeg_segments, png_chunks, riff_chunks
-from restore_sdk.formats.exif import ORIENTATION, upright, upright_xmp
+from restore_sdk.formats.exif import ORIENTATION, RESOLUTION, upright, upright_xmp
 from restore_sdk.formats.header import Format, Header
 
 #: Largest profile, packet or text after decompression.
@@ -207,7 +207,7 @@ def _tiff(data: bytes, notes: list[str]) -> Metadata:
 def _tiff_dpi(root: tags.Directory, order: tags.Order) -> tuple[float, float] | None:
     unit = {2: 1.0, 3: 2.54}.get(tags.integer(root, 296, order, 2))
     values = []
-    for tag in (282, 283):
+    for tag in RESOLUTION:
         entry = root.entries.get(tag)
         if entry is None or entry.type != 5 or unit is None:
             return None

@@ -256,9 +256,8 @@ class Pipeline:
         except CaptureRefusedError as error:
             _LOG.warning("no CUDA graph for batches of %d, the chain is queued call by call: %s", count, error)
             self._graph = False
-            self._contexts.setdefault(
-                0, self._contexts.pop(count)
-            )  # they have just worked; there may be no room for more
+            # They have just worked, and there may be no room for more.
+            self._contexts[0] = self._contexts.pop(count)
 
     def _settle(self) -> None:
         """After a failure: wait for what was queued, so that the next request finds the buffers at rest."""

@@ -114,9 +114,10 @@ def _built_engine(
     sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
     stored = {sidecar.key.flavour for sidecar in sidecars if sidecar.key.onnx_sha256 in wanted}
     reasons = []
-    for unsound in [entry.error for entry in entries if entry.error is not None] if not stored else ():
-        _LOG.warning("engine store: %s", unsound)
-        reasons.append(unsound.message)
+    if not stored:
+        for unsound in (entry.error for entry in entries if entry.error is not None):
+            _LOG.warning("engine store: %s", unsound)
+            reasons.append(unsound.message)
     for flavour in _FLAVOURS:
         if flavour not in stored:
             continue
