@@ -30,14 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("budgets", help="start-up, memory and host work, each against its limit")
     command.add_argument("--runs", type=_positive, default=5, help="processes a figure; its median counts (default 5)")
-    command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=_budgets)
     command = commands.add_parser("serve", help="load on restore-sdk serve, every answer checked")
     command.add_argument("--clients", type=_positive, default=64, help="at a time (default 64)")
     command.add_argument("--seconds", type=_positive, default=60, help="how long (default 60)")
     command.add_argument("--max-requests", type=_positive, default=64, help="the service's own limit (default 64)")
-    command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=_serve)
     _drift_options(commands)
@@ -67,7 +67,7 @@ def _drift_options(commands: Any) -> None:
     command.add_argument(
         "--min-psnr", type=_decibel, default=MIN_PSNR, metavar="DB", help=f"gate of the worst (default {MIN_PSNR:g})"
     )
-    command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(run=_drift)
 
@@ -115,7 +115,7 @@ def _plans(arguments: argparse.Namespace) -> int:
 
 
 def _bundle_and_json(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -133,8 +133,9 @@ def _overload(arguments: argparse.Namespace) -> int:
     from benchmarks.overload import overload
     from restore_sdk import Bundle
 
-    made = serve.cases(Bundle.load(arguments.bundle))
-    with serve.served("--max-requests", str(arguments.max_requests), bundle=arguments.bundle) as url:
+    bundle = Bundle.load(arguments.bundle)
+    made = serve.cases(bundle)
+    with serve.served("--max-requests", str(arguments.max_requests), bundle=bundle.path.resolve()) as url:
         return _print(overload(url, made, arguments.max_requests, arguments.seconds), arguments.json)
 
 
@@ -191,7 +192,7 @@ def _report_options(commands: Any) -> None:
     )
     command.add_argument("--faces", type=Path, metavar="DIR", help="photographs to measure the drift over as well")
     command.add_argument("--masks", type=Path, metavar="DIR", help="masks for these (default: random damage)")
-    command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
     command.set_defaults(run=_report)
 
 
@@ -241,8 +242,10 @@ def progress(line: str) -> None:
 def _budgets(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print(f"{arguments.runs} processes a figure ...", file=sys.stderr)
+    from restore_sdk.bundle import Bundle
+
     about = budgets.facts()  # now: later its load is what the measurement has made
-    results = budgets.measure(arguments.runs, arguments.bundle)
+    results = budgets.measure(arguments.runs, Bundle.load(arguments.bundle).path)
     if arguments.json:
         print(json.dumps(budgets.to_json(results, about), indent=2))
     else:
@@ -256,8 +259,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     if not arguments.json:
         print(f"{arguments.clients} clients for {arguments.seconds} s ...", file=sys.stderr)
-    made = serve.cases(Bundle.load(arguments.bundle))
-    with serve.served("--max-requests", str(arguments.max_requests), bundle=arguments.bundle) as url:
+    bundle = Bundle.load(arguments.bundle)
+    made = serve.cases(bundle)
+    with serve.served("--max-requests", str(arguments.max_requests), bundle=bundle.path.resolve()) as url:
         return _print(serve.load(url, made, arguments.clients, arguments.seconds), arguments.json)
 
 

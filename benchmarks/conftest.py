@@ -11,7 +11,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +35,7 @@ WARMUP = 2
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("Restore SDK's benchmarks")
     group.addoption("--long", action="store_true", help="more rounds, and memory over 5,000 requests")
-    group.addoption("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    group.addoption("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ python -m export --weights W.safetensors --out BUNDLE     export a bundle
 python -m export drift --faces FOLDER [--bundle BUNDLE]   how far half precision is from float32
 python -m export int8 --faces FOLDER --out BUNDLE         a bundle with 8-bit graphs besides, for openvino-int8
 python -m export weights --out W.safetensors [--bundle B] the weights of a bundle, to go on training from
+python -m export delta --bundle B --out BUNDLE            a bundle as what it changes of the default one
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export import cli_int8
+from export import cli_delta, cli_int8
 from export.command import status
 from export.errors import ExportError
 from restore_sdk.errors import RestoreError
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _drift_command(argv[1:])
     if argv[:1] == ["int8"]:
         return cli_int8.main(argv[1:])
+    if argv[:1] == ["delta"]:
+        return cli_delta.main(argv[1:])
     if argv[:1] == ["weights"]:
         return _weights_command(argv[1:])
     parser = _parser()
@@ -51,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Export trained weights as a checked model bundle for restore_sdk.",
         epilog="python -m export drift --help: how far the FP16 graphs of a bundle are from float32; "
         "python -m export int8 --help: 8-bit graphs for CPUs; "
-        "python -m export weights --help: the weights of a bundle, to go on training from",
+        "python -m export weights --help: the weights of a bundle, to go on training from; "
+        "python -m export delta --help: a second bundle for the wheel",
     )
     parser.add_argument("--weights", type=Path, required=True, help="weights.safetensors of python -m training fit")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaces one there")
@@ -115,7 +119,7 @@ def _drift_command(argv: Sequence[str]) -> int:
         description="Measure how far half precision takes each stage and the chain from the float32 reference.",
         epilog="exit codes: 0 within the gate, 6 beyond it, 2 usage",
     )
-    parser.add_argument("--bundle", type=Path, help="folder of the bundle (default: the one in the wheel)")
+    parser.add_argument("--bundle", help="default, vivid, or the folder of another bundle")
     parser.add_argument("--faces", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--masks", type=Path, help="folder of masks for these (default: random damage)")
     parser.add_argument("--limit", type=int, help="how many photographs at most, evenly chosen (default: all)")
@@ -131,7 +135,7 @@ def _weights_command(argv: Sequence[str]) -> int:
         prog="python -m export weights",
         description="Write the weights of a bundle as python -m training writes them: fit --init goes on from there.",
     )
-    parser.add_argument("--bundle", type=Path, help="folder of the bundle (default: the one in the wheel)")
+    parser.add_argument("--bundle", help="default, vivid, or the folder of another bundle")
     parser.add_argument("--out", type=Path, required=True, help="weights.safetensors to write")
     options = parser.parse_args(argv)
     from export.reference import save_reference

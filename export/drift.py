@@ -75,7 +75,7 @@ def damaged(photos: Mapping[str, Image], masks: Sequence[Mask], seed: int = 0) -
 
 
 def measure_drift(
-    path: Path | None, probes: Sequence[Probe], progress: Callable[[int], None] = lambda _done: None
+    path: str | Path | None, probes: Sequence[Probe], progress: Callable[[int], None] = lambda _done: None
 ) -> dict[str, Any]:
     """Run every probe through the reference and through both forms of half precision.
 

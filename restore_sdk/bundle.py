@@ -5,6 +5,7 @@
     repair.onnx     repair stage, likewise with repair.fp16.onnx
     *.int8.onnx     in some bundles: the stages with convolutions in 8-bit integers, for CPUs
     golden.npz      inputs with the reference's outputs
+    *.delta         in some bundles: a file as what it changes of the default bundle's, instead of the file
 
 A file is read when it is needed, once, and its SHA-256 is checked on the very bytes that are then handed on. A graph
 holds all its tensors itself: one that would have a runtime read another file is refused.
@@ -15,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import stat
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk.atomic import check_folder, write_folder
+from restore_sdk.bundlefile import GET_ANOTHER, read_file, read_plain
 from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError, OutputError
 from restore_sdk.image import MODEL_SIZE
 from restore_sdk.manifest import (
     MAX_MANIFEST_BYTES,
     OPTIONAL_PRECISIONS,
     STAGE_CONTRACT,
-    FileSpec,
     Manifest,
     StageSpec,
     parse_manifest,
@@ -41,15 +41,18 @@ from restore_sdk.manifest import (
     tensor_contract,
 )
 from restore_sdk.onnxfile import check_self_contained
-from restore_sdk.reading import is_folder, read_at_most
+from restore_sdk.reading import is_folder
 
-#: The bundle inside the wheel.
-DEFAULT_BUNDLE = Path(__file__).resolve().parent / "bundles" / "default"
+_SHIPPED = Path(__file__).resolve().parent / "bundles"
+
+#: The bundles inside the wheel, by name. ``default`` keeps closest to the truth (PSNR, SSIM, L1); ``vivid``, trained on
+#: against a discriminator, paints more detail into wide holes and pays for it in all three.
+SHIPPED = {name: _SHIPPED / name for name in ("default", "vivid")}
+DEFAULT_BUNDLE = SHIPPED["default"]
 
 #: Golden vectors are a handful of 256 x 256 images; anything near this size is not one.
 MAX_GOLDEN_BYTES = 256 * 1024 * 1024
 
-_GET_ANOTHER = "get the bundle again, or export it again with: python -m export"
 _MAKE_INT8 = "in a checkout, add them: python -m export int8 --bundle BUNDLE --faces FOLDER --out NEW_BUNDLE"
 
 
@@ -62,7 +65,8 @@ class Bundle:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> Bundle:
-        """Open the bundle in folder ``path``, or the one inside the wheel for ``None``.
+        """Open a bundle: a string that is a name of :data:`SHIPPED` means that one inside the wheel, ``None`` the
+        default; anything else is a folder (one of such a name is ``"./vivid"`` or a ``Path``).
 
         Reads the manifest only; every other file is read, and its hash checked, by :meth:`read`.
 
@@ -70,12 +74,16 @@ class Bundle:
             BundleError: there is no bundle at ``path``.
             BundleManifestError: the manifest breaks the schema, or describes another contract than this version's.
         """
-        folder = DEFAULT_BUNDLE if path is None else Path(path)
+        shipped = "default" if path is None else path
+        named = SHIPPED.get(shipped) if isinstance(shipped, str) else None
+        folder = named or Path(shipped)
         if not is_folder(folder):
-            if path is None:
-                raise BundleError("this installation holds no default bundle", "pass bundle=... or reinstall the wheel")
+            if named:
+                raise BundleError(
+                    f"this installation holds no {shipped} bundle", "pass bundle=... or reinstall the wheel"
+                )
             raise BundleError(f"no bundle at {folder}: not a folder", "pass the folder that holds manifest.json")
-        data = _read_plain(folder, "manifest.json", MAX_MANIFEST_BYTES)
+        data = read_plain(folder, "manifest.json", MAX_MANIFEST_BYTES)
         return cls(folder, parse_manifest(data))
 
     @property
@@ -116,7 +124,7 @@ class Bundle:
         for spec in self.stages:
             if spec.name == stage and precision in spec.files:
                 return spec.files[precision]
-        hint = _MAKE_INT8 if precision in OPTIONAL_PRECISIONS else _GET_ANOTHER
+        hint = _MAKE_INT8 if precision in OPTIONAL_PRECISIONS else GET_ANOTHER
         raise BundleError(f"bundle {self.name} has no {precision} graph of stage {stage!r}", hint)
 
     def read(self, name: str) -> bytes:
@@ -128,15 +136,14 @@ class Bundle:
         """
         spec = self.manifest.files.get(name)
         if spec is None:
-            raise BundleIntegrityError(f"the bundle's manifest does not list {name!r}", _GET_ANOTHER)
-        data = _read_plain(self.path, name, spec.bytes)
-        _check(name, data, spec)
+            raise BundleIntegrityError(f"the bundle's manifest does not list {name!r}", GET_ANOTHER)
+        data = read_file(self.path, name, spec, DEFAULT_BUNDLE)
         if any(name in stage.files.values() for stage in self.stages):
             try:
                 check_self_contained(data)
             except ValueError as error:
                 raise BundleIntegrityError(
-                    f"{name} is no graph that a bundle may hold: {error}", _GET_ANOTHER
+                    f"{name} is no graph that a bundle may hold: {error}", GET_ANOTHER
                 ) from error
         return data
 
@@ -151,13 +158,13 @@ class Bundle:
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > MAX_GOLDEN_BYTES:
-                    raise BundleIntegrityError(f"{name} unpacks to more than {MAX_GOLDEN_BYTES} bytes", _GET_ANOTHER)
+                    raise BundleIntegrityError(f"{name} unpacks to more than {MAX_GOLDEN_BYTES} bytes", GET_ANOTHER)
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 golden: dict[str, NDArray[Any]] = {key: arrays[key] for key in arrays.files}
         except BundleIntegrityError:
             raise
         except Exception as error:  # zipfile, zlib, lzma, numpy and its parser of headers each have their own
-            raise BundleIntegrityError(f"{name} is no archive of plain arrays: {error}", _GET_ANOTHER) from error
+            raise BundleIntegrityError(f"{name} is no archive of plain arrays: {error}", GET_ANOTHER) from error
         self.check_golden(golden)
         return golden
 
@@ -171,40 +178,15 @@ class Bundle:
         tensors = {tensor.name: tensor for spec in self.stages for tensor in (*spec.inputs, *spec.outputs)}
         missing = sorted(set(tensors) - set(golden))
         if missing:
-            raise BundleIntegrityError(f"golden vectors lack {', '.join(missing)}", _GET_ANOTHER)
+            raise BundleIntegrityError(f"golden vectors lack {', '.join(missing)}", GET_ANOTHER)
         count = len(golden["image"]) if golden["image"].ndim else 0
         for key, tensor in tensors.items():
             array = golden[key]
             if count == 0 or array.dtype != np.uint8 or array.shape != (count, *tensor.shape[1:]):
                 raise BundleIntegrityError(
                     f"golden vector {key} is {array.dtype} {array.shape}, expected uint8 (N, {tensor.shape[1:]})",
-                    _GET_ANOTHER,
+                    GET_ANOTHER,
                 )
-
-
-def _check(name: str, data: bytes, spec: FileSpec) -> None:
-    if len(data) != spec.bytes or hashlib.sha256(data).hexdigest() != spec.sha256:
-        raise BundleIntegrityError(f"{name} is not the file that the bundle's manifest names", _GET_ANOTHER)
-
-
-def _read_plain(folder: Path, name: str, limit: int) -> bytes:
-    """Bytes of a plain file, at most ``limit``; never through a link, a pipe or a device."""
-    path = folder / name
-    try:
-        if path.is_symlink():  # for systems without O_NOFOLLOW
-            raise BundleIntegrityError(f"{path} is a link, not a plain file", _GET_ANOTHER)
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise BundleIntegrityError(f"{path} is not a plain file", _GET_ANOTHER)
-            data = read_at_most(file, limit)
-    except FileNotFoundError as error:
-        raise BundleIntegrityError(f"the bundle lacks {name}: {path}", _GET_ANOTHER) from error
-    except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror}", "check the file's permissions") from error
-    if data is None:
-        raise BundleIntegrityError(f"{name} is larger than the {limit} bytes it may have", _GET_ANOTHER)
-    return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +219,8 @@ def check_bundle_target(path: str | os.PathLike[str]) -> None:
     if not entries:
         return
     try:
-        ours = {"manifest.json", *Bundle.load(target).manifest.files}
+        files = Bundle.load(target).manifest.files
+        ours = {"manifest.json", *(spec.delta or name for name, spec in files.items())}
     except BundleError as error:
         raise OutputError(f"{target} exists and is no bundle: {error.message}", hint) from error
     foreign = sorted(entry.name for entry in entries if entry.name not in ours or entry.is_dir())

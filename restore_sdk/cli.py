@@ -29,7 +29,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 from restore_sdk import __version__, cli_bench, cli_engines, cli_restore, cli_serve, cli_triton
@@ -204,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _common(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int], *, model: bool) -> None:
     if model:
-        parser.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+        parser.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
         parser.add_argument("--runtime", choices=RUNTIMES, default="auto", help="default: auto")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=command)

@@ -50,7 +50,7 @@ def register(
     command.add_argument(
         "--tolerance", type=float, default=10.0, metavar="PERCENT", help="change that is no news (default 10)"
     )
-    command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
     finish(command, bench)
 
 

@@ -25,7 +25,7 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
     command.add_argument("--device", type=int, default=0, metavar="N", help="the GPU to build on (default 0)")
     command.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after this long")
     command.add_argument("--force", action="store_true", help="build even when the store has the engines")
-    command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
     _store(command)
     finish(command, build)
 
@@ -43,7 +43,7 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
     part.add_argument("--other-versions", action="store_true", help="also engines of a TensorRT not installed here")
     part.add_argument("--all", action="store_true", help="every engine, and the timing caches")
     part.add_argument("--dry-run", action="store_true", help="only say what would go")
-    part.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    part.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
     _store(part)
     finish(part, prune)
     part = parts.add_parser("verify", help="read every engine and check its hash")

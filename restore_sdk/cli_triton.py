@@ -17,7 +17,7 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
     """Add the command to the parser; ``finish`` gives it its function and ``--json``."""
     command = commands.add_parser("triton", help="write a model repository for NVIDIA Triton Inference Server")
     command.add_argument("output", type=Path, metavar="OUT_DIR", help="the folder to write; one of ours is replaced")
-    command.add_argument("--bundle", type=Path, metavar="DIR", help="a model bundle (default: the one installed)")
+    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
     command.add_argument(
         "--runtime", choices=("onnxruntime", "tensorrt"), default="onnxruntime", help="default: onnxruntime"
     )

@@ -28,7 +28,7 @@ class RestoreBatches:
     columns stay.
 
     Args:
-        bundle: folder of a model bundle on the worker; ``None`` is the one installed there.
+        bundle: folder of a model bundle on the worker, or the name of one installed there; ``None`` is the default.
         runtime: see :class:`restore_sdk.RestoreEngine`. Give the actor a GPU with ``num_gpus=1`` for TensorRT.
         threads: CPU threads of an engine: as many as the ``num_cpus`` that Ray gives the actor.
         color: channel order of ``image`` and of ``restored``.

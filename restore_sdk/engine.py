@@ -65,7 +65,8 @@ class RestoreEngine:
     since ONNX Runtime does not support a fork: a forked child that ends by ``sys.exit`` hangs or aborts in its library.
 
     Args:
-        bundle: a model bundle or its folder; ``None`` is the one inside the wheel.
+        bundle: a model bundle, its folder, or the name of one inside the wheel: ``"default"``, as ``None``, or
+            ``"vivid"`` (see :data:`restore_sdk.bundle.SHIPPED`).
         runtime: ``"auto"`` takes what serves best on this host and logs it; one asked for by name never falls back. Or
             an open runner, such as :class:`restore_sdk.runtime.triton.TritonRunner`, which brings the model and all
             that the other arguments say, and which :meth:`close` closes.

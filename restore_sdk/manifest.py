@@ -91,10 +91,12 @@ class StageSpec:
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
-    """What a file of the bundle must be."""
+    """What a file of the bundle must be. ``delta`` names the file that is there instead: what it changes of the default
+    bundle's file of the same name and length, see :mod:`restore_sdk.delta`."""
 
     sha256: str
     bytes: int
+    delta: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ def dump_manifest(manifest: Manifest) -> bytes:
             }
             for stage in manifest.stages
         ],
-        "files": {name: {"sha256": spec.sha256, "bytes": spec.bytes} for name, spec in manifest.files.items()},
+        "files": {name: _file_entry(spec) for name, spec in manifest.files.items()},
         "golden": {
             "file": manifest.golden,
             "arrays": ["image", "mask", "edges", "completed_edges", "restored"],
@@ -245,7 +247,12 @@ def _file(name: str, entry: Any) -> FileSpec:
     digest, size = _get(entry, "sha256", str), _count(entry, "bytes")
     if not _SHA256.fullmatch(digest) or size > MAX_FILE_BYTES:
         raise BundleManifestError(f"files[{name!r}] has no sound sha256 and size", _HINT)
-    return FileSpec(digest, size)
+    return FileSpec(digest, size, _plain(entry["delta"]) if "delta" in entry else None)
+
+
+def _file_entry(spec: FileSpec) -> dict[str, Any]:
+    entry: dict[str, Any] = {"sha256": spec.sha256, "bytes": spec.bytes}
+    return entry if spec.delta is None else {**entry, "delta": spec.delta}
 
 
 def _plain(name: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
+from restore_sdk.bundle import DEFAULT_BUNDLE, SHIPPED, Bundle
 from restore_sdk.errors import EngineError
 from restore_sdk.owned import default_root
 from restore_sdk.sidecar import Flavour
@@ -20,7 +20,8 @@ def rebuild(bundle: Bundle | None, root: Path, flavour: Flavour, target: str = "
     if target and (TARGETS / f"{target}.toml").is_file():
         command += f" --target {target}"
     if bundle is not None and bundle.path != DEFAULT_BUNDLE:
-        command += f" --bundle {word(bundle.path)}"
+        names = {folder: name for name, folder in SHIPPED.items()}
+        command += f" --bundle {word(names.get(bundle.path, bundle.path))}"
     try:
         usual = root == default_root()
     except EngineError:

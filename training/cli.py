@@ -169,7 +169,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     model = parser.add_mutually_exclusive_group()
-    model.add_argument("--bundle", type=Path, help="an exported bundle (default: the one in the wheel)")
+    model.add_argument("--bundle", help="default, vivid, or the folder of another bundle")
     model.add_argument("--weights", type=Path, help="weights.safetensors of a run, in PyTorch")
     parser.add_argument(
         "--images", type=Path, required=True, help="folder of face photographs (CelebA-HQ's layout will do)"

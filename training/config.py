@@ -109,18 +109,23 @@ class Losses:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage: kind and size of its generator, its schedule, its losses and how many images a step takes."""
+    """One stage: kind and size of its generator, its schedule, its losses and how many images a step takes.
+
+    ``frozen`` names parts of the generator that stay as they are, in a run that begins from trained weights.
+    """
 
     generator: dict[str, Any]
     schedule: Schedule
     losses: Losses
     discriminator_rate: float = 2e-4
     batch: int = 8
+    frozen: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         _require(isinstance(self.generator.get("kind", ""), str), "the kind of a network must be a name")
         _require(self.batch >= 1, "batch must be at least 1")
         _require(self.discriminator_rate > 0, "discriminator_rate must be above 0")
+        _require(all(isinstance(name, str) for name in self.frozen), "frozen must be names of parts")
 
 
 def _edge() -> StageConfig:

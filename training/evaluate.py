@@ -18,6 +18,7 @@ from restore_sdk.quality import l1, psnr, ssim
 from training.edges import EdgeCounts
 from training.networks.stages import EdgeStage, RepairStage
 from training.protocol import BUCKETS, Case, Image, navier_stokes, telea
+from training.realism import RealismCounts
 from training.seams import SeamCounts
 
 #: ``(image, mask)`` to the restored image and the completed edges.
@@ -49,7 +50,7 @@ def stages_model(edge: EdgeStage, repair: RepairStage) -> Model:
     return restore
 
 
-def bundle_model(path: Path | None, runtime: str = "auto") -> Model:
+def bundle_model(path: str | Path | None, runtime: str = "auto") -> Model:
     """A bundle through ``RestoreEngine``; ``None`` is the one in the wheel."""
     from restore_sdk import RestoreEngine
 
@@ -64,11 +65,12 @@ def bundle_model(path: Path | None, runtime: str = "auto") -> Model:
 
 @dataclass
 class Report:
-    """Means and seams by bucket and method, edge figures by bucket, and rows for a contact sheet."""
+    """Means, seams and realism by bucket and method, edge figures by bucket, and rows for a contact sheet."""
 
     scores: dict[tuple[str, str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     edges: dict[str, EdgeCounts] = field(default_factory=lambda: defaultdict(EdgeCounts))
     seams: dict[tuple[str, str], SeamCounts] = field(default_factory=lambda: defaultdict(SeamCounts))
+    realism: dict[tuple[str, str], RealismCounts] = field(default_factory=lambda: defaultdict(RealismCounts))
     rows: dict[str, list[Image]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, case: Case, method: str, restored: Image) -> None:
@@ -76,6 +78,7 @@ class Report:
         for name, measure in (("psnr", psnr), ("ssim", ssim), ("l1", l1)):
             self.scores[case.bucket, method, name].append(float(measure(restored, case.image)))
         self.seams[case.bucket, method].add(restored, case.image, case.mask)
+        self.realism[case.bucket, method].add(restored, case.image, case.hole)
 
     def add_edges(self, case: Case, completed: Image) -> None:
         """Count edges in the hole, at a threshold of one half."""
@@ -99,7 +102,7 @@ class Report:
             for method in METHODS:
                 means = {metric: self.mean(bucket, method, metric) for metric in METRICS}
                 row[method] = {m: round(v, digits[m]) if np.isfinite(v) else None for m, v in means.items()}
-                row[method] |= self.seams[bucket, method].to_json()
+                row[method] |= self.seams[bucket, method].to_json() | self.realism[bucket, method].to_json()
             row["edges"] = self.edges[bucket].to_json()
             table[bucket] = row
         return table

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,7 @@ from restore_sdk.errors import OutputError
 from restore_sdk.lock import file_lock
 from training import checkpoint, steps
 from training.checkpoint import CheckpointError
-from training.config import STAGES, TRAINING_SIZES, Config, Schedule
+from training.config import STAGES, TRAINING_SIZES, Config, ConfigError, Schedule
 from training.data import Batch, DamagedFaces, samples_of, stream
 from training.log import RunLog
 from training.networks.coarse import CoarseRepair
@@ -82,6 +82,7 @@ class StageTrainer:
         self.stage, self.config, self.options, self.edge = stage, config, options, edge
         self.settings = config.stage(stage)
         self.generator = config.build(stage)
+        freeze(self.generator, self.settings.frozen)
         self.average = config.build(stage)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
@@ -126,7 +127,7 @@ class StageTrainer:
             optimizer.zero_grad(set_to_none=True)
         if adversarial:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-                parts["discriminator"] = steps.discriminator_loss(self.discriminator, outcome)
+                parts["discriminator"] = steps.discriminator_loss(self.discriminator, outcome, sample.hole)
             parts["discriminator"].backward()
             self._require_finite_gradient(self.discriminator, float("inf"))
             self.critic.step()
@@ -305,6 +306,17 @@ def _train_coarse(coarse: StageTrainer, repair: StageTrainer, log: RunLog, stop:
         print("coarse: not trained alone, since the repair stage has begun and goes on with its own", flush=True)
     if not coarse.path.exists():
         coarse.save()
+
+
+def freeze(generator: nn.Module, names: Iterable[str]) -> None:
+    """Keep parts of a generator as they are. Raises :class:`ConfigError` where it has no part of a name."""
+    for name in names:
+        parts = [each for path, each in generator.named_parameters() if f"{path}.".startswith(f"{name}.")]
+        if not parts:
+            known = ", ".join(dict(generator.named_children()))
+            raise ConfigError(f"There is no part {name!r} to freeze; the generator has: {known}.")
+        for each in parts:
+            each.requires_grad_(False)
 
 
 def has_bfloat16() -> bool:

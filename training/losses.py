@@ -36,15 +36,24 @@ def edge_cross_entropy(logits: Tensor, target: Tensor, hole: Tensor, edge_weight
     return (error.sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3)).clamp(min=1.0)).mean()
 
 
-def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """Hinge loss of the discriminator (Lim and Ye, "Geometric GAN", 2017)."""
-    return F.relu(1.0 - real).mean() + F.relu(1.0 + fake).mean()
+def discriminator_hinge(real: Tensor, fake: Tensor, hole: Tensor) -> Tensor:
+    """Hinge loss of the discriminator (Lim and Ye, "Geometric GAN", 2017).
+
+    A painted image is whole but for its hole: only patches that touch it are called fake (after SM-PatchGAN: Zeng et
+    al., "Aggregated contextual transformations", TVCG 2022).
+    """
+    return F.relu(1.0 - real).mean() + _over_hole(F.relu(1.0 + fake), hole)
 
 
 def generator_hinge(fake: Tensor, hole: Tensor) -> Tensor:
     """Hinge loss of the generator, over patches that touch the hole: only there has it painted anything."""
-    touched = F.adaptive_max_pool2d(hole, fake.shape[-2:])
-    return -(fake * touched).sum() / touched.sum().clamp(min=1.0)
+    return -_over_hole(fake, hole)
+
+
+def _over_hole(verdicts: Tensor, hole: Tensor) -> Tensor:
+    """Mean over the patches that touch the hole."""
+    touched = F.adaptive_max_pool2d(hole, verdicts.shape[-2:])
+    return (verdicts * touched).sum() / touched.sum().clamp(min=1.0)
 
 
 def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:

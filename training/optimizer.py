@@ -66,7 +66,7 @@ class Muon(optim.Optimizer):
 
 def optimizers_for(network: nn.Module, rate: float) -> dict[str, optim.Optimizer]:
     """The optimisers of a generator, by name: Muon for its convolutions, AdamW for biases, scales and tiny filters."""
-    parameters = list(network.parameters())
+    parameters = [each for each in network.parameters() if each.requires_grad]
     wide = [each for each in parameters if each.dim() == 4 and each.size(0) >= 8 and each[0].numel() >= 8]
     chosen = {id(each) for each in wide}
     rest = [each for each in parameters if id(each) not in chosen]

@@ -102,11 +102,11 @@ def adversarial_parts(discriminator: nn.Module, outcome: Outcome, hole: Tensor) 
     }
 
 
-def discriminator_loss(discriminator: nn.Module, outcome: Outcome) -> Tensor:
+def discriminator_loss(discriminator: nn.Module, outcome: Outcome, hole: Tensor) -> Tensor:
     """The discriminator's own loss on real and (detached) painted samples."""
     real, _ = discriminator(outcome.real)
     fake, _ = discriminator(outcome.fake.detach())
-    return losses.discriminator_hinge(real.float(), fake.float())
+    return losses.discriminator_hinge(real.float(), fake.float(), hole)
 
 
 def weighted_sum(parts: dict[str, Tensor], weights: Losses) -> Tensor:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from training.fit import Options, StageTrainer
 from training.networks.stages import EdgeStage, RepairStage
 from training.perceptual import VggLosses
 from training.protocol import BUCKETS, Image, cases, count_cases, framed, masks_by_bucket
+from training.realism import RealismCounts
 from training.seams import SeamCounts
 from training.validate import Validator
 
@@ -237,6 +239,47 @@ class TestSeams:
 
     def test_no_image(self) -> None:
         assert SeamCounts().to_json() == {"step": 0.0, "tint": 0.0}
+
+
+class TestRealism:
+    @staticmethod
+    def measured(change: Callable[[Image], Image]) -> dict[str, float]:
+        """Noise of a fixed kind, a hole in each of eight pictures, and in it what ``change`` makes of the truth."""
+        rng = np.random.default_rng(5)
+        hole = np.zeros((64, 64), np.bool_)
+        hole[10:50, 12:60] = True
+        counts = RealismCounts()
+        for _ in range(8):
+            image = rng.integers(60, 200, (64, 64, 3), dtype=np.uint8)
+            counts.add(np.where(hole[..., None], change(image), image), image, hole)
+        counts.add(image, image, np.zeros_like(hole))  # without a hole: nothing to count
+        return counts.to_json()
+
+    def test_the_truth(self) -> None:
+        assert self.measured(lambda image: image) == {"detail": 1.0, "swd": 0.0}
+
+    def test_blur_has_too_little_detail(self) -> None:
+        found = self.measured(lambda image: cv2.GaussianBlur(image, (0, 0), 2.0))
+        assert found["detail"] < 0.2
+        assert found["swd"] > 3.0
+
+    def test_other_noise_of_the_same_kind_is_as_good_as_the_truth(self) -> None:
+        """Which no distance from pixel to pixel would say."""
+        found = self.measured(lambda image: np.ascontiguousarray(image[::-1, ::-1]))
+        assert found["detail"] == pytest.approx(1.0, abs=0.05)
+        assert found["swd"] < 0.3 * self.measured(lambda image: cv2.GaussianBlur(image, (0, 0), 0.8))["swd"]
+
+    @pytest.mark.parametrize("side", [1, 2, 200])
+    def test_holes_of_any_size(self, side: int) -> None:
+        image = np.random.default_rng(1).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        hole = np.zeros((256, 256), np.bool_)
+        hole[-side:, -side:] = True  # in the corner: patches are moved inwards
+        counts = RealismCounts()
+        counts.add(image, image, hole)
+        assert counts.to_json() == {"detail": 1.0, "swd": 0.0}
+
+    def test_no_image(self) -> None:
+        assert RealismCounts().to_json() == {"detail": 1.0, "swd": 0.0}
 
 
 def test_a_folder_without_a_readable_face_is_refused(tmp_path: Path, mask_files: Path) -> None:

@@ -1,0 +1,62 @@
+"""Reading one file of a bundle: whole, or as what it changes of the default bundle's file of the same name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from restore_sdk.delta import apply_delta
+from restore_sdk.errors import BundleError, BundleIntegrityError
+from restore_sdk.manifest import FileSpec
+from restore_sdk.reading import read_at_most
+
+GET_ANOTHER = "get the bundle again, or export it again with: python -m export"
+
+
+def read_file(folder: Path, name: str, spec: FileSpec, default: Path) -> bytes:
+    """Bytes of one file of the bundle in ``folder``, after their SHA-256 was found to be ``spec``'s.
+
+    Args:
+        default: folder of the bundle in the wheel, whose files a delta changes.
+
+    Raises:
+        BundleIntegrityError: the file, or its delta, is missing, no plain file, or not the one that ``spec`` means.
+        BundleError: it cannot be read.
+    """
+    if spec.delta is None:
+        data = read_plain(folder, name, spec.bytes)
+    else:
+        base = read_plain(default, name, spec.bytes)
+        delta = read_plain(folder, spec.delta, 2 * len(base) + 64)
+        try:
+            data = apply_delta(base, delta)
+        except ValueError as error:
+            raise BundleIntegrityError(f"{spec.delta} does not make {name}: {error}", GET_ANOTHER) from error
+    if len(data) != spec.bytes or hashlib.sha256(data).hexdigest() != spec.sha256:
+        other = f"; it is kept as what it changes of {default / name}, which may be of another release"
+        raise BundleIntegrityError(
+            f"{name} is not the file that the bundle's manifest names{other if spec.delta else ''}", GET_ANOTHER
+        )
+    return data
+
+
+def read_plain(folder: Path, name: str, limit: int) -> bytes:
+    """Bytes of a plain file, at most ``limit``; never through a link, a pipe or a device."""
+    path = folder / name
+    try:
+        if path.is_symlink():  # for systems without O_NOFOLLOW
+            raise BundleIntegrityError(f"{path} is a link, not a plain file", GET_ANOTHER)
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BundleIntegrityError(f"{path} is not a plain file", GET_ANOTHER)
+            data = read_at_most(file, limit)
+    except FileNotFoundError as error:
+        raise BundleIntegrityError(f"the bundle lacks {name}: {path}", GET_ANOTHER) from error
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}", "check the file's permissions") from error
+    if data is None:
+        raise BundleIntegrityError(f"{name} is larger than the {limit} bytes it may have", GET_ANOTHER)
+    return data

@@ -1,0 +1,60 @@
+"""The adversarial finish of a trained network: parts that stay as they are, and verdicts on the hole alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.config import Config, ConfigError, from_json
+from training.fit import Options, StageTrainer, freeze
+from training.losses import discriminator_hinge, generator_hinge
+
+
+def _hole() -> torch.Tensor:
+    """The left upper quarter of 8 x 8 pixels: one of four patches."""
+    hole = torch.zeros(1, 1, 8, 8)
+    hole[..., :4, :4] = 1
+    return hole
+
+
+def test_only_patches_of_the_hole_are_called_fake() -> None:
+    real = torch.full((1, 1, 2, 2), 3.0)
+    fake = torch.full((1, 1, 2, 2), 5.0)
+    fake[..., 0, 0] = -0.25
+    assert discriminator_hinge(real, fake, _hole()) == pytest.approx(0.75)  # the other three are as real as can be
+    assert generator_hinge(fake, _hole()) == pytest.approx(0.25)
+    assert discriminator_hinge(torch.zeros(1, 1, 2, 2), fake, torch.zeros(1, 1, 8, 8)) == pytest.approx(1.0)
+
+
+def test_frozen_parts_stay_and_all_others_learn(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny, repair=dataclasses.replace(tiny.repair, frozen=["coarse", "texture_stem.1"]))
+    torch.manual_seed(1)
+    trainer = StageTrainer("repair", config, Options(pictures, tmp_path, workers=0), config.build("edge"))
+    before = {name: each.detach().clone() for name, each in trainer.generator.named_parameters()}
+    trainer.images = 5  # the discriminator is heard
+    for batch, _ in zip(trainer._batches(), range(2), strict=False):
+        trainer.step(batch)
+    frozen = {name for name in before if name.startswith(("coarse.", "texture_stem.1."))}
+    assert frozen
+    for network in (trainer.generator, trainer.average):
+        parameters = dict(network.named_parameters())
+        assert all(torch.equal(parameters[name], before[name]) for name in frozen)
+    moved = {name for name, each in trainer.generator.named_parameters() if not torch.equal(each, before[name])}
+    assert moved | frozen == before.keys()
+    trainer.save()
+    again = StageTrainer("repair", config, Options(pictures, tmp_path, workers=0), config.build("edge"))
+    assert again.images == trainer.images
+    again.step(batch)
+
+
+def test_parts_that_are_none_are_named(tiny: Config) -> None:
+    generator = tiny.build("repair")
+    for name in ("nose", "coars", "coarse.nothing", ""):
+        with pytest.raises(ConfigError, match=f"no part '{name}' to freeze; the generator has: .*fusion"):
+            freeze(generator, [name])
+    assert all(each.requires_grad for each in generator.parameters())
+    with pytest.raises(ConfigError, match="frozen must be names"):
+        from_json({"repair": {"frozen": [1]}})
