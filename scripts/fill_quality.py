@@ -1,9 +1,12 @@
-"""Put a table of measured quality between the `quality` markers of README.md and docs/model-card.md.
+"""Put measured quality between the `quality` markers of README.md and docs/model-card.md.
 
     python -m training evaluate --images FACES --masks MASKS --markdown quality.md
     python scripts/fill_quality.py quality.md
+    python -m training evaluate --bundle vivid --images FACES --masks MASKS --markdown vivid.md
+    python scripts/fill_quality.py vivid.md --vivid
 
-Both pages are filled, or neither.
+The README gets the first table of the default model, the model card all tables, those of the vivid model between
+`vivid` markers. Both pages are filled, or neither.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from restore_sdk.atomic import check_writable, write_file
 from restore_sdk.errors import OutputError
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "model-card.md")
+README, CARD = ROOT / "README.md", ROOT / "docs" / "model-card.md"
 
 
 def filled(page: str, table: str, marker: str = "quality") -> str:
@@ -38,16 +41,24 @@ def write_all(files: Mapping[Path, bytes]) -> None:
 
 
 def main() -> None:
-    """Fill both pages, or none."""
-    parser = argparse.ArgumentParser(description="Put a table of measured quality into the README and the model card.")
-    parser.add_argument("table", type=Path, help="what `python -m training evaluate --markdown` wrote")
+    """Fill the pages, or none."""
+    parser = argparse.ArgumentParser(description="Put measured quality into the README and the model card.")
+    parser.add_argument("tables", type=Path, help="what `python -m training evaluate --markdown` wrote")
+    parser.add_argument("--vivid", action="store_true", help="of the vivid model: into the model card alone")
     arguments = parser.parse_args()
     try:
-        table = arguments.table.read_text(encoding="utf-8")
-        write_all({page: filled(page.read_text(encoding="utf-8"), table).encode() for page in PAGES})
+        tables = arguments.tables.read_text(encoding="utf-8")
+        first = tables.partition("\n\n")[0]
+        wanted = (
+            {CARD: ("vivid", tables)} if arguments.vivid else {README: ("quality", first), CARD: ("quality", tables)}
+        )
+        pages = {}
+        for page, (marker, text) in wanted.items():
+            pages[page] = filled(page.read_text(encoding="utf-8"), text, marker).encode()
+        write_all(pages)
     except (OSError, ValueError, OutputError) as error:
         parser.error(str(error))
-    print(*PAGES)
+    print(*pages)
 
 
 if __name__ == "__main__":

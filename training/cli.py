@@ -203,7 +203,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     model = weights_model(weights) if weights else bundle_model(arguments.bundle, arguments.runtime)
     chosen = (arguments.images, arguments.masks, arguments.per_bucket)
     report = evaluate(model, cases(*chosen, arguments.framing), count_cases(*chosen))
-    print(report.to_markdown(), end="")
+    tables = f"{report.to_markdown()}\n{report.realism_markdown()}"
+    print(tables, end="")
     for bucket, row in report.to_json().items():
         edges = row["edges"]
         print(
@@ -214,7 +215,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_file(arguments.json, json.dumps(report.to_json(), indent=2).encode())
     if arguments.markdown:
-        write_file(arguments.markdown, report.to_markdown().encode())
+        write_file(arguments.markdown, tables.encode())
     if arguments.sheet:
         _write_picture(arguments.sheet, report.sheet())
     return 0

@@ -108,7 +108,7 @@ class Report:
         return table
 
     def to_markdown(self) -> str:
-        """The table for a README."""
+        """PSNR, SSIM and L1 as a table for a README."""
         lines = [
             "| hole | PSNR, dB: model | Telea | Navier-Stokes | SSIM: model | Telea | Navier-Stokes "
             "| L1, %: model | Telea | Navier-Stokes |",
@@ -120,6 +120,19 @@ class Report:
             cells += [f"{100 * self.mean(bucket, m, 'l1'):.3f}" for m in METHODS]
             for i in (0, 3, 6):
                 cells[i] = f"**{cells[i]}**"
+            lines.append(f"| {bucket} | " + " | ".join(cells) + " |")
+        return "\n".join(lines) + "\n"
+
+    def realism_markdown(self) -> str:
+        """What :mod:`training.realism` measures, as a table of the same shape."""
+        lines = [
+            "| hole | detail, share of the truth's: model | Telea | Navier-Stokes | SWD, grey levels: model | Telea "
+            "| Navier-Stokes |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for bucket in self.buckets():
+            found = [self.realism[bucket, method].to_json() for method in METHODS]
+            cells = [f"{each[name]:.2f}" for name in ("detail", "swd") for each in found]
             lines.append(f"| {bucket} | " + " | ".join(cells) + " |")
         return "\n".join(lines) + "\n"
 

@@ -78,7 +78,7 @@ def test_a_perfect_model_scores_perfectly_and_opencv_does_not(pictures: Path, ma
         assert report.mean(bucket, "telea", "l1") > 0
     assert report.mean("1-10%", "telea", "psnr") > report.mean("50-60%", "telea", "psnr")
     assert report.sheet().shape == (12 * 256, 4 * 256, 3)
-    assert report.to_markdown().count("\n") == 8
+    assert report.to_markdown().count("\n") == report.realism_markdown().count("\n") == 8
 
 
 def test_validator_figures(tiny: Config, pictures: Path, mask_files: Path) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.config import Config, ConfigError, from_json
+from training.config import Config, ConfigError, from_json, read_config
 from training.fit import Options, StageTrainer, freeze
 from training.losses import discriminator_hinge, generator_hinge
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _hole() -> torch.Tensor:
@@ -48,6 +50,16 @@ def test_frozen_parts_stay_and_all_others_learn(tiny: Config, pictures: Path, tm
     again = StageTrainer("repair", config, Options(pictures, tmp_path, workers=0), config.build("edge"))
     assert again.images == trainer.images
     again.step(batch)
+
+
+def test_the_settings_of_the_vivid_model_fit_the_shipped_network() -> None:
+    config = read_config(ROOT / "training" / "vivid.json")
+    generator = config.build("repair")
+    freeze(generator, config.repair.frozen)
+    learning = sum(each.numel() for each in generator.parameters() if each.requires_grad)
+    assert learning == pytest.approx(1_144_000, rel=0.01), "a third: what bundles/vivid holds beside the default"
+    assert generator.state_dict().keys() == Config().build("repair").state_dict().keys()
+    assert config.repair.losses.adversarial_from == 0
 
 
 def test_parts_that_are_none_are_named(tiny: Config) -> None:
