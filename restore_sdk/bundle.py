@@ -92,6 +92,12 @@ class Bundle:
         return f"{self.manifest.name} {self.manifest.version}"
 
     @property
+    def address(self) -> str:
+        """What :meth:`load` opens it by, from any folder; a shipped one also where the package lies elsewhere."""
+        names = {folder: name for name, folder in SHIPPED.items()}
+        return names.get(self.path) or str(self.path.absolute())
+
+    @property
     def fingerprint(self) -> str:
         """Tells this model from any other, whatever their names: a hash of its files' hashes."""
         hashes = sorted(f"{name} {spec.sha256}" for name, spec in self.manifest.files.items())

@@ -139,14 +139,14 @@ def show(options: argparse.Namespace) -> Result:
 def prune(options: argparse.Namespace) -> Result:
     """``restore-sdk engines prune``."""
     from restore_sdk.build.flavour import installed, load
-    from restore_sdk.bundle import Bundle
+    from restore_sdk.bundle import SHIPPED, Bundle
     from restore_sdk.store import EngineStore, graph_sha256
 
     store = EngineStore(options.store)
     graphs: set[str] = set()
     if options.other_models:
-        bundle = Bundle.load(options.bundle)
-        graphs = {graph_sha256(bundle, stage.name) for stage in bundle.stages}
+        models = [Bundle.load(name) for name in ([options.bundle] if options.bundle else SHIPPED)]
+        graphs = {graph_sha256(model, stage.name) for model in models for stage in model.stages}
     here = {flavour: load(flavour).version for flavour in installed()} if options.other_versions else {}
 
     def keep(sidecar: Sidecar) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from restore_sdk.errors import InputError, MissingDependencyError
+from restore_sdk.extras import install
 
 Result = tuple[dict[str, Any], list[str], int]
 Command = Callable[[argparse.Namespace], Result]
@@ -51,7 +52,7 @@ def serve(options: argparse.Namespace) -> Result:
         if isinstance(error, MissingDependencyError):
             raise
         raise MissingDependencyError(
-            f"the service needs a package that is missing: {error.name}", "run: pip install 'restore-sdk[serve]'"
+            f"the service needs a package that is missing: {error.name}", f"run: {install('serve')}"
         ) from error
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine

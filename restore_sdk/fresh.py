@@ -65,7 +65,7 @@ def fresh_process(
     if requests < 1:
         raise InputError("requests count from 1", "pass a whole number from 1 up")
     engine = {
-        "bundle": str(bundle),
+        "bundle": str(bundle.absolute()),  # a bare name would be that of a shipped one
         "runtime": runtime,
         "threads": threads,
         "device": device,

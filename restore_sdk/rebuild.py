@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from restore_sdk.bundle import DEFAULT_BUNDLE, SHIPPED, Bundle
+from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
 from restore_sdk.errors import EngineError
 from restore_sdk.owned import default_root
 from restore_sdk.sidecar import Flavour
@@ -14,14 +14,26 @@ from restore_sdk.terminal import word
 TARGETS = Path(__file__).resolve().parent / "build" / "targets"
 
 
-def rebuild(bundle: Bundle | None, root: Path, flavour: Flavour, target: str = "") -> str:
-    """The command that builds the engines of a bundle: of a shipped recipe by its name, else for the device at hand."""
+#: The hint of an error about an engine where the bundle is not known: who knows it puts :func:`rebuild` there.
+AGAIN = "build it again"
+
+
+def rebuild(
+    bundle: Bundle | None, root: Path, flavour: Flavour, target: str = "", *, device: int = 0, force: bool = False
+) -> str:
+    """The command that builds the engines of a bundle: of a shipped recipe by its name, else for GPU ``device``.
+
+    ``force``: even where the store has engines that were found right once.
+    """
     command = f"restore-sdk build --flavour {flavour}"
+    if force:
+        command += " --force"
+    if device:
+        command += f" --device {device}"
     if target and (TARGETS / f"{target}.toml").is_file():
         command += f" --target {target}"
     if bundle is not None and bundle.path != DEFAULT_BUNDLE:
-        names = {folder: name for name, folder in SHIPPED.items()}
-        command += f" --bundle {word(names.get(bundle.path, bundle.path))}"
+        command += f" --bundle {word(bundle.address)}"
     try:
         usual = root == default_root()
     except EngineError:

@@ -60,6 +60,7 @@ class Host:
         device_name: as the driver gives it, as in ``"NVIDIA A10"``.
         platform: see :func:`host_platform`.
         cuda: major version of the CUDA that this TensorRT is for, as in ``"13"``; empty where that cannot be told.
+        index: of the device, for the command in a hint.
     """
 
     flavour: Flavour
@@ -68,6 +69,7 @@ class Host:
     device_name: str
     platform: str = field(default_factory=host_platform)
     cuda: str = ""
+    index: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

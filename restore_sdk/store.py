@@ -136,7 +136,8 @@ class EngineStore:
                 return self.read(self._choose(bundle, stage, host), bundle)
             except FileNotFoundError as error:
                 raise EngineIntegrityError(
-                    f"the plan of stage {stage} is gone: {error.filename}", rebuild(bundle, self.root, host.flavour)
+                    f"the plan of stage {stage} is gone: {error.filename}",
+                    rebuild(bundle, self.root, host.flavour, device=host.index),
                 ) from error
 
     def lookup(self, key: EngineKey) -> Sidecar | None:
@@ -246,7 +247,7 @@ class EngineStore:
         return file_lock(self.root / f".{name}.lock", poll)
 
     def _choose(self, bundle: Bundle, stage: str, host: Host) -> Sidecar:
-        wanted, command = graph_sha256(bundle, stage), rebuild(bundle, self.root, host.flavour)
+        wanted, command = graph_sha256(bundle, stage), rebuild(bundle, self.root, host.flavour, device=host.index)
         entries = [entry for entry in self.entries() if entry.path.name.startswith(f"{stage}.")]
         sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
         fitting = [s for s in sidecars if s.key.onnx_sha256 == wanted and s.key.mismatch(host) is None]

@@ -130,12 +130,14 @@ def _build(
         "log": log.tail(LOG_LINES),
     }
     precision, source = networks.precision(network), "network"
+    tensors = networks.tensors(network)
+    del plan, config, network, builder  # their memory is the engine's while it is looked at
     if gpu is not None:
         measured, scratch = inspect(trt, data, log_object, stage.name, log)
         figures |= {"device": gpu.name, "cuda": gpu.cuda, "device_memory_bytes": scratch}
         if measured:
             precision, source = measured, "engine"
-    return Built(data, networks.tensors(network), precision, source, figures)
+    return Built(data, tensors, precision, source, figures)
 
 
 def configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -56,6 +57,8 @@ def build_chain(
 ) -> list[Outcome]:
     """Build the engines of every stage, or take those that the store has; published once all are built and proven.
 
+    Models may share a stage: an engine of it that was built for another one is taken, and proven with the new one.
+
     One build runs at a time in a store: two at once would spoil each other's measurements, and a second process that
     wants the same engines takes those of the first.
 
@@ -79,18 +82,29 @@ def build_chain(
             raise BuildCancelledError("gave up waiting for another build on this host", "try again when it is done")
 
     with store.lock("build", poll):
-        present = [] if force else [_present(store, key) for key in keys.values()]
-        stored = [engine for engine in present if engine is not None]
-        if stored and len(stored) == len(present):
-            right = _still_right(bundle, order, store, stored, prove, progress)
+        stored = {} if force else _stored(store, keys)
+        if stored and len(stored) == len(keys):
+            right = _still_right(bundle, order, store, list(stored.values()), prove, progress)
             if right is not None:
-                return [Outcome(sidecar, engine.path, True) for sidecar, engine in zip(right, stored, strict=True)]
-        plans = {
-            stage.name: _build(bundle, stage, keys[stage.name], order, store, watch, progress)
-            for stage in bundle.stages
-        }
-        plans = _proven(bundle, order, plans, prove, progress)
-        return [Outcome(sidecar, store.publish(plan, sidecar).path, False) for plan, sidecar in plans.values()]
+                paths = [engine.path for engine in stored.values()]
+                return [Outcome(sidecar, path, True) for sidecar, path in zip(right, paths, strict=True)]
+            stored = {}
+        plans = {name: (engine.plan, engine.sidecar) for name, engine in stored.items()}
+        for stage in bundle.stages:
+            if stage.name not in stored:
+                plans[stage.name] = _build(bundle, stage, keys[stage.name], order, store, watch, progress)
+        try:
+            plans = _proven(bundle, order, plans, prove, progress)
+        except (DriftError, EngineError, ExecutionError) as error:
+            if not stored or isinstance(error, OutOfMemoryError):  # that says nothing of the engines
+                raise
+            _LOG.warning("the engines in the store are built again: %s", error)
+            for stage in bundle.stages:
+                if stage.name in stored:
+                    plans[stage.name] = _build(bundle, stage, keys[stage.name], order, store, watch, progress)
+            stored = {}
+            plans = _proven(bundle, order, plans, prove, progress)
+        return [_published(store, *plans[name], stored.get(name)) for name in keys]
 
 
 def _build(
@@ -174,10 +188,23 @@ def _proven(
     return {stage: (plan, sidecar.marked(figures)) for stage, (plan, sidecar) in plans.items()}
 
 
-def _present(store: EngineStore, key: EngineKey) -> StoredEngine | None:
-    """The engine, where it is there and whole."""
-    sidecar = store.lookup(key)
-    try:
-        return store.read(sidecar) if sidecar is not None else None
-    except (FileNotFoundError, EngineError):
-        return None
+def _stored(store: EngineStore, keys: Mapping[str, EngineKey]) -> dict[str, StoredEngine]:
+    """By stage the engines that are there and whole."""
+    found = {}
+    for stage, key in keys.items():
+        sidecar = store.lookup(key)
+        if sidecar is not None:
+            with suppress(FileNotFoundError, EngineError):
+                found[stage] = store.read(sidecar)
+    return found
+
+
+def _published(store: EngineStore, plan: bytes, sidecar: Sidecar, stored: StoredEngine | None) -> Outcome:
+    """A fresh engine into the store; of one that was there, what it was proven on."""
+    if stored is None:
+        return Outcome(sidecar, store.publish(plan, sidecar).path, False)
+    if sidecar.verification.get("status") != "passed":
+        return Outcome(stored.sidecar, stored.path, True)
+    if sidecar != stored.sidecar:
+        store.note_verified([stored], sidecar.verification)
+    return Outcome(sidecar, stored.path, True)

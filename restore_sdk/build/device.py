@@ -38,17 +38,12 @@ def current(gpu: DeviceFacts | None) -> Iterator[None]:
     driver, handle, context = load_driver(), ctypes.c_int(), ctypes.c_void_p()
     try:
         check(driver, "cuDeviceGet", ctypes.byref(handle), gpu.index)
+        # Never given back, as in runtime/cuda.py: the CUDA runtime inside TensorRT keeps to this context for good.
         check(driver, "cuDevicePrimaryCtxRetain", ctypes.byref(context), handle)
+        check(driver, "cuCtxPushCurrent_v2", context)
     except DriverCallError as error:
         raise DeviceError(f"{gpu.name} cannot be used: {error}", "look at nvidia-smi") from error
     try:
-        try:
-            check(driver, "cuCtxPushCurrent_v2", context)
-        except DriverCallError as error:
-            raise DeviceError(f"{gpu.name} cannot be used: {error}", "look at nvidia-smi") from error
-        try:
-            yield
-        finally:
-            driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+        yield
     finally:
-        driver.cuDevicePrimaryCtxRelease_v2(handle)
+        driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))

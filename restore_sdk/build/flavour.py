@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from restore_sdk.errors import DeviceError, InputError, MissingDependencyError
+from restore_sdk.extras import install
 from restore_sdk.runtime.driver import DeviceFacts
 from restore_sdk.sidecar import Flavour
 
-#: How to get each flavour.
-INSTALL: dict[Flavour, str] = {
-    "tensorrt": "pip install 'restore-sdk[tensorrt]'",
-    "tensorrt_rtx": "pip install 'restore-sdk[rtx]'",
-}
+#: The extra that brings each flavour.
+EXTRAS: dict[Flavour, str] = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
 
 #: The oldest version whose interface this SDK was checked against.
 OLDEST: dict[Flavour, tuple[int, int]] = {"tensorrt": (10, 13), "tensorrt_rtx": (1, 7)}
@@ -70,7 +68,7 @@ def require_installed(flavour: Flavour, *others: str) -> None:
     if missing:
         raise MissingDependencyError(
             f"runtime {flavour} needs {' and '.join(missing)}, not installed here",
-            f'run: {INSTALL[flavour]}; runtime="onnxruntime" runs on every host',
+            f'run: {install(EXTRAS[flavour])}; runtime="onnxruntime" runs on every host',
         )
 
 
@@ -86,7 +84,7 @@ def load(flavour: Flavour | None = None) -> TensorRT:
         if not found:
             raise MissingDependencyError(
                 "no TensorRT is installed",
-                f"data-centre GPUs and Jetson: {INSTALL['tensorrt']}; consumer GPUs: {INSTALL['tensorrt_rtx']}",
+                f"data-centre GPUs and Jetson: {install('tensorrt')}; consumer GPUs: {install('rtx')}",
             )
         flavour = found[0]
     if flavour not in get_args(Flavour):
@@ -97,10 +95,10 @@ def load(flavour: Flavour | None = None) -> TensorRT:
         # Half an installation (bindings without libraries) imports as an empty namespace.
         numbers = tuple(int(part) for part in version.split(".")[:2])
     except (ImportError, OSError, AttributeError, RuntimeError, ValueError) as error:
-        raise MissingDependencyError(f"{flavour} cannot be imported: {error}", INSTALL[flavour]) from error
+        raise MissingDependencyError(f"{flavour} cannot be imported: {error}", install(EXTRAS[flavour])) from error
     if numbers < OLDEST[flavour]:
         least = ".".join(map(str, OLDEST[flavour]))
-        raise MissingDependencyError(f"{flavour} {version} is too old, {least} is needed", INSTALL[flavour])
+        raise MissingDependencyError(f"{flavour} {version} is too old, {least} is needed", install(EXTRAS[flavour]))
     return TensorRT(module, flavour, version, _cuda_major(flavour, version))
 
 

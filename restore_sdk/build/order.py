@@ -6,10 +6,11 @@ import logging
 from dataclasses import dataclass
 
 from restore_sdk.build.device import find_gpu
-from restore_sdk.build.flavour import INSTALL, TensorRT, load, require_driver
+from restore_sdk.build.flavour import TensorRT, load, require_driver
 from restore_sdk.build.recipe import Recipe, load_recipe, recipe_for_device
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DeviceError, InputError
+from restore_sdk.extras import install
 from restore_sdk.runtime.driver import DeviceFacts
 from restore_sdk.sidecar import EngineKey, Flavour, host_platform
 from restore_sdk.store import graph_sha256
@@ -79,7 +80,7 @@ def _for_target(target: str | Recipe, flavour: Flavour | None, device: int) -> O
     if recipe.flavour == "tensorrt_rtx":
         trt = load(recipe.flavour)
         _require_known(trt, recipe.compute_capabilities, f"target {recipe.name}")
-        return Order(recipe, trt, _gpu_for(recipe, device))
+        return Order(recipe, trt, _gpu_for(recipe, trt, device))
     try:
         gpu = find_gpu(device)
     except DeviceError as error:
@@ -104,9 +105,12 @@ def _for_device(flavour: Flavour | None, device: int) -> Order:
     return Order(recipe_for_device(trt.flavour, gpu.compute_capability), trt, gpu)
 
 
-def _gpu_for(recipe: Recipe, device: int) -> DeviceFacts | None:
+def _gpu_for(recipe: Recipe, trt: TensorRT, device: int) -> DeviceFacts | None:
+    """The GPU to try engines on that are built ahead of time; none is needed."""
     try:
         gpu = find_gpu(device)
+        if gpu.compute_capability in recipe.compute_capabilities:
+            require_driver(trt, gpu)
     except DeviceError as error:
         if device:  # it was named
             raise
@@ -121,5 +125,5 @@ def _require_known(trt: TensorRT, capabilities: tuple[str, ...], what: str) -> N
         raise DeviceError(
             f"{trt.label} does not build for compute capability {' '.join(unknown)} ({what}), "
             f"only for {' '.join(trt.ahead_of_time)}",
-            f"data-centre GPUs and Jetson take TensorRT: {INSTALL['tensorrt']}",
+            f"data-centre GPUs and Jetson take TensorRT: {install('tensorrt')}",
         )

@@ -4,7 +4,7 @@ The workers read photographs and masks from the paths that the caller has, so th
 share, and give back encoded results. Only the caller writes. Whatever is lost with a worker is computed again by
 another, and published once.
 
-Needs the extra ``ray``: ``pip install 'restore-sdk[ray]'``.
+Needs the extra ``ray``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from restore_sdk.errors import (
     MissingDependencyError,
     RestoreError,
 )
+from restore_sdk.extras import install
 from restore_sdk.folder.batch import Outcome, Restorer
 from restore_sdk.folder.jobs import Job
 from restore_sdk.folder.work import Done, Failure, Settings, restore_job
@@ -53,7 +54,7 @@ def on_ray(address: str, bundle: Bundle, settings: Settings, *, runtime: Runtime
     Args:
         address: as ``ray.init`` takes it: ``"HOST:6379"``, ``"auto"`` for the cluster that this host is part of,
             ``"local"`` to start one here.
-        bundle: the model; the workers open it by its path, and refuse another one that lies there.
+        bundle: the model; the workers open it by its name or path, and refuse another one there.
         runtime: on the workers. A TensorRT runtime takes a GPU for each worker, the others a core.
         workers: how many; ``None`` takes as many as the cluster has cores, or GPUs.
 
@@ -81,7 +82,7 @@ def on_ray(address: str, bundle: Bundle, settings: Settings, *, runtime: Runtime
                 fn_constructor_kwargs={
                     "jobs": [_anywhere(job) for job in todo],
                     "settings": replace(settings, face_detector=detector),
-                    "bundle": str(bundle.path.absolute()),
+                    "bundle": bundle.address,
                     "fingerprint": bundle.fingerprint,
                     "runtime": runtime,
                     "version": __version__,
@@ -162,9 +163,7 @@ def _import_ray() -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise MissingDependencyError(
-            f"Ray cannot be imported: {error}", "run: pip install 'restore-sdk[ray]'"
-        ) from error
+        raise MissingDependencyError(f"Ray cannot be imported: {error}", f"run: {install('ray')}") from error
     return ray
 
 

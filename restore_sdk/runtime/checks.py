@@ -8,6 +8,7 @@ import numpy as np
 
 from restore_sdk.errors import ExecutionError
 from restore_sdk.image import HOLE_ABOVE, MODEL_SIZE
+from restore_sdk.rebuild import AGAIN
 from restore_sdk.runtime.base import U8
 from restore_sdk.runtime.pipeline import DeviceInference, Pipeline
 
@@ -48,6 +49,4 @@ def _check_sense(image: U8, mask: U8, restored: U8, completed: U8) -> None:
         what = "another picture outside the hole"
     else:
         return
-    raise ExecutionError(
-        f"the warm-up gave {what}: the engine does not compute the model", "build it again: restore-sdk build"
-    )
+    raise ExecutionError(f"the warm-up gave {what}: the engine does not compute the model", AGAIN)

@@ -10,6 +10,7 @@ import numpy as np
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
+from restore_sdk.extras import install
 from restore_sdk.manifest import StageSpec
 from restore_sdk.runtime.base import U8, Inference
 from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
@@ -21,9 +22,7 @@ try:
     with no_telemetry():
         import openvino as ov
 except ImportError as error:
-    raise MissingDependencyError(
-        f"OpenVINO cannot be imported: {error}", "run: pip install 'restore-sdk[openvino]'"
-    ) from error
+    raise MissingDependencyError(f"OpenVINO cannot be imported: {error}", f"run: {install('openvino')}") from error
 
 Precision = Literal["fp32", "bf16", "int8"]
 

@@ -105,21 +105,27 @@ def _built_engine(
     """A runner on engines from the store, or why there is none; costs nothing where nothing was built."""
     from restore_sdk.store import EngineStore, graph_sha256
 
-    wanted = {graph_sha256(bundle, spec.name) for spec in bundle.stages}
+    wanted = {graph_sha256(bundle, spec.name): spec.name for spec in bundle.stages}
     try:
         entries = EngineStore().entries()
     except RestoreError as error:
         _LOG.warning("engine store: %s", error)
         return None, f"the engine store cannot be used ({error.message})"
     sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
-    stored = {sidecar.key.flavour for sidecar in sidecars if sidecar.key.onnx_sha256 in wanted}
+    built = {
+        flavour: {each.key.onnx_sha256 for each in sidecars if each.key.flavour == flavour} for flavour in _FLAVOURS
+    }
     reasons = []
-    if not stored:
+    if not any(wanted.keys() & hashes for hashes in built.values()):
         for unsound in (entry.error for entry in entries if entry.error is not None):
             _LOG.warning("engine store: %s", unsound)
             reasons.append(unsound.message)
     for flavour in _FLAVOURS:
-        if flavour not in stored:
+        missing = [stage for graph, stage in wanted.items() if graph not in built[flavour]]
+        if len(missing) == len(wanted):
+            continue
+        if missing:  # models may share a stage, so that its engine was built for another one
+            reasons.append(f"{flavour}: no built engine of stage {', '.join(missing)}")
             continue
         from restore_sdk.runtime.tensorrt import open_tensorrt
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from restore_sdk.build.flavour import load, require_driver, require_installed
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import ClosedError
+from restore_sdk.errors import ClosedError, DriftError, RestoreError
+from restore_sdk.rebuild import AGAIN, rebuild
 from restore_sdk.runtime.base import U8, SlotPool, check_batch
 from restore_sdk.runtime.checks import warm_up
 from restore_sdk.runtime.cuda import Gpu
@@ -201,21 +202,26 @@ def open_tensorrt(
     require_installed(flavour, "pycuda")
     trt = load(flavour)
     require_driver(trt, facts)
-    host = Host(flavour, trt.version, facts.compute_capability, facts.model, cuda=trt.cuda)
+    host = Host(flavour, trt.version, facts.compute_capability, facts.model, cuda=trt.cuda, index=device)
     store = store or EngineStore()
     edge, repair = (store.find(bundle, spec.name, host) for spec in bundle.stages)
     told = {"engines": [_describe(engine) for engine in (edge, repair)]}
-    runner = TensorRtRunner(
-        bundle, edge.plan, repair.plan, trt.module, device=device, slots=slots, graph=graph, facts=told
-    )
+    runner = None
     try:
+        runner = TensorRtRunner(
+            bundle, edge.plan, repair.plan, trt.module, device=device, slots=slots, graph=graph, facts=told
+        )
         here = {"device": facts.model, "driver_cuda": facts.cuda, "tensorrt": trt.version}
         unverified = [e for e in (edge, repair) if not e.sidecar.verified_on(*here.values())]
         if unverified:
             figures = require_golden(runner, bundle) | here
             store.note_verified(unverified, figures)
-    except BaseException:
-        runner.close()
+    except BaseException as error:
+        if runner is not None:
+            runner.close()
+        if isinstance(error, DriftError) or (isinstance(error, RestoreError) and error.hint == AGAIN):
+            command = rebuild(bundle, store.root, flavour, device=device, force=True)
+            error.hint = f"{AGAIN}: {command}; if that does not mend it, report it with: restore-sdk doctor --json"
         raise
     return runner
 

@@ -1,6 +1,6 @@
 """The stage chain on an NVIDIA Triton Inference Server: this host prepares and pastes, the server computes.
 
-Needs the extra ``triton``: ``pip install 'restore-sdk[triton]'``.
+Needs the extra ``triton``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from restore_sdk.errors import DeviceError, ExecutionError, InputError, MissingDependencyError, RestoreError
+from restore_sdk.extras import install
 from restore_sdk.manifest import STAGE_CONTRACT, tensor_contract
 from restore_sdk.runtime.base import U8, Inference, SlotPool, check_batch
 from restore_sdk.triton.config import FACTS
@@ -23,9 +24,7 @@ try:
     from tritonclient import grpc
     from tritonclient.utils import InferenceServerException
 except ImportError as error:
-    raise MissingDependencyError(
-        f"Triton's client cannot be imported: {error}", "run: pip install 'restore-sdk[triton]'"
-    ) from error
+    raise MissingDependencyError(f"Triton's client cannot be imported: {error}", f"run: {install('triton')}") from error
 
 _INPUTS = STAGE_CONTRACT[0][1]
 _OUTPUTS = ("restored", "completed_edges")

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from restore_sdk.errors import EngineError, EngineIncompatibleError, ExecutionError, OutOfMemoryError
+from restore_sdk.errors import DeviceError, EngineError, EngineIncompatibleError, ExecutionError, OutOfMemoryError
 from restore_sdk.manifest import StageSpec
+from restore_sdk.rebuild import AGAIN
 from restore_sdk.runtime.fork import hold, release
 from restore_sdk.trtlog import Capture, capture, logger
 
@@ -125,14 +126,14 @@ class TrtStage:
         if have != want:
             raise EngineError(
                 f"this is no engine of stage {spec.name}: its tensors are {have}, the manifest says {want}",
-                "build it again: restore-sdk build",
+                AGAIN,
             )
         profiles = [self._engine.get_tensor_profile_shape(tensor.name, 0) for tensor in spec.inputs]
         smallest, largest = max(p[0][0] for p in profiles), min(p[2][0] for p in profiles)
         if smallest != 1:
             raise EngineError(
                 f"the engine of stage {spec.name} takes batches of {smallest} to {largest}, not of one image",
-                "build it with a profile that starts at 1: restore-sdk build",
+                AGAIN,
             )
         return int(largest)
 
@@ -182,7 +183,7 @@ class TrtContext:
 class _Said:
     """Turns a refusal of TensorRT into an error that carries what it logged."""
 
-    def __init__(self, what: str, kind: type[EngineError] | type[ExecutionError], log: Capture) -> None:
+    def __init__(self, what: str, kind: type[EngineError | ExecutionError | DeviceError], log: Capture) -> None:
         self._what, self._kind, self._log = what, kind, log
 
     def fail(self, reason: str) -> NoReturn:
@@ -190,12 +191,14 @@ class _Said:
         if any(sign in text.lower() for sign in _OUT_OF_MEMORY):
             raise OutOfMemoryError(text, "free GPU memory, use fewer slots, or build engines for a smaller batch")
         if issubclass(self._kind, EngineError):
-            raise self._kind(text, "build it again on this host: restore-sdk build")
+            raise self._kind(text, AGAIN)
+        if issubclass(self._kind, DeviceError):
+            raise self._kind(text, "the driver may be too old for this TensorRT; see both with: restore-sdk doctor")
         raise self._kind(text, "run: restore-sdk doctor; after an error of the GPU start a new process")
 
 
 @contextmanager
-def _said(what: str, kind: type[EngineError] | type[ExecutionError]) -> Iterator[_Said]:
+def _said(what: str, kind: type[EngineError | ExecutionError | DeviceError]) -> Iterator[_Said]:
     with capture(own=True) as log:
         said = _Said(what, kind, log)
         try:
@@ -208,9 +211,9 @@ def make_runtime(trt: Any) -> Any:
     """A TensorRT ``Runtime``; only where the driver was found usable, since without one it ends the process.
 
     Raises:
-        EngineError: TensorRT does not start.
+        DeviceError: TensorRT does not start.
     """
-    with _said(f"{trt.__name__} does not start", EngineError) as said:
+    with _said(f"{trt.__name__} does not start", DeviceError) as said:
         runtime = trt.Runtime(logger(trt))
         if runtime is None:
             said.fail("no runtime")

@@ -103,13 +103,12 @@ def stored(store: EngineStore, half_bundle: Bundle) -> StoredEngine:
 
 
 def write_half_bundle(path: Path, *, edge: bytes | None = None, **changes: Any) -> Bundle:
-    return write_toy_bundle(
-        path,
-        name="half",
-        edge=StageFiles("edge", edge_graph(), edge or half_graph("edge"), parameters=1, macs=1),
-        repair=StageFiles("repair", repair_graph(), half_graph("repair"), parameters=1, macs=1),
-        **changes,
-    )
+    parts: dict[str, Any] = {
+        "name": "half",
+        "edge": StageFiles("edge", edge_graph(), edge or half_graph("edge"), parameters=1, macs=1),
+        "repair": StageFiles("repair", repair_graph(), half_graph("repair"), parameters=1, macs=1),
+    }
+    return write_toy_bundle(path, **parts | changes)
 
 
 def half_graph(stage: str, *, compute: int = TensorProto.FLOAT16, operator: str = "Mul", mixed: bool = False) -> bytes:

@@ -18,7 +18,7 @@ from restore_sdk.build.chain import build_chain
 from restore_sdk.build.flavour import TensorRT
 from restore_sdk.build.monitor import Watch
 from restore_sdk.build.order import Order
-from restore_sdk.bundle import Bundle
+from restore_sdk.bundle import Bundle, StageFiles
 from restore_sdk.errors import (
     BuildCancelledError,
     BuildPrecisionError,
@@ -31,6 +31,7 @@ from restore_sdk.errors import (
 from restore_sdk.runtime.driver import DeviceFacts
 from restore_sdk.store import EngineStore, Host
 from tests.build.conftest import half_graph, rtx_recipe, write_half_bundle
+from tests.toy_bundle import repair_graph
 
 #: For children, on a host that has one.
 NO_GPU = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
@@ -79,8 +80,76 @@ def test_the_second_time_it_is_there(order: Order, half_bundle: Bundle, store: E
 def test_a_spoiled_engine_is_built_again(order: Order, half_bundle: Bundle, store: EngineStore) -> None:
     edge, _ = build_chain(half_bundle, order, store)
     edge.path.write_bytes(b"torn")
-    assert [one.reused for one in build_chain(half_bundle, order, store)] == [False, False]
+    assert [one.reused for one in build_chain(half_bundle, order, store)] == [False, True]
     assert all(entry.error is None for entry in store.verify())
+
+
+@pytest.fixture
+def sibling(tmp_path: Path) -> Bundle:
+    """Another model that shares the edge stage."""
+    other = half_graph("repair", operator="Max")
+    return write_half_bundle(tmp_path / "sibling", repair=StageFiles("repair", repair_graph(), other, 1, 1))
+
+
+class TestModelsThatShareAStage:
+    def test_its_engine_is_taken_and_stays(
+        self, order: Order, half_bundle: Bundle, sibling: Bundle, store: EngineStore
+    ) -> None:
+        edge, _ = build_chain(half_bundle, order, store)
+        before = {path.name: path.read_bytes() for path in store.root.glob("edge.*")}
+        shared, own = build_chain(sibling, order, store)
+        assert (shared.reused, own.reused, shared.path) == (True, False, edge.path)
+        assert {path.name: path.read_bytes() for path in store.root.glob("edge.*")} == before
+        for bundle in (half_bundle, sibling):
+            assert [one.reused for one in build_chain(bundle, order, store)] == [True, True]
+        host = Host("tensorrt_rtx", order.trt.version, "8.6", "NVIDIA GeForce RTX 3090")
+        plans = [store.find(bundle, "repair", host).path for bundle in (half_bundle, sibling)]
+        assert plans[0] != plans[1]
+
+    @pytest.mark.parametrize("now", ["passed", "refused", "no pycuda", "no memory"])
+    def test_it_is_proven_with_the_other_model(
+        self,
+        order: Order,
+        half_bundle: Bundle,
+        sibling: Bundle,
+        store: EngineStore,
+        monkeypatch: pytest.MonkeyPatch,
+        now: str,
+    ) -> None:
+        here = TestProof().order(order, monkeypatch)
+        answers: list[Exception | None] = [
+            None,
+            {
+                "passed": None,
+                "refused": DriftError("too far", "build it again"),
+                "no pycuda": MissingDependencyError("no pycuda", "install it"),
+                "no memory": OutOfMemoryError("another process has it", "end it"),
+            }[now],
+            None,
+        ]
+        proven: list[list[str]] = []
+
+        def prove(bundle: Bundle, plans: Mapping[str, bytes], order: Order) -> Mapping[str, Any]:
+            proven.append(sorted(plans))
+            answer = answers.pop(0)
+            if answer is not None:
+                raise answer
+            return {"device": GPU.name, "driver_cuda": GPU.cuda, "tensorrt": order.trt.version, "run": len(proven)}
+
+        edge, _ = build_chain(half_bundle, here, store, prove=prove)
+        if now == "no memory":
+            with pytest.raises(OutOfMemoryError):
+                build_chain(sibling, here, store, prove=prove)
+            assert len(files(store)) == 4
+            return
+        shared, own = build_chain(sibling, here, store, prove=prove)
+        assert proven == [["edge", "repair"]] * (3 if now == "refused" else 2)
+        assert (shared.reused, own.reused) == (now != "refused", False)
+        assert own.sidecar.verified == (now != "no pycuda")
+        noted = store.lookup(edge.sidecar.key)
+        assert noted is not None
+        assert noted.verified
+        assert noted.verification["run"] == {"passed": 2, "refused": 3, "no pycuda": 1}[now]
 
 
 def test_a_stage_that_fails_publishes_neither(order: Order, store: EngineStore, tmp_path: Path) -> None:

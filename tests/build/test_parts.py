@@ -259,6 +259,18 @@ class TestInspection:
         with pytest.raises(BuildPrecisionError, match="stage edge"):
             measured_precision(self.layers((kind, form)), "edge")
 
+    @pytest.mark.parametrize(("operand", "sound"), [("Half", True), ("Float", False)])
+    def test_half_operands_may_be_summed_in_float32(self, operand: str, sound: bool) -> None:
+        factors = [{"Dimensions": [1], "Format/Datatype": "Half"}]  # alpha and beta say nothing
+        operands = [{"Dimensions": [1, 64, 64], "Format/Datatype": operand}] * 2
+        layer = {"Name": "qk", "LayerType": "gemm", "Inputs": operands + factors}
+        text = json.dumps({"Layers": [{**layer, "Outputs": [{"Format/Datatype": "Float"}]}]})
+        if sound:
+            assert measured_precision(text, "repair") == {"float32": 1}
+            return
+        with pytest.raises(BuildPrecisionError, match="'qk' in FP32"):
+            measured_precision(text, "repair")
+
     @pytest.mark.parametrize("text", ["", "{}", "[]", '{"Layers": ["name", "name"]}', '{"Layers": [{}]}'])
     def test_no_details(self, text: str) -> None:
         assert measured_precision(text, "edge") == {}

@@ -231,7 +231,7 @@ def test_an_engine_that_drifts_is_refused(tmp_path: Path, store: EngineStore, tr
     before = double.counters().living
     with pytest.raises(DriftError, match=r"restored is \d.* dB") as caught:
         open_tensorrt(bundle)
-    assert "build it again" in caught.value.hint
+    assert f"build it again: restore-sdk build --flavour tensorrt --force --bundle {bundle.path}" in caught.value.hint
     assert double.counters().living == before
     sidecar = store.lookup(engines[0].sidecar.key)
     assert sidecar is not None

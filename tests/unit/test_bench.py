@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,16 @@ def test_a_fresh_process(toy_bundle: Bundle) -> None:
     assert abs(found["grown_percent"]) < 5
     with pytest.raises(InputError):
         fresh_process(toy_bundle.path, "onnxruntime", requests=0)
+
+
+def test_a_fresh_process_opens_the_folder_and_no_shipped_model_of_its_name(
+    toy_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(toy_bundle.path, tmp_path / "default")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "default" / "edge.onnx").write_bytes(b"torn")
+    with pytest.raises(ExecutionError, match=r"edge\.onnx is not the file"):
+        fresh_process(Path("default"), "onnxruntime", requests=1)
 
 
 def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
