@@ -90,10 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def info(options: argparse.Namespace) -> int:
     """``restore-sdk info``: the engine that this host would use, and the model in it."""
-    from restore_sdk.bundle import Bundle
+    from restore_sdk.bundle import SHIPPED, Bundle
     from restore_sdk.engine import RestoreEngine
 
     bundle = Bundle.load(options.bundle)
+    others = [name for name in SHIPPED if name != bundle.address]
     with RestoreEngine(bundle, runtime=options.runtime) as engine:
         facts = engine.info()
     facts |= {"training": dict(bundle.manifest.training), "quality": dict(bundle.manifest.quality)}
@@ -107,6 +108,7 @@ def info(options: argparse.Namespace) -> int:
             f"model      {model['name']} {model['version']}, {model['parameters'] / 1e6:.2f} M parameters, "
             f"{model['macs'] / 1e9:.2f} GMAC, {model['size']} x {model['size']} px",
             f"bundle     {model['path']}",
+            f"others     {', '.join(f'--bundle {name}' for name in others)}",
             f"runtime    {facts['runtime']} {facts['runtime_version']} ({facts['reason']})",
             f"device     {facts['device']}, {facts['precision']}, {threads}{facts['slots']} slot(s)",
         ],

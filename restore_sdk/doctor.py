@@ -60,7 +60,7 @@ def examine() -> list[Finding]:
         _required("numpy", "numpy", "print(numpy.__version__)", "pip install 'numpy>=1.26,<3'"),
         _opencv(),
         _onnxruntime(),
-        _bundle(),
+        _models(),
         _openvino(),
         driver,
         _pycuda(driver),
@@ -104,14 +104,15 @@ def _onnxruntime() -> Finding:
     return Finding("onnxruntime", "broken", text, "pip install --force-reinstall onnxruntime", required=True)
 
 
-def _bundle() -> Finding:
+def _models() -> Finding:
     found, text = _run(
-        "from restore_sdk.bundle import Bundle; b = Bundle.load(); b.verify_files(); "
-        "print(f'{b.name}, all {len(b.manifest.files)} files match their hashes')"
+        "from restore_sdk.bundle import SHIPPED, Bundle; models = [Bundle.load(name) for name in SHIPPED]\n"
+        "for model in models: model.verify_files()\n"
+        "print(f'{\", \".join(model.name for model in models)}: all files match their hashes')"
     )
     if found:
-        return Finding("default model", "ok", text, required=True)
-    return Finding("default model", "broken", text, "reinstall restore-sdk, or pass --bundle", required=True)
+        return Finding("models", "ok", text, required=True)
+    return Finding("models", "broken", text, "reinstall restore-sdk, or pass --bundle", required=True)
 
 
 def _openvino() -> Finding:

@@ -63,11 +63,13 @@ def test_the_source_archive_builds_the_same_wheel(wheel: Path, tmp_path: Path) -
         assert all(first.read(name) == second.read(name) for name in first.namelist())
 
 
-def test_the_default_model_is_in_the_wheel(wheel: Path) -> None:
+def test_the_models_are_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     for name in ("manifest.json", "edge.onnx", "edge.fp16.onnx", "repair.onnx", "repair.fp16.onnx", "golden.npz"):
         assert f"restore_sdk/bundles/default/{name}" in names
+    for name in ("manifest.json", "edge.onnx.delta", "repair.onnx.delta", "repair.fp16.onnx.delta", "golden.npz"):
+        assert f"restore_sdk/bundles/vivid/{name}" in names
     assert wheel.stat().st_size < 30_000_000
 
 

@@ -1,0 +1,58 @@
+"""Draw what tells the two shipped models apart: by row a damage, beside it both models' answers and the original.
+
+    python examples/two_models.py [--out docs/images/two_models.jpg]
+
+Nothing in the panels is retouched.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from restore_sdk import RestoreEngine
+
+HERE = Path(__file__).resolve().parent
+TITLES = ("damaged", "default", "vivid", "original")
+GAP, BAR = 6, 24
+WHITE, INK, PAPER = (255, 255, 255), (60, 60, 60), (222, 232, 238)
+
+
+def main() -> None:
+    """Damage the example portrait in two ways, restore it with both models and draw the comparison."""
+    parser = argparse.ArgumentParser(description="Draw both shipped models side by side.")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "images" / "two_models.jpg")
+    arguments = parser.parse_args()
+
+    portrait = cv2.imread(str(HERE / "portrait.png"))
+    scratched = cv2.imread(str(HERE / "portrait_mask.png"), cv2.IMREAD_GRAYSCALE)
+    peeled = np.zeros(portrait.shape[:2], np.uint8)
+    for start, end in (
+        ((20, 60), (150, 20)),
+        ((150, 40), (235, 150)),
+        ((70, 120), (120, 190)),
+        ((150, 130), (200, 240)),
+    ):
+        cv2.line(peeled, start, end, 255, 34)
+    rows = []
+    with RestoreEngine("default") as default, RestoreEngine("vivid") as vivid:
+        for mask in (scratched, peeled):
+            damaged = np.where(mask[..., None] > 127, np.array(PAPER, np.uint8), portrait)
+            panels = [damaged, *(engine(damaged, mask, color="bgr") for engine in (default, vivid)), portrait]
+            space = np.full((mask.shape[0], GAP, 3), WHITE, np.uint8)
+            rows.append(np.hstack([part for panel in panels for part in (panel, space)][:-1]))
+    bar = np.full((BAR, rows[0].shape[1], 3), WHITE, np.uint8)
+    for column, title in enumerate(TITLES):
+        place = (column * (portrait.shape[1] + GAP) + 4, 17)
+        cv2.putText(bar, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, INK, 1, cv2.LINE_AA)
+    gap = np.full((GAP, rows[0].shape[1], 3), WHITE, np.uint8)
+    if not cv2.imwrite(str(arguments.out), np.vstack((bar, rows[0], gap, rows[1])), [cv2.IMWRITE_JPEG_QUALITY, 88]):
+        parser.error(f"cannot write {arguments.out}")
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
