@@ -1,6 +1,6 @@
 """Draw the picture at the top of the README: damaged, completed edges, restored, original, side by side.
 
-    python examples/before_after.py [--out docs/images/before_after.png] [--bundle DIR]
+    python examples/before_after.py [--out docs/images/before_after.png] [--bundle BUNDLE]
 
 Nothing in it is retouched: the panels are the engine's input and output as they are, and the original for comparison.
 """

@@ -1,6 +1,6 @@
 """Draw the model card's picture of what the model cannot do: cases by row, damaged, restored and original beside.
 
-    python examples/failures.py [--out docs/images/failures.jpg] [--bundle DIR]
+    python examples/failures.py [--out docs/images/failures.jpg] [--bundle BUNDLE]
 
 The cases are chosen to fail; nothing in the panels is retouched.
 """

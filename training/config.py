@@ -87,6 +87,7 @@ class Losses:
     feature_matching: float = 0.0
     perceptual: float = 0.0
     style: float = 0.0
+    grid: float = 0.0
     adversarial_from: int = 0
     adversarial_ramp: int = 4_000
 

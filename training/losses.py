@@ -24,6 +24,22 @@ def hole_log_mse(output: Tensor, target: Tensor, hole: Tensor, floor: float = 1e
     return (error.sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3)).clamp(min=1.0) + floor).log().mean()
 
 
+def pixel_grid(output: Tensor, target: Tensor, size: int = 4, blocks: int = 4) -> Tensor:
+    """How much of a regular pattern of period ``size`` the output has, beyond what the target has.
+
+    Each of the ``size`` x ``size`` places in a block, less the block's mean, is averaged over ``blocks`` x ``blocks``
+    neighbouring blocks: a texture cancels out, what every block repeats stays. A pixel shuffle by ``size`` can leave that
+    (Odena et al., "Deconvolution and checkerboard artifacts", Distill 2016), and a discriminator hardly minds it.
+    """
+
+    def repeated(image: Tensor) -> Tensor:
+        n, c, h, w = image.shape
+        places = F.pixel_unshuffle(image, size).view(n, c, size * size, h // size, w // size)
+        return F.avg_pool2d((places - places.mean(2, keepdim=True)).flatten(1, 2), blocks)
+
+    return (repeated(output) - repeated(target)).abs().mean()
+
+
 def edge_cross_entropy(logits: Tensor, target: Tensor, hole: Tensor, edge_weight: float = 1.0) -> Tensor:
     """Binary cross-entropy over the hole of each image, averaged over images.
 

@@ -86,6 +86,7 @@ def repair_step(generator: Network, sample: Sample, completed: Tensor, perceptua
     output = sample.guess + generator(sample.guess, completed, sample.hole).float()
     parts = _distances(output, sample)
     composed = _composed(output, sample)
+    parts["grid"] = losses.pixel_grid(composed, sample.image)
     if perceptual is not None:
         parts["perceptual"], parts["style"] = perceptual(composed, sample.image)
     return Outcome(torch.cat((composed, completed), 1), torch.cat((sample.image, completed), 1), parts)

@@ -33,6 +33,7 @@ def run(script: str, *arguments: str, folder: Path) -> subprocess.CompletedProce
         ("large_photo.py", ("comparison.png",), "comparison.png"),
         ("before_after.py", ("--out", "comparison.png"), "comparison.png"),
         ("failures.py", ("--out", "failures.png"), "failures.png"),
+        ("two_models.py", ("--out", "models.png"), "models.png"),
     ],
 )
 def test_example_runs(script: str, arguments: tuple[str, ...], written: str, tmp_path: Path) -> None:
@@ -57,6 +58,7 @@ def test_every_script_is_tested_and_listed() -> None:
         "batch.py",
         "before_after.py",
         "failures.py",
+        "two_models.py",
         "large_photo.py",
         "make_damage.py",
         "ask_service.py",

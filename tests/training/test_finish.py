@@ -10,7 +10,7 @@ import torch
 
 from training.config import Config, ConfigError, from_json, read_config
 from training.fit import Options, StageTrainer, freeze
-from training.losses import discriminator_hinge, generator_hinge
+from training.losses import discriminator_hinge, generator_hinge, pixel_grid
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +29,21 @@ def test_only_patches_of_the_hole_are_called_fake() -> None:
     assert discriminator_hinge(real, fake, _hole()) == pytest.approx(0.75)  # the other three are as real as can be
     assert generator_hinge(fake, _hole()) == pytest.approx(0.25)
     assert discriminator_hinge(torch.zeros(1, 1, 2, 2), fake, torch.zeros(1, 1, 8, 8)) == pytest.approx(1.0)
+
+
+def test_a_grid_counts_and_a_texture_does_not() -> None:
+    torch.manual_seed(0)
+    plain = torch.zeros(1, 3, 64, 64)
+    dots = torch.zeros_like(plain)
+    dots[..., ::4, ::4] = 0.2  # one place of every block
+    noise = 0.2 * torch.randn_like(plain)
+    grid = pixel_grid(dots, plain)
+    # less the mean of the block, 15 places are off by 1/16 of 0.2, and one by the rest
+    assert grid == pytest.approx((15 * 0.2 / 16 + 0.2 * 15 / 16) / 16)
+    assert pixel_grid(dots.roll((1, 2), (2, 3)), plain) == pytest.approx(float(grid)), "wherever the dots are"
+    assert pixel_grid(dots, dots) == 0, "what the truth has is no fault"
+    assert pixel_grid(plain + 0.3, plain) == pytest.approx(0, abs=1e-6)
+    assert pixel_grid(noise, plain) < 0.25 * noise.abs().mean()
 
 
 def test_frozen_parts_stay_and_all_others_learn(tiny: Config, pictures: Path, tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_dense_skip_carries_both_of_its_inputs() -> None:
 def test_discriminator_judges_patches() -> None:
     verdict, features = PatchDiscriminator(4, 8)(torch.rand(2, 4, 256, 256))
     assert verdict.shape == (2, 1, 32, 32)
-    assert len(features) == 4
+    assert len(features) == 3
 
 
 class TestPullPush:
