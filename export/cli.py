@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from export.bundle import export_bundle
+    from export.bundle import export_bundle, require_unshared
     from export.card import DATA_CARD, read_card
     from export.model import load_model
     from restore_sdk.bundle import check_bundle_target
@@ -88,6 +88,7 @@ def _export(arguments: argparse.Namespace) -> None:
     from training.protocol import read_faces, read_mask, square
 
     check_bundle_target(arguments.out)  # before the long work
+    require_unshared(arguments.out)
     try:
         chosen = [] if arguments.drawn_only else _existing(arguments.photo or [PORTRAIT])
         golden = [square(read_rgb(path)) for path in chosen]

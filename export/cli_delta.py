@@ -10,7 +10,7 @@ from pathlib import Path
 from export.command import status
 from restore_sdk.atomic import write_folder
 from restore_sdk.bundle import Bundle, check_bundle_target
-from restore_sdk.delta import make_delta
+from restore_sdk.delta import apply_delta, make_delta
 from restore_sdk.errors import OutputError
 from restore_sdk.manifest import dump_manifest
 
@@ -50,9 +50,15 @@ def write_delta(bundle: Bundle, path: Path) -> Bundle:
     for name, spec in bundle.manifest.files.items():
         data = bundle.read(name)
         twin = default.manifest.files.get(name)
-        shared = twin is not None and twin.bytes == spec.bytes
-        specs[name] = replace(spec, delta=f"{name}.delta" if shared else None)
-        files[specs[name].delta or name] = make_delta(default.read(name), data) if shared else data
+        kept = data
+        if twin is not None and twin.bytes == spec.bytes:
+            base = default.read(name)
+            kept = make_delta(base, data)
+            if apply_delta(base, kept) != data:  # nothing is replaced by what cannot be read back
+                raise AssertionError(f"the delta of {name} does not make it again")
+        smaller = len(kept) < len(data)
+        specs[name] = replace(spec, delta=f"{name}.delta" if smaller else None)
+        files[specs[name].delta or name] = kept if smaller else data
     files["manifest.json"] = dump_manifest(replace(bundle.manifest, files=specs))
     write_folder(path, files)
     written = Bundle.load(path)

@@ -28,18 +28,22 @@ def read_file(folder: Path, name: str, spec: FileSpec, default: Path) -> bytes:
     if spec.delta is None:
         data = read_plain(folder, name, spec.bytes)
     else:
-        base = read_plain(default, name, spec.bytes)
-        delta = read_plain(folder, spec.delta, 2 * len(base) + 64)
+        delta = read_plain(folder, spec.delta, 2 * spec.bytes + 64)
         try:
-            data = apply_delta(base, delta)
-        except ValueError as error:
-            raise BundleIntegrityError(f"{spec.delta} does not make {name}: {error}", GET_ANOTHER) from error
-    if len(data) != spec.bytes or hashlib.sha256(data).hexdigest() != spec.sha256:
-        other = f"; it is kept as what it changes of {default / name}, which may be of another release"
-        raise BundleIntegrityError(
-            f"{name} is not the file that the bundle's manifest names{other if spec.delta else ''}", GET_ANOTHER
-        )
-    return data
+            data = apply_delta(read_plain(default, name, spec.bytes), delta)
+        except (ValueError, BundleIntegrityError) as error:
+            raise _another_default(name, spec.delta, default, str(error)) from error
+    if len(data) == spec.bytes and hashlib.sha256(data).hexdigest() == spec.sha256:
+        return data
+    what = f"{name} is not the file that the bundle's manifest names"
+    raise _another_default(name, spec.delta, default, what) if spec.delta else BundleIntegrityError(what, GET_ANOTHER)
+
+
+def _another_default(name: str, delta: str, default: Path, reason: str) -> BundleIntegrityError:
+    return BundleIntegrityError(
+        f"{delta} does not make {name}: {reason}. It holds what {name} changes of the one in {default}",
+        "use the bundle with the release of restore-sdk that it came with, or get it again",
+    )
 
 
 def read_plain(folder: Path, name: str, limit: int) -> bytes:

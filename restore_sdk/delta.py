@@ -42,14 +42,18 @@ def apply_delta(base: bytes, delta: bytes) -> bytes:
 
 def make_delta(base: bytes, changed: bytes, apart: int = 16) -> bytes:
     """What :func:`apply_delta` takes to make ``changed`` of ``base``; changes no more than ``apart`` bytes from one
-    another are one stretch. Raises ``ValueError`` where the files differ in length.
+    another are one stretch, and more where there would be too many. Raises ``ValueError`` where the files differ in
+    length.
     """
     import numpy as np
 
     if len(base) != len(changed):
         raise ValueError(f"the files have {len(base)} and {len(changed)} bytes, a delta takes files of one length")
     differing = np.flatnonzero(np.frombuffer(base, np.uint8) != np.frombuffer(changed, np.uint8))
-    parts = np.split(differing, np.flatnonzero(np.diff(differing) > apart) + 1) if differing.size else []
+    gaps = np.diff(differing)
+    while np.count_nonzero(gaps > apart) >= _MOST_STRETCHES:
+        apart *= 2
+    parts = np.split(differing, np.flatnonzero(gaps > apart) + 1) if differing.size else []
     stretches = [(int(part[0]), int(part[-1]) + 1) for part in parts]
     table = b"".join(_STRETCH.pack(start, end - start) for start, end in stretches)
     return _MAGIC + _COUNT.pack(len(stretches)) + table + b"".join(changed[start:end] for start, end in stretches)

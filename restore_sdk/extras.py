@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from restore_sdk.terminal import word
@@ -21,8 +22,9 @@ def _source() -> str:
     from urllib.parse import urlsplit
     from urllib.request import url2pathname
 
-    if (_CHECKOUT / "pyproject.toml").is_file():
-        return str(_CHECKOUT)
+    with suppress(OSError, UnicodeDecodeError):  # a folder of packages may hold somebody else's
+        if 'name = "restore-sdk"' in (_CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"):
+            return str(_CHECKOUT)
     try:
         # PEP 610: written for what was installed from a path or an address, and for that alone
         origin = metadata.distribution("restore-sdk").read_text("direct_url.json")

@@ -98,6 +98,11 @@ class StageTrainer:
         self.forward = compiled(self.generator)
         self.edge_forward = compiled(edge) if edge is not None else None
         self._resume()
+        if self.settings.frozen and not self.images:
+            raise ConfigError(
+                f"The {stage} stage has frozen parts and no trained weights: they would stay random. Begin from some, "
+                "with --init, or leave frozen out of the configuration."
+            )
 
     # -- one step ------------------------------------------------------------------------------------------------
 
@@ -203,14 +208,26 @@ class StageTrainer:
                 print(f"{self.stage}: goes on from a rate that had fallen: {self.stable_path} is missing", flush=True)
             for name in ("generator", "average", "discriminator"):
                 checkpoint.load_module(getattr(self, name), checkpoint.under_prefix(name, tensors), path)
+            refrozen = meta["config"][self.stage].get("frozen", []) != self.settings.frozen
             for name, optimizer in self._all_optimizers().items():
-                checkpoint.load_optimizer(optimizer, checkpoint.under_prefix(name, tensors))
+                if name in self.optimizers and refrozen:
+                    print(f"{self.stage}: other parts are frozen than before, so {name} begins anew", flush=True)
+                else:
+                    checkpoint.load_optimizer(optimizer, checkpoint.under_prefix(name, tensors))
+            self._keep_frozen_at_their_average()
             self.images, self.began = int(meta["images"]), int(meta.get("began", 0))
             for change in changes(meta["config"], self.config.to_json()):
                 print(f"{self.stage}: resumed with another setting than before: {change}", flush=True)
             return
         if self.options.init is not None:
             self._begin_from(self.options.init)
+
+    @torch.no_grad()
+    def _keep_frozen_at_their_average(self) -> None:
+        """Parts that were trained until now and are frozen from here on: what is released of them is their average."""
+        for own, average in zip(self.generator.parameters(), self.average.parameters(), strict=True):
+            if not own.requires_grad:
+                own.copy_(average)
 
     def _begin_from(self, path: Path) -> None:
         """Begin from released weights, and go on counting from the images that they have seen. The optimisers and the
@@ -221,6 +238,9 @@ class StageTrainer:
         prefix = "repair.coarse" if self.stage == "coarse" else self.stage  # released as a part of the repair stage
         weights = {name: each.float() for name, each in checkpoint.under_prefix(prefix, tensors).items()}
         missing = checkpoint.load_partly(self.generator, weights, path)
+        trainable = {name for name, each in self.generator.named_parameters() if each.requires_grad}
+        if lost := [name for name in missing if name not in trainable]:
+            raise ConfigError(f"{path} lacks {', '.join(lost)}, which the configuration keeps frozen: never learned.")
         if missing:
             print(f"{self.stage}: not in {path.name}, so they begin anew: {', '.join(missing)}", flush=True)
         self.average.load_state_dict(self.generator.state_dict())

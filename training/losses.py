@@ -28,8 +28,8 @@ def pixel_grid(output: Tensor, target: Tensor, size: int = 4, blocks: int = 4) -
     """How much of a regular pattern of period ``size`` the output has, beyond what the target has.
 
     Each of the ``size`` x ``size`` places in a block, less the block's mean, is averaged over ``blocks`` x ``blocks``
-    neighbouring blocks: a texture cancels out, what every block repeats stays. A pixel shuffle by ``size`` can leave that
-    (Odena et al., "Deconvolution and checkerboard artifacts", Distill 2016), and a discriminator hardly minds it.
+    neighbouring blocks: a texture cancels out, what every block repeats stays. A pixel shuffle by ``size`` can leave
+    that (Odena et al., "Deconvolution and checkerboard artifacts", Distill 2016), and a discriminator hardly minds it.
     """
 
     def repeated(image: Tensor) -> Tensor:

@@ -16,12 +16,15 @@ from training.protocol import Image
 #: Levels of the Laplacian pyramid that are compared: at full, half and quarter size.
 _LEVELS = 3
 _PATCH = 7
-_PATCHES = 64
+_PATCHES = 32
+
+#: At most so many images' patches are kept, evenly chosen: 25 kB each, of the restored and of the true one.
+_KEPT = 256
 
 Floats = NDArray[np.float32]
 
 
-def _directions(count: int = 128) -> Floats:
+def _directions(count: int = 64) -> Floats:
     drawn = np.random.default_rng(0).standard_normal((_PATCH * _PATCH * 3, count)).astype(np.float32)
     return drawn / np.linalg.norm(drawn, axis=0)
 
@@ -37,12 +40,15 @@ class RealismCounts:
     true: float = 0.0
     projected: list[Floats] = field(default_factory=list)
     expected: list[Floats] = field(default_factory=list)
+    images: int = 0
+    every: int = 1
 
     def add(self, restored: Image, image: Image, hole: NDArray[np.bool_]) -> None:
         """Count one restored image, ``(H, W, 3)`` ``uint8``; ``hole`` ``(H, W)`` is true where pixels were missing."""
         if not hole.any():
             return
-        rng = np.random.default_rng(len(self.projected))  # the same places for every method
+        rng = np.random.default_rng(self.images)  # the same places for every method
+        self.images += 1
         found, wanted = [], []
         levels = zip(_laplacian(restored), _laplacian(image), strict=True)
         for level, (ours, theirs) in enumerate(levels):
@@ -58,8 +64,13 @@ class RealismCounts:
             for kept, picture in ((found, ours), (wanted, theirs)):
                 windows = np.lib.stride_tricks.sliding_window_view(picture, (_PATCH, _PATCH), axis=(0, 1))
                 kept.append(windows[top, left].reshape(_PATCHES, -1) @ _DIRECTIONS)
+        if (self.images - 1) % self.every:
+            return
         self.projected.append(np.stack(found))
         self.expected.append(np.stack(wanted))
+        if len(self.projected) > _KEPT:
+            self.every *= 2
+            self.projected, self.expected = self.projected[::2], self.expected[::2]
 
     def to_json(self) -> dict[str, float]:
         """``detail``: fine detail (the finest level of a Laplacian pyramid) in the hole as a multiple of the truth's,

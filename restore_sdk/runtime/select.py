@@ -116,7 +116,7 @@ def _built_engine(
         flavour: {each.key.onnx_sha256 for each in sidecars if each.key.flavour == flavour} for flavour in _FLAVOURS
     }
     reasons = []
-    if not any(wanted.keys() & hashes for hashes in built.values()):
+    if not any(wanted.keys() <= hashes for hashes in built.values()):
         for unsound in (entry.error for entry in entries if entry.error is not None):
             _LOG.warning("engine store: %s", unsound)
             reasons.append(unsound.message)

@@ -89,9 +89,13 @@ def test_auto_is_not_alarmed_by_the_engine_of_a_shared_stage(
     assert info["runtime"] == "onnxruntime"
     assert "tensorrt: no built engine of stage repair" in info["reason"]
     assert caplog.text == ""
-    publish(store, sibling, (make_plan(edge_graph()), make_plan(repair_graph())))
+    engines = publish(store, sibling, (make_plan(edge_graph()), make_plan(repair_graph())))
     with RestoreEngine(sibling) as engine:
         assert engine.info()["runtime"] == "tensorrt_double"
+    (store.root / engines[1].sidecar.file).write_text("{}")
+    with caplog.at_level(logging.WARNING, logger="restore_sdk"), RestoreEngine(sibling) as engine:
+        assert engine.info()["runtime"] == "onnxruntime"
+    assert "is not sound" in caplog.text, "an engine that was built for it"
 
 
 def test_prune_keeps_the_engines_of_both_shipped_models(

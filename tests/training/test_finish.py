@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from training.config import Config, ConfigError, from_json, read_config
-from training.fit import Options, StageTrainer, freeze
+from training.fit import Options, StageTrainer, fit, freeze
 from training.losses import discriminator_hinge, generator_hinge, pixel_grid
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,11 +47,12 @@ def test_a_grid_counts_and_a_texture_does_not() -> None:
 
 
 def test_frozen_parts_stay_and_all_others_learn(tiny: Config, pictures: Path, tmp_path: Path) -> None:
-    config = dataclasses.replace(tiny, repair=dataclasses.replace(tiny.repair, frozen=["coarse", "texture_stem.1"]))
-    torch.manual_seed(1)
-    trainer = StageTrainer("repair", config, Options(pictures, tmp_path, workers=0), config.build("edge"))
+    fit(tiny, Options(pictures, tmp_path / "first", workers=0))
+    longer = dataclasses.replace(tiny.repair, schedule=dataclasses.replace(tiny.repair.schedule, images=30))
+    config = dataclasses.replace(tiny, repair=longer)
+    options = Options(pictures, tmp_path, workers=0, init=tmp_path / "first" / "weights.safetensors")
+    trainer = _trainer(config, ["coarse", "texture_stem.1"], options)
     before = {name: each.detach().clone() for name, each in trainer.generator.named_parameters()}
-    trainer.images = 5  # the discriminator is heard
     for batch, _ in zip(trainer._batches(), range(2), strict=False):
         trainer.step(batch)
     frozen = {name for name in before if name.startswith(("coarse.", "texture_stem.1."))}
@@ -62,9 +63,50 @@ def test_frozen_parts_stay_and_all_others_learn(tiny: Config, pictures: Path, tm
     moved = {name for name, each in trainer.generator.named_parameters() if not torch.equal(each, before[name])}
     assert moved | frozen == before.keys()
     trainer.save()
-    again = StageTrainer("repair", config, Options(pictures, tmp_path, workers=0), config.build("edge"))
+    again = _trainer(config, ["coarse", "texture_stem.1"], options)
     assert again.images == trainer.images
     again.step(batch)
+
+
+def _trainer(config: Config, frozen: list[str], options: Options) -> StageTrainer:
+    config = dataclasses.replace(config, repair=dataclasses.replace(config.repair, frozen=frozen))
+    torch.manual_seed(1)
+    return StageTrainer("repair", config, options, config.build("edge"))
+
+
+def test_frozen_parts_need_trained_weights(tiny: Config, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="they would stay random"):
+        _trainer(tiny, ["coarse"], Options(pictures, tmp_path, workers=0))
+    plain = dataclasses.replace(tiny.repair, generator={**tiny.repair.generator, "passes16": 0})
+    fit(dataclasses.replace(tiny, repair=plain), Options(pictures, tmp_path / "first", workers=0))
+    options = Options(pictures, tmp_path, workers=0, init=tmp_path / "first" / "weights.safetensors")
+    with pytest.raises(ConfigError, match=r"lacks scale16, shift16, which the configuration keeps frozen"):
+        _trainer(tiny, ["scale16", "shift16"], options)
+
+
+def test_other_frozen_parts_than_before(
+    tiny: Config, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Momentum is kept by the number of a parameter: it must not pass to another one."""
+    options = Options(pictures, tmp_path, workers=0)
+    first = _trainer(tiny, [], options)
+    for batch, _ in zip(first._batches(), range(2), strict=False):
+        first.step(batch)
+    first.save()
+    second = _trainer(tiny, ["texture_stem"], options)
+    assert "muon begins anew" in capsys.readouterr().out
+    assert not any(second.optimizers[name].state_dict()["state"] for name in second.optimizers)
+    assert second.critic.state_dict()["state"].keys() == first.critic.state_dict()["state"].keys()
+    own, average = second.generator.texture_stem, second.average.texture_stem
+    pairs = list(zip(own.parameters(), average.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in pairs), "the rest is trained with what is released"
+    second.step(batch)
+    second.save()
+    third = _trainer(tiny, ["texture_stem"], options)
+    assert "anew" not in capsys.readouterr().out
+    assert (
+        third.optimizers["muon"].state_dict()["state"].keys() == second.optimizers["muon"].state_dict()["state"].keys()
+    )
 
 
 def test_the_settings_of_the_vivid_model_fit_the_shipped_network() -> None:

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export import bundle as bundle_export
 from export.cli import main
 from restore_sdk import RestoreEngine
 from restore_sdk import bundle as bundles
 from restore_sdk.bundle import Bundle, StageFiles
 from restore_sdk.delta import apply_delta, make_delta
-from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError
+from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError, OutputError
 from tests.toy_bundle import repair_graph, write_toy_bundle
 
 
@@ -42,6 +43,13 @@ def test_it_sends_what_differs_and_little_more() -> None:
     made = make_delta(base, bytes(changed))
     assert made == delta((1000, 1011), (900_000, 1), data=b"x" * 1000 + bytes(10) + b"\x01\x01")
     assert make_delta(base, base) == delta()
+
+
+def test_many_scattered_changes_are_sent_in_fewer_pieces() -> None:
+    base = bytes(6_000_000)
+    changed = bytearray(base)
+    changed[::40] = b"x" * len(changed[::40])
+    assert apply_delta(base, make_delta(base, bytes(changed))) == changed
 
 
 def test_files_of_two_lengths_have_none() -> None:
@@ -108,8 +116,14 @@ def test_another_default_is_told(upon_toy: Bundle, tmp_path: Path, monkeypatch: 
     later = repair_graph().replace(np.float32(255).tobytes(), np.float32(254).tobytes())
     release = write_toy_bundle(tmp_path / "later", repair=StageFiles("repair", later, later, 0, 0))
     monkeypatch.setattr(bundles, "DEFAULT_BUNDLE", release.path)
-    with pytest.raises(BundleIntegrityError, match=r"repair\.onnx is not the file .* may be of another release"):
+    with pytest.raises(BundleIntegrityError, match=r"repair\.onnx is not the file .* changes of the one in") as caught:
         upon_toy.read("repair.onnx")
+    assert "the release" in caught.value.hint
+    for other in (later[:-1], later + b"x", None):  # shorter, longer, gone
+        path = release.path / "repair.onnx"
+        path.unlink() if other is None else path.write_bytes(other)
+        with pytest.raises(BundleIntegrityError, match=r"repair\.onnx\.delta does not make .* changes of the one in"):
+            upon_toy.read("repair.onnx")
     (upon_toy.path / "edge.onnx.delta").unlink()
     with pytest.raises(BundleIntegrityError, match=r"lacks edge\.onnx\.delta"):
         upon_toy.read("edge.onnx")
@@ -135,6 +149,20 @@ def test_the_default_is_never_written_over(
     assert main(["delta", "--bundle", str(other.path), "--out", str(toy_bundle.path)]) == 2
     assert "is the default bundle itself" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in toy_bundle.path.iterdir()} == before
+
+
+def test_the_default_is_not_exported_anew_under_another_bundle(
+    upon_toy: Bundle, toy_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_export, "DEFAULT_BUNDLE", toy_bundle.path)
+    monkeypatch.setattr(bundle_export, "SHIPPED", {"default": toy_bundle.path, "vivid": upon_toy.path})
+    monkeypatch.setitem(bundles.SHIPPED, "vivid", upon_toy.path)
+    for names in (None, ["repair.onnx"]):
+        with pytest.raises(OutputError, match="the bundle vivid is kept as what it changes") as caught:
+            bundle_export.require_unshared(toy_bundle.path, names)
+        assert "export weights --bundle vivid" in caught.value.hint
+    bundle_export.require_unshared(toy_bundle.path, ["repair.int8.onnx"])
+    bundle_export.require_unshared(tmp_path, None)
 
 
 def test_a_name_is_a_string_and_a_path_is_a_folder(

@@ -29,6 +29,13 @@ def named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, origin: object) -> st
     return extras.install("serve")
 
 
+def test_a_project_beside_the_package_is_somebody_else_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``pip install --target .`` in a project of one's own."""
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "pyproject.toml").write_text('[project]\nname = "mine"\n')
+    assert named(monkeypatch, tmp_path, None) == "pip install 'restore-sdk[serve]'"
+
+
 def test_a_checkout_is_named_by_its_folder() -> None:
     assert extras.install("serve") == f"pip install '{ROOT}[serve]'"
 
