@@ -30,13 +30,9 @@ def main() -> None:
     portrait = cv2.imread(str(HERE / "portrait.png"))
     scratched = cv2.imread(str(HERE / "portrait_mask.png"), cv2.IMREAD_GRAYSCALE)
     peeled = np.zeros(portrait.shape[:2], np.uint8)
-    for start, end in (
-        ((20, 60), (150, 20)),
-        ((150, 40), (235, 150)),
-        ((70, 120), (120, 190)),
-        ((150, 130), (200, 240)),
-    ):
-        cv2.line(peeled, start, end, 255, 34)
+    strokes = np.array([[60, 110, 150, 60], [165, 90, 140, 135], [100, 165, 150, 185], [20, 250, 110, 215]])
+    for start, end in strokes.reshape(-1, 2, 2).tolist():
+        cv2.line(peeled, start, end, 255, 30)
     rows = []
     with RestoreEngine("default") as default, RestoreEngine("vivid") as vivid:
         for mask in (scratched, peeled):
