@@ -9,7 +9,7 @@ from pathlib import Path
 
 from restore_sdk.delta import apply_delta
 from restore_sdk.errors import BundleError, BundleIntegrityError
-from restore_sdk.manifest import FileSpec
+from restore_sdk.manifest import MAX_FILE_BYTES, FileSpec
 from restore_sdk.reading import read_at_most
 
 GET_ANOTHER = "get the bundle again, or export it again with: python -m export"
@@ -28,7 +28,7 @@ def read_file(folder: Path, name: str, spec: FileSpec, default: Path) -> bytes:
     if spec.delta is None:
         data = read_plain(folder, name, spec.bytes)
     else:
-        delta = read_plain(folder, spec.delta, 2 * spec.bytes + 64)
+        delta = read_plain(folder, spec.delta, min(2 * spec.bytes + 64, MAX_FILE_BYTES))
         try:
             data = apply_delta(read_plain(default, name, spec.bytes), delta)
         except (ValueError, BundleIntegrityError) as error:

@@ -1,6 +1,8 @@
 """Deltas: what one file changes of another, and bundles that are kept so."""
 
+import hashlib
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -130,6 +132,34 @@ def test_another_default_is_told(upon_toy: Bundle, tmp_path: Path, monkeypatch: 
     (upon_toy.path / "edge.onnx.delta").write_bytes(b"nonsense")
     with pytest.raises(BundleIntegrityError, match=r"edge\.onnx\.delta does not make edge\.onnx: it is no delta"):
         upon_toy.read("edge.onnx")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes and links")
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_delta_is_a_plain_file(upon_toy: Bundle, tmp_path: Path, kind: str) -> None:
+    path = upon_toy.path / "edge.onnx.delta"
+    path.rename(tmp_path / "elsewhere")
+    if kind == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(BundleError, match=r"edge\.onnx\.delta is|cannot read"):
+        upon_toy.read("edge.onnx")
+
+
+def test_a_delta_does_not_make_a_graph_that_reads_other_files(upon_toy: Bundle) -> None:
+    """What a bundle may not hold, it may not hold as a delta either."""
+    base = bundles.DEFAULT_BUNDLE / "repair.onnx"
+    root = json.loads((upon_toy.path / "manifest.json").read_bytes())
+    graph = bytearray(base.read_bytes())
+    graph[2:4] = b"\xff\xff"
+    root["files"]["repair.onnx"]["sha256"] = hashlib.sha256(graph).hexdigest()
+    (upon_toy.path / "manifest.json").write_text(json.dumps(root))
+    (upon_toy.path / "repair.onnx.delta").write_bytes(make_delta(base.read_bytes(), bytes(graph)))
+    with pytest.raises(BundleIntegrityError, match="no graph that a bundle may hold"):
+        Bundle.load(upon_toy.path).read("repair.onnx")
 
 
 @pytest.mark.parametrize("name", ["../edge.onnx", "manifest.json", "", 7, None])
