@@ -53,6 +53,7 @@ DEFAULT_BUNDLE = SHIPPED["default"]
 #: Golden vectors are a handful of 256 x 256 images; anything near this size is not one.
 MAX_GOLDEN_BYTES = 256 * 1024 * 1024
 
+_NAMES = f"pass one of {', '.join(SHIPPED)}, or the folder that holds manifest.json"
 _MAKE_INT8 = "in a checkout, add them: python -m export int8 --bundle BUNDLE --faces FOLDER --out NEW_BUNDLE"
 
 
@@ -74,15 +75,15 @@ class Bundle:
             BundleError: there is no bundle at ``path``.
             BundleManifestError: the manifest breaks the schema, or describes another contract than this version's.
         """
-        shipped = "default" if path is None else path
-        named = SHIPPED.get(shipped) if isinstance(shipped, str) else None
-        folder = named or Path(shipped)
+        wanted = "default" if path is None else path
+        if not _is_name(wanted):
+            raise BundleError(f"{path!r} names no bundle", _NAMES)
+        named = SHIPPED.get(wanted) if isinstance(wanted, str) else None
+        folder = named or Path(wanted)
         if not is_folder(folder):
             if named:
-                raise BundleError(
-                    f"this installation holds no {shipped} bundle", "pass bundle=... or reinstall the wheel"
-                )
-            raise BundleError(f"no bundle at {folder}: not a folder", "pass the folder that holds manifest.json")
+                raise BundleError(f"this installation holds no {wanted} bundle", "reinstall restore-sdk")
+            raise BundleError(f"no bundle at {folder}: not a folder", _NAMES)
         data = read_plain(folder, "manifest.json", MAX_MANIFEST_BYTES)
         return cls(folder, parse_manifest(data))
 
@@ -143,7 +144,12 @@ class Bundle:
         spec = self.manifest.files.get(name)
         if spec is None:
             raise BundleIntegrityError(f"the bundle's manifest does not list {name!r}", GET_ANOTHER)
-        data = read_file(self.path, name, spec, DEFAULT_BUNDLE)
+        try:
+            data = read_file(self.path, name, spec, DEFAULT_BUNDLE)
+        except BundleIntegrityError:
+            if spec.delta is not None:
+                _require_sound_default(name)  # which may be what is wrong
+            raise
         if any(name in stage.files.values() for stage in self.stages):
             try:
                 check_self_contained(data)
@@ -193,6 +199,19 @@ class Bundle:
                     f"golden vector {key} is {array.dtype} {array.shape}, expected uint8 (N, {tensor.shape[1:]})",
                     GET_ANOTHER,
                 )
+
+
+def _is_name(path: object) -> bool:
+    return isinstance(path, str | os.PathLike) and isinstance(named := os.fspath(path), str) and named != ""
+
+
+def _require_sound_default(name: str) -> None:
+    try:
+        Bundle.load(DEFAULT_BUNDLE).read(name)
+    except BundleError as error:
+        raise BundleIntegrityError(
+            f"the default bundle, which this one is a change of, is damaged: {error.message}", "reinstall restore-sdk"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,10 @@ def read_file(folder: Path, name: str, spec: FileSpec, default: Path) -> bytes:
         delta = read_plain(folder, spec.delta, min(2 * spec.bytes + 64, MAX_FILE_BYTES))
         try:
             data = apply_delta(read_plain(default, name, spec.bytes), delta)
-        except (ValueError, BundleIntegrityError) as error:
+        except ValueError as error:
             raise _another_default(name, spec.delta, default, str(error)) from error
+        except BundleIntegrityError as error:
+            raise _another_default(name, spec.delta, default, error.message) from error
     if len(data) == spec.bytes and hashlib.sha256(data).hexdigest() == spec.sha256:
         return data
     what = f"{name} is not the file that the bundle's manifest names"

@@ -94,7 +94,7 @@ def info(options: argparse.Namespace) -> int:
     from restore_sdk.engine import RestoreEngine
 
     bundle = Bundle.load(options.bundle)
-    others = [name for name in SHIPPED if name != bundle.address]
+    others = [name for name, folder in SHIPPED.items() if name != bundle.address and folder.is_dir()]
     with RestoreEngine(bundle, runtime=options.runtime) as engine:
         facts = engine.info()
     facts |= {"training": dict(bundle.manifest.training), "quality": dict(bundle.manifest.quality)}
@@ -108,7 +108,7 @@ def info(options: argparse.Namespace) -> int:
             f"model      {model['name']} {model['version']}, {model['parameters'] / 1e6:.2f} M parameters, "
             f"{model['macs'] / 1e9:.2f} GMAC, {model['size']} x {model['size']} px",
             f"bundle     {model['path']}",
-            f"others     {', '.join(f'--bundle {name}' for name in others)}",
+            *(f"another    --bundle {name}" for name in others),
             f"runtime    {facts['runtime']} {facts['runtime_version']} ({facts['reason']})",
             f"device     {facts['device']}, {facts['precision']}, {threads}{facts['slots']} slot(s)",
         ],

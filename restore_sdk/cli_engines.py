@@ -145,7 +145,7 @@ def prune(options: argparse.Namespace) -> Result:
     store = EngineStore(options.store)
     graphs: set[str] = set()
     if options.other_models:
-        models = [Bundle.load(name) for name in ([options.bundle] if options.bundle else SHIPPED)]
+        models = [Bundle.load(name) for name in (SHIPPED if options.bundle is None else [options.bundle])]
         graphs = {graph_sha256(model, stage.name) for model in models for stage in model.stages}
     here = {flavour: load(flavour).version for flavour in installed()} if options.other_versions else {}
 

@@ -119,7 +119,7 @@ def restore_folder(options: argparse.Namespace, settings: Settings) -> tuple[dic
     counts += [f"{summary.failed} FAILED"] if summary.failed else []
     counts += [f"{summary.pending} not tried"] if summary.pending else []
     pace = (
-        f" in {summary.seconds:.1f} s, {report['photos_per_second']:.1f}/s on {facts['runtime']}"
+        f" in {summary.seconds:.1f} s, {report['photos_per_second']:.1f}/s by {bundle.name} on {facts['runtime']}"
         if summary.restored
         else ""
     )

@@ -135,7 +135,8 @@ def _restore_photo(options: argparse.Namespace, settings: Settings) -> Result:
     if len({str(path.resolve()).casefold() for path in outputs}) < len(outputs):  # as some file systems compare names
         raise OutputError(f"--output and --edges both name {options.output}", "name two files")
     loaded = work.load(Job(str(options.photo), options.photo, options.mask, options.output), settings)
-    with RestoreEngine(Bundle.load(options.bundle), runtime=options.runtime) as engine:
+    bundle = Bundle.load(options.bundle)
+    with RestoreEngine(bundle, runtime=options.runtime) as engine:
         restored = work.restore(engine, loaded, options.output, settings)
         facts = engine.info()
     result, file = restored.result, restored.file
@@ -164,5 +165,5 @@ def _restore_photo(options: argparse.Namespace, settings: Settings) -> Result:
             "total": round(timings.total_ms, 3),
         },
     }
-    done = f"restored in {timings.total_ms:.0f} ms on {facts['runtime']}"
+    done = f"restored in {timings.total_ms:.0f} ms by {bundle.name} on {facts['runtime']}"
     return report, [f"{options.output}: {width} x {height} px, {done}", *(f"note: {note}" for note in file.notes)], 0

@@ -46,9 +46,10 @@ def write(options: argparse.Namespace) -> Result:
         raise InputError("--precision is for ONNX graphs; plans are in half precision", "leave it out")
     if options.runtime == "onnxruntime" and (options.tensorrt or options.store):
         raise InputError("--tensorrt and --store are for plans", "add --runtime tensorrt, or leave them out")
+    bundle = Bundle.load(options.bundle)
     written = write_repository(
         options.output,
-        Bundle.load(options.bundle),
+        bundle,
         backend=options.runtime,
         precision=options.precision or "fp32",
         max_batch=options.max_batch,
@@ -66,7 +67,7 @@ def write(options: argparse.Namespace) -> Result:
         "files": dict(written.files),
     }
     needs = f", for a server with TensorRT {written.tensorrt}" if written.tensorrt else ""
-    lines = [f"{written.path}: {', '.join(written.models)}, batches to {written.max_batch}{needs}"]
+    lines = [f"{written.path}: {bundle.name} as {', '.join(written.models)}, batches to {written.max_batch}{needs}"]
     if written.unproven:
         stages = ", ".join(written.unproven)
         lines.append(

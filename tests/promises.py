@@ -53,11 +53,12 @@ PROMISES = (
     Promise(
         "bundles",
         "A bundle that is damaged, swapped or of another schema ends in an error that says what to do before any of it "
-        "runs; nothing outside its folder and the default bundle is read; an operator that fails or asks for more than there "
-        "is, in an error.",
+        "runs; nothing outside its folder and the default bundle is read; an operator that fails or asks for more than "
+        "there is, in an error.",
         (
             "tests/attacks/test_bundles.py",
             "tests/unit/test_bundle.py",
+            "tests/unit/test_delta.py",
             "tests/fuzz/test_fuzz.py",
         ),
     ),

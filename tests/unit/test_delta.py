@@ -124,7 +124,7 @@ def test_another_default_is_told(upon_toy: Bundle, tmp_path: Path, monkeypatch: 
     for other in (later[:-1], later + b"x", None):  # shorter, longer, gone
         path = release.path / "repair.onnx"
         path.unlink() if other is None else path.write_bytes(other)
-        with pytest.raises(BundleIntegrityError, match=r"repair\.onnx\.delta does not make .* changes of the one in"):
+        with pytest.raises(BundleIntegrityError, match=r"default bundle, which this one is a change of, is damaged: "):
             upon_toy.read("repair.onnx")
     (upon_toy.path / "edge.onnx.delta").unlink()
     with pytest.raises(BundleIntegrityError, match=r"lacks edge\.onnx\.delta"):
@@ -206,3 +206,7 @@ def test_a_name_is_a_string_and_a_path_is_a_folder(
     monkeypatch.setitem(bundles.SHIPPED, "vivid", tmp_path / "nothing")
     with pytest.raises(BundleError, match="holds no vivid bundle"):
         Bundle.load("vivid")
+    for wrong in ("Vivid", " vivid", Path("vivd"), "", 3, b"vivid"):
+        with pytest.raises(BundleError, match="no bundle") as caught:
+            Bundle.load(wrong)  # type: ignore[arg-type]
+        assert "one of default, vivid, or the folder" in caught.value.hint

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from restore_sdk import cli, doctor
+from restore_sdk.bundle import SHIPPED
 from restore_sdk.doctor import Finding, examine
 from tests.cuda_double.build import driver
 from tests.cuda_double.double import Double
@@ -32,6 +33,15 @@ def test_this_host() -> None:
         assert findings[name].required
     assert findings["nvidia driver"].status in ("ok", "absent")
     assert all(item.hint for item in findings.values() if item.status in ("broken", "warning"))
+
+
+def test_a_damaged_second_model_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tuple(SHIPPED) == doctor.MODELS
+    monkeypatch.setattr(doctor, "_run", lambda code: ("vivid" not in code, "what it says"))
+    assert [(f.name, f.status, f.required) for f in map(doctor._model, doctor.MODELS)] == [
+        ("model default", "ok", True),
+        ("model vivid", "broken", False),
+    ]
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
