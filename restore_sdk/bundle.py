@@ -144,12 +144,7 @@ class Bundle:
         spec = self.manifest.files.get(name)
         if spec is None:
             raise BundleIntegrityError(f"the bundle's manifest does not list {name!r}", GET_ANOTHER)
-        try:
-            data = read_file(self.path, name, spec, DEFAULT_BUNDLE)
-        except BundleIntegrityError:
-            if spec.delta is not None:
-                _require_sound_default(name)  # which may be what is wrong
-            raise
+        data = read_file(self.path, name, spec, DEFAULT_BUNDLE)
         if any(name in stage.files.values() for stage in self.stages):
             try:
                 check_self_contained(data)
@@ -203,15 +198,6 @@ class Bundle:
 
 def _is_name(path: object) -> bool:
     return isinstance(path, str | os.PathLike) and isinstance(named := os.fspath(path), str) and named != ""
-
-
-def _require_sound_default(name: str) -> None:
-    try:
-        Bundle.load(DEFAULT_BUNDLE).read(name)
-    except BundleError as error:
-        raise BundleIntegrityError(
-            f"the default bundle, which this one is a change of, is damaged: {error.message}", "reinstall restore-sdk"
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)

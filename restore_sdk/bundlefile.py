@@ -9,7 +9,7 @@ from pathlib import Path
 
 from restore_sdk.delta import apply_delta
 from restore_sdk.errors import BundleError, BundleIntegrityError
-from restore_sdk.manifest import MAX_FILE_BYTES, FileSpec
+from restore_sdk.manifest import MAX_FILE_BYTES, MAX_MANIFEST_BYTES, FileSpec, parse_manifest
 from restore_sdk.reading import read_at_most
 
 GET_ANOTHER = "get the bundle again, or export it again with: python -m export"
@@ -22,26 +22,43 @@ def read_file(folder: Path, name: str, spec: FileSpec, default: Path) -> bytes:
         default: folder of the bundle in the wheel, whose files a delta changes.
 
     Raises:
-        BundleIntegrityError: the file, or its delta, is missing, no plain file, or not the one that ``spec`` means.
+        BundleIntegrityError: the file, or its delta, is missing, no plain file, or not the one that ``spec`` means; or
+            the default's file is damaged.
         BundleError: it cannot be read.
     """
     if spec.delta is None:
         data = read_plain(folder, name, spec.bytes)
-    else:
-        delta = read_plain(folder, spec.delta, min(2 * spec.bytes + 64, MAX_FILE_BYTES))
-        try:
-            data = apply_delta(read_plain(default, name, spec.bytes), delta)
-        except ValueError as error:
-            raise _another_default(name, spec.delta, default, str(error)) from error
-        except BundleIntegrityError as error:
-            raise _another_default(name, spec.delta, default, error.message) from error
-    if len(data) == spec.bytes and hashlib.sha256(data).hexdigest() == spec.sha256:
+        if not _is(data, spec):
+            raise BundleIntegrityError(f"{name} is not the file that the bundle's manifest names", GET_ANOTHER)
         return data
-    what = f"{name} is not the file that the bundle's manifest names"
-    raise _another_default(name, spec.delta, default, what) if spec.delta else BundleIntegrityError(what, GET_ANOTHER)
+    delta = read_plain(folder, spec.delta, min(2 * spec.bytes + 64, MAX_FILE_BYTES))
+    try:
+        data = apply_delta(_default_file(default, name), delta)
+    except ValueError as error:
+        raise _other_default(name, spec.delta, default, str(error)) from error
+    if not _is(data, spec):
+        raise _other_default(name, spec.delta, default, "another file comes out")
+    return data
 
 
-def _another_default(name: str, delta: str, default: Path, reason: str) -> BundleIntegrityError:
+def _is(data: bytes, spec: FileSpec) -> bool:
+    return len(data) == spec.bytes and hashlib.sha256(data).hexdigest() == spec.sha256
+
+
+def _default_file(default: Path, name: str) -> bytes:
+    """The default bundle's file, checked by its own manifest: what is wrong with it is no fault of the delta."""
+    try:
+        spec = parse_manifest(read_plain(default, "manifest.json", MAX_MANIFEST_BYTES)).files.get(name)
+        if spec is None or spec.delta is not None:
+            raise BundleIntegrityError(f"it has no file {name} of its own", "")
+        return read_file(default, name, spec, default)
+    except BundleError as error:
+        raise BundleIntegrityError(
+            f"the default bundle, which this one is a change of, is damaged: {error.message}", "reinstall restore-sdk"
+        ) from error
+
+
+def _other_default(name: str, delta: str, default: Path, reason: str) -> BundleIntegrityError:
     return BundleIntegrityError(
         f"{delta} does not make {name}: {reason}. It holds what {name} changes of the one in {default}",
         "use the bundle with the release of restore-sdk that it came with, or get it again",

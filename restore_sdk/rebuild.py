@@ -15,7 +15,7 @@ TARGETS = Path(__file__).resolve().parent / "build" / "targets"
 
 
 #: The hint of an error about an engine where the bundle is not known: who knows it puts :func:`rebuild` there.
-AGAIN = "build it again"
+AGAIN = "build it again: restore-sdk build"
 
 
 def rebuild(

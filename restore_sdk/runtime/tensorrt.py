@@ -221,7 +221,9 @@ def open_tensorrt(
             runner.close()
         if isinstance(error, DriftError) or (isinstance(error, RestoreError) and error.hint == AGAIN):
             command = rebuild(bundle, store.root, flavour, device=device, force=True)
-            error.hint = f"{AGAIN}: {command}; if that does not mend it, report it with: restore-sdk doctor --json"
+            error.hint = (
+                f"build it again: {command}; if that does not mend it, report it with: restore-sdk doctor --json"
+            )
         raise
     return runner
 

@@ -57,7 +57,7 @@ def test_swapped_plans(toy_bundle: Bundle, trt: ModuleType) -> None:
 def test_a_profile_that_takes_no_single_image(toy_bundle: Bundle, trt: ModuleType) -> None:
     with pytest.raises(EngineError, match="batches of 2 to 4") as caught:
         TensorRtRunner(toy_bundle, *plans(toy_bundle, min_batch=2), trt)
-    assert "profile" in caught.value.hint
+    assert "restore-sdk build" in caught.value.hint
 
 
 def test_the_smaller_profile_counts(toy_bundle: Bundle, trt: ModuleType) -> None:

@@ -118,7 +118,9 @@ def test_another_default_is_told(upon_toy: Bundle, tmp_path: Path, monkeypatch: 
     later = repair_graph().replace(np.float32(255).tobytes(), np.float32(254).tobytes())
     release = write_toy_bundle(tmp_path / "later", repair=StageFiles("repair", later, later, 0, 0))
     monkeypatch.setattr(bundles, "DEFAULT_BUNDLE", release.path)
-    with pytest.raises(BundleIntegrityError, match=r"repair\.onnx is not the file .* changes of the one in") as caught:
+    with pytest.raises(
+        BundleIntegrityError, match=r"repair\.onnx\.delta does not make .* changes of the one in"
+    ) as caught:
         upon_toy.read("repair.onnx")
     assert "the release" in caught.value.hint
     for other in (later[:-1], later + b"x", None):  # shorter, longer, gone
