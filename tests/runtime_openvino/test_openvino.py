@@ -149,7 +149,7 @@ def test_a_host_without_the_package(
 ) -> None:
     monkeypatch.delitem(sys.modules, "restore_sdk.runtime.openvino")
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'restore-sdk\[openvino\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install '.+\[openvino\]'"):
         RestoreEngine(toy_bundle, runtime="openvino")
     code = cli.main(["verify", "--bundle", str(toy_bundle.path), "--runtime", "openvino-bf16", "--json"])
     assert (code, json.loads(capsys.readouterr().out)["error"]["type"]) == (3, "MissingDependencyError")
