@@ -30,15 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("budgets", help="start-up, memory and host work, each against its limit")
     command.add_argument("--runs", type=_positive, default=5, help="processes a figure; its median counts (default 5)")
-    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
-    command.add_argument("--json", action="store_true", help="print one JSON object")
+    _bundle_and_json(command)
     command.set_defaults(run=_budgets)
     command = commands.add_parser("serve", help="load on restore-sdk serve, every answer checked")
     command.add_argument("--clients", type=_positive, default=64, help="at a time (default 64)")
     command.add_argument("--seconds", type=_positive, default=60, help="how long (default 60)")
     command.add_argument("--max-requests", type=_positive, default=64, help="the service's own limit (default 64)")
-    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
-    command.add_argument("--json", action="store_true", help="print one JSON object")
+    _bundle_and_json(command)
     command.set_defaults(run=_serve)
     _drift_options(commands)
     _report_options(commands)
@@ -67,8 +65,7 @@ def _drift_options(commands: Any) -> None:
     command.add_argument(
         "--min-psnr", type=_decibel, default=MIN_PSNR, metavar="DB", help=f"gate of the worst (default {MIN_PSNR:g})"
     )
-    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
-    command.add_argument("--json", action="store_true", help="print one JSON object")
+    _bundle_and_json(command)
     command.set_defaults(run=_drift)
 
 
@@ -240,10 +237,10 @@ def progress(line: str) -> None:
 
 
 def _budgets(arguments: argparse.Namespace) -> int:
+    from restore_sdk import Bundle
+
     if not arguments.json:
         print(f"{arguments.runs} processes a figure ...", file=sys.stderr)
-    from restore_sdk.bundle import Bundle
-
     about = budgets.facts()  # now: later its load is what the measurement has made
     results = budgets.measure(arguments.runs, Bundle.load(arguments.bundle).path)
     if arguments.json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -81,6 +81,13 @@ def build_chain(
         if watch.over:
             raise BuildCancelledError("gave up waiting for another build on this host", "try again when it is done")
 
+    def fresh(names: Set[str]) -> dict[str, tuple[bytes, Sidecar]]:
+        return {
+            stage.name: _build(bundle, stage, keys[stage.name], order, store, watch, progress)
+            for stage in bundle.stages
+            if stage.name in names
+        }
+
     with store.lock("build", poll):
         stored = {} if force else _stored(store, keys)
         if stored and len(stored) == len(keys):
@@ -90,18 +97,14 @@ def build_chain(
                 return [Outcome(sidecar, path, True) for sidecar, path in zip(right, paths, strict=True)]
             stored = {}
         plans = {name: (engine.plan, engine.sidecar) for name, engine in stored.items()}
-        for stage in bundle.stages:
-            if stage.name not in stored:
-                plans[stage.name] = _build(bundle, stage, keys[stage.name], order, store, watch, progress)
+        plans |= fresh(keys.keys() - stored.keys())
         try:
             plans = _proven(bundle, order, plans, prove, progress)
         except (DriftError, EngineError, ExecutionError) as error:
             if not stored or isinstance(error, OutOfMemoryError):  # that says nothing of the engines
                 raise
             _LOG.warning("the engines in the store are built again: %s", error)
-            for stage in bundle.stages:
-                if stage.name in stored:
-                    plans[stage.name] = _build(bundle, stage, keys[stage.name], order, store, watch, progress)
+            plans |= fresh(stored.keys())
             stored = {}
             plans = _proven(bundle, order, plans, prove, progress)
         return [_published(store, *plans[name], stored.get(name)) for name in keys]
