@@ -21,8 +21,8 @@ from export.gates import Chain, Probe, batches, stack
 from export.reference import load_reference
 from export.runners import Bytes, OnnxStage, TorchStage
 from restore_sdk.bundle import Bundle
-from restore_sdk.image import HOLE_ABOVE
-from restore_sdk.quality import psnr
+from restore_sdk.imaging.image import HOLE_ABOVE
+from restore_sdk.imaging.quality import psnr
 
 #: Takes images, masks and edges, gives restored images and completed edges.
 Form = Callable[[Bytes, Bytes, Bytes], tuple[Bytes, Bytes]]

@@ -6,6 +6,9 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+#: What ``report`` measures.
+SECTIONS = ("latency", "parts", "batch", "size", "start", "memory", "drift")
+
 Report = Mapping[str, Any]
 Figure = Mapping[str, Any]
 

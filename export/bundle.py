@@ -14,11 +14,11 @@ from export.model import Model
 from export.pictures import Image, Mask
 from export.runners import TorchStage
 from export.structure import check_structure
-from restore_sdk.atomic import write_folder
+from restore_sdk._util.atomic import write_folder
 from restore_sdk.bundle import DEFAULT_BUNDLE, SHIPPED, Bundle, StageFiles, check_bundle_target, write_bundle
+from restore_sdk.bundle.manifest import sealed_manifest
 from restore_sdk.errors import OutputError
-from restore_sdk.manifest import sealed_manifest
-from training.networks.cost import cost
+from training.cost import cost
 
 
 def export_bundle(

@@ -25,8 +25,8 @@ from export.pictures import Image, mask_of
 from export.quantize import Ranges, Setting, candidates, folded, inputs_of, quantized, stored
 from export.runners import Bytes
 from restore_sdk.bundle import Bundle
-from restore_sdk.image import HOLE_ABOVE, canny_edges
-from restore_sdk.quality import drift_psnr
+from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
+from restore_sdk.imaging.quality import drift_psnr
 from restore_sdk.runtime.onnxruntime import ort
 
 #: Shares of the picture that are missing while ranges and errors are measured: where much is missing, activations

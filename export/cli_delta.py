@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from export.command import status
-from restore_sdk.atomic import write_folder
+from restore_sdk._util.atomic import write_folder
 from restore_sdk.bundle import Bundle, check_bundle_target
-from restore_sdk.delta import apply_delta, make_delta
+from restore_sdk.bundle.delta import apply_delta, make_delta
+from restore_sdk.bundle.manifest import dump_manifest
 from restore_sdk.errors import OutputError
-from restore_sdk.manifest import dump_manifest
 
 
 def main(argv: Sequence[str]) -> int:

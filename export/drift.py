@@ -23,8 +23,8 @@ from export.pictures import Image, Mask, mask_of
 from export.reference import load_reference
 from export.runners import Bytes, OnnxStage, TorchStage
 from restore_sdk.bundle import Bundle
-from restore_sdk.image import HOLE_ABOVE, canny_edges
-from restore_sdk.quality import drift_psnr
+from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
+from restore_sdk.imaging.quality import drift_psnr
 from restore_sdk.runtime.golden import MIN_MEAN_DB, MIN_WORST_DB
 
 #: What is compared: the edge stage, the repair stage on the reference's edges, and both in a row.

@@ -16,8 +16,8 @@ from export.errors import GateError
 from export.model import Model
 from export.pictures import Image, Mask, drawn_face, mask_of, noise, plain
 from export.runners import Bytes, OnnxStage, Outcome, Runnable, TorchStage
-from restore_sdk.image import HOLE_ABOVE, canny_edges
-from restore_sdk.quality import drift_psnr
+from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
+from restore_sdk.imaging.quality import drift_psnr
 
 #: Float32 graphs against PyTorch: largest absolute error before rounding, as a share of full scale.
 MAX_ERROR = 1e-3

@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from restore_sdk._util.clock import Timings as Timings
     from restore_sdk.bundle import Bundle as Bundle
-    from restore_sdk.clock import Timings as Timings
     from restore_sdk.engine import Restoration as Restoration
     from restore_sdk.engine import RestoreEngine as RestoreEngine
     from restore_sdk.errors import RestoreError as RestoreError
@@ -27,7 +27,7 @@ _HOMES = {
     "RestoreEngine": "restore_sdk.engine",
     "RestoreError": "restore_sdk.errors",
     "Restoration": "restore_sdk.engine",
-    "Timings": "restore_sdk.clock",
+    "Timings": "restore_sdk._util.clock",
 }
 
 __all__ = ["Bundle", "Restoration", "RestoreEngine", "RestoreError", "Timings", "__version__"]

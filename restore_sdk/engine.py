@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk import __version__
+from restore_sdk._util.clock import Clock, Timings
+from restore_sdk._util.ordered import chunked, ordered_map
 from restore_sdk.bundle import Bundle
-from restore_sdk.clock import Clock, Timings
-from restore_sdk.crop import Crop
 from restore_sdk.errors import ClosedError, ShapeError
-from restore_sdk.faces import FaceDetector, Faces
-from restore_sdk.image import MODEL_SIZE, Color
-from restore_sdk.ordered import chunked, ordered_map
-from restore_sdk.plan import MAX_CROPS
-from restore_sdk.request import Options, Request, settled, whole
+from restore_sdk.imaging.image import MODEL_SIZE, Color
 from restore_sdk.runtime.base import StageRunner, checked
 from restore_sdk.runtime.select import Runtime, open_model
+from restore_sdk.tiling.crop import Crop
+from restore_sdk.tiling.faces import FaceDetector, Faces
+from restore_sdk.tiling.plan import MAX_CROPS
+from restore_sdk.tiling.request import Options, Request, settled, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class RestoreEngine:
     The result is a fresh contiguous array in the form of the image, and outside the hole byte-equal to it. The model
     takes squares of 256 x 256: thin damage is restored at the image's own resolution, in as many squares as it takes;
     around a hole thicker than 64 px the square is scaled down and its result up again, so a wide hole comes out softer
-    than the photograph around it (see :func:`restore_sdk.plan.plan`).
+    than the photograph around it (see :func:`restore_sdk.tiling.plan.plan`).
 
     Threads may share one engine: ``slots`` of them compute at a time, the others wait. Same input, same output,
     whatever the number of slots. An engine does not survive a fork: open one in each process, started by ``spawn``,
@@ -135,7 +135,7 @@ class RestoreEngine:
             color: channel order of ``image`` and of the result.
             faces: where faces are, so that crops around them are framed as the model was trained: boxes
                 ``(x, y, width, height)`` in pixels, from forehead to chin, or a
-                :class:`restore_sdk.faces.FaceDetector`, which is asked. Without, the damage alone decides.
+                :class:`restore_sdk.tiling.faces.FaceDetector`, which is asked. Without, the damage alone decides.
             dilate: first grow the hole by so many pixels, for a mask drawn too tightly: 0 to 1024.
             feather: over so many pixels, 0 to 1024, inwards from the border of the (dilated) hole, blend what was
                 restored with what ``image`` holds there: for a mask drawn generously. Pixels outside stay as they are.
@@ -300,7 +300,7 @@ class RestoreEngine:
                     images, masks, edges = (_stacked(arrays) for arrays in zip(*samples, strict=True))
                 with clock.part("wait"):
                     result = checked(runner.infer(images, masks, edges), len(group))
-                clock.computed(result)
+                clock.computed(result.edge_ms, result.repair_ms)
                 with clock.part("paste"):
                     for number, (request, tile) in enumerate(group):
                         request.put(tile, result.restored[number], result.completed_edges[number])

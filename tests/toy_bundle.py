@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from restore_sdk.bundle import Bundle, StageFiles, write_bundle
-from restore_sdk.image import canny_edges
+from restore_sdk.imaging.image import canny_edges
 
 SIZE = 256
 IMAGE = ["batch", SIZE, SIZE, 3]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from restore_sdk.atomic import check_writable, write_file
+from restore_sdk._util.atomic import check_writable, write_file
 from restore_sdk.errors import RestoreError
 from training.checkpoint import CheckpointError
 from training.config import STAGES, Config, ConfigError, read_config
@@ -155,7 +155,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from training.networks.cost import cost
+    from training.cost import cost
 
     config = read_config(arguments.config) if arguments.config else Config()
     total = (0, 0)

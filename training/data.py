@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from restore_sdk.image import HOLE_ABOVE, canny_edges
+from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
 from training.augment import random_view
 from training.masks import random_mask
 

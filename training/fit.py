@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn, optim
 from tqdm import tqdm
 
-from restore_sdk.atomic import write_file
+from restore_sdk._util.atomic import write_file
+from restore_sdk._util.lock import file_lock
 from restore_sdk.errors import OutputError
-from restore_sdk.lock import file_lock
 from training import checkpoint, steps
 from training.checkpoint import CheckpointError
 from training.config import STAGES, TRAINING_SIZES, Config, ConfigError, Schedule

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from restore_sdk.engines.rebuild import AGAIN
 from restore_sdk.errors import ExecutionError
-from restore_sdk.image import HOLE_ABOVE, MODEL_SIZE
-from restore_sdk.rebuild import AGAIN
+from restore_sdk.imaging.image import HOLE_ABOVE, MODEL_SIZE
 from restore_sdk.runtime.base import U8
 from restore_sdk.runtime.pipeline import DeviceInference, Pipeline
 

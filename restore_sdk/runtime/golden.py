@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DriftError
-from restore_sdk.quality import drift_psnr
+from restore_sdk.imaging.quality import drift_psnr
 from restore_sdk.runtime.base import Inference, StageRunner
 
 #: Least PSNR in dB against the float32 reference by the precision that a runtime computes in: over all golden images on

@@ -103,7 +103,7 @@ def _built_engine(
     bundle: Bundle, *, device: int, slots: int, cuda_graph: bool
 ) -> tuple[StageRunner, str] | tuple[None, str]:
     """A runner on engines from the store, or why there is none; costs nothing where nothing was built."""
-    from restore_sdk.store import EngineStore, graph_sha256
+    from restore_sdk.engines.store import EngineStore, graph_sha256
 
     wanted = {graph_sha256(bundle, spec.name): spec.name for spec in bundle.stages}
     try:

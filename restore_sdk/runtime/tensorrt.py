@@ -13,19 +13,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from restore_sdk.build.flavour import load, require_driver, require_installed
 from restore_sdk.bundle import Bundle
+from restore_sdk.engines.driver import device_facts
+from restore_sdk.engines.flavour import load, require_driver, require_installed
+from restore_sdk.engines.rebuild import AGAIN, rebuild
+from restore_sdk.engines.store import EngineStore, Flavour, Host, StoredEngine
 from restore_sdk.errors import ClosedError, DriftError, RestoreError
-from restore_sdk.rebuild import AGAIN, rebuild
 from restore_sdk.runtime.base import U8, SlotPool, check_batch
 from restore_sdk.runtime.checks import warm_up
 from restore_sdk.runtime.cuda import Gpu
-from restore_sdk.runtime.driver import device_facts
 from restore_sdk.runtime.fork import release
 from restore_sdk.runtime.golden import require_golden
 from restore_sdk.runtime.pipeline import DeviceInference, Pipeline, ScratchMemory, free_all
 from restore_sdk.runtime.trtstage import TrtStage, make_runtime
-from restore_sdk.store import EngineStore, Flavour, Host, StoredEngine
 
 _LOG = logging.getLogger("restore_sdk")
 

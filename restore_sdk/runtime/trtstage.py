@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from restore_sdk.bundle.manifest import StageSpec
+from restore_sdk.engines.rebuild import AGAIN
+from restore_sdk.engines.trtlog import Capture, capture, logger
 from restore_sdk.errors import DeviceError, EngineError, EngineIncompatibleError, ExecutionError, OutOfMemoryError
-from restore_sdk.manifest import StageSpec
-from restore_sdk.rebuild import AGAIN
 from restore_sdk.runtime.fork import hold, release
-from restore_sdk.trtlog import Capture, capture, logger
 
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "bad_alloc")
 

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
+from restore_sdk._util.terminal import shown, word
 from restore_sdk.bundle import Bundle
+from restore_sdk.engines.rebuild import rebuild
+from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import OutputError
-from restore_sdk.rebuild import rebuild
-from restore_sdk.store import EngineStore
-from restore_sdk.terminal import shown, word
 from tests.attacks.sealed import ROOT
 from tests.conftest import make_photo
 
@@ -75,7 +75,7 @@ def test_commands_to_paste(tmp_path: Path, writable_bundle: Path) -> None:
 
 
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
-    from restore_sdk.atomic import write_file
+    from restore_sdk._util.atomic import write_file
 
     with pytest.raises(OutputError) as caught:
         write_file(tmp_path / "a;b" / "c", b"")

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from restore_sdk.bundle.manifest import dump_manifest, parse_manifest
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import InputError, MaskError, RestoreError
-from restore_sdk.manifest import dump_manifest, parse_manifest
 from tests.attacks.caught import error_of
 from tests.conftest import make_photo
 from tests.fuzz.targets import seeds

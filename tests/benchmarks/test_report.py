@@ -26,10 +26,10 @@ from benchmarks.processes import MeasurementError, WrongResultError
 from benchmarks.subjects import Stable
 from benchmarks.targets import Target, targets
 from benchmarks.turns import take_turns
-from restore_sdk import host
-from restore_sdk.bench import ROUNDS
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DeviceError
+from restore_sdk.measure import host
+from restore_sdk.measure.bench import ROUNDS
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from tests.docs.pages import ROOT
 

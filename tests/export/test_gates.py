@@ -21,7 +21,7 @@ from export.gates import Probe, check_numbers, make_probes
 from export.model import Model, load_model
 from export.runners import TorchStage
 from export.structure import check_structure
-from restore_sdk.quality import psnr
+from restore_sdk.imaging.quality import psnr
 from tests.export.conftest import Graphs, write_weights
 
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MINUTES = 30
 
 _PROBE = """
-from restore_sdk.runtime.driver import device_facts
+from restore_sdk.engines.driver import device_facts
 facts = device_facts(0)
 print(facts.name, facts.compute_capability)
 """
@@ -33,8 +33,8 @@ print(facts.name, facts.compute_capability)
 #: Whether a flavour builds for the GPU at hand; loaded after the probe only: without a driver it may crash.
 _SERVED = """
 import sys
-from restore_sdk.build.flavour import load
-from restore_sdk.runtime.driver import device_facts
+from restore_sdk.engines.flavour import load
+from restore_sdk.engines.driver import device_facts
 trt = load(sys.argv[1])
 capability = device_facts(0).compute_capability
 if trt.flavour == "tensorrt_rtx" and capability not in trt.ahead_of_time:
@@ -94,7 +94,7 @@ import json, sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from restore_sdk.bundle import Bundle
-from restore_sdk.quality import drift_psnr
+from restore_sdk.imaging.quality import drift_psnr
 from restore_sdk.runtime.select import open_runner
 bundle = Bundle.load()
 golden = bundle.golden()
@@ -191,7 +191,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
-    code = "import sys; from restore_sdk.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from restore_sdk.cli.main import main; sys.exit(main(sys.argv[1:]))"
     done = python(code, *arguments, "--json", environment=environment)
     assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}\n{done.stderr}"
     answer: dict[str, Any] = json.loads(done.stdout)

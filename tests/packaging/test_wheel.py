@@ -67,9 +67,9 @@ def test_the_models_are_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     for name in ("manifest.json", "edge.onnx", "edge.fp16.onnx", "repair.onnx", "repair.fp16.onnx", "golden.npz"):
-        assert f"restore_sdk/bundles/default/{name}" in names
+        assert f"restore_sdk/bundle/models/default/{name}" in names
     for name in ("manifest.json", "edge.onnx.delta", "repair.onnx.delta", "repair.fp16.onnx.delta", "golden.npz"):
-        assert f"restore_sdk/bundles/vivid/{name}" in names
+        assert f"restore_sdk/bundle/models/vivid/{name}" in names
     assert wheel.stat().st_size < 30_000_000
 
 
@@ -93,7 +93,7 @@ def test_the_metadata(wheel: Path) -> None:
         "dev",
     }
     assert "Requires-Python: >=3.11" in metadata
-    assert "restore-sdk = restore_sdk.cli:main" in scripts
+    assert "restore-sdk = restore_sdk.cli.main:main" in scripts
 
 
 def test_it_installs_and_imports_without_the_checkout(wheel: Path, tmp_path: Path) -> None:

@@ -1,0 +1,288 @@
+"""Which squares of a picture the model is shown, at which scale, and who restores which pixel of the hole.
+
+The scale follows the hole's local thickness: a scratch is restored from its close surroundings at the picture's own
+resolution, a wide hole from a wide square that is scaled down. The thick parts of a hole come first, in the widest
+squares; what they gave is known to the thinner parts that follow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk._util.opencv import cv2
+from restore_sdk.imaging.image import MODEL_SIZE
+from restore_sdk.tiling.crop import place
+from restore_sdk.tiling.faces import Frame
+from restore_sdk.tiling.tiles import POOL, Cell, Plan, Tile
+
+#: Side of a square in thicknesses of the hole that it restores. Less shows the model too little around the hole, more
+#: costs the picture's own detail; between 2 and 6 the difference is small (`python -m benchmarks plans`).
+CONTEXT = 4.0
+
+#: Margin around what a square restores, in its own sides.
+MARGIN = 1 / 6
+
+#: Width of the zone in which two squares' results run into each other, in sides of the square.
+RAMP = 1 / 8
+
+#: Most of a square that reaches out of the picture, in the longest side of what it restores.
+REACH = 8.0
+
+#: A square shows enough around a hole from this many times its longest side on.
+LEAST_CONTEXT = 1.25
+
+#: Most squares of one picture, unless the caller says otherwise.
+MAX_CROPS = 64
+
+#: Frames of faces below this side, in pixels, are left aside.
+LEAST_FACE = 64
+
+
+def plan(
+    hole: NDArray[np.bool_],
+    max_crops: int = MAX_CROPS,
+    faces: Sequence[Frame] = (),
+    within: tuple[slice, slice] | None = None,
+) -> Plan:
+    """The squares that together restore the hole.
+
+    A part of the hole that is ``t`` pixels thick is shown in squares of the larger of 256 and ``4 t`` pixels, so what
+    is thinner than 64 px is restored at the picture's own resolution, and what is thicker at ``64 / t`` of it. A
+    part that is longer than its square is covered by several, which blend into each other. Where that takes more than
+    ``max_crops`` squares, neighbours share larger ones until it does not; ``max_crops=1`` gives one square around all.
+
+    Around a face that is known, a crop is the face's frame: where the frame is smaller than 256 px, for all damage in
+    it, else for damage so thick that its crop would be at least half as large as the frame.
+
+    Where the picture is narrower than its square, the square reaches out of it, and the model sees the picture's
+    reflection there; but no further than eight times what it restores is long. A picture of at most 256 px on its
+    longer side is shown in one square, whatever faces it has.
+
+    Args:
+        hole: ``(H, W)`` bool.
+        max_crops: at least 1.
+        faces: frames of the faces in the picture.
+        within: rows and columns outside of which there is no hole, where that is known.
+    """
+    shape = hole.shape[0], hole.shape[1]
+    rows, columns = (slice(0, length) for length in shape) if within is None else within
+    x, y, width, height = cv2.boundingRect(hole[rows, columns].view(np.uint8))
+    if width == 0:
+        return Plan()
+    top, left = rows.start + y, columns.start + x
+    box = _Box(top, left, top + height, left + width)
+    faces = [face for face in faces if face.side >= LEAST_FACE and box.touches(face)]
+    if max(shape) <= MODEL_SIZE or (box.longest * CONTEXT <= MODEL_SIZE and not faces):
+        return Plan(((Tile(place(box.middle, _limited(MODEL_SIZE, box, shape), shape)),),))
+    blocks = _Blocks(hole, box)
+    base = float(MODEL_SIZE)
+    while True:
+        found = blocks.plan(base, faces)
+        if len(found.tiles) <= max_crops or base > 2 * max(shape):
+            return found
+        base *= math.sqrt(2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def longest(self) -> int:
+        return max(self.bottom - self.top, self.right - self.left)
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        return (self.top + self.bottom) / 2, (self.left + self.right) / 2
+
+    def touches(self, face: Frame) -> bool:
+        """Whether some of the frame may lie in the box."""
+        apart = max(self.top - face.y, face.y - self.bottom, self.left - face.x, face.x - self.right)
+        return apart < face.side / 2
+
+    def lies_in(self, face: Frame) -> bool:
+        """Whether the frame holds the box and something around it."""
+        reach = max(face.y - self.top, self.bottom - face.y, face.x - self.left, self.right - face.x)
+        return reach <= face.side / 2 / LEAST_CONTEXT
+
+
+def _limited(side: float, box: _Box, shape: tuple[int, int]) -> int:
+    """The side, within the picture or reaching out of it no further than is good for the box.
+
+    A square that reaches out shows the picture at a coarser scale than one within would, but more of what lies around
+    the hole; see benchmarks/NOTES.md. Above the model's size in multiples of 32 where that can be, which are quickly
+    scaled, see :mod:`restore_sdk.tiling.crop`.
+    """
+    limit = min(max(shape), max(min(shape), math.ceil(REACH * box.longest)))
+    if side <= MODEL_SIZE:
+        return min(MODEL_SIZE, limit)
+    rounded = -(-math.ceil(side) // 32) * 32
+    below = limit // 32 * 32
+    return rounded if rounded <= limit else below if below >= LEAST_CONTEXT * box.longest else limit
+
+
+class _Blocks:
+    """The hole in blocks of ``POOL x POOL`` pixels, on the grid of the picture, around the hole's bounding box."""
+
+    def __init__(self, hole: NDArray[np.bool_], box: _Box) -> None:
+        self._shape = hole.shape[0], hole.shape[1]
+        self._top, self._left = box.top // POOL * POOL, box.left // POOL * POOL
+        part = hole[self._top : box.bottom, self._left : box.right]
+        rows, columns = -(-part.shape[0] // POOL), -(-part.shape[1] // POOL)
+        padded = np.zeros((rows * POOL, columns * POOL), bool)
+        padded[: part.shape[0], : part.shape[1]] = part
+        tall = padded.reshape(rows, POOL, columns * POOL).any(axis=1)
+        self._mask: NDArray[np.bool_] = np.asarray(tall.reshape(rows, columns, POOL).any(axis=2))
+        # Beyond the picture's border nothing is known: a hole at the border counts as going on there.
+        border = [
+            int(self._top > 0),
+            int(box.bottom < hole.shape[0]),
+            int(self._left > 0),
+            int(box.right < hole.shape[1]),
+        ]
+        framed = cv2.copyMakeBorder(self._mask.view(np.uint8), *border, cv2.BORDER_CONSTANT, value=0)
+        depth = cv2.distanceTransform(framed, cv2.DIST_L2, 5)
+        self._depth: NDArray[np.float32] = depth[border[0] : border[0] + rows, border[2] : border[2] + columns]
+
+    def plan(self, base: float, faces: Sequence[Frame]) -> Plan:
+        """The plan with crops from ``base`` up; smaller frames of faces come last, unless ``base`` had to grow."""
+        levels, count = self._levels(base)
+        waves = []  # the finest first
+        small = [face for face in faces if face.side < base == MODEL_SIZE and self._serves(face)]
+        if small:
+            levels += 1
+            for face in small:
+                levels[self._within(face)] = 0
+            waves.append(tuple(self._face_tile(face) for face in small))
+        for level in range(len(waves), len(waves) + count):
+            part = self._mask & (levels == level)
+            if not part.any():
+                continue
+            nominal = base * 2 ** (level - bool(small))
+            side = min(nominal, max(base, CONTEXT * self._thickness(self._depth[part])))
+            divided = self._divide(part, side)
+            waves.append(tuple(self._tile(level, part, cell, box, base, side, faces) for cell, box in divided))
+        return Plan(tuple(reversed(waves)), levels if len(waves) > 1 else None, (self._top, self._left))
+
+    def _within(self, face: Frame) -> tuple[slice, slice]:
+        """The blocks that a frame smaller than the model's square answers for: those not too near to its border."""
+        reach = face.side * (0.5 - MARGIN)
+        return (
+            _blocks_of(face.y - reach - self._top, face.y + reach - self._top),
+            _blocks_of(face.x - reach - self._left, face.x + reach - self._left),
+        )
+
+    def _serves(self, face: Frame) -> bool:
+        """Whether there is damage in the frame, and around it something that is known."""
+        where = self._within(face)
+        inside = self._mask[where]
+        return bool(inside.any()) and LEAST_CONTEXT * self._thickness(self._depth[where][inside]) <= face.side
+
+    def _face_tile(self, face: Frame) -> Tile:
+        rows, columns = self._within(face)
+        cell = Cell(
+            self._top + rows.start * POOL,
+            self._left + columns.start * POOL,
+            self._top + rows.stop * POOL,
+            self._left + columns.stop * POOL,
+        )
+        return Tile(place((face.y, face.x), face.side, self._shape), cell, 0, max(1, int(RAMP * face.side)))
+
+    def _thickness(self, depth: NDArray[np.float32]) -> float:
+        return 2 * POOL * float(min(depth.max(), max(self._shape)))
+
+    def _levels(self, base: float) -> tuple[NDArray[np.uint8], int]:
+        """Level of each block, and how many there are.
+
+        A block is above a level where a disc as thick as the level takes fits into the hole around it (an opening).
+        The corners that the disc does not fill go with it.
+        """
+        levels = np.zeros(self._mask.shape, np.uint8)
+        part, count = self._mask, 1
+        while base * 2 ** (count - 1) < max(self._shape):
+            radius = base * 2 ** (count - 1) / CONTEXT / 2 / POOL
+            core = self._depth > radius + 0.5
+            if not (core & part).any():
+                break
+            reach = cv2.distanceTransform((~core).view(np.uint8), cv2.DIST_L2, 5)
+            part = part & (reach <= 1.5 * radius)
+            levels[part] = count
+            count += 1
+        return levels, count
+
+    def _divide(self, part: NDArray[np.bool_], side: float) -> Iterator[tuple[Cell, _Box]]:
+        """Cells, each with the bounding box of the part's pixels in it, such that a square of ``side`` serves each."""
+        pending = [(Cell(), part, self._top, self._left)]
+        while pending:
+            cell, blocks, top, left = pending.pop()
+            x, y, width, height = cv2.boundingRect(blocks.view(np.uint8))
+            blocks, top, left = blocks[y : y + height, x : x + width], top + y * POOL, left + x * POOL
+            box = _Box(top, left, min(top + height * POOL, self._shape[0]), min(left + width * POOL, self._shape[1]))
+            over_y = _excess(box.top, box.bottom, self._shape[0], side)
+            over_x = _excess(box.left, box.right, self._shape[1], side)
+            if max(over_x, over_y) <= 0:
+                yield cell, box
+                continue
+            axis = 0 if over_y >= over_x else 1
+            filled = np.asarray(blocks.any(axis=1 - axis))
+            at = _cut_at(filled, side * (1 - 2 * MARGIN) / POOL, side / 4 / POOL)
+            if axis == 0:
+                border = top + at * POOL
+                pending.append((Cell(border, cell.left, cell.bottom, cell.right), blocks[at:], border, left))
+                pending.append((Cell(cell.top, cell.left, border, cell.right), blocks[:at], top, left))
+            else:
+                border = left + at * POOL
+                pending.append((Cell(cell.top, border, cell.bottom, cell.right), blocks[:, at:], top, border))
+                pending.append((Cell(cell.top, cell.left, cell.bottom, border), blocks[:, :at], top, left))
+
+    def _tile(
+        self,
+        level: int,
+        part: NDArray[np.bool_],
+        cell: Cell,
+        box: _Box,
+        base: float,
+        side: float,
+        faces: Sequence[Frame],
+    ) -> Tile:
+        rows = _blocks_of(box.top - self._top, box.bottom - self._top)
+        columns = _blocks_of(box.left - self._left, box.right - self._left)
+        thickness = self._thickness(self._depth[rows, columns][part[rows, columns]])
+        # Not ``base``: where that had to grow, a part that stands alone is still shown as close as it may be.
+        wanted = max(float(MODEL_SIZE), CONTEXT * thickness, box.longest / (1 - 2 * MARGIN))
+        taken = _limited(min(side, wanted), box, self._shape)
+        crop = place(box.middle, taken, self._shape)
+        around = [face for face in faces if base <= face.side <= 2 * taken and box.lies_in(face)]
+        if around:
+            face = min(around, key=lambda face: math.dist(box.middle, (face.y, face.x)))
+            crop = place((face.y, face.x), face.side, self._shape)
+        return Tile(crop, cell, level, max(1, int(RAMP * taken)))
+
+
+def _blocks_of(start: float, end: float) -> slice:
+    return slice(max(0, math.floor(start / POOL)), max(0, math.ceil(end / POOL)))
+
+
+def _excess(start: int, end: int, available: int, side: float) -> float:
+    """By how many pixels the stretch with its margins, as far as the picture goes, is longer than the square."""
+    margin = MARGIN * side
+    return min(end + margin, available) - max(start - margin, 0) - side if side < available else -side
+
+
+def _cut_at(filled: NDArray[np.bool_], piece: float, gap: float) -> int:
+    """Where to divide a row of blocks, its first and last filled: in the widest gap, else into like pieces."""
+    places = np.flatnonzero(filled)
+    gaps = np.diff(places)
+    widest = int(gaps.argmax())
+    if gaps[widest] > max(1.0, gap):
+        return int(places[widest] + 1 + gaps[widest] // 2)
+    pieces = max(2, math.ceil(len(filled) / piece))
+    return max(1, round(len(filled) * (pieces // 2) / pieces))
