@@ -19,18 +19,20 @@ if TYPE_CHECKING:
     from restore_sdk.engine import Restoration as Restoration
     from restore_sdk.engine import RestoreEngine as RestoreEngine
     from restore_sdk.errors import RestoreError as RestoreError
+    from restore_sdk.tiling.faces import FaceDetector as FaceDetector
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Bundle": "restore_sdk.bundle",
+    "FaceDetector": "restore_sdk.tiling.faces",
     "RestoreEngine": "restore_sdk.engine",
     "RestoreError": "restore_sdk.errors",
     "Restoration": "restore_sdk.engine",
     "Timings": "restore_sdk._util.clock",
 }
 
-__all__ = ["Bundle", "Restoration", "RestoreEngine", "RestoreError", "Timings", "__version__"]
+__all__ = ["Bundle", "FaceDetector", "Restoration", "RestoreEngine", "RestoreError", "Timings", "__version__"]
 
 
 def __getattr__(name: str) -> object:

@@ -135,7 +135,7 @@ class RestoreEngine:
             color: channel order of ``image`` and of the result.
             faces: where faces are, so that crops around them are framed as the model was trained: boxes
                 ``(x, y, width, height)`` in pixels, from forehead to chin, or a
-                :class:`restore_sdk.tiling.faces.FaceDetector`, which is asked. Without, the damage alone decides.
+                :class:`restore_sdk.FaceDetector`, which is asked. Without, the damage alone decides.
             dilate: first grow the hole by so many pixels, for a mask drawn too tightly: 0 to 1024.
             feather: over so many pixels, 0 to 1024, inwards from the border of the (dilated) hole, blend what was
                 restored with what ``image`` holds there: for a mask drawn generously. Pixels outside stay as they are.

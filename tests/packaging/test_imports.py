@@ -89,7 +89,8 @@ def test_modules_stay_small() -> None:
 
 
 def test_the_public_names() -> None:
-    assert restore_sdk.__all__ == ["Bundle", "Restoration", "RestoreEngine", "RestoreError", "Timings", "__version__"]
+    classes = ["Bundle", "FaceDetector", "Restoration", "RestoreEngine", "RestoreError", "Timings"]
+    assert [*classes, "__version__"] == restore_sdk.__all__
     for name in restore_sdk.__all__:
         assert getattr(restore_sdk, name) is not None
         assert name in dir(restore_sdk)
