@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,8 @@ from export.pictures import Image, Mask
 from export.runners import TorchStage
 from export.structure import check_structure
 from restore_sdk._util.atomic import write_folder
-from restore_sdk.bundle import DEFAULT_BUNDLE, SHIPPED, Bundle, StageFiles, check_bundle_target, write_bundle
+from restore_sdk.bundle import Bundle, StageFiles, check_bundle_target, write_bundle
 from restore_sdk.bundle.manifest import sealed_manifest
-from restore_sdk.errors import OutputError
 from training.cost import cost
 
 
@@ -53,7 +52,6 @@ def export_bundle(
         GateError: a gate did not pass; nothing was written.
         restore_sdk.errors.OutputError: ``path`` cannot be written, or holds something that is no bundle.
     """
-    require_unshared(path)
     graphs = {}
     for stage, module in model.stages.items():
         graphs[stage] = {"fp32": cpu_graph(stage, module), "fp16": fp16_graph(stage, module)}
@@ -89,30 +87,6 @@ def export_bundle(
     )
 
 
-def require_unshared(path: Path, names: Collection[str] | None = None) -> None:
-    """Refuse to replace files of the default bundle that another shipped one is kept as a change of.
-
-    Args:
-        path: the folder that is to be written.
-        names: the files that will be others; ``None`` for all.
-
-    Raises:
-        restore_sdk.errors.OutputError: names the other bundle.
-    """
-    if path.resolve() != DEFAULT_BUNDLE:
-        return
-    for name, folder in SHIPPED.items():
-        if folder == DEFAULT_BUNDLE or not folder.is_dir():
-            continue
-        deltas = [file for file, spec in Bundle.load(name).manifest.files.items() if spec.delta]
-        if any(names is None or file in names for file in deltas):
-            raise OutputError(
-                f"the bundle {name} is kept as what it changes of {path}, and would be lost",
-                f"keep its weights first: python -m export weights --bundle {name} --out {name}.safetensors; then "
-                f"remove {folder}, and export it again afterwards",
-            )
-
-
 def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Mapping[str, Any]) -> Bundle:
     """Write a bundle anew with 8-bit graphs, in one step as :func:`restore_sdk.bundle.write_bundle` does, and open it.
 
@@ -129,7 +103,6 @@ def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Map
     manifest = bundle.manifest
     check_bundle_target(path)
     names = {stage: f"{stage}.int8.onnx" for stage in graphs}
-    require_unshared(path, names.values())
     files = {name: bundle.read(name) for name in manifest.files if name not in names.values()}
     files |= {names[stage]: graph for stage, graph in graphs.items()}
     named = replace(

@@ -49,8 +49,6 @@ def _add(options: argparse.Namespace) -> None:
         f"{drift['mean']:.1f} dB from float32, worst {drift['worst']:.1f}; "
         f"{sum(map(len, made.graphs.values())) / 1e6:.2f} MB more"
     )
-    if any(spec.delta for spec in bundle.manifest.files.values()):
-        print("it is whole now; python -m export delta keeps it as what it changes of the default bundle")
 
 
 def _progress(line: str) -> None:

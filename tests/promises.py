@@ -53,12 +53,11 @@ PROMISES = (
     Promise(
         "bundles",
         "A bundle that is damaged, swapped or of another schema ends in an error that says what to do before any of it "
-        "runs; nothing outside its folder and the default bundle is read; an operator that fails or asks for more than "
+        "runs; nothing outside its folder is read; an operator that fails or asks for more than "
         "there is, in an error.",
         (
             "tests/attacks/test_bundles.py",
             "tests/bundle/test_bundle.py",
-            "tests/bundle/test_delta.py",
             "tests/fuzz/test_fuzz.py",
         ),
     ),

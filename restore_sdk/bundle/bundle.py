@@ -5,7 +5,6 @@
     repair.onnx     repair stage, likewise with repair.fp16.onnx
     *.int8.onnx     in some bundles: the stages with convolutions in 8-bit integers, for CPUs
     golden.npz      inputs with the reference's outputs
-    *.delta         in some bundles: a file as what it changes of the default bundle's, instead of the file
 
 A file is read when it is needed, once, and its SHA-256 is checked on the very bytes that are then handed on. A graph
 holds all its tensors itself: one that would have a runtime read another file is refused.
@@ -16,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,8 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk._util.atomic import check_folder, write_folder
-from restore_sdk._util.reading import is_folder
-from restore_sdk.bundle.bundlefile import GET_ANOTHER, read_file, read_plain
+from restore_sdk._util.reading import is_folder, read_at_most
 from restore_sdk.bundle.manifest import (
     MAX_MANIFEST_BYTES,
     OPTIONAL_PRECISIONS,
@@ -52,6 +51,8 @@ DEFAULT_BUNDLE = SHIPPED["default"]
 
 #: Golden vectors are a handful of 256 x 256 images; anything near this size is not one.
 MAX_GOLDEN_BYTES = 256 * 1024 * 1024
+
+GET_ANOTHER = "get the bundle again, or export it again with: python -m export"
 
 _NAMES = f"pass one of {', '.join(SHIPPED)}, or the folder that holds manifest.json"
 _MAKE_INT8 = "in a checkout, add them: python -m export int8 --bundle BUNDLE --faces FOLDER --out NEW_BUNDLE"
@@ -84,7 +85,7 @@ class Bundle:
             if named:
                 raise BundleError(f"this installation holds no {wanted} bundle", "reinstall restore-sdk")
             raise BundleError(f"no bundle at {folder}: not a folder", _NAMES)
-        data = read_plain(folder, "manifest.json", MAX_MANIFEST_BYTES)
+        data = _read_plain(folder, "manifest.json", MAX_MANIFEST_BYTES)
         return cls(folder, parse_manifest(data))
 
     @property
@@ -144,7 +145,9 @@ class Bundle:
         spec = self.manifest.files.get(name)
         if spec is None:
             raise BundleIntegrityError(f"the bundle's manifest does not list {name!r}", GET_ANOTHER)
-        data = read_file(self.path, name, spec, DEFAULT_BUNDLE)
+        data = _read_plain(self.path, name, spec.bytes)
+        if len(data) != spec.bytes or hashlib.sha256(data).hexdigest() != spec.sha256:
+            raise BundleIntegrityError(f"{name} is not the file that the bundle's manifest names", GET_ANOTHER)
         if any(name in stage.files.values() for stage in self.stages):
             try:
                 check_self_contained(data)
@@ -200,6 +203,26 @@ def _is_name(path: object) -> bool:
     return isinstance(path, str | os.PathLike) and isinstance(named := os.fspath(path), str) and named != ""
 
 
+def _read_plain(folder: Path, name: str, limit: int) -> bytes:
+    """Bytes of a plain file, at most ``limit``; never through a link, a pipe or a device."""
+    path = folder / name
+    try:
+        if path.is_symlink():  # for systems without O_NOFOLLOW
+            raise BundleIntegrityError(f"{path} is a link, not a plain file", GET_ANOTHER)
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BundleIntegrityError(f"{path} is not a plain file", GET_ANOTHER)
+            data = read_at_most(file, limit)
+    except FileNotFoundError as error:
+        raise BundleIntegrityError(f"the bundle lacks {name}: {path}", GET_ANOTHER) from error
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}", "check the file's permissions") from error
+    if data is None:
+        raise BundleIntegrityError(f"{name} is larger than the {limit} bytes it may have", GET_ANOTHER)
+    return data
+
+
 @dataclass(frozen=True, slots=True)
 class StageFiles:
     """What an export made of one stage: ``name`` is ``"edge"`` or ``"repair"``, the graphs are serialised ONNX."""
@@ -231,7 +254,7 @@ def check_bundle_target(path: str | os.PathLike[str]) -> None:
         return
     try:
         files = Bundle.load(target).manifest.files
-        ours = {"manifest.json", *(spec.delta or name for name, spec in files.items())}
+        ours = {"manifest.json", *files}
     except BundleError as error:
         raise OutputError(f"{target} exists and is no bundle: {error.message}", hint) from error
     foreign = sorted(entry.name for entry in entries if entry.name not in ours or entry.is_dir())

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -91,12 +91,10 @@ class StageSpec:
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
-    """What a file of the bundle must be. ``delta`` names the file that is there instead: what it changes of the default
-    bundle's file of the same name and length, see :mod:`restore_sdk.bundle.delta`."""
+    """What a file of the bundle must be."""
 
     sha256: str
     bytes: int
-    delta: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +186,7 @@ def dump_manifest(manifest: Manifest) -> bytes:
             }
             for stage in manifest.stages
         ],
-        "files": {name: _file_entry(spec) for name, spec in manifest.files.items()},
+        "files": {name: asdict(spec) for name, spec in manifest.files.items()},
         "golden": {
             "file": manifest.golden,
             "arrays": ["image", "mask", "edges", "completed_edges", "restored"],
@@ -247,12 +245,7 @@ def _file(name: str, entry: Any) -> FileSpec:
     digest, size = _get(entry, "sha256", str), _count(entry, "bytes")
     if not _SHA256.fullmatch(digest) or size > MAX_FILE_BYTES:
         raise BundleManifestError(f"files[{name!r}] has no sound sha256 and size", _HINT)
-    return FileSpec(digest, size, _plain(entry["delta"]) if "delta" in entry else None)
-
-
-def _file_entry(spec: FileSpec) -> dict[str, Any]:
-    entry: dict[str, Any] = {"sha256": spec.sha256, "bytes": spec.bytes}
-    return entry if spec.delta is None else {**entry, "delta": spec.delta}
+    return FileSpec(digest, size)
 
 
 def _plain(name: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from restore_sdk.bundle import Bundle, StageFiles, check_bundle_target, write_bundle
+from restore_sdk.bundle import SHIPPED, Bundle, StageFiles, check_bundle_target, write_bundle
 from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError, OutputError
 from restore_sdk.imaging.image import CANNY_HIGH, CANNY_LOW, CANNY_SIGMA
 from tests.toy_bundle import edge_graph, golden_vectors, write_toy_bundle
@@ -373,3 +373,20 @@ def test_write_bundle_writes_nothing_unsound(tmp_path: Path) -> None:
 def test_write_bundle_is_typed_by_keyword(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_bundle(tmp_path / "bundle", "toy")  # type: ignore[misc, call-arg]
+
+
+def test_a_name_is_a_string_and_a_path_is_a_folder(
+    toy_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_toy_bundle(tmp_path / "vivid")
+    monkeypatch.setitem(SHIPPED, "vivid", toy_bundle.path)
+    assert Bundle.load("vivid").path == toy_bundle.path
+    assert [Bundle.load(each).path.resolve() for each in (Path("vivid"), "./vivid")] == [tmp_path / "vivid"] * 2
+    monkeypatch.setitem(SHIPPED, "vivid", tmp_path / "nothing")
+    with pytest.raises(BundleError, match="holds no vivid bundle"):
+        Bundle.load("vivid")
+    for wrong in ("Vivid", " vivid", Path("vivd"), "", 3, b"vivid"):
+        with pytest.raises(BundleError, match="no bundle") as caught:
+            Bundle.load(wrong)  # type: ignore[arg-type]
+        assert "one of default, vivid, or the folder" in caught.value.hint
