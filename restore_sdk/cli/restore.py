@@ -87,7 +87,7 @@ def restore(options: argparse.Namespace) -> Result:
 def _settings(options: argparse.Namespace) -> Settings:
     from restore_sdk.files.masks import parse_color
     from restore_sdk.folder.work import Settings, face_detector
-    from restore_sdk.tiling.request import Options
+    from restore_sdk.tiling.request import RestoreOptions
 
     if not 0 < options.max_megapixels < 1e6:
         raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
@@ -96,7 +96,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     if options.mask_tolerance is not None and (options.mask_color is None or not 0 <= options.mask_tolerance <= 255):
         raise InputError(f"--mask-tolerance is {options.mask_tolerance}", "pass 0 to 255, with --mask-color")
     how = {"dilate": options.dilate, "feather": options.feather, "max_crops": options.max_crops}
-    Options(**how)  # before any work, as is the next
+    RestoreOptions(**how)  # before any work, as is the next
     if options.face_detector is not None:
         face_detector(str(options.face_detector))
     return Settings(

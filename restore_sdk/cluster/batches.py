@@ -13,7 +13,7 @@ from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import InputError
 from restore_sdk.imaging.image import Color
 from restore_sdk.runtime.select import Runtime
-from restore_sdk.tiling.request import Options
+from restore_sdk.tiling.request import RestoreOptions
 
 Batch = dict[str, NDArray[Any]]
 
@@ -54,10 +54,10 @@ class RestoreBatches:
     ) -> None:
         if errors not in ("raise", "column"):
             raise InputError(f"errors is {errors!r}", 'pass "raise" or "column"')
-        known = {field.name for field in dataclasses.fields(Options)} - {"color"}
+        known = {field.name for field in dataclasses.fields(RestoreOptions)} - {"color", "faces"}
         if unknown := sorted(options.keys() - known):
             raise InputError(f"there is no option {unknown[0]!r}", f"pass {', '.join(sorted(known))}")
-        Options(color, **options)  # what is wrong with them is no row's fault
+        RestoreOptions(color, **options)  # type: ignore[arg-type]  # what is wrong with them is no row's fault
         self._engine = RestoreEngine(bundle, runtime=runtime, threads=threads)
         self._column, self._options = errors == "column", {"color": color, **options}
 

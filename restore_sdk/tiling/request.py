@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +21,65 @@ from restore_sdk.tiling.faces import FaceDetector, Faces, frames
 from restore_sdk.tiling.plan import MAX_CROPS, plan
 from restore_sdk.tiling.tiles import Tile
 
-#: Widest border, in pixels, by which a hole is dilated or feathered.
+if TYPE_CHECKING:
+    import PIL.Image
+
+#: What is taken as an image; see :func:`restore_sdk.imaging.image.as_pixels`.
+ImageLike: TypeAlias = Union[NDArray[np.uint8], "PIL.Image.Image"]
+
+#: What is taken as a mask; see :func:`restore_sdk.imaging.image.mask_values`.
+MaskLike: TypeAlias = Union[NDArray[np.uint8], NDArray[np.bool_], "PIL.Image.Image"]
+
+#: Widest border, in pixels, by which a mask is dilated or feathered.
 MAX_BORDER = 1024
+
+#: Most tiles that a request may ask for.
+_MOST_CROPS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How a photograph is to be restored; see :meth:`restore_sdk.engine.RestoreEngine.restore`."""
+class RestoreOptions:
+    """How a photograph is restored. Every field is also a keyword of the methods of ``RestoreEngine``.
+
+    Attributes:
+        color: channel order of the image and of the result, ``"rgb"`` or ``"bgr"`` as in OpenCV.
+        dilate: first grow the mask by so many pixels, for one drawn too tightly: 0 to 1024.
+        feather: over so many pixels, 0 to 1024, inwards from the border of the (dilated) mask, blend the restored
+            pixels with those of the image: for a mask drawn generously. Pixels outside the mask stay as they are.
+        max_crops: at most so many tiles are shown to the model; where the damage would need more, the finest ones get
+            coarser. 1 restores everything in one tile: the quickest, and the softest.
+        faces: where faces are, so that tiles around them are framed as the model was trained: boxes
+            ``(x, y, width, height)`` in pixels, from forehead to chin, or a :class:`restore_sdk.FaceDetector`, which is
+            asked. ``None``: the damage alone decides.
+
+    Raises:
+        InputError: a number out of its range.
+    """
 
     color: Color = "rgb"
     dilate: int = 0
     feather: int = 0
     max_crops: int = MAX_CROPS
+    faces: Faces | None = None
 
     def __post_init__(self) -> None:
-        for name, least, most in (("dilate", 0, MAX_BORDER), ("feather", 0, MAX_BORDER), ("max_crops", 1, 100_000)):
-            object.__setattr__(self, name, whole(name, getattr(self, name), least, most))
+        for name, least, most in (("dilate", 0, MAX_BORDER), ("feather", 0, MAX_BORDER), ("max_crops", 1, _MOST_CROPS)):
+            object.__setattr__(self, name, check_int(name, getattr(self, name), least, most))
+
+
+class CommonKeywords(TypedDict, total=False):
+    """The fields of :class:`RestoreOptions` that all images of a batch share, as keywords."""
+
+    color: Color
+    dilate: int
+    feather: int
+    max_crops: int
+
+
+class OptionKeywords(CommonKeywords, total=False):
+    """All fields of :class:`RestoreOptions` as keywords."""
+
+    faces: Faces | None
 
 
 class Sample(NamedTuple):
@@ -54,7 +97,8 @@ class Request:
     wave; :meth:`put` is to be called in the plan's order.
 
     Args:
-        image, mask, faces: as for :meth:`restore_sdk.engine.RestoreEngine.restore`.
+        image, mask, options: as for :meth:`restore_sdk.engine.RestoreEngine.restore`.
+        faces: in place of those of ``options``, where given.
         edges: whether the completed edge map is wanted.
         name: stands before what errors say, where there are several requests.
 
@@ -65,9 +109,9 @@ class Request:
     @memory_told
     def __init__(
         self,
-        image: object,
-        mask: object,
-        options: Options,
+        image: ImageLike,
+        mask: MaskLike,
+        options: RestoreOptions,
         *,
         faces: Faces | None = None,
         edges: bool = False,
@@ -79,9 +123,10 @@ class Request:
             given = mask_values(mask, self._source.shape[:2])
         # Now, so that a large photograph is copied while its mask is read.
         self._copy = CopyAhead(self._source)
-        with settled((self,)), self._named():
+        with wait_on_error((self,)), self._named():
             self._hole, marked = hole_in(given)
             dilate(self._hole, options.dilate)
+            faces = options.faces if faces is None else faces
             if isinstance(faces, FaceDetector):
                 faces = faces(self._source, options.color) if self._hole.any() else ()
             framed = frames(() if faces is None else faces, self._hole.shape)
@@ -167,7 +212,7 @@ class Request:
 
 
 @contextmanager
-def settled(requests: Iterable[Request]) -> Iterator[None]:
+def wait_on_error(requests: Iterable[Request]) -> Iterator[None]:
     """After an error, too, nothing reads the callers' arrays once the block has ended."""
     try:
         yield
@@ -177,7 +222,7 @@ def settled(requests: Iterable[Request]) -> Iterator[None]:
         raise
 
 
-def whole(name: str, value: object, least: int, most: int) -> int:
+def check_int(name: str, value: object, least: int, most: int) -> int:
     """``value`` as an ``int``; numpy's whole numbers are taken too.
 
     Raises :class:`InputError` unless it is a whole number from ``least`` to ``most``.
