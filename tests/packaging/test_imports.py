@@ -85,7 +85,7 @@ def test_the_wheel_needs_what_it_declares_and_nothing_heavier() -> None:
 
 def test_modules_stay_small() -> None:
     for path in files("restore_sdk"):
-        assert len(path.read_text().splitlines()) <= 320, path
+        assert len(path.read_text().splitlines()) <= 400, path
 
 
 def test_the_public_names() -> None:
