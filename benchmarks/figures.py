@@ -80,7 +80,7 @@ def peer(report: Report, key: str) -> Figure | None:
 
 def worst_drift(report: Report, what: str) -> float | None:
     """The worst picture's PSNR in dB against the reference, over all pictures of the report."""
-    found = [each["drift"][what]["restored"]["worst_db"] for each in _drifts(report) if what in each["drift"]]
+    found = [each["drift"][what]["restored"]["worst_db"] or 107.0 for each in _drifts(report) if what in each["drift"]]
     return min(found) if found else None
 
 

@@ -119,6 +119,6 @@ def _summary(figures: Mapping[str, Any]) -> str:
     half, ort = drift["pytorch_half"], drift["onnxruntime_fp16"]
     return (
         f"{figures['probes']} probes: float32 off by {max(errors.values()):.1e} of full scale at most; FP16 "
-        f"{half['mean']:.1f} dB, worst {half['worst']:.1f} (ONNX Runtime {ort['mean']:.1f}, {ort['worst']:.1f}); "
+        f"{half['pooled']:.1f} dB, worst {half['worst']:.1f} (ONNX Runtime {ort['pooled']:.1f}, {ort['worst']:.1f}); "
         f"FP16 headroom {figures['fp16_headroom']:.0f} times"
     )

@@ -125,7 +125,7 @@ def describe(report: dict[str, Any]) -> list[str]:
                 lines.append(f"  {'memory':<10} peak {found['peak_mb']:.0f} MB{grown}")
         for name, drifts in run["drift"].items():
             text = ", ".join(
-                "equal" if drifts[d] is None else f"{d[:-3]} {drifts[d]} dB" for d in ("mean_db", "worst_db")
+                "equal" if drifts[d] is None else f"{d[:-3]} {drifts[d]} dB" for d in ("pooled_db", "worst_db")
             )
             lines.append(f"  {name:<15} {text}")
     if report["absent"]:

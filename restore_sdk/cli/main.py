@@ -144,25 +144,23 @@ def verify(options: argparse.Namespace) -> int:
     bundle = Bundle.load(options.bundle)
     graph = options.cuda_graph == "on"
     found = run(bundle, options.runtime, min_psnr=options.min_psnr, device=options.device, cuda_graph=graph)
+    images = found.drift["restored"].pictures
     report = {
         "passed": found.passed,
         "bundle": bundle.name,
         "runtime": found.runtime["runtime"],
         "device": found.runtime["device"],
         "cuda_graph": bool(found.runtime.get("cuda_graph")),
-        "images": found.images,
-        "min_psnr_db": found.min_psnr,
-        "restored": found.restored.to_json(),
-        "completed_edges": found.completed_edges.to_json(),
+        "images": images,
+        "min_pooled_db": found.gate[0],
+        "min_psnr_db": found.gate[1],
+        **{name: drift.to_json() for name, drift in found.drift.items()},
         "canny_equal": found.canny_equal,
     }
-    lines = [f"{bundle.name} on {found.runtime['runtime']}: {found.images} golden images, all file hashes match"]
-    for label, drift in (("restored image", found.restored), ("completed edges", found.completed_edges)):
-        lines.append(
-            f"{label:<16} mean {drift.mean_db:.1f} dB, worst {drift.worst_db:.1f} dB (image {drift.worst_image})"
-        )
+    lines = [f"{bundle.name} on {found.runtime['runtime']}: {images} golden images, all file hashes match"]
+    lines += [f"{name:<16} {drift}" for name, drift in found.drift.items()]
     lines.append(f"{'Canny edges':<16} {100 * found.canny_equal:.3f} % of pixels equal")
-    lines.append(f"{'passed' if found.passed else 'FAILED'}: the gate is {found.min_psnr:g} dB")
+    lines.append(f"{'passed' if found.passed else 'FAILED'}: the gate is {found.gate[0]:g} and {found.gate[1]:g} dB")
     return _report(options, report, lines, code=0 if found.passed else 6)
 
 

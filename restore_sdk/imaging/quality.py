@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,7 @@ def psnr(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
     The mean square error is taken over all elements. Both arrays are ``uint8`` of one shape, any number of axes.
     """
     _check(reference, image)
-    error = float(np.mean(np.square(reference.astype(np.float32) - image), dtype=np.float64))
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+    return _decibel(float(np.mean(np.square(reference.astype(np.float32) - image), dtype=np.float64)))
 
 
 def l1(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
@@ -62,14 +62,70 @@ def ssim(reference: NDArray[np.uint8], image: NDArray[np.uint8]) -> float:
     return float(similarity.mean())
 
 
-def drift_psnr(reference: NDArray[np.uint8], result: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """PSNR in dB of each item of a batch against the reference runtime's, ``(N,)``; infinite where equal.
+class Drift:
+    """How far results are from a reference's: the one definition of drift.
 
-    Both arrays are ``uint8``, ``(N, ...)``. How it differs from :func:`psnr`: one figure an image, so that the worst
-    one shows.
+    ``pooled_db`` pools the squared error over all pictures and pixels and converts it to dB of 255 once, so that one
+    equal picture cannot hide the error of the others. ``worst_db`` is the PSNR of the worst single picture. Both are
+    infinite only where every picture is equal. At least one picture must have been added.
     """
-    _check(reference, result)
-    return np.array([psnr(a, b) for a, b in zip(reference, result, strict=True)], np.float64)
+
+    def __init__(self) -> None:
+        self._squares: list[float] = []
+        self._sizes: list[int] = []
+
+    def add(self, reference: NDArray[np.uint8], result: NDArray[np.uint8]) -> Drift:
+        """Compare more pictures, ``uint8``, ``(N, ...)``; returns itself.
+
+        Raises:
+            ShapeError: the two have not one shape, or are not ``uint8``.
+        """
+        _check(reference, result)
+        errors = np.square(reference.astype(np.float32) - result).reshape(len(reference), -1)
+        self._squares += errors.sum(axis=1, dtype=np.float64).tolist()
+        self._sizes += [errors.shape[1]] * len(errors)
+        return self
+
+    @property
+    def pictures(self) -> int:
+        """How many were compared."""
+        return len(self._sizes)
+
+    @property
+    def pooled_db(self) -> float:
+        """PSNR in dB of all pictures taken as one."""
+        return _decibel(sum(self._squares) / sum(self._sizes))
+
+    @property
+    def worst_picture(self) -> int:
+        """Number of the worst picture, from 0, in the order of adding."""
+        return int(np.argmax(np.divide(self._squares, self._sizes)))
+
+    @property
+    def worst_db(self) -> float:
+        """PSNR in dB of the worst picture."""
+        return _decibel(self._squares[self.worst_picture] / self._sizes[self.worst_picture])
+
+    def within(self, pooled_db: float, worst_db: float) -> bool:
+        """Whether both figures reach their gates in dB."""
+        return self.pooled_db >= pooled_db and self.worst_db >= worst_db
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types: ``pooled_db``, ``worst_db`` (``None`` for infinite) and ``worst_picture``."""
+        figures = {"pooled_db": self.pooled_db, "worst_db": self.worst_db}
+        short = {name: round(value, 2) if math.isfinite(value) else None for name, value in figures.items()}
+        return {**short, "worst_picture": self.worst_picture}
+
+    def __str__(self) -> str:
+        """For people: "58.3 dB over all pictures, 55.1 dB in the worst (number 2)", or "equal"."""
+        if math.isinf(self.worst_db):
+            return "equal"
+        worst = f"{self.worst_db:.1f} dB in the worst (number {self.worst_picture})"
+        return f"{self.pooled_db:.1f} dB over all pictures, {worst}"
+
+
+def _decibel(mean_square: float) -> float:
+    return math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
 
 
 def _window_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:

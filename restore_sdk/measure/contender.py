@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import DeviceError
 from restore_sdk.files import read_mask, read_photo, write_image
-from restore_sdk.imaging.quality import drift_psnr
 from restore_sdk.runtime.base import U8, StageRunner
-from restore_sdk.runtime.golden import golden_results
+from restore_sdk.runtime.golden import golden_drift
 from restore_sdk.runtime.select import Runtime
 
 #: Requests that are not counted: clocks rise, memory is touched, CUDA graphs are captured.
@@ -51,11 +49,7 @@ class Contender:
         A batch larger than the runner takes at a time goes in as many runs as it needs, as ``restore_batch`` does.
         """
         golden = bundle.golden()
-        results = golden_results(self.runner, golden)
-        self._drift = {
-            name: _decibel(drift_psnr(golden[name], np.concatenate([getattr(result, name) for result in results])))
-            for name in ("restored", "completed_edges")
-        }
+        self._drift = {name: drift.to_json() for name, drift in golden_drift(self.runner, golden).items()}
         self._chunks = _chunks([golden[name] for name in ("image", "mask", "edges")], batch, self.runner.max_batch)
         self._batch = batch
         self._files = folder / "photo.png", folder / "mask.png", folder / "restored.png"
@@ -181,11 +175,3 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
     """``p50``, ``p95``, ``p99`` and ``max``, as every report gives them."""
     p50, p95, p99 = np.percentile(values, (50, 95, 99))
     return {name: round(float(v), 4) for name, v in (("p50", p50), ("p95", p95), ("p99", p99), ("max", max(values)))}
-
-
-def _decibel(values: NDArray[np.float64]) -> dict[str, float | None]:
-    """Mean, over the images that differ at all, and worst; ``None`` where every image is equal."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return {"mean_db": None, "worst_db": None}
-    return {"mean_db": round(float(finite.mean()), 2), "worst_db": round(float(finite.min()), 2)}

@@ -66,8 +66,8 @@ def made_up() -> dict[str, Any]:
     latency += [figure("opencv", "OpenCV Telea", 10.0, key="OpenCV Telea")]
     drifts = {
         what: {
-            "restored": {"mean_db": 70.0, "worst_db": 50.0, "worst": "golden 1"},
-            "completed_edges": {"mean_db": 70.0, "worst_db": 50.0, "worst": "golden 1"},
+            "restored": {"pooled_db": 70.0, "worst_db": 50.0, "worst": "golden 1"},
+            "completed_edges": {"pooled_db": 70.0, "worst_db": 50.0, "worst": "golden 1"},
             "truth_db": {"mean": -0.01, "worst": -0.1},
         }
         for what, _ in ours.values()

@@ -27,6 +27,7 @@ from restore_sdk.errors import (
     RestoreError,
     ShapeError,
 )
+from restore_sdk.runtime.golden import GATES
 from tests.conftest import make_photo
 from tests.toy_bundle import golden_vectors, write_toy_bundle
 
@@ -281,7 +282,7 @@ def test_verify(case: Case, tmp_path: Path) -> None:
     assert "passed" in out
     report = json.loads(case.run("verify", "--bundle", case.bundle, "--json")[1])
     assert report["passed"] is True
-    assert report["restored"] == {"mean_db": None, "worst_db": None, "worst_image": 0}  # equal to the last bit
+    assert report["restored"] == {"pooled_db": None, "worst_db": None, "worst_picture": 0}  # equal to the last bit
     assert report["canny_equal"] == 1.0
 
 
@@ -294,10 +295,26 @@ def test_verify_finds_drift_in_either_output(case: Case, tmp_path: Path, name: s
     code, out, _ = case.run("verify", "--bundle", bundle, "--json")
     report = json.loads(out)
     assert (code, report["ok"], report["passed"]) == (6, False, False)
-    assert report[name]["worst_image"] == 1
+    assert report[name]["worst_picture"] == 1
     assert report[name]["worst_db"] == pytest.approx(20 * np.log10(255 / 16) + 10 * np.log10(256), abs=0.01)
-    assert case.run("verify", "--bundle", bundle)[0] == 6
+    code, said, _ = case.run("verify", "--bundle", bundle)
+    assert (code, "inf" in said) == (6, False)
     assert case.run("verify", "--bundle", bundle, "--min-psnr", "40")[0] == 0
+
+
+def test_an_equal_picture_hides_no_drift_of_the_others(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worst is within the gate of half precision, all together are not, and one of the three is equal."""
+    golden = golden_vectors(3)
+    golden["restored"][:2, :6] ^= 3
+    bundle = write_toy_bundle(tmp_path / "drift", golden=golden).path
+    monkeypatch.setitem(GATES, "fp32", GATES["fp16"])
+    code, out, _ = case.run("verify", "--bundle", bundle, "--json")
+    found = json.loads(out)["restored"]
+    assert code == 6
+    assert found["worst_db"] > 55
+    assert found["pooled_db"] < 60
 
 
 def test_verify_checks_files_that_the_runtime_does_not_use(case: Case, writable_bundle: Path) -> None:

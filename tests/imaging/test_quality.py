@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from restore_sdk.errors import ShapeError
-from restore_sdk.imaging.quality import drift_psnr, l1, psnr, ssim
+from restore_sdk.imaging.quality import Drift, l1, psnr, ssim
 
 metrics = pytest.importorskip("skimage.metrics")
 
@@ -41,18 +41,30 @@ def test_known_values() -> None:
     assert psnr(black, one_off) == pytest.approx(10 * math.log10(255**2 * black.size / 51**2))
 
 
-def test_drift_shows_the_worst_image() -> None:
+def test_drift_is_pooled_over_all_pictures() -> None:
+    """A picture without error counts as one without error; a mean of dB would be infinite."""
     reference = np.full((3, 8, 8), 100, np.uint8)
     result = reference.copy()
     result[1] += 1
     result[2] += 10
-    drift = drift_psnr(reference, result)
-    assert drift[0] == math.inf
-    assert drift[1] == pytest.approx(20 * math.log10(255), abs=1e-4)
-    assert drift.argmin() == 2
+    together, apart = Drift().add(reference, result), Drift()
+    for one, other in zip(reference, result, strict=True):
+        apart.add(one[None], other[None])
+    for drift in (together, apart):
+        assert drift.pooled_db == pytest.approx(psnr(reference, result))
+        assert drift.worst_db == pytest.approx(psnr(reference[2], result[2]))
+        assert (drift.pictures, drift.worst_picture) == (3, 2)
+        assert drift.within(32.8, 28.1)
+        assert not drift.within(33.0, 28.1)
+        assert not drift.within(32.8, 28.2)
+        assert str(drift) == "32.9 dB over all pictures, 28.1 dB in the worst (number 2)"
+    equal = Drift().add(reference, reference)
+    assert equal.to_json() == {"pooled_db": None, "worst_db": None, "worst_picture": 0}
+    assert str(equal) == "equal"
+    assert equal.within(60, 60)
 
 
-@pytest.mark.parametrize("measure", [psnr, ssim, l1, drift_psnr])
+@pytest.mark.parametrize("measure", [psnr, ssim, l1, Drift().add])
 def test_arrays_that_cannot_be_compared(measure: object) -> None:
     image = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(ShapeError):

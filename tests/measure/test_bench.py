@@ -55,9 +55,7 @@ def test_every_figure_is_there(report: dict[str, Any]) -> None:
     assert sum(medians.values()) - medians["total"] == pytest.approx(medians["total"], rel=0.5)
     assert {len(values) for values in entry["rounds"].values()} == {bench.ROUNDS}
     assert entry["images_per_second"] > 0
-    assert entry["drift"]["restored"] == {"mean_db": None, "worst_db": None} or (
-        entry["drift"]["restored"]["worst_db"] > 60
-    )
+    assert entry["drift"]["restored"]["worst_db"] in (None, pytest.approx(90, abs=30))
     assert report["host"]["processor"]
     assert report["host"]["packages"]["numpy"]
 
