@@ -63,26 +63,24 @@ class RestoreEngine:
     ``(H, W, 4)`` with alpha (kept as it is), or PIL images (``L``, ``RGB``, ``RGBA``; the result is an array). Masks
     are ``(H, W)``, ``bool`` or ``uint8`` above 127: white is what to repaint. Sizes from 1 x 1 up.
 
-    The result is a fresh contiguous array in the form of the image, and outside the hole byte-equal to it. The model
-    takes squares of 256 x 256: thin damage is restored at the image's own resolution, in as many squares as it takes;
-    around a hole thicker than 64 px the square is scaled down and its result up again, so a wide hole comes out softer
+    The result is a fresh contiguous array in the form of the image, and outside the mask byte-equal to it. The model
+    takes tiles of 256 x 256. Thin damage is restored at the image's own resolution, in as many tiles as it takes.
+    Around damage thicker than 64 px the tile is scaled down and its result up again, so wide damage comes out softer
     than the photograph around it (see :func:`restore_sdk.tiling.plan.plan`).
 
     Threads may share one engine: ``slots`` of them compute at a time, the others wait. Same input, same output,
-    whatever the number of slots. An engine does not survive a fork: open one in each process, started by ``spawn``,
-    since ONNX Runtime does not support a fork: a forked child that ends by ``sys.exit`` hangs or aborts in its library.
+    whatever the number of slots. An engine does not survive a fork: open one in each process, started by ``spawn``.
 
     Args:
         bundle: a model bundle, its folder, or the name of one inside the wheel: ``"default"``, as ``None``, or
             ``"vivid"`` (see :data:`restore_sdk.bundle.SHIPPED`).
         runtime: ``"auto"`` takes what serves best on this host and logs it; one asked for by name never falls back. Or
-            an open runner, such as :class:`restore_sdk.runtime.triton.TritonRunner`, which brings the model and all
-            that the other arguments say, and which :meth:`close` closes.
+            an open runner, such as :class:`restore_sdk.TritonRunner`, which brings the model and all that the other
+            arguments say, and which :meth:`close` closes.
         device: index of the GPU, for runtimes that use one.
         slots: how many requests may compute at the same time.
-        threads: CPU threads that one request computes with at most, on OpenVINO its slot's own, on ONNX Runtime its own
-            and those of a pool shared by the slots. ``None`` keeps the usable cores busy, at most 8 for one request.
-            A photograph of 4 MiB of pixels or more is copied by one more thread, meanwhile. TensorRT takes none of it.
+        threads: CPU threads that one request computes with at most; ``None`` keeps the usable cores busy, at most 8 for
+            one request. TensorRT takes none of it.
         cuda_graph: where TensorRT serves, queue each request as one CUDA graph; ``info()["cuda_graph"]`` says if it is.
 
     Raises:
@@ -215,11 +213,11 @@ class RestoreEngine:
         """Run the model once in every slot, so that the first request is as fast as the next; returns milliseconds."""
         runner = self._open()
         started = time.perf_counter()
-        square = np.zeros((1, MODEL_SIZE, MODEL_SIZE), np.uint8)
-        mask = square.copy()
+        edges = np.zeros((1, MODEL_SIZE, MODEL_SIZE), np.uint8)
+        mask = edges.copy()
         mask[:, : MODEL_SIZE // 2] = 255
         for _ in range(runner.slots):
-            runner.infer(np.zeros((*square.shape, 3), np.uint8), mask, square)
+            runner.infer(np.zeros((*edges.shape, 3), np.uint8), mask, edges)
         return 1e3 * (time.perf_counter() - started)
 
     def info(self) -> dict[str, Any]:

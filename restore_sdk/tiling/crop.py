@@ -1,7 +1,7 @@
-"""One square of a picture: cut out for the model, and its hole pixels put back.
+"""One tile of a picture: cut out for the model, and its restored pixels put back.
 
-Which squares a picture needs is decided in :mod:`restore_sdk.tiling.plan`; :func:`cut` brings one to the model's size,
-:func:`paste` puts the restored hole, and nothing but the hole, back into the picture.
+Which tiles a picture needs is decided in :mod:`restore_sdk.tiling.plan`; :func:`cut` brings one to the model's size,
+:func:`paste` puts the masked pixels, and nothing else, back into the picture.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from restore_sdk.imaging.image import MODEL_SIZE, Color, like_pixels, to_rgb
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A box of the picture, and the place that it takes in the model's square, all in pixels.
+    """A box of the picture, and the place that it takes in the model's input, all in pixels.
 
     The box ``height x width`` at ``(y, x)`` lies inside the picture. Scaled to ``inner_height x inner_width``, it lies
-    at ``(top, left)`` in the square; what the square holds beside it is the box reflected at its borders.
+    at ``(top, left)`` in the input; what the input holds beside it is the box reflected at its borders.
     """
 
     y: int
@@ -41,7 +41,7 @@ class Crop:
 
     @property
     def padded(self) -> bool:
-        """Whether the box fills less than the square."""
+        """Whether the box fills less than the model's input."""
         return (self.inner_height, self.inner_width) != (MODEL_SIZE, MODEL_SIZE)
 
     @property
@@ -55,14 +55,14 @@ class Crop:
 
     @property
     def inner(self) -> tuple[slice, slice]:
-        """The box's place as an index into the square."""
+        """The box's place as an index into the model's input."""
         return slice(self.top, self.top + self.inner_height), slice(self.left, self.left + self.inner_width)
 
 
 def place(middle: tuple[float, float], side: int, shape: tuple[int, int]) -> Crop:
-    """The square of ``side`` around ``middle`` (y, x), shifted into the picture.
+    """The crop of ``side`` around ``middle`` (y, x), shifted into the picture.
 
-    Where the picture is narrower than ``side``, the square holds all of it, and reflections of it beside.
+    Where the picture is narrower than ``side``, the crop holds all of it, and reflections of it beside.
     """
     y, height, top, inner_height = _span(middle[0], shape[0], side)
     x, width, left, inner_width = _span(middle[1], shape[1], side)
@@ -70,7 +70,7 @@ def place(middle: tuple[float, float], side: int, shape: tuple[int, int]) -> Cro
 
 
 def _span(middle: float, available: int, side: int) -> tuple[int, int, int, int]:
-    """Along one axis: the box's start and length in the picture, and its place and length in the square."""
+    """Along one axis: the box's start and length in the picture, and its place and length in the model's input."""
     if side <= available:
         return min(max(int(middle) - side // 2, 0), available - side), side, 0, MODEL_SIZE
     inner = max(1, round(available * MODEL_SIZE / side))
@@ -78,59 +78,60 @@ def _span(middle: float, available: int, side: int) -> tuple[int, int, int, int]
 
 
 def cut(
-    pixels: NDArray[np.uint8], missing: NDArray[np.bool_], crop: Crop, color: Color = "rgb"
+    pixels: NDArray[np.uint8], mask: NDArray[np.bool_], crop: Crop, color: Color = "rgb"
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The crop as the model's square; what stands in the picture under the hole reaches no known pixel of it.
+    """The crop in the model's size; what stands in the picture under the mask reaches no known pixel of it.
 
-    Where the crop is scaled down, a pixel of the square is the mean of the known pixels under it, and hole where less
-    than half of them are known. Where it is scaled up, a pixel is hole as soon as any pixel that it is made from is.
+    Where the crop is scaled down, a pixel is the mean of the known pixels under it, and masked where less than half of
+    them are known. Where it is scaled up, a pixel is masked as soon as any pixel that it is made from is.
 
     Args:
         pixels: the picture in any form that :func:`restore_sdk.imaging.image.as_pixels` takes.
-        missing: bool, ``crop.height x crop.width``: what is hole in the crop's box.
+        mask: bool, ``crop.height x crop.width``: what is masked in the crop's box.
 
     Returns:
         ``(256, 256, 3)`` RGB ``uint8`` and ``(256, 256)`` bool, both contiguous, for reading: where nothing has to
         change they are the picture itself.
 
     Raises:
-        MaskError: scaled to the square, so dense a mask leaves nothing known.
+        MaskError: scaled to the model's size, so dense a mask leaves nothing known.
     """
-    square, missing = pixels[crop.box], np.ascontiguousarray(missing)
+    tile, mask = pixels[crop.box], np.ascontiguousarray(mask)
     if crop.resized:
-        square, missing = _scaled(square, missing, crop.inner_height, crop.inner_width)
-        if missing.all():
+        tile, mask = _scaled(tile, mask, crop.inner_height, crop.inner_width)
+        if mask.all():
             raise MaskError(
                 f"scaled to the model's {MODEL_SIZE} x {MODEL_SIZE}, the mask leaves no known pixel",
-                "leave more of the picture around the hole, or restore it in smaller parts",
+                "leave more of the picture unmasked, or restore it in smaller parts",
             )
-    if color != "rgb" or square.ndim != 3 or square.shape[2] != 3:
-        square = to_rgb(square, color)
+    if color != "rgb" or tile.ndim != 3 or tile.shape[2] != 3:
+        tile = to_rgb(tile, color)
     if crop.padded:
-        square = _reflect(square, crop)
-        missing = _reflect(missing.view(np.uint8), crop).view(np.bool_)
-    return np.ascontiguousarray(square), missing
+        tile = _reflect(tile, crop)
+        mask = _reflect(mask.view(np.uint8), crop).view(np.bool_)
+    return np.ascontiguousarray(tile), mask
 
 
 def paste(
     picture: NDArray[np.uint8],
-    hole: NDArray[np.bool_],
+    mask: NDArray[np.bool_],
     crop: Crop,
     restored: NDArray[np.uint8],
     color: Color = "rgb",
 ) -> None:
-    """Write the restored square's hole pixels into ``picture``, in place; every other byte stays.
+    """Write the restored tile's masked pixels into ``picture``, in place; every other byte stays.
 
     Args:
         picture: contiguous, in the form of the picture that was cut.
-        hole: bool, ``crop.height x crop.width``: the pixels of the crop's box to write.
+        mask: bool, ``crop.height x crop.width``: the pixels of the crop's box to write.
         restored: ``(256, 256, 3)`` RGB.
     """
-    left, top, width, height = cv2.boundingRect(np.ascontiguousarray(hole).view(np.uint8))
+    mask = np.ascontiguousarray(mask).view(np.uint8)
+    left, top, width, height = cv2.boundingRect(mask)
     window = slice(top, top + height), slice(left, left + width)
     target = picture[crop.box][window]
     patch = like_pixels(_enlarged(restored, crop, window), target, color)
-    cv2.copyTo(patch, np.ascontiguousarray(hole[window]).view(np.uint8), target)
+    cv2.copyTo(patch, np.ascontiguousarray(mask[window]), target)
 
 
 def blend(
@@ -161,7 +162,7 @@ def blend(
 
 
 def paste_edges(frame: NDArray[np.uint8], crop: Crop, edges: NDArray[np.uint8]) -> None:
-    """Add the square's edge map to ``frame``, ``(H, W)`` ``uint8`` in the picture's size, in place.
+    """Add the tile's edge map to ``frame``, ``(H, W)`` ``uint8`` in the picture's size, in place.
 
     Where crops overlap, the stronger edge stays.
     """
@@ -174,21 +175,21 @@ def paste_edges(frame: NDArray[np.uint8], crop: Crop, edges: NDArray[np.uint8]) 
 
 
 def _scaled(
-    square: NDArray[np.uint8], missing: NDArray[np.bool_], height: int, width: int
+    tile: NDArray[np.uint8], mask: NDArray[np.bool_], height: int, width: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    rows, columns = missing.shape
+    rows, columns = mask.shape
     if height <= rows and width <= columns:
         # Normalised convolution (Knutsson and Westin, CVPR 1993) with the footprint of the area average.
-        known = np.where(missing, np.uint8(0), np.uint8(255))
-        small = _shrunk(cv2.bitwise_and(square, square, mask=known), height, width)
+        known = np.where(mask, np.uint8(0), np.uint8(255))
+        small = _shrunk(cv2.bitwise_and(tile, tile, mask=known), height, width)
         share = _shrunk(known, height, width)
         partly = (share >= 128) & (share < 255)
         factor = (255.0 / share[partly]).reshape(-1, *[1] * (small.ndim - 2))
         small[partly] = np.minimum(np.rint(small[partly] * factor), 255).astype(np.uint8)
         return small, share < 128
-    # Linear where it grows: a wider kernel would carry what stands in the hole further into known pixels.
-    weight: NDArray[np.float32] = cv2.resize(missing.astype(np.float32), (width, height))
-    larger: NDArray[np.uint8] = cv2.resize(square, (width, height), interpolation=cv2.INTER_LINEAR)
+    # Linear where it grows: a wider kernel would carry what stands under the mask further into known pixels.
+    weight: NDArray[np.float32] = cv2.resize(mask.astype(np.float32), (width, height))
+    larger: NDArray[np.uint8] = cv2.resize(tile, (width, height), interpolation=cv2.INTER_LINEAR)
     return larger, weight > 0
 
 
@@ -203,28 +204,24 @@ def _shrunk(array: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
 
 
 def _enlarged(restored: NDArray[np.uint8], crop: Crop, window: tuple[slice, slice]) -> NDArray[np.uint8]:
-    """The window of the crop's box, from the restored square; of a large crop no more is scaled up than it takes."""
+    """The window of the crop's box, from the restored tile; of a large crop no more is scaled up than it takes."""
     patch = restored[crop.inner]
     if not crop.resized:
         return np.ascontiguousarray(patch[window])
-    (from_y, at_y, height), (from_x, at_x, width) = (
-        _aligned(window[0], crop.height, crop.inner_height),
-        _aligned(window[1], crop.width, crop.inner_width),
-    )
+    from_y, at_y, height = _aligned(window[0], crop.height, crop.inner_height)
+    from_x, at_x, width = _aligned(window[1], crop.width, crop.inner_width)
     source = np.ascontiguousarray(patch[from_y, from_x])
     shrinks = height <= source.shape[0] and width <= source.shape[1]
     how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     larger = cv2.resize(source, (width, height), interpolation=how)
-    y, x = window[0].start - at_y, window[1].start - at_x
-    return np.ascontiguousarray(
-        larger[y : y + window[0].stop - window[0].start, x : x + window[1].stop - window[1].start]
-    )
+    rows, columns = (slice(each.start - at, each.stop - at) for each, at in zip(window, (at_y, at_x), strict=True))
+    return np.ascontiguousarray(larger[rows, columns])
 
 
 def _aligned(window: slice, length: int, inner: int) -> tuple[slice, int, int]:
-    """Along one axis: a part of the square that scales to whole pixels of the box and holds the window with a margin.
+    """Along one axis: a part of the tile that scales to whole pixels of the box and holds the window with a margin.
 
-    Returns the part, where it starts in the box, and its length there. ``inner`` pixels of the square are ``length`` of
+    Returns the part, where it starts in the box, and its length there. ``inner`` pixels of the tile are ``length`` of
     the box, so ``inner / g`` are ``length / g``, where ``g`` is the greatest common divisor.
     """
     steps = math.gcd(length, inner)
@@ -235,8 +232,8 @@ def _aligned(window: slice, length: int, inner: int) -> tuple[slice, int, int]:
     return slice(first * small, last * small), first * large, (last - first) * large
 
 
-def _reflect(square: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
+def _reflect(tile: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
     bottom = MODEL_SIZE - crop.top - crop.inner_height
     right = MODEL_SIZE - crop.left - crop.inner_width
-    whole: NDArray[np.uint8] = cv2.copyMakeBorder(square, crop.top, bottom, crop.left, right, cv2.BORDER_REFLECT_101)
+    whole: NDArray[np.uint8] = cv2.copyMakeBorder(tile, crop.top, bottom, crop.left, right, cv2.BORDER_REFLECT_101)
     return whole

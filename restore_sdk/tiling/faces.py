@@ -1,6 +1,6 @@
 """Where the faces of a photograph are: boxes from the caller, or a detector model that the caller names.
 
-The model of the SDK was trained on faces framed as in FFHQ, so a crop around a face is framed like that.
+The model of the SDK was trained on faces framed as in FFHQ, so a tile around a face is framed like that.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _HEADS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Frame:
-    """A square around a face, framed as the model was trained: its middle and its side, in pixels."""
+    """The square around a face, framed as the model was trained: its middle and its side, in pixels."""
 
     y: float
     x: float

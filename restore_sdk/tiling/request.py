@@ -18,8 +18,7 @@ from restore_sdk.imaging.border import dilate, feather
 from restore_sdk.imaging.image import Color, as_pixels, canny_edges, hole_in, mask_values
 from restore_sdk.tiling.crop import blend, cut, paste, paste_edges
 from restore_sdk.tiling.faces import FaceDetector, Faces, frames
-from restore_sdk.tiling.plan import MAX_CROPS, plan
-from restore_sdk.tiling.tiles import Tile
+from restore_sdk.tiling.plan import MAX_CROPS, Tile, plan
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -83,7 +82,7 @@ class OptionKeywords(CommonKeywords, total=False):
 
 
 class Sample(NamedTuple):
-    """What the model is given for one tile: ``(256, 256, 3)`` RGB, hole as 255 in ``(256, 256)``, Canny edges."""
+    """What the model is given for one tile: ``(256, 256, 3)`` RGB, masked as 255 in ``(256, 256)``, Canny edges."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -124,34 +123,34 @@ class Request:
         # Now, so that a large photograph is copied while its mask is read.
         self._copy = CopyAhead(self._source)
         with wait_on_error((self,)), self._named():
-            self._hole, marked = hole_in(given)
-            dilate(self._hole, options.dilate)
+            self._mask, marked = hole_in(given)
+            dilate(self._mask, options.dilate)
             faces = options.faces if faces is None else faces
             if isinstance(faces, FaceDetector):
-                faces = faces(self._source, options.color) if self._hole.any() else ()
-            framed = frames(() if faces is None else faces, self._hole.shape)
-            self.plan = plan(self._hole, options.max_crops, framed, None if options.dilate else marked)
+                faces = faces(self._source, options.color) if self._mask.any() else ()
+            framed = frames(() if faces is None else faces, self._mask.shape)
+            self.plan = plan(self._mask, options.max_crops, framed, None if options.dilate else marked)
             # What the model is shown of the picture while nothing was put back, without waiting for the copy.
             self._untouched = self._source if self._source.flags.c_contiguous else None
-            self.edges = np.zeros(self._hole.shape, np.uint8) if edges else None
+            self.edges = np.zeros(self._mask.shape, np.uint8) if edges else None
             # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
-            self._written = np.zeros(self._hole.shape, np.uint8) if len(self.plan.tiles) > 1 else None
+            self._written = np.zeros(self._mask.shape, np.uint8) if len(self.plan.tiles) > 1 else None
 
     @memory_told
     def sample(self, tile: Tile) -> Sample:
         """What the model is shown for a tile: what earlier waves restored is known to it.
 
         Raises:
-            MaskError: scaled to the model's square, the mask leaves nothing known.
+            MaskError: scaled to the model's size, the mask leaves nothing known.
         """
-        missing = self._hole[tile.crop.box]
+        mask = self._mask[tile.crop.box]
         levels = self.plan.level_of(tile.crop)
         if levels is not None:
-            missing = missing & (levels <= tile.level)
+            mask = mask & (levels <= tile.level)
         with self._named():
             pixels = self._picture if self._untouched is None else self._untouched
-            square, missing = cut(pixels, missing, tile.crop, self._options.color)
-        return Sample(square, missing.view(np.uint8) * np.uint8(255), canny_edges(square, missing))
+            image, mask = cut(pixels, mask, tile.crop, self._options.color)
+        return Sample(image, mask.view(np.uint8) * np.uint8(255), canny_edges(image, mask))
 
     @memory_told
     def put(self, tile: Tile, restored: NDArray[np.uint8], completed_edges: NDArray[np.uint8]) -> None:
@@ -159,11 +158,11 @@ class Request:
         if self.edges is not None:
             paste_edges(self.edges, tile.crop, completed_edges)
         self._untouched = None
-        hole = self._hole[tile.crop.box]
+        mask = self._mask[tile.crop.box]
         if self._written is None:
-            paste(self._picture, hole, tile.crop, restored, self._options.color)
+            paste(self._picture, mask, tile.crop, restored, self._options.color)
             return
-        rows, columns = np.nonzero(hole)
+        rows, columns = np.nonzero(mask)
         share = tile.share((rows, columns))
         mine = share > 0
         rows, columns, share = rows[mine], columns[mine], share[mine]
@@ -183,7 +182,7 @@ class Request:
     @memory_told
     def finish(self) -> NDArray[np.uint8]:
         """The restored photograph, once every tile was put back."""
-        feather(self._picture, self._source, self._hole, self._options.feather)
+        feather(self._picture, self._source, self._mask, self._options.feather)
         return self._picture
 
     @property
@@ -204,7 +203,7 @@ class Request:
         levels = self.plan.level_of(tile.crop)
         if levels is None:
             return None
-        finer = ~(self._hole[tile.crop.box] & (levels > tile.level))
+        finer = ~(self._mask[tile.crop.box] & (levels > tile.level))
         if finer.all():
             return None
         distance: NDArray[np.float32] = cv2.distanceTransform(finer.view(np.uint8), cv2.DIST_L2, 5)

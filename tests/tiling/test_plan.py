@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from restore_sdk.tiling.crop import Crop
-from restore_sdk.tiling.plan import MAX_CROPS, plan
-from restore_sdk.tiling.tiles import Cell, Plan
+from restore_sdk.tiling.plan import MAX_CROPS, Box, Plan, plan
 from tests.tiling.holes import hole_in, holes, scratched
 
 
@@ -149,5 +148,5 @@ def test_every_hole_pixel_is_someone_s_and_every_crop_fits(hole: NDArray[np.bool
 
 def test_one_tile_weighs_all() -> None:
     (tile,) = plan(hole_in(600, 500, 300, 200, 20, 30)).tiles
-    assert tile.cell == Cell()
+    assert tile.cell == Box()
     assert (tile.share((np.arange(256), np.arange(256))) == 1).all()
