@@ -1,4 +1,4 @@
-"""Builds recipe after recipe, each in a process of its own: the flavours do not meet, and a crash costs one target."""
+"""Builds recipe after recipe, each in a process of its own: the editions do not meet, and a crash costs one target."""
 
 from __future__ import annotations
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from export.gates import check_numbers, make_probes
 from export.golden import golden_inputs, golden_vectors
@@ -107,7 +108,7 @@ def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Map
     files |= {names[stage]: graph for stage, graph in graphs.items()}
     named = replace(
         manifest,
-        stages=tuple(replace(spec, files={**spec.files, "int8": names[spec.name]}) for spec in manifest.stages),
+        stages=tuple(replace(spec, files=spec.files | {"int8": names[spec.name]}) for spec in manifest.stages),
         quality={**manifest.quality, "int8": dict(facts)},
     )
     write_folder(path, {**files, "manifest.json": sealed_manifest(named, files)})

@@ -7,8 +7,8 @@ import shlex
 
 def shown(text: object) -> str:
     """One line that any terminal can print: control characters and undecodable bytes are escaped."""
-    sound = str(text).encode("utf-8", "backslashreplace").decode()
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in sound)
+    valid = str(text).encode("utf-8", "backslashreplace").decode()
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in valid)
 
 
 def word(text: object) -> str:

@@ -32,7 +32,9 @@ from restore_sdk.bundle.manifest import (
     MAX_MANIFEST_BYTES,
     OPTIONAL_PRECISIONS,
     STAGE_CONTRACT,
+    Golden,
     Manifest,
+    Precision,
     StageSpec,
     parse_manifest,
     sealed_manifest,
@@ -40,7 +42,6 @@ from restore_sdk.bundle.manifest import (
 )
 from restore_sdk.bundle.onnxfile import check_self_contained
 from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError, OutputError
-from restore_sdk.imaging.image import MODEL_SIZE
 
 _SHIPPED = Path(__file__).resolve().parent / "models"
 
@@ -60,7 +61,7 @@ _MAKE_INT8 = "in a checkout, add them: python -m export int8 --bundle BUNDLE --f
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A model bundle on disk whose manifest was read and found sound."""
+    """A model bundle on disk whose manifest was read and found valid."""
 
     path: Path
     manifest: Manifest
@@ -163,7 +164,7 @@ class Bundle:
         Returns:
             ``uint8`` arrays by tensor name, N along the first axis, shaped as the stages take and give them.
         """
-        name = self.manifest.golden
+        name = self.manifest.golden.file
         data = self.read(name)
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -238,7 +239,7 @@ class StageFiles:
 def check_bundle_target(path: str | os.PathLike[str]) -> None:
     """Raise unless :func:`write_bundle` may write a bundle at ``path``; touches nothing.
 
-    It may where nothing stands, into an empty folder, and in place of a bundle: a folder with a sound manifest and no
+    It may where nothing stands, into an empty folder, and in place of a bundle: a folder with a valid manifest and no
     entry besides the files that this lists.
 
     Raises:
@@ -291,7 +292,7 @@ def write_bundle(
         created: ISO 8601 date and time in UTC; ``None`` means now.
 
     Raises:
-        BundleManifestError: what was handed in would make an unsound manifest.
+        BundleManifestError: what was handed in would make an invalid manifest.
         BundleIntegrityError: the golden arrays do not fit the stages.
         OutputError: ``path`` cannot be written, or holds something that is no bundle.
     """
@@ -305,7 +306,7 @@ def write_bundle(
     for stage, (label, inputs, outputs) in zip((edge, repair), STAGE_CONTRACT, strict=True):
         if stage.name != label:
             raise BundleManifestError(f"stage {stage.name!r} was handed in as {label!r}", "check the arguments")
-        names = {"fp32": f"{label}.onnx", "fp16": f"{label}.fp16.onnx"}
+        names: dict[Precision, str] = {"fp32": f"{label}.onnx", "fp16": f"{label}.fp16.onnx"}
         files |= {names["fp32"]: stage.fp32, names["fp16"]: stage.fp16}
         stages.append(
             StageSpec(
@@ -321,15 +322,14 @@ def write_bundle(
     manifest = Manifest(
         name=name,
         version=version,
-        size=MODEL_SIZE,
         stages=tuple(stages),
         files={},
-        golden="golden.npz",
-        training=training,
-        quality=quality,
+        golden=Golden("golden.npz"),
+        training=dict(training),
+        quality=dict(quality),
         created=created or datetime.now(UTC).isoformat(timespec="seconds"),
     )
     sealed = sealed_manifest(manifest, files)
-    Bundle(target, manifest).check_golden(golden)  # nothing unsound is written
+    Bundle(target, manifest).check_golden(golden)  # nothing invalid is written
     write_folder(target, {**files, "manifest.json": sealed})
     return Bundle.load(target)

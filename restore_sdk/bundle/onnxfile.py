@@ -47,7 +47,7 @@ def check_self_contained(data: bytes) -> None:
             inner = _PATHS[message].get(number)
             if inner is not None:
                 if not isinstance(value, memoryview):
-                    raise ValueError("it is no sound protobuf")
+                    raise ValueError("it is no valid protobuf")
                 pending.append((inner, value, depth + 1))
 
 
@@ -66,7 +66,7 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         elif kind in (_FIXED64, _FIXED32):
             length = 8 if kind == _FIXED64 else 4
         else:
-            raise ValueError("it is no sound protobuf")
+            raise ValueError("it is no valid protobuf")
         if length > end - at:
             raise ValueError("it is truncated")
         yield tag >> 3, view[at : at + length]
@@ -82,7 +82,7 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:
             return value, at + index + 1
-    raise ValueError("it is no sound protobuf")
+    raise ValueError("it is no valid protobuf")
 
 
 def looks_like_onnx(data: bytes) -> bool:

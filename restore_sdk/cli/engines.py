@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from restore_sdk.engines.sidecar import Flavour, Sidecar
+from restore_sdk.engines.edition import EDITIONS
+from restore_sdk.engines.sidecar import Sidecar
 from restore_sdk.errors import EngineNotBuiltError, InputError
 
 Result = tuple[dict[str, Any], list[str], int]
@@ -21,7 +22,7 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
     command = commands.add_parser("build", help="build TensorRT engines for a GPU")
     command.add_argument("--target", metavar="NAME|FILE", help="a shipped recipe or a .toml (default: the GPU at hand)")
     command.add_argument("--list", action="store_true", help="list the shipped recipes, build nothing")
-    command.add_argument("--flavour", choices=get_args(Flavour), help="default: the recipe's, else what is installed")
+    command.add_argument("--edition", choices=EDITIONS, help="default: the recipe's, else what is installed")
     command.add_argument("--device", type=int, default=0, metavar="N", help="the GPU to build on (default 0)")
     command.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after this long")
     command.add_argument("--force", action="store_true", help="build even when the store has the engines")
@@ -38,7 +39,7 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
     part.add_argument("name", metavar="NAME", help="its name in the list, or the first characters of it")
     _store(part)
     finish(part, show)
-    part = parts.add_parser("prune", help="remove unsound engines and what interrupted builds left")
+    part = parts.add_parser("prune", help="remove invalid engines and what interrupted builds left")
     part.add_argument("--other-models", action="store_true", help="also engines of other models than the bundle")
     part.add_argument("--other-versions", action="store_true", help="also engines of a TensorRT not installed here")
     part.add_argument("--all", action="store_true", help="every engine, and the timing caches")
@@ -55,38 +56,38 @@ def build(options: argparse.Namespace) -> Result:
     """``restore-sdk build``: engines of both stages for a target, or for the GPU at hand."""
     from restore_sdk.bundle import Bundle
     from restore_sdk.engines.chain import build_chain
-    from restore_sdk.engines.monitor import Watch
-    from restore_sdk.engines.order import prepare
+    from restore_sdk.engines.plan import prepare
+    from restore_sdk.engines.progress import Watch
     from restore_sdk.engines.store import EngineStore
-    from restore_sdk.runtime.proof import prove
+    from restore_sdk.runtime.validation import validate
 
     if options.list:
         return _targets()
     if options.timeout is not None and not options.timeout > 0:
         raise InputError("--timeout must be above 0 seconds", "leave it out to wait as long as it takes")
     bundle, store = Bundle.load(options.bundle), EngineStore(options.store)
-    order = prepare(options.target, options.flavour, options.device)
+    plan = prepare(options.target, options.edition, options.device)
     shown = Display(quiet=options.json)
     started = time.perf_counter()
     try:
         outcomes = build_chain(
-            bundle, order, store, prove=prove, force=options.force, watch=Watch(options.timeout), progress=shown
+            bundle, plan, store, validate=validate, force=options.force, watch=Watch(options.timeout), progress=shown
         )
     finally:
         shown.end()
     seconds = time.perf_counter() - started
     report = {
-        "target": order.recipe.name,
-        "flavour": order.trt.flavour,
-        "version": order.trt.version,
-        "device": order.gpu.name if order.gpu else None,
+        "target": plan.recipe.name,
+        "edition": plan.trt.edition,
+        "version": plan.trt.version,
+        "device": plan.gpu.name if plan.gpu else None,
         "store": str(store.root),
         "seconds": round(seconds, 3),
         "engines": [
             {**_summary(outcome.sidecar), "path": str(outcome.path), "reused": outcome.reused} for outcome in outcomes
         ],
     }
-    lines = [f"{order.recipe.name}: {bundle.name} with {order.trt.label}, {seconds:.1f} s, in {store.root}"]
+    lines = [f"{plan.recipe.name}: {bundle.name} with {plan.trt.label}, {seconds:.1f} s, in {store.root}"]
     for outcome in outcomes:
         sidecar = outcome.sidecar
         how = "was there already" if outcome.reused else f"built in {sidecar.build.get('seconds', 0):.1f} s"
@@ -104,7 +105,7 @@ def list_engines(options: argparse.Namespace) -> Result:
             continue
         key = entry.sidecar.key
         lines.append(
-            f"{key.stage + '.' + key.digest[:8]:<16} {entry.sidecar.target:<12} {key.flavour} {key.version}  "
+            f"{key.stage + '.' + key.digest[:8]:<16} {entry.sidecar.target:<12} {key.edition} {key.version}  "
             f"sm {' '.join(key.compute_capabilities)}{' ' + key.device_name if key.device_name else ''}  "
             f"batch {key.min_batch}-{key.max_batch}  {entry.sidecar.plan_bytes / 1e6:.1f} MB  "
             f"{entry.sidecar.bundle}  {_proof(entry.sidecar)}"
@@ -139,7 +140,7 @@ def show(options: argparse.Namespace) -> Result:
 def prune(options: argparse.Namespace) -> Result:
     """``restore-sdk engines prune``."""
     from restore_sdk.bundle import SHIPPED, Bundle
-    from restore_sdk.engines.flavour import installed, load
+    from restore_sdk.engines.edition import installed, load
     from restore_sdk.engines.store import EngineStore, graph_sha256
 
     store = EngineStore(options.store)
@@ -147,12 +148,12 @@ def prune(options: argparse.Namespace) -> Result:
     if options.other_models:
         models = [Bundle.load(name) for name in (SHIPPED if options.bundle is None else [options.bundle])]
         graphs = {graph_sha256(model, stage.name) for model in models for stage in model.stages}
-    here = {flavour: load(flavour).version for flavour in installed()} if options.other_versions else {}
+    here = {edition: load(edition).version for edition in installed()} if options.other_versions else {}
 
     def keep(sidecar: Sidecar) -> bool:
         if options.all or (options.other_models and sidecar.key.onnx_sha256 not in graphs):
             return False
-        return not options.other_versions or sidecar.key.loads_in(here.get(sidecar.key.flavour))
+        return not options.other_versions or sidecar.key.loads_in(here.get(sidecar.key.edition))
 
     removed = store.prune(keep, timing=options.all, dry_run=options.dry_run)
     verb = "would be removed" if options.dry_run else "removed"
@@ -166,11 +167,11 @@ def verify(options: argparse.Namespace) -> Result:
 
     store = EngineStore(options.store)
     entries = store.verify()
-    unsound = [entry for entry in entries if entry.error is not None]
-    lines = [f"{entry.path.name}: {entry.error or 'sound'}" for entry in entries]
-    lines.append(f"{len(entries) - len(unsound)} of {len(entries)} engine(s) in {store.root} are sound")
+    invalid = [entry for entry in entries if entry.error is not None]
+    lines = [f"{entry.path.name}: {entry.error or 'valid'}" for entry in entries]
+    lines.append(f"{len(entries) - len(invalid)} of {len(entries)} engine(s) in {store.root} are valid")
     report = {"store": str(store.root), "engines": [_entry(entry) for entry in entries]}
-    return report, lines, 5 if unsound else 0
+    return report, lines, 5 if invalid else 0
 
 
 class Display:
@@ -203,8 +204,8 @@ def _targets() -> Result:
     from restore_sdk.engines.recipe import load_recipe, names
 
     recipes = [load_recipe(name) for name in names()]
-    lines = [f"{r.name:<12} {r.flavour:<13} {' '.join(r.compute_capabilities):<26} {r.description}" for r in recipes]
-    report = {"targets": [{"name": r.name, "flavour": r.flavour, "description": r.description} for r in recipes]}
+    lines = [f"{r.name:<12} {r.edition:<13} {' '.join(r.compute_capabilities):<26} {r.description}" for r in recipes]
+    report = {"targets": [{"name": r.name, "edition": r.edition, "description": r.description} for r in recipes]}
     return report, lines, 0
 
 
@@ -223,8 +224,8 @@ def _entries(options: argparse.Namespace) -> tuple[Any, list[Any]]:
 
 def _entry(entry: Any) -> dict[str, Any]:
     if entry.error is not None:
-        return {"file": entry.path.name, "sound": False, "error": str(entry.error)}
-    return {"file": entry.path.name, "sound": True, **_summary(entry.sidecar)}
+        return {"file": entry.path.name, "valid": False, "error": str(entry.error)}
+    return {"file": entry.path.name, "valid": True, **_summary(entry.sidecar)}
 
 
 def _summary(sidecar: Sidecar) -> dict[str, Any]:
@@ -234,7 +235,7 @@ def _summary(sidecar: Sidecar) -> dict[str, Any]:
         "key": key.digest,
         "target": sidecar.target,
         "bundle": sidecar.bundle,
-        "flavour": key.flavour,
+        "edition": key.edition,
         "version": key.version,
         "compute_capabilities": list(key.compute_capabilities),
         "device_name": key.device_name,

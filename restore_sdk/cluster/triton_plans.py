@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from restore_sdk.bundle import Bundle
-from restore_sdk.engines.rebuild import rebuild
 from restore_sdk.engines.sidecar import Sidecar
 from restore_sdk.engines.store import EngineStore, graph_sha256
 from restore_sdk.errors import EngineIncompatibleError, EngineIntegrityError, EngineNotBuiltError
@@ -65,7 +64,7 @@ def choose_plans(bundle: Bundle, store: EngineStore, version: str | None = None)
                 devices = ", ".join(capability or "any device" for capability in missing)
                 raise EngineNotBuiltError(
                     f"stage {two} has no plan for {devices}, and stage {one} has one",
-                    f"build it: {rebuild(bundle, store.root, 'tensorrt')}",
+                    f"build it: {store.build_command(bundle, 'tensorrt')}",
                 )
     every = [plan for plans in chosen.values() for plan in plans.values()]
     try:
@@ -88,7 +87,7 @@ def _candidates(bundle: Bundle, store: EngineStore, stage: str, version: str | N
         for entry in store.entries()
         if entry.sidecar is not None and entry.sidecar.key.stage == stage and entry.sidecar.key.onnx_sha256 == graph
     ]
-    plans = [s for s in ours if s.key.flavour == "tensorrt" and s.key.min_batch == 1]
+    plans = [s for s in ours if s.key.edition == "tensorrt" and s.key.min_batch == 1]
     fitting = [plan for plan in plans if version in (None, plan.key.version)]
     if not fitting:
         if plans:
@@ -99,7 +98,7 @@ def _candidates(bundle: Bundle, store: EngineStore, stage: str, version: str | N
             why = f"of {bundle.name}"
         raise EngineNotBuiltError(
             f"{store.root} holds no plan of stage {stage} {why}",
-            f"build it on the GPU that will serve: {rebuild(bundle, store.root, 'tensorrt')}",
+            f"build it on the GPU that will serve: {store.build_command(bundle, 'tensorrt')}",
         )
     return fitting
 

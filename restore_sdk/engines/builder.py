@@ -1,11 +1,11 @@
-"""One stage's graph to a plan, with any flavour of TensorRT."""
+"""One stage's graph to a plan, with any edition of TensorRT."""
 
 from __future__ import annotations
 
-import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,12 +13,11 @@ from restore_sdk import __version__
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.engines import network as networks
 from restore_sdk.engines import timing
-from restore_sdk.engines.device import current
-from restore_sdk.engines.driver import DeviceFacts
+from restore_sdk.engines.driver import DeviceFacts, current
+from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.failures import failure
-from restore_sdk.engines.flavour import TensorRT
-from restore_sdk.engines.inspection import inspect
-from restore_sdk.engines.monitor import Progress, Watch, make_monitor
+from restore_sdk.engines.precision import inspect, network_precision
+from restore_sdk.engines.progress import Progress, Watch, make_monitor
 from restore_sdk.engines.recipe import Recipe
 from restore_sdk.engines.sidecar import Tensor
 from restore_sdk.engines.store import EngineStore
@@ -58,7 +57,7 @@ def build_stage(
     TensorRT works in a thread of its own, so that Ctrl-C reaches this one; it stops at its next step.
 
     Args:
-        trt: the flavour that the recipe names.
+        trt: the edition that the recipe names.
         graph: the stage's FP16 ONNX graph.
         gpu: the device at hand, if the engine is for it; then the plan is loaded and inspected.
         store: holds the timing caches.
@@ -82,11 +81,10 @@ def build_stage(
                         f"out of host memory while building stage {stage.name}", "close other programs"
                     ) from error
                 if isinstance(error, (TypeError, RuntimeError)):  # so the bindings tell that an object was not made
-                    said = [*log.errors, str(error)]
-                    raise failure(stage.name, trt.label, said, parsing=False) from error
+                    raise failure(stage.name, trt.label, [*log.errors, str(error)], parsing=False) from error
                 raise
 
-    return _watched(work, watch)
+    return _interruptible(work, watch)
 
 
 def _build(
@@ -114,27 +112,26 @@ def _build(
     plan = builder.build_serialized_network(network, config)
     _stop_if_over(watch, stage.name, built=plan is not None)
     if plan is None:
-        memory = f"workspace of {recipe.workspace_mib} MiB, batch {recipe.max_batch}"
-        facts = memory if gpu is None else f"{memory}, {gpu.name} with {gpu.memory_bytes >> 20} MiB"
+        facts = f"workspace of {recipe.workspace_mib} MiB, batch {recipe.max_batch}"
+        facts += f", {gpu.name} with {gpu.memory_bytes >> 20} MiB" if gpu else ""
         raise failure(stage.name, trt.label, log.errors, parsing=False, facts=facts)
     if cache is not None:
         timing.keep(store, trt, gpu, config)
     data = bytes(memoryview(plan))
-    built = time.perf_counter()
     figures: dict[str, Any] = {
         "sdk": __version__,
         "parse_seconds": round(parsed - started, 3),
-        "seconds": round(built - parsed, 3),
+        "seconds": round(time.perf_counter() - parsed, 3),
         "layers": int(network.num_layers),
         "warnings": log.of("WARNING")[:LOG_LINES],
         "log": log.tail(LOG_LINES),
     }
-    precision, source = networks.precision(network), "network"
+    precision, source = network_precision(network), "network"
     tensors = networks.tensors(network)
     del plan, config, network, builder  # their memory is the engine's while it is looked at
     if gpu is not None:
-        measured, scratch = inspect(trt, data, log_object, stage.name, log)
-        figures |= {"device": gpu.name, "cuda": gpu.cuda, "device_memory_bytes": scratch}
+        measured, workspace = inspect(trt, data, log_object, stage.name, log)
+        figures |= {"device": gpu.name, "cuda": gpu.cuda, "device_memory_bytes": workspace}
         if measured:
             precision, source = measured, "engine"
     return Built(data, tensors, precision, source, figures)
@@ -146,7 +143,7 @@ def configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:
     config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, recipe.workspace_mib << 20)
     config.builder_optimization_level = recipe.optimization_level
     config.profiling_verbosity = module.ProfilingVerbosity.DETAILED  # for the inspection
-    if trt.flavour == "tensorrt_rtx":
+    if trt.edition == "tensorrt_rtx":
         config.num_compute_capabilities = len(recipe.compute_capabilities)
         for index, capability in enumerate(recipe.compute_capabilities):
             kind = getattr(module.ComputeCapability, f"SM{capability.replace('.', '')}")
@@ -174,42 +171,24 @@ def _stop_if_over(watch: Watch, stage: str, *, built: bool = False) -> None:
         )
 
 
-def _watched(work: Callable[[], T], watch: Watch) -> T:
+def _interruptible(work: Callable[[], T], watch: Watch) -> T:
     """Run ``work`` in a thread and wait for it; Ctrl-C cancels it, waits for its end, then goes on its way.
 
     Python must not end while TensorRT computes: it would abort the process. So a second Ctrl-C waits as well.
     """
-    results: list[T] = []
-    errors: list[BaseException] = []
-    # Not Thread.join: when Ctrl-C interrupts it, Python before 3.13 takes the thread for ended.
-    begun, ended = threading.Event(), threading.Event()
-
-    def run() -> None:
-        begun.set()
-        try:
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            ended.set()
-
-    thread = threading.Thread(target=run, name="restore-sdk build", daemon=True)
     interrupt: KeyboardInterrupt | None = None
-    try:
-        thread.start()
-    except KeyboardInterrupt as error:  # while it waited for the thread to begin, which it mostly does none the less
-        interrupt = error
-        watch.cancel()
-        if not begun.wait(1.0):
-            raise
-    while not ended.is_set():
+    with ThreadPoolExecutor(1, thread_name_prefix="restore-sdk-build") as pool:
         try:
-            ended.wait(0.1)
-        except KeyboardInterrupt as error:
-            interrupt = error
+            future = pool.submit(work)
+        except KeyboardInterrupt:  # while the thread began; leaving the block waits for it
             watch.cancel()
+            raise
+        while not future.done():
+            try:
+                wait([future], timeout=0.1)
+            except KeyboardInterrupt as error:
+                interrupt = error
+                watch.cancel()
     if interrupt is not None:
         raise interrupt
-    if errors:
-        raise errors[0]
-    return results[0]
+    return future.result()

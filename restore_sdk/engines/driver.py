@@ -1,7 +1,7 @@
 """The NVIDIA driver, asked through ctypes: is it there, has it a device, what device is that?
 
-Nothing here needs pycuda or TensorRT, and nothing here makes a context. It is asked before either is imported: without
-a driver pycuda does not import, and TensorRT ends the process.
+Nothing here needs pycuda or TensorRT. It is asked before either is imported: without a driver pycuda does not import,
+and TensorRT ends the process.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from restore_sdk.errors import DeviceError
 
+_AHEAD_OF_TIME = "engines for consumer GPUs are built on any host: restore-sdk build --target any-rtx"
 _OTHERWISE = 'runtime="onnxruntime" runs on every host'
 
 #: ``CUdevice_attribute`` values of cuda.h.
@@ -99,6 +100,42 @@ def all_devices() -> list[DeviceFacts]:
     library = load_driver()
     with _answering():
         return [_ask(library, index) for index in range(_count(library))]
+
+
+def find_gpu(index: int = 0) -> DeviceFacts:
+    """The GPU to build on: :func:`device_facts` with another hint.
+
+    Raises:
+        DeviceError: there is no driver, no usable GPU, or no device of this number; says how to build without one.
+    """
+    try:
+        return device_facts(index)
+    except DeviceError as error:
+        raise DeviceError(error.message, _AHEAD_OF_TIME) from error
+
+
+@contextmanager
+def current(gpu: DeviceFacts | None) -> Iterator[None]:
+    """Make the device's primary context current in this thread; TensorRT builds on the current device.
+
+    Raises:
+        DeviceError: the driver refuses.
+    """
+    if gpu is None:
+        yield
+        return
+    driver, handle, context = load_driver(), ctypes.c_int(), ctypes.c_void_p()
+    try:
+        check(driver, "cuDeviceGet", ctypes.byref(handle), gpu.index)
+        # Never given back, as in runtime/cuda.py: the CUDA runtime inside TensorRT keeps to this context for good.
+        check(driver, "cuDevicePrimaryCtxRetain", ctypes.byref(context), handle)
+        check(driver, "cuCtxPushCurrent_v2", context)
+    except DriverCallError as error:
+        raise DeviceError(f"{gpu.name} cannot be used: {error}", "look at nvidia-smi") from error
+    try:
+        yield
+    finally:
+        driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -20,49 +21,40 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
+
 from restore_sdk._util.atomic import write_file
 from restore_sdk._util.lock import file_lock
-from restore_sdk._util.owned import default_root, read_owned, require_owned
-from restore_sdk.bundle import Bundle
+from restore_sdk._util.reading import read_owned, require_owned
+from restore_sdk._util.terminal import word
+from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
 from restore_sdk.bundle.onnxfile import looks_like_onnx
-from restore_sdk.engines.rebuild import rebuild
-from restore_sdk.engines.sidecar import (
-    SIDECAR_NAME,
-    EngineKey,
-    Flavour,
-    Host,
-    Sidecar,
-    Tensor,
-    dump_sidecar,
-    host_platform,
-    is_of_store,
-    parse_sidecar,
-    refusal,
-)
+from restore_sdk.engines.edition import Edition
+from restore_sdk.engines.recipe import names
+from restore_sdk.engines.sidecar import BUILD_AGAIN, EngineKey, Host, Sidecar, dump_sidecar, parse_sidecar
 from restore_sdk.errors import (
     EngineError,
+    EngineIncompatibleError,
     EngineIntegrityError,
     EngineNotBuiltError,
     OutputError,
 )
 
-__all__ = [
-    "EngineKey",
-    "EngineStore",
-    "Entry",
-    "Flavour",
-    "Host",
-    "Sidecar",
-    "StoredEngine",
-    "Tensor",
-    "default_root",
-    "graph_sha256",
-    "host_platform",
-]
-
 #: Larger files are no sidecar, no plan of this SDK's models.
 MAX_SIDECAR_BYTES = 4 * 1024 * 1024
 MAX_PLAN_BYTES = 2 * 1024 * 1024 * 1024
+
+#: Names of what lies in a store: sidecars, all that an engine has, timing caches, and what an interrupted write leaves.
+_NAME = r"[a-z0-9_]{1,40}\.[0-9a-f]{24}"
+_SIDECAR = re.compile(rf"{_NAME}\.json")
+_ENGINE = re.compile(
+    rf"{_NAME}(\.json|\.[0-9a-f]{{16}}\.plan)"
+    r"|\.([a-z0-9_]{1,40}\.[0-9a-f]|tensorrt(_rtx)?-)[a-z0-9.-]*\.[0-9a-f]{12}\.part"
+)
+_TIMING = re.compile(r"tensorrt(_rtx)?-[a-z0-9.-]+\.timing")
+
+#: What may not fit, the more telling later.
+_KINDS = ("edition", "version", "CUDA", "platform", "capability", "device")
 
 _LOG = logging.getLogger("restore_sdk")
 
@@ -85,6 +77,15 @@ class Entry:
     error: EngineError | None = None
 
 
+def default_root() -> Path:
+    """``RESTORE_SDK_STORE`` where it is set, else ``restore-sdk/engines`` in the user's cache folder."""
+    named = os.environ.get("RESTORE_SDK_STORE")
+    root = Path(named) if named else user_cache_path("restore-sdk", appauthor=False, opinion=False) / "engines"
+    if not named and not root.is_absolute():  # no home
+        raise EngineError(f"no place for the engine store: {root}", "set RESTORE_SDK_STORE to a folder of yours")
+    return root
+
+
 def graph_sha256(bundle: Bundle, stage: str) -> str:
     """SHA-256 of the FP16 graph from which engines of this stage are built."""
     return bundle.manifest.files[bundle.file(stage, "fp16")].sha256
@@ -100,6 +101,28 @@ class EngineStore:
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         self.root = default_root() if root is None else Path(root)
 
+    def build_command(
+        self, bundle: Bundle | None, edition: Edition, target: str = "", *, device: int = 0, force: bool = False
+    ) -> str:
+        """The command that builds the engines of a bundle: of a shipped recipe by its name, else for GPU ``device``.
+
+        ``force``: even where the store has engines that were found right once.
+        """
+        command = f"restore-sdk build --edition {edition}"
+        if force:
+            command += " --force"
+        if device:
+            command += f" --device {device}"
+        if target in names():
+            command += f" --target {target}"
+        if bundle is not None and bundle.path != DEFAULT_BUNDLE:
+            command += f" --bundle {word(bundle.address)}"
+        try:
+            usual = self.root == default_root()
+        except EngineError:
+            usual = False
+        return command if usual else f"{command} --store {word(self.root)}"
+
     def publish(self, plan: bytes, sidecar: Sidecar) -> StoredEngine:
         """Add an engine in one step; one of the same key is replaced.
 
@@ -108,7 +131,7 @@ class EngineStore:
             OutputError: the folder cannot be written.
         """
         if len(plan) != sidecar.plan_bytes or sha256(plan).hexdigest() != sidecar.plan_sha256:
-            raise EngineIntegrityError("the plan is not the one that its sidecar describes", "build it again")
+            raise EngineIntegrityError("the plan is not the one that its sidecar describes", BUILD_AGAIN)
         if looks_like_onnx(plan):
             raise EngineIntegrityError("this is an ONNX graph, not a plan", "build it: restore-sdk build")
         self._make_root()
@@ -129,19 +152,18 @@ class EngineStore:
             EngineIncompatibleError: it has, but for another model, TensorRT or device; names both sides.
             EngineIntegrityError: the engine that fits is torn, altered or swapped.
         """
-        try:
-            return self.read(self._choose(bundle, stage, host), bundle)
-        except FileNotFoundError:  # replaced by another process since; its sidecar names the new plan
+        for _ in range(2):
             try:
                 return self.read(self._choose(bundle, stage, host), bundle)
-            except FileNotFoundError as error:
-                raise EngineIntegrityError(
-                    f"the plan of stage {stage} is gone: {error.filename}",
-                    rebuild(bundle, self.root, host.flavour, device=host.index),
-                ) from error
+            except FileNotFoundError as error:  # replaced by another process since; its sidecar names the new plan
+                gone = error
+        raise EngineIntegrityError(
+            f"the plan of stage {stage} is gone: {gone.filename}",
+            self.build_command(bundle, host.edition, device=host.index),
+        ) from gone
 
     def lookup(self, key: EngineKey) -> Sidecar | None:
-        """The sound, readable sidecar stored under ``key``, if any; the plan is not read."""
+        """The valid, readable sidecar stored under ``key``, if any; the plan is not read."""
         name = f"{key.stage}.{key.digest}.json"
         return next((entry.sidecar for entry in self.entries() if entry.path.name == name), None)
 
@@ -158,22 +180,22 @@ class EngineStore:
             raise EngineIntegrityError(
                 f"{path.name} is not the plan that was stored: {self._diagnose(data, sidecar)}",
                 f"remove it: restore-sdk engines prune, and build it again: "
-                f"{rebuild(bundle, self.root, sidecar.key.flavour, sidecar.target)}",
+                f"{self.build_command(bundle, sidecar.key.edition, sidecar.target)}",
             )
         return StoredEngine(sidecar, data, path)
 
     def entries(self) -> list[Entry]:
-        """Every sidecar in the store by name, the unsound ones with their error; no plan is read."""
+        """Every sidecar in the store by name, the invalid ones with their error; no plan is read."""
         if not self._check_root():
             return []
         found = []
         try:
-            names = os.listdir(self.root)  # glob would say that a folder which may not be read is empty
+            there = os.listdir(self.root)  # glob would say that a folder which may not be read is empty
         except OSError as error:
             raise EngineError(
                 f"cannot read the engine store {self.root}: {error.strerror}", "see who owns it, and its permissions"
             ) from error
-        for path in (self.root / name for name in sorted(names) if SIDECAR_NAME.fullmatch(name)):
+        for path in (self.root / name for name in sorted(there) if _SIDECAR.fullmatch(name)):
             try:
                 found.append(Entry(path, parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)))
             except FileNotFoundError:
@@ -190,30 +212,31 @@ class EngineStore:
             if entry.sidecar is not None:
                 try:
                     self.read(entry.sidecar)
-                except FileNotFoundError as missing:
-                    error = EngineIntegrityError(
-                        f"the plan is missing: {missing.filename}", "restore-sdk engines prune"
-                    )
-                except EngineError as unsound:
-                    error = unsound
+                except FileNotFoundError as gone:
+                    error = EngineIntegrityError(f"the plan is missing: {gone.filename}", "restore-sdk engines prune")
+                except EngineError as invalid:
+                    error = invalid
             checked.append(Entry(entry.path, entry.sidecar, error))
         return checked
 
     def prune(
         self, keep: Callable[[Sidecar], bool] = lambda _: True, *, timing: bool = False, dry_run: bool = False
     ) -> list[Path]:
-        """Remove engines that ``keep`` refuses, unsound ones, what an interrupted write left; says which files.
+        """Remove engines that ``keep`` refuses, invalid ones, what an interrupted write left; says which files.
 
         ``timing`` removes the builder's timing caches as well. Files of other names are not ours, and stay.
         """
         if not self._check_root():
             return []
         with self.lock("store"):
-            entries = self.verify()
-            kept = [entry for entry in entries if entry.error is None and entry.sidecar and keep(entry.sidecar)]
-            stay = {entry.path.name for entry in kept} | {e.sidecar.plan_file for e in kept if e.sidecar}
-            ours = [path for path in self.root.iterdir() if is_of_store(path.name, timing=timing)]
-            removed = sorted(path for path in ours if path.name not in stay)
+            kept = [each.sidecar for each in self.verify() if not each.error and each.sidecar and keep(each.sidecar)]
+            stay = {name for sidecar in kept for name in (sidecar.file, sidecar.plan_file)}
+            ours = (_ENGINE, _TIMING) if timing else (_ENGINE,)
+            removed = sorted(
+                path
+                for path in self.root.iterdir()
+                if path.name not in stay and any(form.fullmatch(path.name) for form in ours)
+            )
             if not dry_run:
                 for path in removed:
                     path.unlink(missing_ok=True)
@@ -247,20 +270,35 @@ class EngineStore:
         return file_lock(self.root / f".{name}.lock", poll)
 
     def _choose(self, bundle: Bundle, stage: str, host: Host) -> Sidecar:
-        wanted, command = graph_sha256(bundle, stage), rebuild(bundle, self.root, host.flavour, device=host.index)
+        wanted = graph_sha256(bundle, stage)
+        command = self.build_command(bundle, host.edition, device=host.index)
         entries = [entry for entry in self.entries() if entry.path.name.startswith(f"{stage}.")]
         sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
         fitting = [s for s in sidecars if s.key.onnx_sha256 == wanted and s.key.mismatch(host) is None]
-        unsound = [entry.error for entry in entries if entry.error is not None]
+        invalid = [entry.error for entry in entries if entry.error is not None]
         if fitting:
-            for error in unsound:
+            for error in invalid:
                 _LOG.warning("engine store: %s", error)
             return max(fitting, key=lambda s: (s.created, s.key.digest))
-        if unsound:
-            raise unsound[0]
+        if invalid:
+            raise invalid[0]
         if not sidecars:
             raise EngineNotBuiltError(f"no engine of stage {stage} is in {self.root}", f"build it: {command}")
-        raise refusal(sidecars, wanted, bundle.name, host, command)
+
+        def nearness(sidecar: Sidecar) -> tuple[bool, int]:
+            found = sidecar.key.mismatch(host)
+            rank = len(_KINDS) if found is None else next(i for i, kind in enumerate(_KINDS) if kind in found[0])
+            return sidecar.key.onnx_sha256 == wanted, rank
+
+        best = max(sidecars, key=nearness)
+        what, built, here = best.key.mismatch(host) or ("", "", "")
+        if best.key.onnx_sha256 != wanted:
+            what, built = "model", f"{best.bundle} ({best.key.onnx_sha256[:12]})"
+            here = f"{bundle.name} ({wanted[:12]})"
+        raise EngineIncompatibleError(
+            f"the engine of stage {stage} does not fit: {what} of the engine {built}, here {here}",
+            f"build one for this host: {command}",
+        )
 
     def _diagnose(self, data: bytes, sidecar: Sidecar) -> str:
         if looks_like_onnx(data):

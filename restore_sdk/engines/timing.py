@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from restore_sdk._util.atomic import write_file
-from restore_sdk._util.owned import read_owned
+from restore_sdk._util.reading import read_owned
 from restore_sdk.engines.driver import DeviceFacts
-from restore_sdk.engines.flavour import TensorRT
+from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import EngineError, OutputError
 
@@ -22,15 +22,15 @@ _LOG = logging.getLogger("restore_sdk")
 def cache_path(store: EngineStore, trt: TensorRT, gpu: DeviceFacts) -> Path:
     """One file for each device model and version: measurements of another say nothing."""
     device = re.sub(r"[^a-z0-9]+", "-", gpu.model.lower()).strip("-")
-    return store.root / f"{trt.flavour}-{trt.version}-sm{gpu.compute_capability.replace('.', '')}-{device}.timing"
+    return store.root / f"{trt.edition}-{trt.version}-sm{gpu.compute_capability.replace('.', '')}-{device}.timing"
 
 
 def attach(store: EngineStore, trt: TensorRT, gpu: DeviceFacts | None, config: Any) -> Any:
-    """Give ``config`` the cache of this GPU, empty where there is none yet; ``None`` where the flavour has none.
+    """Give ``config`` the cache of this GPU, empty where there is none yet; ``None`` where the edition has none.
 
     TensorRT for RTX measures nothing while it builds: its cache is a deprecated no-op.
     """
-    if gpu is None or trt.flavour != "tensorrt":
+    if gpu is None or trt.edition != "tensorrt":
         return None
     path = cache_path(store, trt, gpu)
     try:

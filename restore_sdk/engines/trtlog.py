@@ -1,6 +1,6 @@
 """TensorRT's log, into :mod:`logging` and kept for the error that may follow.
 
-TensorRT keeps the first logger of a process and ignores every later one, so there is one a flavour, shared by
+TensorRT keeps the first logger of a process and ignores every later one, so there is one an edition, shared by
 whoever builds and whoever runs; :func:`capture` sets apart what was said during one piece of work.
 """
 

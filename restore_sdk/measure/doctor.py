@@ -156,18 +156,18 @@ def _pycuda(driver: Finding) -> Finding:
     )
 
 
-def _tensorrt(flavour: str, hint: str, driver: Finding) -> Finding:
-    if importlib.util.find_spec(flavour) is None:
-        return Finding(flavour, "absent", "not installed", hint)
+def _tensorrt(edition: str, hint: str, driver: Finding) -> Finding:
+    if importlib.util.find_spec(edition) is None:
+        return Finding(edition, "absent", "not installed", hint)
     # Only imported: without a driver, an object of TensorRT can take the process down.
     fits = "require_driver(t, device_facts()); " if driver.status == "ok" else ""
     found, text = _run(
-        "from restore_sdk.engines.flavour import load, require_driver; "
+        "from restore_sdk.engines.edition import load, require_driver; "
         "from restore_sdk.engines.driver import device_facts; "
-        f"t = load({flavour!r}); {fits}a = ' '.join(t.ahead_of_time); c = f'for CUDA {{t.cuda}}, ' if t.cuda else ''; "
+        f"t = load({edition!r}); {fits}a = ' '.join(t.ahead_of_time); c = f'for CUDA {{t.cuda}}, ' if t.cuda else ''; "
         "print(t.version, c + ('builds on any host for compute capability ' + a if a else 'builds on the GPU at hand'))"
     )
-    return Finding(flavour, "ok", text) if found else Finding(flavour, "broken", text, hint)
+    return Finding(edition, "ok", text) if found else Finding(edition, "broken", text, hint)
 
 
 def _engines() -> Finding:
@@ -177,9 +177,9 @@ def _engines() -> Finding:
     )
     if not found:
         return Finding("engines", "warning", text, "set RESTORE_SDK_STORE to a folder of yours")
-    count, unsound, root = text.split(maxsplit=2)
-    if int(unsound):
-        detail = f"{unsound} of {count} in {root} are not what was stored"
+    count, invalid, root = text.split(maxsplit=2)
+    if int(invalid):
+        detail = f"{invalid} of {count} in {root} are not what was stored"
         return Finding("engines", "warning", detail, "run: restore-sdk engines verify, then: restore-sdk engines prune")
     if int(count):
         return Finding("engines", "ok", f"{count} in {root}, all match their hashes")

@@ -15,10 +15,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle, StageFiles
-from restore_sdk.engines import order
-from restore_sdk.engines.flavour import TensorRT, load
+from restore_sdk.engines import plan
+from restore_sdk.engines.edition import TensorRT, host_platform, load
 from restore_sdk.engines.recipe import Recipe
-from restore_sdk.engines.sidecar import EngineKey, Host, Sidecar, Tensor, host_platform
+from restore_sdk.engines.sidecar import EngineKey, Host, Sidecar, Tensor
 from restore_sdk.engines.store import EngineStore, StoredEngine, graph_sha256
 from restore_sdk.errors import DeviceError
 from tests.needs import unavailable
@@ -39,7 +39,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def find(index: int = 0) -> None:
         raise DeviceError(f"no GPU {index} in this test", "restore-sdk build --target any-rtx")
 
-    monkeypatch.setattr(order, "find_gpu", find)
+    monkeypatch.setattr(plan, "find_gpu", find)
 
 
 def on_double(code: str, *arguments: object) -> Any:
@@ -155,7 +155,7 @@ def made_up(bundle: Bundle, stage: str = "edge", plan: bytes = b"ftrt" + bytes(5
         "max_batch": 4,
         "workspace_mib": 512,
         "optimization_level": 3,
-        "flavour": HOST.flavour,
+        "edition": HOST.edition,
         "version": HOST.version,
         "platform": host_platform(),
         "hardware": "device",

@@ -17,10 +17,11 @@ from restore_sdk._util import atomic
 from restore_sdk.bundle import Bundle, StageFiles
 from restore_sdk.engines.chain import build_chain
 from restore_sdk.engines.driver import DeviceFacts
-from restore_sdk.engines.flavour import TensorRT
-from restore_sdk.engines.monitor import Watch
-from restore_sdk.engines.order import Order
-from restore_sdk.engines.store import EngineStore, Host
+from restore_sdk.engines.edition import TensorRT
+from restore_sdk.engines.plan import BuildPlan
+from restore_sdk.engines.progress import Watch
+from restore_sdk.engines.sidecar import Host
+from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import (
     BuildCancelledError,
     BuildPrecisionError,
@@ -39,8 +40,8 @@ GPU = DeviceFacts(0, "NVIDIA GeForce RTX 3090", "8.6", 24 << 30, "13.0")
 
 
 @pytest.fixture
-def order(rtx: TensorRT) -> Order:
-    return Order(rtx_recipe("8.6"), rtx, None)
+def plan(rtx: TensorRT) -> BuildPlan:
+    return BuildPlan(rtx_recipe("8.6"), rtx, None)
 
 
 def files(store: EngineStore) -> list[str]:
@@ -48,10 +49,10 @@ def files(store: EngineStore) -> list[str]:
     return sorted(path.name for path in store.root.iterdir() if not path.name.endswith(".lock"))
 
 
-def test_both_stages(order: Order, half_bundle: Bundle, store: EngineStore) -> None:
-    outcomes = build_chain(half_bundle, order, store)
+def test_both_stages(plan: BuildPlan, half_bundle: Bundle, store: EngineStore) -> None:
+    outcomes = build_chain(half_bundle, plan, store)
     assert [(one.sidecar.key.stage, one.reused) for one in outcomes] == [("edge", False), ("repair", False)]
-    host = Host("tensorrt_rtx", order.trt.version, "8.6", "NVIDIA GeForce RTX 3090")
+    host = Host("tensorrt_rtx", plan.trt.version, "8.6", "NVIDIA GeForce RTX 3090")
     for stage, outcome in zip(("edge", "repair"), outcomes, strict=True):
         found = store.find(half_bundle, stage, host)
         assert found.sidecar == outcome.sidecar
@@ -64,23 +65,23 @@ def test_both_stages(order: Order, half_bundle: Bundle, store: EngineStore) -> N
     assert len(files(store)) == 4
 
 
-def test_the_second_time_it_is_there(order: Order, half_bundle: Bundle, store: EngineStore) -> None:
-    first = build_chain(half_bundle, order, store)
-    again = build_chain(half_bundle, order, store)
+def test_the_second_time_it_is_there(plan: BuildPlan, half_bundle: Bundle, store: EngineStore) -> None:
+    first = build_chain(half_bundle, plan, store)
+    again = build_chain(half_bundle, plan, store)
     assert [one.reused for one in again] == [True, True]
     assert [one.path for one in again] == [one.path for one in first]
-    forced = build_chain(half_bundle, order, store, force=True)
+    forced = build_chain(half_bundle, plan, store, force=True)
     assert [one.reused for one in forced] == [False, False]
     assert len(files(store)) == 4  # the old plans are gone
-    other = replace(order, recipe=rtx_recipe("8.6", max_batch=2))
+    other = replace(plan, recipe=rtx_recipe("8.6", max_batch=2))
     assert [one.reused for one in build_chain(half_bundle, other, store)] == [False, False]
     assert len(files(store)) == 8
 
 
-def test_a_spoiled_engine_is_built_again(order: Order, half_bundle: Bundle, store: EngineStore) -> None:
-    edge, _ = build_chain(half_bundle, order, store)
+def test_a_spoiled_engine_is_built_again(plan: BuildPlan, half_bundle: Bundle, store: EngineStore) -> None:
+    edge, _ = build_chain(half_bundle, plan, store)
     edge.path.write_bytes(b"torn")
-    assert [one.reused for one in build_chain(half_bundle, order, store)] == [False, True]
+    assert [one.reused for one in build_chain(half_bundle, plan, store)] == [False, True]
     assert all(entry.error is None for entry in store.verify())
 
 
@@ -93,30 +94,30 @@ def sibling(tmp_path: Path) -> Bundle:
 
 class TestModelsThatShareAStage:
     def test_its_engine_is_taken_and_stays(
-        self, order: Order, half_bundle: Bundle, sibling: Bundle, store: EngineStore
+        self, plan: BuildPlan, half_bundle: Bundle, sibling: Bundle, store: EngineStore
     ) -> None:
-        edge, _ = build_chain(half_bundle, order, store)
+        edge, _ = build_chain(half_bundle, plan, store)
         before = {path.name: path.read_bytes() for path in store.root.glob("edge.*")}
-        shared, own = build_chain(sibling, order, store)
+        shared, own = build_chain(sibling, plan, store)
         assert (shared.reused, own.reused, shared.path) == (True, False, edge.path)
         assert {path.name: path.read_bytes() for path in store.root.glob("edge.*")} == before
         for bundle in (half_bundle, sibling):
-            assert [one.reused for one in build_chain(bundle, order, store)] == [True, True]
-        host = Host("tensorrt_rtx", order.trt.version, "8.6", "NVIDIA GeForce RTX 3090")
+            assert [one.reused for one in build_chain(bundle, plan, store)] == [True, True]
+        host = Host("tensorrt_rtx", plan.trt.version, "8.6", "NVIDIA GeForce RTX 3090")
         plans = [store.find(bundle, "repair", host).path for bundle in (half_bundle, sibling)]
         assert plans[0] != plans[1]
 
     @pytest.mark.parametrize("now", ["passed", "refused", "no pycuda", "no memory"])
     def test_it_is_proven_with_the_other_model(
         self,
-        order: Order,
+        plan: BuildPlan,
         half_bundle: Bundle,
         sibling: Bundle,
         store: EngineStore,
         monkeypatch: pytest.MonkeyPatch,
         now: str,
     ) -> None:
-        here = TestProof().order(order, monkeypatch)
+        here = TestProof().plan(plan, monkeypatch)
         answers: list[Exception | None] = [
             None,
             {
@@ -129,20 +130,20 @@ class TestModelsThatShareAStage:
         ]
         proven: list[list[str]] = []
 
-        def prove(bundle: Bundle, plans: Mapping[str, bytes], order: Order) -> Mapping[str, Any]:
+        def validate(bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Mapping[str, Any]:
             proven.append(sorted(plans))
             answer = answers.pop(0)
             if answer is not None:
                 raise answer
-            return {"device": GPU.name, "driver_cuda": GPU.cuda, "tensorrt": order.trt.version, "run": len(proven)}
+            return {"device": GPU.name, "driver_cuda": GPU.cuda, "tensorrt": plan.trt.version, "run": len(proven)}
 
-        edge, _ = build_chain(half_bundle, here, store, prove=prove)
+        edge, _ = build_chain(half_bundle, here, store, validate=validate)
         if now == "no memory":
             with pytest.raises(OutOfMemoryError):
-                build_chain(sibling, here, store, prove=prove)
+                build_chain(sibling, here, store, validate=validate)
             assert len(files(store)) == 4
             return
-        shared, own = build_chain(sibling, here, store, prove=prove)
+        shared, own = build_chain(sibling, here, store, validate=validate)
         assert proven == [["edge", "repair"]] * (3 if now == "refused" else 2)
         assert (shared.reused, own.reused) == (now != "refused", False)
         assert own.sidecar.verified == (now != "no pycuda")
@@ -152,29 +153,29 @@ class TestModelsThatShareAStage:
         assert noted.verification["run"] == {"passed": 2, "refused": 3, "no pycuda": 1}[now]
 
 
-def test_a_stage_that_fails_publishes_neither(order: Order, store: EngineStore, tmp_path: Path) -> None:
+def test_a_stage_that_fails_publishes_neither(plan: BuildPlan, store: EngineStore, tmp_path: Path) -> None:
     bundle = write_half_bundle(tmp_path / "bundle")
     spoiled = write_half_bundle(tmp_path / "spoiled", edge=half_graph("edge", mixed=True))
     with pytest.raises(BuildPrecisionError):
-        build_chain(spoiled, order, store)
+        build_chain(spoiled, plan, store)
     assert files(store) == []
-    build_chain(bundle, order, store)
+    build_chain(bundle, plan, store)
     before = files(store)
     with pytest.raises(BuildPrecisionError):
-        build_chain(spoiled, order, store)
+        build_chain(spoiled, plan, store)
     assert files(store) == before
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.5])
-def test_a_timeout_leaves_nothing(order: Order, shipped: Bundle, store: EngineStore, seconds: float) -> None:
+def test_a_timeout_leaves_nothing(plan: BuildPlan, shipped: Bundle, store: EngineStore, seconds: float) -> None:
     """Whether it strikes before the first stage, in it, or in the second."""
     with pytest.raises(BuildCancelledError):
-        build_chain(shipped, order, store, watch=Watch(seconds), progress=lambda *_: time.sleep(0.001))
+        build_chain(shipped, plan, store, watch=Watch(seconds), progress=lambda *_: time.sleep(0.001))
     assert files(store) == []
 
 
 def test_a_disk_that_is_full_at_the_second_plan(
-    order: Order, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch
+    plan: BuildPlan, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = atomic.write_synced
 
@@ -186,7 +187,7 @@ def test_a_disk_that_is_full_at_the_second_plan(
 
     monkeypatch.setattr(atomic, "write_synced", full)
     with pytest.raises(OutputError, match="No space left"):
-        build_chain(half_bundle, order, store)
+        build_chain(half_bundle, plan, store)
     assert all(entry.error is None for entry in store.verify())  # what stands is whole
     assert not [name for name in files(store) if name.startswith("repair")]
 
@@ -194,26 +195,26 @@ def test_a_disk_that_is_full_at_the_second_plan(
 class TestProof:
     """The golden vectors, on a device that is made up; the engines are real."""
 
-    def order(self, order: Order, monkeypatch: pytest.MonkeyPatch) -> Order:
+    def plan(self, plan: BuildPlan, monkeypatch: pytest.MonkeyPatch) -> BuildPlan:
         from contextlib import nullcontext
 
         from restore_sdk.engines import builder
 
         monkeypatch.setattr(builder, "current", lambda gpu: nullcontext())
         monkeypatch.setattr(builder, "inspect", lambda *_: ({"float16": 9}, 4096))
-        return replace(order, gpu=GPU)
+        return replace(plan, gpu=GPU)
 
     def test_engines_that_pass(
-        self, order: Order, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch
+        self, plan: BuildPlan, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen: dict[str, bytes] = {}
 
-        def prove(bundle: Bundle, plans: Mapping[str, bytes], order: Order) -> Mapping[str, Any]:
+        def validate(bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Mapping[str, Any]:
             seen.update(plans)
             assert files(store) == []  # nobody sees the engines before
             return {"worst_db": 71.0}
 
-        outcomes = build_chain(half_bundle, self.order(order, monkeypatch), store, prove=prove)
+        outcomes = build_chain(half_bundle, self.plan(plan, monkeypatch), store, validate=validate)
         assert seen == {one.sidecar.key.stage: one.path.read_bytes() for one in outcomes}
         for one in outcomes:
             assert one.sidecar.verified
@@ -222,38 +223,38 @@ class TestProof:
             assert one.sidecar.build["device_memory_bytes"] == 4096
 
     def test_engines_that_drift_are_not_published(
-        self, order: Order, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch
+        self, plan: BuildPlan, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def prove(*_: Any) -> Mapping[str, Any]:
+        def validate(*_: Any) -> Mapping[str, Any]:
             raise DriftError("20 dB", "do not use it")
 
         with pytest.raises(DriftError):
-            build_chain(half_bundle, self.order(order, monkeypatch), store, prove=prove)
+            build_chain(half_bundle, self.plan(plan, monkeypatch), store, validate=validate)
         assert files(store) == []
 
-    def test_without_pycuda_the_engines_stay_unproven(
+    def test_without_pycuda_the_engines_are_not_validated(
         self,
-        order: Order,
+        plan: BuildPlan,
         half_bundle: Bundle,
         store: EngineStore,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        def prove(*_: Any) -> Mapping[str, Any]:
+        def validate(*_: Any) -> Mapping[str, Any]:
             raise MissingDependencyError("no pycuda", "install it")
 
-        for one in build_chain(half_bundle, self.order(order, monkeypatch), store, prove=prove):
+        for one in build_chain(half_bundle, self.plan(plan, monkeypatch), store, validate=validate):
             assert not one.sidecar.verified
             assert one.sidecar.verification == {"status": "not run", "reason": "no pycuda"}
-        assert "unproven" in caplog.text
+        assert "not validated" in caplog.text
 
     @pytest.mark.parametrize("now", ["passed", "refused", "no pycuda", "no memory"])
     def test_stored_engines_are_proven_before_they_are_said_to_be_there(
-        self, order: Order, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch, now: str
+        self, plan: BuildPlan, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch, now: str
     ) -> None:
-        here, answers, seen = self.order(order, monkeypatch), ["no pycuda", now, "passed", "passed"], []
+        here, answers, seen = self.plan(plan, monkeypatch), ["no pycuda", now, "passed", "passed"], []
 
-        def prove(bundle: Bundle, plans: Mapping[str, bytes], order: Order) -> Mapping[str, Any]:
+        def validate(bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Mapping[str, Any]:
             seen.append(answers.pop(0))
             if seen[-1] == "no pycuda":
                 raise MissingDependencyError("no pycuda", "install it")
@@ -261,16 +262,16 @@ class TestProof:
                 raise OutOfMemoryError("another process has it", "end it")
             if seen[-1] == "refused":
                 raise EngineIncompatibleError("TensorRT refuses the plan", "build it again")
-            return {"device": GPU.name, "driver_cuda": GPU.cuda, "tensorrt": order.trt.version}
+            return {"device": GPU.name, "driver_cuda": GPU.cuda, "tensorrt": plan.trt.version}
 
-        assert not any(one.reused for one in build_chain(half_bundle, here, store, prove=prove))
-        second = build_chain(half_bundle, here, store, prove=prove)
+        assert not any(one.reused for one in build_chain(half_bundle, here, store, validate=validate))
+        second = build_chain(half_bundle, here, store, validate=validate)
         assert [one.reused for one in second] == [now != "refused"] * 2
         assert seen == ["no pycuda", now, "passed"][: 3 if now == "refused" else 2]
         assert [one.sidecar.verified for one in second] == [now in ("passed", "refused")] * 2
         proven = [entry.sidecar.verified for entry in store.entries() if entry.sidecar]
         assert proven == [now in ("passed", "refused")] * 2
-        build_chain(half_bundle, here, store, prove=prove)
+        build_chain(half_bundle, here, store, validate=validate)
         assert len(seen) == {"passed": 2, "refused": 3, "no pycuda": 3, "no memory": 3}[now], (
             "once proven, they are not proven again"
         )
@@ -315,9 +316,9 @@ def test_interrupted(rtx: TensorRT, shipped: Bundle, store: EngineStore, number:
         pass
 
 
-def test_waiting_for_another_build_ends_with_the_time(order: Order, half_bundle: Bundle, store: EngineStore) -> None:
+def test_waiting_for_another_build_ends_with_the_time(plan: BuildPlan, half_bundle: Bundle, store: EngineStore) -> None:
     said: list[str] = []
     with store.lock("build"), pytest.raises(BuildCancelledError, match="another build"):
-        build_chain(half_bundle, order, store, watch=Watch(0.2), progress=lambda _s, _x, what: said.append(what))
+        build_chain(half_bundle, plan, store, watch=Watch(0.2), progress=lambda _s, _x, what: said.append(what))
     assert "waiting for another build" in said[0]
     assert files(store) == []

@@ -10,7 +10,7 @@ from engines import fleet
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli import engines as cli_engines
 from restore_sdk.cli import main as cli
-from restore_sdk.engines.flavour import TensorRT
+from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.measure.doctor import examine
 from tests.engines.conftest import made_up
@@ -58,7 +58,7 @@ class TestBuild:
     def test_a_recipe_of_one_s_own(self, run: Run, rtx: TensorRT, half_bundle: Bundle, tmp_path: Path) -> None:
         path = tmp_path / "mine.toml"
         path.write_text(
-            'description = "mine"\nflavour = "tensorrt_rtx"\nhardware = "capability"\n'
+            'description = "mine"\nedition = "tensorrt_rtx"\nhardware = "capability"\n'
             'compute_capabilities = ["8.9"]\nmax_batch = 2\n'
         )
         code, report = run.json("build", "--target", path, "--bundle", half_bundle.path)
@@ -79,7 +79,7 @@ class TestBuild:
             (("--target", "no.toml"), 2),
             (("--timeout", "0"), 2),
             (("--timeout", "nan"), 2),
-            (("--target", "rtx4090", "--flavour", "tensorrt"), 2),
+            (("--target", "rtx4090", "--edition", "tensorrt"), 2),
             (("--target", "rtx4090", "--timeout", "0.01"), 4),
             (("--bundle", "nowhere"), 5),
         ],
@@ -127,13 +127,13 @@ class TestEngines:
         (run.store.root / made_up(half_bundle).plan_file).write_bytes(b"torn")
         code, report = run.json("engines", "verify")
         assert (code, report["ok"]) == (5, False)
-        assert [one["sound"] for one in report["engines"]] == [False, True]
+        assert [one["valid"] for one in report["engines"]] == [False, True]
         assert "truncated" in run("engines", "verify")[1]
 
-    def test_an_unsound_one_is_listed_and_pruned(self, run: Run) -> None:
+    def test_an_invalid_one_is_listed_and_pruned(self, run: Run) -> None:
         path = next(run.store.root.glob("edge.*.json"))
         path.write_text("{")
-        assert "not sound" in run("engines", "list")[1]
+        assert "not valid" in run("engines", "list")[1]
         assert run("engines", "show", "edge")[0] == 5
         assert len(run.json("engines", "prune", "--dry-run")[1]["removed"]) == 2
         assert path.exists()
@@ -145,9 +145,9 @@ class TestEngines:
         assert len(run.json("engines", "prune", "--other-models", "--bundle", toy_bundle.path)[1]["removed"]) == 4
 
     def test_prune_of_other_versions(self, run: Run, rtx: TensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
-        from restore_sdk.engines import flavour
+        from restore_sdk.engines import edition
 
-        monkeypatch.setattr(flavour, "installed", lambda: ("tensorrt_rtx",))
+        monkeypatch.setattr(edition, "installed", lambda: ("tensorrt_rtx",))
         assert len(run.json("engines", "prune", "--other-versions")[1]["removed"]) == 4
 
     def test_prune_of_all(self, run: Run) -> None:

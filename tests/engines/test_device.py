@@ -8,7 +8,7 @@ from tests.engines.conftest import on_double
 
 CODE = """
 import ctypes, json
-from restore_sdk.engines.device import current, find_gpu
+from restore_sdk.engines.driver import current, find_gpu
 from restore_sdk.errors import DeviceError
 
 def now():

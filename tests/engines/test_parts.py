@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changed
 
 from restore_sdk.engines import timing, trtlog
 from restore_sdk.engines.builder import configure
 from restore_sdk.engines.driver import DeviceFacts
+from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.failures import failure
-from restore_sdk.engines.flavour import TensorRT
-from restore_sdk.engines.inspection import measured_precision
-from restore_sdk.engines.monitor import Phases
+from restore_sdk.engines.precision import measured_precision
+from restore_sdk.engines.progress import Phases
 from restore_sdk.engines.recipe import load_recipe
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import (
@@ -148,7 +149,7 @@ class TestTimingCache:
         self, store: EngineStore, rtx: TensorRT, caplog: pytest.LogCaptureFixture
     ) -> None:
         """RTX's takes and gives a cache, which holds nothing; the SDK itself finds nothing to warn of."""
-        trt = replace(rtx, flavour="tensorrt")
+        trt = replace(rtx, edition="tensorrt")
         builder = rtx.module.Builder(trtlog.logger(rtx.module))
         with store.lock("build"):
             pass
@@ -203,7 +204,7 @@ class TestConfiguration:
             flags=flags, limits=limits, set_flag=flags.append, set_memory_pool_limit=limits.__setitem__
         )
         builder = types.SimpleNamespace(create_builder_config=lambda: config)
-        configure(replace(rtx, flavour="tensorrt"), builder, replace(load_recipe("a10"), **changes))
+        configure(replace(rtx, edition="tensorrt"), builder, changed(load_recipe("a10"), **changes))
         return config
 
     def test_the_usual(self, rtx: TensorRT) -> None:
@@ -226,8 +227,8 @@ class TestConfiguration:
 
     def test_a_real_configuration_takes_it(self, rtx: TensorRT) -> None:
         builder = rtx.module.Builder(trtlog.logger(rtx.module))
-        recipe = replace(load_recipe("a10"), version_compatible=True)
-        config = configure(replace(rtx, flavour="tensorrt"), builder, recipe)
+        recipe = changed(load_recipe("a10"), version_compatible=True)
+        config = configure(replace(rtx, edition="tensorrt"), builder, recipe)
         assert config.get_memory_pool_limit(rtx.module.MemoryPoolType.WORKSPACE) == 2048 << 20
         assert config.builder_optimization_level == 4
         assert config.get_flag(rtx.module.BuilderFlag.VERSION_COMPATIBLE)
@@ -258,13 +259,13 @@ class TestInspection:
         with pytest.raises(BuildPrecisionError, match="stage edge"):
             measured_precision(self.layers((kind, form)), "edge")
 
-    @pytest.mark.parametrize(("operand", "sound"), [("Half", True), ("Float", False)])
-    def test_half_operands_may_be_summed_in_float32(self, operand: str, sound: bool) -> None:
+    @pytest.mark.parametrize(("operand", "valid"), [("Half", True), ("Float", False)])
+    def test_half_operands_may_be_summed_in_float32(self, operand: str, valid: bool) -> None:
         factors = [{"Dimensions": [1], "Format/Datatype": "Half"}]  # alpha and beta say nothing
         operands = [{"Dimensions": [1, 64, 64], "Format/Datatype": operand}] * 2
         layer = {"Name": "qk", "LayerType": "gemm", "Inputs": operands + factors}
         text = json.dumps({"Layers": [{**layer, "Outputs": [{"Format/Datatype": "Float"}]}]})
-        if sound:
+        if valid:
             assert measured_precision(text, "repair") == {"float32": 1}
             return
         with pytest.raises(BuildPrecisionError, match="'qk' in FP32"):

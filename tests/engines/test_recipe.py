@@ -10,7 +10,7 @@ from restore_sdk.engines.recipe import TARGETS, Recipe, load_recipe, names, pars
 from restore_sdk.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-SOUND = {"description": "x", "flavour": "tensorrt", "compute_capabilities": ["8.6"]}
+VALID = {"description": "x", "edition": "tensorrt", "compute_capabilities": ["8.6"]}
 
 
 def test_the_shipped_recipes() -> None:
@@ -30,7 +30,7 @@ def test_the_shipped_recipes() -> None:
         "h100": ("9.0",),
         "jetson-orin": ("8.7",),
     }
-    assert {name for name, one in found.items() if one.flavour == "tensorrt_rtx"} == {
+    assert {name for name, one in found.items() if one.edition == "tensorrt_rtx"} == {
         "rtx3090", "rtx4090", "rtx5090", "any-rtx"
     }  # fmt: skip
     for one in found.values():
@@ -48,7 +48,7 @@ def test_the_checkout_s_recipes_are_those_of_the_wheel() -> None:
 def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "Mine.toml"
     path.write_text(
-        'description = "mine"\nflavour = "tensorrt"\ncompute_capabilities = ["8.9", "8.6"]\nmax_batch = 2\n'
+        'description = "mine"\nedition = "tensorrt"\ncompute_capabilities = ["8.9", "8.6"]\nmax_batch = 2\n'
     )
     found = load_recipe(str(path))
     assert (found.name, found.max_batch, found.compute_capabilities) == ("mine", 2, ("8.6", "8.9"))
@@ -73,7 +73,7 @@ def test_no_such_recipe(tmp_path: Path) -> None:
     [
         {"fp16": True},
         {"name": "other"},
-        {"flavour": "tensorflow"},
+        {"edition": "tensorflow"},
         {"hardware": "any"},
         {"compute_capabilities": []},
         {"compute_capabilities": "8.6"},
@@ -89,21 +89,21 @@ def test_no_such_recipe(tmp_path: Path) -> None:
         {"optimization_level": 6},
         {"description": 7},
         {"version_compatible": 1},
-        {"flavour": "tensorrt_rtx"},
-        {"flavour": "tensorrt_rtx", "hardware": "capability", "version_compatible": True},
+        {"edition": "tensorrt_rtx"},
+        {"edition": "tensorrt_rtx", "hardware": "capability", "version_compatible": True},
     ],
 )
-def test_unsound_recipes_are_refused(change: dict[str, object]) -> None:
-    assert parse_recipe(SOUND, "sound").max_batch == 4
-    with pytest.raises(InputError, match="sound") as caught:
-        parse_recipe(SOUND | change, "mine")
+def test_invalid_recipes_are_refused(change: dict[str, object]) -> None:
+    assert parse_recipe(VALID, "valid").max_batch == 4
+    with pytest.raises(InputError, match="not valid") as caught:
+        parse_recipe(VALID | change, "mine")
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("field", sorted(SOUND))
+@pytest.mark.parametrize("field", sorted(VALID))
 def test_what_every_recipe_needs(field: str) -> None:
     with pytest.raises(InputError, match=field):
-        parse_recipe({key: value for key, value in SOUND.items() if key != field}, "mine")
+        parse_recipe({key: value for key, value in VALID.items() if key != field}, "mine")
 
 
 def test_the_gpu_at_hand() -> None:

@@ -12,8 +12,8 @@ from onnx import TensorProto
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines import builder as builder_module
 from restore_sdk.engines.builder import Built, build_stage
-from restore_sdk.engines.flavour import TensorRT
-from restore_sdk.engines.monitor import Watch
+from restore_sdk.engines.edition import TensorRT
+from restore_sdk.engines.progress import Watch
 from restore_sdk.engines.recipe import Recipe, load_recipe
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import (

@@ -1,5 +1,6 @@
 """The store: what it hands out, what it refuses, what it leaves behind."""
 
+import hashlib
 import json
 import os
 import stat
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as changed
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.sidecar import dump_sidecar, parse_sidecar
@@ -51,7 +53,7 @@ def test_a_folder_that_may_not_be_read_is_not_empty(
 @pytest.mark.parametrize(
     ("engine", "host", "sides"),
     [
-        ({}, {"flavour": "tensorrt_rtx"}, ("TensorRT flavour", "tensorrt", "tensorrt_rtx")),
+        ({}, {"edition": "tensorrt_rtx"}, ("TensorRT edition", "tensorrt", "tensorrt_rtx")),
         ({}, {"version": "10.16.1.12"}, ("version", "10.16.1.11", "10.16.1.12")),
         ({"cuda": "12"}, {"cuda": "13"}, ("CUDA that tensorrt is for", "12", "13")),
         ({}, {"platform": "win32-x86_64"}, ("platform", HOST.platform, "win32-x86_64")),
@@ -71,8 +73,8 @@ def test_a_mismatch_names_both_sides_and_the_command(
         store.find(half_bundle, "edge", replace(HOST, **host))
     for side in sides:
         assert side in caught.value.message
-    flavour = host.get("flavour", "tensorrt")
-    assert f"restore-sdk build --flavour {flavour} --bundle {half_bundle.path} --store" in caught.value.hint
+    edition = host.get("edition", "tensorrt")
+    assert f"restore-sdk build --edition {edition} --bundle {half_bundle.path} --store" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -95,9 +97,9 @@ def test_the_engine_that_was_built_last_serves(store: EngineStore, half_bundle: 
     own, other = b"ftrt own", b"ftrt other"
     store.publish(own, made_up(half_bundle, plan=own))
     newer = made_up(half_bundle, plan=other, hardware="capability", device_name="")
-    store.publish(other, replace(newer, created="2027-01-01T00:00:00+00:00"))
+    store.publish(other, changed(newer, created="2027-01-01T00:00:00+00:00"))
     assert store.find(half_bundle, "edge", HOST).plan == other
-    store.publish(own, replace(made_up(half_bundle, plan=own), created="2027-01-01T00:00:01+00:00"))
+    store.publish(own, changed(made_up(half_bundle, plan=own), created="2027-01-01T00:00:01+00:00"))
     assert store.find(half_bundle, "edge", HOST).plan == own
     assert store.find(half_bundle, "edge", replace(HOST, device_name="NVIDIA A40")).plan == other
 
@@ -136,13 +138,13 @@ class TestSpoiledPlans:
         self.refused(store, half_bundle, "truncated, 0 of")
 
     def test_the_hint_removes_it_and_names_its_recipe(self, store: EngineStore, half_bundle: Bundle) -> None:
-        stored = store.publish(PLAN, replace(made_up(half_bundle), target="a10"))
+        stored = store.publish(PLAN, changed(made_up(half_bundle), target="a10"))
         stored.path.write_bytes(PLAN[:100])
         with pytest.raises(EngineIntegrityError) as caught:
             store.find(half_bundle, "edge", HOST)
         assert "restore-sdk engines prune" in caught.value.hint
-        assert "restore-sdk build --flavour tensorrt --target a10 --bundle " in caught.value.hint
-        store.publish(PLAN, replace(made_up(half_bundle), target="sm86")).path.write_bytes(PLAN[:100])
+        assert "restore-sdk build --edition tensorrt --target a10 --bundle " in caught.value.hint
+        store.publish(PLAN, changed(made_up(half_bundle), target="sm86")).path.write_bytes(PLAN[:100])
         with pytest.raises(EngineIntegrityError) as caught:
             store.find(half_bundle, "edge", HOST)
         assert "--target" not in caught.value.hint
@@ -194,10 +196,15 @@ class TestSpoiledPlans:
         assert not store.root.exists()
 
 
+def checksum(root: object) -> str:
+    text = json.dumps(root, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 class TestSpoiledSidecars:
     def refused(self, store: EngineStore, bundle: Bundle, path: Path, text: str) -> None:
         path.write_text(text)
-        with pytest.raises(EngineIntegrityError, match=r"sidecar .* is not sound") as caught:
+        with pytest.raises(EngineIntegrityError, match=r"sidecar .* is not valid") as caught:
             store.find(bundle, "edge", HOST)
         assert "restore-sdk build" in caught.value.hint
 
@@ -215,10 +222,10 @@ class TestSpoiledSidecars:
     def test_edited_for_another_gpu(self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:
         """Even with a checksum made anew: the file's name stands for the key."""
         path = store.root / stored.sidecar.file
-        key = replace(stored.sidecar.key, compute_capabilities=("8.9",))
-        self.refused(store, half_bundle, path, dump_sidecar(replace(stored.sidecar, key=key)).decode())
+        key = changed(stored.sidecar.key, compute_capabilities=("8.9",))
+        self.refused(store, half_bundle, path, dump_sidecar(changed(stored.sidecar, key=key)).decode())
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"schema": 2}', '{"schema": 1}', "[" * 100_000])
+    @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"schema": 1}', '{"schema": 2}', "[" * 100_000])
     def test_no_sidecar(self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, text: str) -> None:
         self.refused(store, half_bundle, store.root / stored.sidecar.file, text)
 
@@ -228,7 +235,7 @@ class TestSpoiledSidecars:
             lambda root: root.pop("tensors"),
             lambda root: root.update(extra=1),
             lambda root: root["key"].pop("stage"),
-            lambda root: root["key"].update(flavour="other"),
+            lambda root: root["key"].update(edition="other"),
             lambda root: root["key"].update(hardware="other"),
             lambda root: root["key"].update(compute_capabilities=None),
             lambda root: root.update(tensors=[1]),
@@ -240,32 +247,27 @@ class TestSpoiledSidecars:
             lambda root: root["key"].update(compute_capabilities=[8]),
         ],
     )
-    def test_a_sidecar_of_another_form_with_a_sound_checksum(self, half_bundle: Bundle, spoil: object) -> None:
-        import hashlib
-
-        from restore_sdk.engines.sidecar import _canonical
-
+    def test_a_sidecar_of_another_form_with_a_valid_checksum(self, half_bundle: Bundle, spoil: object) -> None:
         sidecar = made_up(half_bundle)
         root = json.loads(dump_sidecar(sidecar))
         del root["checksum"]
-        sound = _canonical(root)
+        before = checksum(root)
         spoil(root)  # type: ignore[operator]
-        root["checksum"] = hashlib.sha256(_canonical(root)).hexdigest()
+        root["checksum"] = after = checksum(root)
         name = sidecar.file
         if isinstance(root.get("key"), dict) and "stage" in root["key"]:  # not refused for its name alone
-            key = hashlib.sha256(_canonical(root["key"])).hexdigest()[:24]
-            name = f"edge.{key}.json"
-        assert _canonical(root) != sound
+            name = f"edge.{checksum(root['key'])[:24]}.json"
+        assert before != after
         with pytest.raises(EngineIntegrityError):
             parse_sidecar(json.dumps(root).encode(), name)
 
-    def test_a_sound_engine_is_found_beside_an_unsound_one(
+    def test_a_valid_engine_is_found_beside_an_invalid_one(
         self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, caplog: pytest.LogCaptureFixture
     ) -> None:
         (store.root / "edge.000000000000000000000000.json").write_text("{")
         (store.root / "edge.000000000000000000000000.json").chmod(0o600)
         assert store.find(half_bundle, "edge", HOST).plan == PLAN
-        assert "not sound" in caplog.text
+        assert "not valid" in caplog.text
 
     def test_roundtrip(self, half_bundle: Bundle) -> None:
         sidecar = made_up(half_bundle)

@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from restore_sdk.engines.flavour import TensorRT
+from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.recipe import names
 
 ROOT = Path(__file__).resolve().parents[2]

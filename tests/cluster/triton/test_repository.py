@@ -195,7 +195,7 @@ class TestPlans:
 
         with pytest.raises(EngineNotBuiltError, match=r"holds no plan of stage edge of toy 1\.0"):
             write()
-        self.publish(store, toy_bundle, flavour="tensorrt_rtx", version="1.7.1")
+        self.publish(store, toy_bundle, edition="tensorrt_rtx", version="1.7.1")
         with pytest.raises(EngineNotBuiltError, match="TensorRT for RTX"):
             write()
         self.publish(store, toy_bundle, stages=("edge",))

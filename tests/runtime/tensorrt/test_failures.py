@@ -243,10 +243,10 @@ def test_no_pycuda(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_tensorrt(double: Double, toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for flavour, extra in (("tensorrt", "[tensorrt]"), ("tensorrt_rtx", "[rtx]")):
-        monkeypatch.delitem(sys.modules, flavour, raising=False)
-        with pytest.raises(MissingDependencyError, match=flavour) as caught:
-            open_tensorrt(toy_bundle, flavour)  # type: ignore[arg-type]
+    for edition, extra in (("tensorrt", "[tensorrt]"), ("tensorrt_rtx", "[rtx]")):
+        monkeypatch.delitem(sys.modules, edition, raising=False)
+        with pytest.raises(MissingDependencyError, match=edition) as caught:
+            open_tensorrt(toy_bundle, edition)  # type: ignore[arg-type]
         assert extra in caught.value.hint
 
 

@@ -14,7 +14,8 @@ import pytest
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle, StageFiles
 from restore_sdk.cli.main import main
-from restore_sdk.engines.store import EngineStore, Host
+from restore_sdk.engines.sidecar import Host
+from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import DeviceError, EngineError, EngineNotBuiltError, ExecutionError
 from restore_sdk.runtime.tensorrt import open_tensorrt
 from tests.cuda_double.stages import make_plan
@@ -36,7 +37,7 @@ def test_a_plan_that_does_not_load(store: EngineStore, toy_bundle: Bundle, trt: 
     with pytest.raises(EngineError, match="magicTag") as caught:
         open_tensorrt(toy_bundle)
     words = command(caught.value)
-    assert words[2:] == ["--flavour", "tensorrt", "--force", "--bundle", str(toy_bundle.path)]
+    assert words[2:] == ["--edition", "tensorrt", "--force", "--bundle", str(toy_bundle.path)]
 
 
 def test_a_warm_up_that_gives_nonsense(store: EngineStore, toy_bundle: Bundle, trt: ModuleType) -> None:

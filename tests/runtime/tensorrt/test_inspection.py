@@ -6,9 +6,9 @@ from types import ModuleType
 
 import pytest
 
-from restore_sdk.engines.device import current, find_gpu
-from restore_sdk.engines.flavour import TensorRT
-from restore_sdk.engines.inspection import inspect
+from restore_sdk.engines.driver import current, find_gpu
+from restore_sdk.engines.edition import TensorRT
+from restore_sdk.engines.precision import inspect
 from restore_sdk.engines.trtlog import capture, logger
 from restore_sdk.errors import BuildError, BuildPrecisionError
 from tests.cuda_double.double import Double

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
-from restore_sdk.engines.store import EngineKey, EngineStore, Sidecar, StoredEngine, Tensor, graph_sha256, host_platform
+from restore_sdk.engines.edition import host_platform
+from restore_sdk.engines.sidecar import EngineKey, Sidecar, Tensor
+from restore_sdk.engines.store import EngineStore, StoredEngine, graph_sha256
 from restore_sdk.errors import (
     DeviceError,
     DriftError,
@@ -65,7 +67,7 @@ def publish(
             max_batch=4,
             workspace_mib=1024,
             optimization_level=3,
-            flavour="tensorrt",
+            edition="tensorrt",
             version=VERSION,
             platform=host_platform(),
             hardware="capability",
@@ -207,18 +209,18 @@ def test_engines_that_were_not_proven_here_are_proven_once(
     assert all(sidecar is not None and sidecar.verified_on(*HERE.values()) for sidecar in stored)
 
 
-@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt_rtx"])
+@pytest.mark.parametrize("edition", ["tensorrt", "tensorrt_rtx"])
 def test_a_driver_too_old_for_this_tensorrt(
-    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, monkeypatch: pytest.MonkeyPatch, flavour: Any
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, monkeypatch: pytest.MonkeyPatch, edition: Any
 ) -> None:
     """Found before an object of TensorRT is made: the real one ends the process, or speaks of CUDA error 35."""
-    publish(store, toy_bundle, plans(toy_bundle), flavour=flavour)
-    monkeypatch.setitem(sys.modules, flavour, trt)
-    monkeypatch.setattr("restore_sdk.engines.flavour._cuda_major", lambda *_: "14")
+    publish(store, toy_bundle, plans(toy_bundle), edition=edition)
+    monkeypatch.setitem(sys.modules, edition, trt)
+    monkeypatch.setattr("restore_sdk.engines.edition._cuda_major", lambda *_: "14")
     made = trt.control.double.counters().allocations
     with pytest.raises(DeviceError, match=r"is for CUDA 14, the driver of .* serves CUDA up to 13\.0") as caught:
-        open_tensorrt(toy_bundle, flavour)
-    assert f"{flavour.replace('_', '-')}-cu13" in caught.value.hint
+        open_tensorrt(toy_bundle, edition)
+    assert f"{edition.replace('_', '-')}-cu13" in caught.value.hint
     assert trt.control.double.counters().allocations == made
 
 
@@ -231,7 +233,7 @@ def test_an_engine_that_drifts_is_refused(tmp_path: Path, store: EngineStore, tr
     before = double.counters().living
     with pytest.raises(DriftError, match=r"restored is \d.* dB") as caught:
         open_tensorrt(bundle)
-    assert f"build it again: restore-sdk build --flavour tensorrt --force --bundle {bundle.path}" in caught.value.hint
+    assert f"build it again: restore-sdk build --edition tensorrt --force --bundle {bundle.path}" in caught.value.hint
     assert double.counters().living == before
     sidecar = store.lookup(engines[0].sidecar.key)
     assert sidecar is not None
@@ -269,7 +271,7 @@ def test_no_engine(store: EngineStore, toy_bundle: Bundle, trt: ModuleType) -> N
     [
         {"compute_capabilities": ("9.0",)},
         {"version": "10.12.0.0"},
-        {"flavour": "tensorrt_rtx"},
+        {"edition": "tensorrt_rtx"},
         {"platform": "plan9-vax"},
         {"onnx_sha256": "0" * 64},
         {"hardware": "device", "device_name": "NVIDIA A10"},
@@ -310,13 +312,13 @@ def test_auto_takes_a_built_engine(
     assert "runtime tensorrt_double" in caplog.text
 
 
-def test_auto_takes_the_flavour_that_fits(
+def test_auto_takes_the_edition_that_fits(
     store: EngineStore, toy_bundle: Bundle, trt: ModuleType, double: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both flavours are installed, engines are there for both, those of the first do not fit this GPU."""
+    """Both editions are installed, engines are there for both, those of the first do not fit this GPU."""
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", make_module(double, "tensorrt_rtx_double"))
     publish(store, toy_bundle, plans(toy_bundle), compute_capabilities=("9.0",))
-    publish(store, toy_bundle, plans(toy_bundle), flavour="tensorrt_rtx")
+    publish(store, toy_bundle, plans(toy_bundle), edition="tensorrt_rtx")
     with RestoreEngine(toy_bundle) as engine:
         assert engine.info()["runtime"] == "tensorrt_rtx_double"
     with RestoreEngine(toy_bundle, runtime="tensorrt_rtx") as engine:

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as changed
 
 from restore_sdk.bundle import Bundle
-from restore_sdk.engines import device, flavour, order
+from restore_sdk.engines import driver, edition, plan
 from restore_sdk.engines.driver import DeviceFacts
-from restore_sdk.engines.flavour import TensorRT, installed, load
-from restore_sdk.engines.order import Order, prepare
+from restore_sdk.engines.edition import TensorRT, installed, load
+from restore_sdk.engines.plan import BuildPlan, prepare
 from restore_sdk.engines.recipe import load_recipe
 from restore_sdk.errors import DeviceError, InputError, MissingDependencyError
 from tests.engines.conftest import rtx_recipe
@@ -34,10 +35,10 @@ def fake(name: str, version: str) -> types.ModuleType:
 
 @pytest.fixture
 def both(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both flavours are installed."""
+    """Both editions are installed."""
     for name, version in (("tensorrt", "10.16.1.11"), ("tensorrt_rtx", "1.7.1.116")):
         monkeypatch.setitem(sys.modules, name, fake(name, version))
-    monkeypatch.setattr(flavour.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(edition.importlib.util, "find_spec", lambda name: object())
 
 
 def on(gpu: DeviceFacts | None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +47,7 @@ def on(gpu: DeviceFacts | None, monkeypatch: pytest.MonkeyPatch) -> None:
             raise DeviceError("no GPU", "build elsewhere: restore-sdk build --target any-rtx")
         return gpu
 
-    monkeypatch.setattr(order, "find_gpu", find)
+    monkeypatch.setattr(plan, "find_gpu", find)
 
 
 @pytest.mark.usefixtures("both")
@@ -54,14 +55,14 @@ class TestTheGpuAtHand:
     def test_takes_tensorrt_first(self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
         on(A10, monkeypatch)
         found = prepare()
-        assert (found.trt.flavour, found.recipe.compute_capabilities, found.gpu) == ("tensorrt", ("8.6",), A10)
+        assert (found.trt.edition, found.recipe.compute_capabilities, found.gpu) == ("tensorrt", ("8.6",), A10)
         key = found.key(half_bundle, "edge")
         assert (key.device_name, key.compute_capabilities, key.version) == ("NVIDIA A10", ("8.6",), "10.16.1.11")
 
-    def test_takes_the_flavour_asked_for(self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
+    def test_takes_the_edition_asked_for(self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
         on(A10, monkeypatch)
-        found = prepare(flavour="tensorrt_rtx")
-        assert found.trt.flavour == "tensorrt_rtx"
+        found = prepare(edition="tensorrt_rtx")
+        assert found.trt.edition == "tensorrt_rtx"
         assert found.key(half_bundle, "edge").device_name == ""
 
     @pytest.mark.parametrize(("cuda", "good"), [("13", True), ("12", True), ("", True), ("14", False)])
@@ -70,7 +71,7 @@ class TestTheGpuAtHand:
         self, monkeypatch: pytest.MonkeyPatch, target: str | None, cuda: str, good: bool
     ) -> None:
         on(A10, monkeypatch)
-        monkeypatch.setattr(flavour, "_cuda_major", lambda *_: cuda)
+        monkeypatch.setattr(edition, "_cuda_major", lambda *_: cuda)
         if good:
             found = prepare(target)
             assert (found.trt.cuda, found.gpu) == (cuda, A10)
@@ -84,7 +85,7 @@ class TestTheGpuAtHand:
     def test_that_rtx_does_not_serve(self, monkeypatch: pytest.MonkeyPatch) -> None:
         on(H100, monkeypatch)
         with pytest.raises(DeviceError, match=r"9\.0 \(NVIDIA H100 80GB HBM3\), only for 7\.5 8\.6 12\.0") as caught:
-            prepare(flavour="tensorrt_rtx")
+            prepare(edition="tensorrt_rtx")
         assert "[tensorrt]'" in caught.value.hint
 
     def test_there_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +128,7 @@ class TestTargets:
 
     def test_of_another_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
         on(A10, monkeypatch)
-        monkeypatch.setattr(order, "host_platform", lambda: "linux-x86_64")
+        monkeypatch.setattr(plan, "host_platform", lambda: "linux-x86_64")
         with pytest.raises(DeviceError, match="jetson-orin is for linux-aarch64, this host is linux-x86_64"):
             prepare("jetson-orin")
 
@@ -136,7 +137,7 @@ class TestTargets:
         with pytest.raises(DeviceError, match=r"8\.9"):
             prepare("rtx4090")
 
-    def test_that_contradict_the_flavour(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_that_contradict_the_edition(self, monkeypatch: pytest.MonkeyPatch) -> None:
         on(A10, monkeypatch)
         with pytest.raises(InputError, match="target a10 is built with tensorrt, not tensorrt_rtx"):
             prepare("a10", "tensorrt_rtx")
@@ -151,16 +152,16 @@ class TestTargets:
 
 def test_everything_that_matters_is_in_the_key(monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
     trt = TensorRT(fake("tensorrt", "10.16.1.11"), "tensorrt", "10.16.1.11")
-    base = Order(load_recipe("a10"), trt, A10)
+    base = BuildPlan(load_recipe("a10"), trt, A10)
     recipe = base.recipe
     others = [
         base,
-        replace(base, recipe=replace(recipe, max_batch=8)),
-        replace(base, recipe=replace(recipe, opt_batch=2)),
-        replace(base, recipe=replace(recipe, workspace_mib=8)),
-        replace(base, recipe=replace(recipe, optimization_level=1)),
-        replace(base, recipe=replace(recipe, hardware="capability")),
-        replace(base, recipe=replace(recipe, version_compatible=True)),
+        replace(base, recipe=changed(recipe, max_batch=8)),
+        replace(base, recipe=changed(recipe, opt_batch=2)),
+        replace(base, recipe=changed(recipe, workspace_mib=8)),
+        replace(base, recipe=changed(recipe, optimization_level=1)),
+        replace(base, recipe=changed(recipe, hardware="capability")),
+        replace(base, recipe=changed(recipe, version_compatible=True)),
         replace(base, trt=replace(trt, version="10.16.1.12")),
         replace(base, trt=replace(trt, cuda="12")),
         replace(base, gpu=replace(A10, name="NVIDIA A40")),
@@ -168,13 +169,13 @@ def test_everything_that_matters_is_in_the_key(monkeypatch: pytest.MonkeyPatch, 
     ]
     digests = {one.key(half_bundle, stage).digest for one in others for stage in ("edge", "repair")}
     assert len(digests) == 2 * len(others)
-    same = replace(base, recipe=replace(recipe, name="other", description="other"))
+    same = replace(base, recipe=changed(recipe, name="other", description="other"))
     assert same.key(half_bundle, "edge") == base.key(half_bundle, "edge")
 
 
-class TestFlavours:
+class TestEditions:
     def test_none_is_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(flavour.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(edition.importlib.util, "find_spec", lambda name: None)
         assert installed() == ()
         with pytest.raises(MissingDependencyError, match="no TensorRT") as caught:
             load()
@@ -216,7 +217,7 @@ class TestFlavours:
             return packages[name]
 
         monkeypatch.setitem(sys.modules, "tensorrt", fake("tensorrt", "10.16.1.11"))
-        monkeypatch.setattr(flavour.importlib.metadata, "version", version)
+        monkeypatch.setattr(edition.importlib.metadata, "version", version)
         assert load("tensorrt").cuda == cuda
 
     def test_half_an_installation(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -236,11 +237,11 @@ class TestFlavours:
 def test_no_driver_says_how_to_build_without_one() -> None:
     """In a process that finds no driver whatever this host has."""
     code = (
-        "import ctypes, pytest; from restore_sdk.engines import device\n"
+        "import ctypes, pytest; from restore_sdk.engines import driver\n"
         "def none(name): raise OSError(f'{name}: cannot open shared object file')\n"
         "ctypes.CDLL = none\n"
-        "try: device.find_gpu()\n"
-        "except device.DeviceError as error: print(error)"
+        "try: driver.find_gpu()\n"
+        "except driver.DeviceError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert "NVIDIA driver" in done.stdout
@@ -248,5 +249,5 @@ def test_no_driver_says_how_to_build_without_one() -> None:
 
 
 def test_without_a_gpu_there_is_no_context_to_make() -> None:
-    with device.current(None):
+    with driver.current(None):
         pass

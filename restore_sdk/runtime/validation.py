@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from restore_sdk.bundle import Bundle
-from restore_sdk.engines.order import Order
+from restore_sdk.engines.plan import BuildPlan
 from restore_sdk.errors import DeviceError
 
 
-def prove(bundle: Bundle, plans: Mapping[str, bytes], order: Order) -> Mapping[str, Any]:
+def validate(bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Mapping[str, Any]:
     """Run both stages as they will serve, compare with the reference; gives the figures, the device and the driver.
 
     Raises:
@@ -21,11 +21,11 @@ def prove(bundle: Bundle, plans: Mapping[str, bytes], order: Order) -> Mapping[s
     from restore_sdk.runtime.golden import require_golden
     from restore_sdk.runtime.tensorrt import TensorRtRunner
 
-    if order.gpu is None:
+    if plan.gpu is None:
         raise DeviceError("there is no GPU to run the golden vectors on", "run: restore-sdk doctor")
-    runner = TensorRtRunner(bundle, plans["edge"], plans["repair"], order.trt.module, device=order.gpu.index)
+    runner = TensorRtRunner(bundle, plans["edge"], plans["repair"], plan.trt.module, device=plan.gpu.index)
     try:
         figures = require_golden(runner, bundle)
     finally:
         runner.close()
-    return {**figures, "device": order.gpu.model, "driver_cuda": order.gpu.cuda, "tensorrt": order.trt.version}
+    return {**figures, "device": plan.gpu.model, "driver_cuda": plan.gpu.cuda, "tensorrt": plan.trt.version}

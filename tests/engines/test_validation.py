@@ -11,10 +11,10 @@ import json
 from pathlib import Path
 from restore_sdk.engines import chain
 from restore_sdk.engines.builder import Built
-from restore_sdk.engines.device import find_gpu
-from restore_sdk.engines.flavour import TensorRT
-from restore_sdk.engines.order import Order
-from restore_sdk.runtime.proof import prove
+from restore_sdk.engines.driver import find_gpu
+from restore_sdk.engines.edition import TensorRT
+from restore_sdk.engines.plan import BuildPlan
+from restore_sdk.runtime.validation import validate
 from restore_sdk.engines.recipe import recipe_for_device
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DriftError, OutOfMemoryError
@@ -28,15 +28,15 @@ golden = golden_vectors()
 golden["restored"] = golden["restored"] ^ 16
 with doubles.pycuda_importable():
     module = make_module(double)
-    order = Order(recipe_for_device("tensorrt", "8.6"), TensorRT(module, "tensorrt", module.__version__), find_gpu())
+    plan = BuildPlan(recipe_for_device("tensorrt", "8.6"), TensorRT(module, "tensorrt", module.__version__), find_gpu())
     before = double.counters().living
     for name, bundle in (
-        ("sound", write_toy_bundle(folder / "sound")),
+        ("valid", write_toy_bundle(folder / "valid")),
         ("drifting", write_toy_bundle(folder / "drifting", golden=golden)),
     ):
         store = EngineStore(folder / f"{name} store")
         try:
-            outcomes = chain.build_chain(bundle, order, store, prove=prove)
+            outcomes = chain.build_chain(bundle, plan, store, validate=validate)
             seen[name] = [[one.sidecar.verified, dict(one.sidecar.verification)] for one in outcomes]
         except DriftError as error:
             seen[name] = str(error)
@@ -44,7 +44,7 @@ with doubles.pycuda_importable():
     double.reset(memory=double.counters().device_bytes + (1 << 20))
     store = EngineStore(folder / "full")
     try:
-        chain.build_chain(Bundle.load(folder / "sound"), order, store, prove=prove)
+        chain.build_chain(Bundle.load(folder / "valid"), plan, store, validate=validate)
     except OutOfMemoryError as error:
         seen["full"] = str(error)
     seen["full files"] = sorted(path.suffix for path in store.root.glob("[!.]*"))
@@ -60,8 +60,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_engines_that_compute_what_the_reference_did_are_published(seen: dict[str, Any]) -> None:
-    assert seen["sound files"] == [".json", ".json", ".plan", ".plan"]
-    for verified, verification in seen["sound"]:
+    assert seen["valid files"] == [".json", ".json", ".plan", ".plan"]
+    for verified, verification in seen["valid"]:
         assert verified
         assert verification["status"] == "passed"
         assert verification["images"] == 2

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from restore_sdk._util.extras import install
 from restore_sdk.bundle import Bundle
-from restore_sdk.engines.device import find_gpu
-from restore_sdk.engines.driver import DeviceFacts
-from restore_sdk.engines.flavour import TensorRT, load, require_driver
+from restore_sdk.engines.driver import DeviceFacts, find_gpu
+from restore_sdk.engines.edition import Edition, TensorRT, host_platform, load, require_driver
 from restore_sdk.engines.recipe import Recipe, load_recipe, recipe_for_device
-from restore_sdk.engines.sidecar import EngineKey, Flavour, host_platform
+from restore_sdk.engines.sidecar import EngineKey
 from restore_sdk.engines.store import graph_sha256
 from restore_sdk.errors import DeviceError, InputError
 
@@ -19,7 +18,7 @@ _LOG = logging.getLogger("restore_sdk")
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BuildPlan:
     """A build that can be done here.
 
     Attributes:
@@ -32,7 +31,7 @@ class Order:
 
     def key(self, bundle: Bundle, stage: str) -> EngineKey:
         """The key under which the engine of a stage is stored."""
-        recipe, local = self.recipe, self.trt.flavour == "tensorrt" and self.gpu is not None
+        recipe, local = self.recipe, self.trt.edition == "tensorrt" and self.gpu is not None
         return EngineKey(
             stage=stage,
             onnx_sha256=graph_sha256(bundle, stage),
@@ -41,7 +40,7 @@ class Order:
             max_batch=recipe.max_batch,
             workspace_mib=recipe.workspace_mib,
             optimization_level=recipe.optimization_level,
-            flavour=self.trt.flavour,
+            edition=self.trt.edition,
             version=self.trt.version,
             platform=host_platform(),
             hardware=recipe.hardware,
@@ -52,35 +51,40 @@ class Order:
         )
 
 
-def prepare(target: str | Recipe | None = None, flavour: Flavour | None = None, device: int = 0) -> Order:
-    """Settle a build: of a named or given recipe, or for ``None`` for the GPU at hand.
+def prepare(target: str | Recipe | None = None, edition: Edition | None = None, device: int = 0) -> BuildPlan:
+    """Decide on a build: of a named or given recipe, or for ``None`` for the GPU at hand.
 
     Raises:
-        InputError: no such target or flavour, or the two contradict each other.
+        InputError: no such target or edition, or the two contradict each other.
         DeviceError: there is no GPU and the build needs one, the target is for another, or its driver is too old.
-        MissingDependencyError: the flavour is not installed.
+        MissingDependencyError: the edition is not installed.
     """
-    order = _for_device(flavour, device) if target is None else _for_target(target, flavour, device)
-    if order.gpu is not None:
-        require_driver(order.trt, order.gpu)
-    return order
+    if target is None:
+        gpu = find_gpu(device)
+        trt = load(edition)
+        recipe = recipe_for_device(trt.edition, gpu.compute_capability)
+        _require_known(trt, recipe, gpu.name)
+        plan = BuildPlan(recipe, trt, gpu)
+    else:
+        plan = _for_target(target if isinstance(target, Recipe) else load_recipe(target), edition, device)
+    if plan.gpu is not None:
+        require_driver(plan.trt, plan.gpu)
+    return plan
 
 
-def _for_target(target: str | Recipe, flavour: Flavour | None, device: int) -> Order:
-    recipe = target if isinstance(target, Recipe) else load_recipe(target)
-    if flavour is not None and flavour != recipe.flavour:
+def _for_target(recipe: Recipe, edition: Edition | None, device: int) -> BuildPlan:
+    if edition not in (None, recipe.edition):
         raise InputError(
-            f"target {recipe.name} is built with {recipe.flavour}, not {flavour}", "leave out --flavour or --target"
+            f"target {recipe.name} is built with {recipe.edition}, not {edition}", "leave out --edition or --target"
         )
-    here = host_platform()
-    if recipe.platforms and here not in recipe.platforms:
+    if recipe.platforms and (here := host_platform()) not in recipe.platforms:
         raise DeviceError(
             f"target {recipe.name} is for {' '.join(recipe.platforms)}, this host is {here}", "build it on such a host"
         )
-    if recipe.flavour == "tensorrt_rtx":
-        trt = load(recipe.flavour)
-        _require_known(trt, recipe.compute_capabilities, f"target {recipe.name}")
-        return Order(recipe, trt, _gpu_for(recipe, trt, device))
+    if recipe.edition == "tensorrt_rtx":
+        trt = load(recipe.edition)
+        _require_known(trt, recipe, f"target {recipe.name}")
+        return BuildPlan(recipe, trt, _gpu_to_try(recipe, trt, device))
     try:
         gpu = find_gpu(device)
     except DeviceError as error:
@@ -94,18 +98,10 @@ def _for_target(target: str | Recipe, flavour: Flavour | None, device: int) -> O
             f"here is {gpu.name} ({gpu.compute_capability}), and TensorRT builds only for the GPU that it runs on",
             "build it on a host with such a GPU; for this one: restore-sdk build",
         )
-    return Order(recipe, load(recipe.flavour), gpu)
+    return BuildPlan(recipe, load(recipe.edition), gpu)
 
 
-def _for_device(flavour: Flavour | None, device: int) -> Order:
-    gpu = find_gpu(device)
-    trt = load(flavour)
-    if trt.flavour == "tensorrt_rtx":
-        _require_known(trt, (gpu.compute_capability,), gpu.name)
-    return Order(recipe_for_device(trt.flavour, gpu.compute_capability), trt, gpu)
-
-
-def _gpu_for(recipe: Recipe, trt: TensorRT, device: int) -> DeviceFacts | None:
+def _gpu_to_try(recipe: Recipe, trt: TensorRT, device: int) -> DeviceFacts | None:
     """The GPU to try engines on that are built ahead of time; none is needed."""
     try:
         gpu = find_gpu(device)
@@ -119,8 +115,10 @@ def _gpu_for(recipe: Recipe, trt: TensorRT, device: int) -> DeviceFacts | None:
     return gpu if gpu.compute_capability in recipe.compute_capabilities else None
 
 
-def _require_known(trt: TensorRT, capabilities: tuple[str, ...], what: str) -> None:
-    unknown = [capability for capability in capabilities if capability not in trt.ahead_of_time]
+def _require_known(trt: TensorRT, recipe: Recipe, what: str) -> None:
+    if trt.edition != "tensorrt_rtx":
+        return
+    unknown = [capability for capability in recipe.compute_capabilities if capability not in trt.ahead_of_time]
     if unknown:
         raise DeviceError(
             f"{trt.label} does not build for compute capability {' '.join(unknown)} ({what}), "
