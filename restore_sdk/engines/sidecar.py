@@ -44,7 +44,7 @@ class Host:
     device_name: str
     platform: str = field(default_factory=host_platform)
     cuda: str = ""
-    index: int = 0
+    index: int = field(default=0, compare=False)
 
 
 class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):

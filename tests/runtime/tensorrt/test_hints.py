@@ -96,7 +96,7 @@ def test_auto_is_not_alarmed_by_the_engine_of_a_shared_stage(
     (store.root / engines[1].sidecar.file).write_text("{}")
     with caplog.at_level(logging.WARNING, logger="restore_sdk"), RestoreEngine(sibling) as engine:
         assert engine.info()["runtime"] == "onnxruntime"
-    assert "is not sound" in caplog.text, "an engine that was built for it"
+    assert "is not valid" in caplog.text, "an engine that was built for it"
 
 
 def test_prune_keeps_the_engines_of_both_shipped_models(
