@@ -1,46 +1,57 @@
-"""The application: routes over :class:`restore_sdk.serve.workers.Workers`, for any ASGI server."""
+"""The application: routes in front of the queue, and who may use them, for any ASGI server."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
+import hmac
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Security
+from fastapi.responses import FileResponse, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from restore_sdk import __version__
 from restore_sdk.engine import RestoreEngine
-from restore_sdk.serve import openapi
-from restore_sdk.serve.body import JSON, Asked, check_length, content_type, read
-from restore_sdk.serve.gate import Gate
-from restore_sdk.serve.metrics import Metrics
-from restore_sdk.serve.pictures import check_header
-from restore_sdk.serve.problems import CLIENT_LEFT, Refused, busy, refusal, stopping
-from restore_sdk.serve.settings import Settings
-from restore_sdk.serve.workers import Answer, Workers
+from restore_sdk.errors import RestoreError
+from restore_sdk.serve.metrics import Metrics, ObserveMiddleware
+from restore_sdk.serve.problems import CLIENT_LEFT, ProblemError, answer_problem, stopping
+from restore_sdk.serve.queue import RestoreQueue
+from restore_sdk.serve.schemas import JSON, REQUEST_BODY, RESPONSES, RestoreRequest, RestoreResponse
+from restore_sdk.serve.settings import Settings, host_name
+from restore_sdk.serve.uploads import check_headers, claimed_pixels, read_request
+
+PAGE = Path(__file__).parent / "page"
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
 
 
 def create_app(engine: RestoreEngine, settings: Settings | None = None) -> FastAPI:
     """The service as an ASGI application; the engine stays the caller's, to close after the application has ended.
 
-    ``app.state.service`` is its :class:`Service`. Header and stalled-write timeouts are the server's: see
-    :mod:`restore_sdk.serve.server`.
+    Time limits for headers and for clients that stop reading are left to the server, or the proxy in front of it.
     """
-    service = Service(engine, settings or Settings())
+    service = _Service(engine, settings or Settings(), Metrics())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            service.stopping = True
-            await asyncio.to_thread(service.workers.close)
+        yield
+        await service.queue.close()
 
     app = FastAPI(
         title="Restore SDK",
@@ -51,197 +62,177 @@ def create_app(engine: RestoreEngine, settings: Settings | None = None) -> FastA
         lifespan=lifespan,
     )
     app.state.service = service
-    app.add_middleware(Gate, settings=service.settings, metrics=service.metrics)
-    app.add_exception_handler(HTTPException, _plain)
-    secured: dict[str, Any] = {"security": [{"bearer": []}]} if service.settings.token is not None else {}
-    app.add_api_route(
-        "/v1/restore",
-        service.restore,
-        methods=["POST"],
-        summary="Restore a photograph",
-        description=openapi.RESTORE,
-        response_class=Response,
-        responses=openapi.RESTORE_RESPONSES,
-        openapi_extra={**openapi.RESTORE_BODY, **secured},
-    )
-    app.add_api_route("/v1/info", service.info, summary="The model and the limits", openapi_extra=secured)
-    app.add_api_route("/healthz", service.healthz, summary="Whether the process lives")
-    app.add_api_route("/readyz", service.readyz, summary="Whether requests are taken")
-    app.add_api_route(
-        "/metrics", service.metrics_text, response_class=Response, summary="For Prometheus", openapi_extra=secured
-    )
-    openapi.describe_token(app, wanted=service.settings.token is not None)
+    app.add_middleware(ObserveMiddleware, metrics=service.metrics)
+    app.add_exception_handler(HTTPException, answer_problem)
+    app.add_exception_handler(RestoreError, answer_problem)
+    app.add_exception_handler(ClientDisconnect, _client_left)
+    token = service.settings.token
+    app.include_router(guarded, dependencies=[] if token is None else [Depends(check_token)])
+    app.include_router(probes)
     if service.settings.ui:
-        from restore_sdk.serve.page import mount
-
-        mount(app)
+        app.add_api_route("/", index, include_in_schema=False)
+        app.mount("/page", PageFiles(directory=PAGE))
     return app
 
 
-class Service:
-    """State and routes of one application."""
+@dataclass
+class _Service:
+    engine: RestoreEngine
+    settings: Settings
+    metrics: Metrics
 
-    def __init__(self, engine: RestoreEngine, settings: Settings) -> None:
-        self.engine, self.settings, self.metrics = engine, settings, Metrics()
-        self.workers = Workers(engine, settings, self.metrics)
-        self.metrics.watch_line(lambda: self.workers.waiting)
-        self.stopping = False
-        self._inside = 0
-
-    async def restore(self, request: Request) -> Response:
-        """``POST /v1/restore``."""
-        facts: dict[str, object] = request.state.facts
-        kind = content_type(request)
-        check_length(request, self.settings)
-        if self.stopping:
-            raise stopping()
-        if self._inside >= self.settings.max_requests:
-            raise busy(self.workers.patience())
-        self._enter()
-        future: Future[Answer] | None = None
-        try:
-            asked = await read(request, kind, self.settings)
-            # in a thread: what a stranger has sent is read here, and nobody else must wait for that
-            pixels, of_mask = await asyncio.to_thread(self._pixels, asked)
-            facts["pixels"] = pixels
-            future = self.workers.submit(asked, max(pixels, of_mask))
-            answer = await self._wait(request, future)
-        except ClientDisconnect:
-            return Response(status_code=CLIENT_LEFT)  # nobody reads it
-        except Refused:
-            raise
-        except asyncio.CancelledError:
-            if self.stopping:  # the server's patience at its end is over
-                raise stopping() from None
-            raise
-        except Exception as error:
-            raise refusal(error) from error
-        finally:
-            if future is None or future.done():
-                self._leave()
-            else:  # a worker still has it, and its memory
-                loop = asyncio.get_running_loop()
-                future.add_done_callback(lambda _: _call_soon(loop, self._leave))
-        facts["parts"] = {part: round(seconds, 4) for part, seconds in answer.seconds.items()}
-        as_json = kind == JSON or JSON in request.headers.get("accept", "")
-        return _json_answer(answer) if as_json else _image_answer(answer)
-
-    def _pixels(self, asked: Asked) -> tuple[int, int]:
-        """Pixels that the headers of photograph and mask claim; raises where one is not decoded."""
-        most = self.settings.max_pixels
-        headers = check_header(asked.photo, "photo", most), check_header(asked.mask, "mask", most)
-        photo, mask = (header.width * header.height for header in headers)
-        return photo, mask
-
-    async def _wait(self, request: Request, future: Future[Answer]) -> Answer:
-        """The answer, unless time runs out or the client leaves; then the order is taken out of the line."""
-        left = asyncio.ensure_future(_left(request))
-        done = asyncio.wrap_future(future)
-        try:
-            both: set[asyncio.Future[Any]] = {left, done}
-            await asyncio.wait(both, timeout=self.settings.request_s, return_when=asyncio.FIRST_COMPLETED)
-            if done.done():
-                return done.result()
-            if left.done():
-                raise ClientDisconnect
-            raise Refused(
-                504, "TooLong", f"no result within {self.settings.request_s:g} s", "try again, or a smaller photograph"
-            )
-        except asyncio.CancelledError:
-            if done.cancelled() and self.workers.closed:  # dropped from the line, while this request is still wanted
-                raise stopping() from None
-            raise
-        finally:
-            left.cancel()
-            future.cancel()
-            if not done.done():
-                done.add_done_callback(_forget)
-
-    async def info(self) -> dict[str, Any]:
-        """``GET /v1/info``."""
-        facts = await asyncio.to_thread(self.engine.info)
-        model = {key: facts["bundle"][key] for key in ("name", "version", "size", "parameters", "macs")}
-        return {
-            "version": __version__,
-            "model": model,
-            "runtime": facts["runtime"],
-            "face_detector": self.settings.face_detector is not None,
-            "limits": {
-                "body_bytes": self.settings.max_body_bytes,
-                "pixels": self.settings.max_pixels,
-                "requests": self.settings.max_requests,
-                "seconds": self.settings.request_s,
-            },
-        }
-
-    async def healthz(self) -> dict[str, str]:
-        """``GET /healthz``."""
-        return {"status": "alive"}
-
-    async def readyz(self) -> JSONResponse:
-        """``GET /readyz``: 503 while stopping, and after a failed run until one succeeds again."""
-        if self.stopping:
-            raise stopping()
-        if not self.workers.healthy:
-            await asyncio.to_thread(self.workers.probe)
-        if not self.workers.healthy:
-            raise Refused(503, "NotReady", "the model fails", "look into the log", {"Retry-After": "10"})
-        return JSONResponse({"status": "ready"})
-
-    async def metrics_text(self) -> Response:
-        """``GET /metrics``."""
-        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    def _enter(self) -> None:
-        self._inside += 1
-        self.metrics.inside.set(self._inside)
-
-    def _leave(self) -> None:
-        self._inside -= 1
-        self.metrics.inside.set(self._inside)
+    def __post_init__(self) -> None:
+        self.queue = RestoreQueue(self.engine, self.settings, self.metrics)
 
 
-async def _left(request: Request) -> None:
+def _service(request: Request) -> _Service:
+    service: _Service = request.app.state.service
+    return service
+
+
+async def check_host(request: Request) -> None:
+    """Refuse a request that is meant for another service, as a page of another site may send through DNS."""
+    if not _service(request).settings.accepts_host(request.headers.get("host", "")):
+        raise ProblemError(421, "WrongHost", "no service by that name here", "start it with --allow-host NAME")
+
+
+async def check_site(request: Request) -> None:
+    """Refuse a request that a browser says to come from a page of another site; programs say nothing."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        own = site in ("none", "same-origin")
+    else:  # Origin is all that browsers tell a host without TLS; compared by name: a proxy may have left out the port
+        host = host_name(request.headers.get("host", ""))
+        own = origin is None or host_name(origin.partition("://")[2]) == host
+    if not own:
+        hint = "open its own page; a proxy in between must pass the Host header on"
+        raise ProblemError(403, "OtherSite", "pages of other sites may not use this service", hint)
+
+
+_BEARER = HTTPBearer(scheme_name="bearer", auto_error=False)
+
+
+async def check_token(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+) -> None:
+    """Refuse a request without the token."""
+    wanted = (_service(request).settings.token or "").encode()
+    if given is None or not hmac.compare_digest(given.credentials.strip().encode(), wanted):
+        hint, headers = "send the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"}
+        raise ProblemError(401, "Unauthorized", "a bearer token is needed", hint, headers)
+
+
+guarded = APIRouter(dependencies=[Depends(check_host), Depends(check_site)])
+probes = APIRouter()
+
+
+@guarded.post("/v1/restore", response_class=Response, responses=RESPONSES, openapi_extra=REQUEST_BODY)
+async def restore(request: Request) -> Response:
+    """Repaints what the mask marks in white; every other pixel stays as it is, unless JPEG is asked for.
+
+    Send `multipart/form-data` for an image in return, `application/json` for JSON. With `Accept: application/json` a
+    multipart request is answered in JSON too. `Server-Timing` says how long each part took.
+    """
+    service, facts = _service(request), request.state.facts
+    kind = check_headers(request, service.settings)
+    try:
+        with service.queue.place():
+            asked = await read_request(request, kind, service.settings)
+            # In a thread: a stranger's bytes are read here, and nobody else must wait for that.
+            facts["pixels"] = pixels = await asyncio.to_thread(claimed_pixels, asked, service.settings.max_pixels)
+            result = await _result(request, asked, pixels)
+    except asyncio.CancelledError:
+        if service.queue.stopping:  # the server's grace is over
+            raise stopping() from None
+        raise
+    facts["parts"] = {part: round(ms / 1e3, 4) for part, ms in result.timings_ms.items()}
+    timings = ", ".join(f"{part};dur={ms:.1f}" for part, ms in result.timings_ms.items())
+    headers = {"Server-Timing": timings, "Cache-Control": "no-store"}
+    if kind == JSON or JSON in request.headers.get("accept", ""):
+        return Response(result.model_dump_json(), media_type=JSON, headers=headers)
+    return Response(result.image, media_type=result.media_type, headers=headers)
+
+
+async def _result(request: Request, asked: RestoreRequest, pixels: int) -> RestoreResponse:
+    """The result, unless time runs out or the client leaves; then the request leaves the queue."""
+    service = _service(request)
+    left = asyncio.ensure_future(_until_disconnect(request))
+    job = service.queue.submit(asked, pixels)
+    seconds = service.settings.request_s
+    try:
+        both: set[asyncio.Future[Any]] = {left, job.result}
+        await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if job.result.done():
+            return job.result.result()
+        if left.done():
+            raise ClientDisconnect
+        raise ProblemError(504, "TooLong", f"no result within {seconds:g} s", "try again, or a smaller photograph")
+    finally:
+        left.cancel()
+        service.queue.abandon(job)
+
+
+async def _until_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _call_soon(loop: asyncio.AbstractEventLoop, function: Any) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(function)
+async def _client_left(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_LEFT)  # nobody reads it
 
 
-def _forget(done: asyncio.Future[Answer]) -> None:
-    if not done.cancelled():
-        done.exception()  # fetched, so that nobody complains that it was not
-
-
-def _timing(answer: Answer) -> dict[str, str]:
-    parts = ", ".join(f"{part};dur={1e3 * seconds:.1f}" for part, seconds in answer.seconds.items())
-    return {"Server-Timing": parts, "Cache-Control": "no-store"}
-
-
-def _image_answer(answer: Answer) -> Response:
-    return Response(answer.image, media_type=f"image/{answer.format}", headers=_timing(answer))
-
-
-def _json_answer(answer: Answer) -> Response:
-    return JSONResponse(
-        {
-            "image": base64.b64encode(answer.image).decode(),
-            "media_type": f"image/{answer.format}",
-            "edges": None if answer.edges is None else base64.b64encode(answer.edges).decode(),
-            "notes": list(answer.notes),
-            "width": answer.width,
-            "height": answer.height,
-            "crops": None if answer.crops is None else [crop.to_json() for crop in answer.crops],
-            "timings_ms": {part: round(1e3 * seconds, 3) for part, seconds in answer.seconds.items()},
+@guarded.get("/v1/info")
+async def info(request: Request) -> dict[str, Any]:
+    """The model and the limits."""
+    service = _service(request)
+    facts = await asyncio.to_thread(service.engine.info)
+    return {
+        "version": __version__,
+        "model": {key: facts["bundle"][key] for key in ("name", "version", "size", "parameters", "macs")},
+        "runtime": facts["runtime"],
+        "face_detector": service.settings.face_detector is not None,
+        "limits": {
+            "body_bytes": service.settings.max_body_bytes,
+            "pixels": service.settings.max_pixels,
+            "requests": service.settings.max_requests,
+            "seconds": service.settings.request_s,
         },
-        headers=_timing(answer),
-    )
+    }
 
 
-async def _plain(_: Request, error: Exception) -> Response:
-    """Starlette's own refusals (no such page, wrong method) in the form of ours."""
-    assert isinstance(error, HTTPException)
-    return Refused(error.status_code, "HttpError", str(error.detail), "see /openapi.json", error.headers).response()
+@guarded.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """For Prometheus."""
+    return Response(_service(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@probes.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Whether the process lives."""
+    return {"status": "alive"}
+
+
+@probes.get("/readyz")
+async def readyz(request: Request) -> dict[str, str]:
+    """Whether requests are taken: 503 while stopping, and after a failed run until one succeeds again."""
+    queue = _service(request).queue
+    if queue.stopping:
+        raise stopping()
+    if not await queue.is_healthy():
+        raise ProblemError(503, "NotReady", "the model fails", "look into the log", {"Retry-After": "10"})
+    return {"status": "ready"}
+
+
+async def index() -> FileResponse:
+    """The page."""
+    return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
+
+
+class PageFiles(StaticFiles):
+    """The files of the page, which may load nothing from elsewhere."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file, with the page's headers."""
+        response = await super().get_response(path, scope)
+        response.headers.update(PAGE_HEADERS)
+        return response

@@ -1,32 +1,33 @@
-"""Every answer that is no picture: status, and ``{"error": {"type", "message", "hint", "status"}}``."""
+"""Errors as the service answers them: a status, and ``{"error": {"type", "message", "hint", "status"}}``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from starlette.responses import JSONResponse
+from fastapi import Request
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
 
-from restore_sdk.errors import ClosedError, InputError, OutputError, RestoreError
+from restore_sdk.errors import InputError, OutputError, RestoreError
 
 #: Written to logs and metrics for a client that left before its answer; never sent.
 CLIENT_LEFT = 499
 
 
-class Refused(Exception):  # noqa: N818  (a refusal is an answer, no fault)
+class ProblemError(HTTPException):
     """A request that is answered with ``status`` and an explanation."""
 
     def __init__(
-        self, status: int, kind: str, message: str, hint: str = "", headers: Mapping[str, str] | None = None
+        self, status: int, kind: str, message: str, hint: str, headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(message)
-        self.status, self.kind, self.message, self.hint = status, kind, message, hint
-        self.headers = dict(headers or {})
+        super().__init__(status, message, headers)
+        self.kind, self.hint = kind, hint
 
     def response(self) -> JSONResponse:
         """The answer to send."""
-        error = {"type": self.kind, "message": self.message, "hint": self.hint, "status": self.status}
-        return JSONResponse({"error": error}, self.status, {"Cache-Control": "no-store", **self.headers})
+        error = {"type": self.kind, "message": self.detail, "hint": self.hint, "status": self.status_code}
+        return JSONResponse({"error": error}, self.status_code, {"Cache-Control": "no-store", **(self.headers or {})})
 
 
 class TooManyPixelsError(InputError):
@@ -37,48 +38,35 @@ class UnknownFormatError(InputError):
     """The bytes are no image of a format that is read."""
 
 
-def refusal(error: BaseException) -> Refused:
-    """The answer to an error of the SDK; anything unknown is 500 and tells the client nothing of its inside."""
-    if isinstance(error, Refused):
-        return error
+def problem_of(error: Exception) -> ProblemError:
+    """The answer to an error. Whatever is not the client's fault is 500 and tells nothing of the inside."""
     kind = type(error).__name__
-    if isinstance(error, TooManyPixelsError):
-        return Refused(413, kind, error.message, error.hint)
-    if isinstance(error, UnknownFormatError):
-        return Refused(415, kind, error.message, error.hint)
+    if isinstance(error, ProblemError):
+        return error
+    if isinstance(error, HTTPException):  # Starlette's own: no such path, wrong method
+        return ProblemError(error.status_code, "HttpError", str(error.detail), "see /openapi.json", error.headers)
     if isinstance(error, InputError | OutputError):
-        return Refused(422, kind, error.message, error.hint)
-    if isinstance(error, ClosedError):
-        return stopping()
+        status = 413 if isinstance(error, TooManyPixelsError) else 415 if isinstance(error, UnknownFormatError) else 422
+        return ProblemError(status, kind, error.message, error.hint)
     if isinstance(error, RestoreError):
-        return Refused(500, kind, "the photograph could not be restored", "look into the service's log")
-    return Refused(500, "InternalError", "a fault of the service", "look into the service's log")
+        return ProblemError(500, kind, "the photograph could not be restored", "look into the service's log")
+    return ProblemError(500, "InternalError", "a fault of the service", "look into the service's log")
 
 
-def stopping() -> Refused:
+async def answer_problem(request: Request, error: Exception) -> Response:
+    """Exception handler of the application."""
+    problem = problem_of(error)
+    request.state.facts["error"] = problem.kind
+    return problem.response()
+
+
+def stopping() -> ProblemError:
     """The service is about to end."""
-    return Refused(503, "Stopping", "the service is stopping", "try again soon", {"Retry-After": "5"})
+    return ProblemError(503, "Stopping", "the service is stopping", "try again soon", {"Retry-After": "5"})
 
 
-def busy(seconds: int) -> Refused:
-    """The house is full."""
-    return Refused(503, "Busy", "the service is full", f"try again in {seconds} s", {"Retry-After": str(seconds)})
-
-
-#: For OpenAPI.
-ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["type", "message", "hint", "status"],
-            "properties": {
-                "type": {"type": "string"},
-                "message": {"type": "string"},
-                "hint": {"type": "string"},
-                "status": {"type": "integer"},
-            },
-        }
-    },
-}
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """Type of the first thing that pydantic found, and a message that names its field."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))[:80]
+    return first["type"], f"{place}: {first['msg']}" if place else first["msg"]

@@ -1,56 +1,46 @@
-"""A uvicorn server around the application: its socket, its signals, its end."""
+"""The process around the application: its socket, its log, its signals, its end."""
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import socket
+import sys
+from datetime import UTC, datetime
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
 
+from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import OutputError
-from restore_sdk.serve.app import Service
-from restore_sdk.serve.protocol import GuardedProtocol
+from restore_sdk.serve.app import create_app
+from restore_sdk.serve.queue import RestoreQueue
+from restore_sdk.serve.settings import Settings
 
 _LOG = logging.getLogger("restore_sdk.serve")
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening address, taken before anything else, so that its failure is known early.
+    """A listening socket, taken before anything else, so that a failure is known early.
 
     Raises:
         OutputError: no such address here, or the port is taken or not for this user.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, number)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(1024)  # who connects from now on waits, and is not turned away
-        except BaseException:
-            listener.close()
-            raise
+        # Who connects while the model is loaded waits, and is not turned away.
+        return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=":" in host)
     except (OSError, UnicodeError) as error:
         raise OutputError(f"cannot listen on {host} port {port}: {error}", "choose another --port or --host") from error
-    return listener
 
 
-def url(listener: socket.socket) -> str:
-    """Where a browser finds the service."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def run(app: FastAPI, listener: socket.socket) -> None:
+def run(engine: RestoreEngine, settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or Ctrl-C: then no more connections are taken, and running requests finish."""
-    service: Service = app.state.service
-    protocol = type("Protocol", (GuardedProtocol,), {"stall_s": service.settings.request_s})
+    app = create_app(engine, settings)
     config = uvicorn.Config(
         app,
-        http=protocol,
+        http="h11",
         ws="none",
         lifespan="on",
         loop="asyncio",
@@ -59,20 +49,53 @@ def run(app: FastAPI, listener: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=5,
-        timeout_graceful_shutdown=max(1, round(service.settings.grace_s)),
+        timeout_graceful_shutdown=max(1, round(settings.grace_s)),
     )
-    _Server(config, service).run(sockets=[listener])
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    info = engine.info()
+    model = f"{info['bundle']['name']} {info['bundle']['version']}"
+    facts = {"event": "listening", "url": url, "model": model, "runtime": info["runtime"]}
+    _LOG.info("serving at %s", url, extra={"facts": facts})
+    if settings.is_open:
+        _LOG.warning("anybody who can reach %s may use it: set a token", url, extra={"facts": {"event": "open"}})
+    _Server(config, app.state.service.queue).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, which ends by returning, not by the signal that it caught."""
+    """Uvicorn's server, which ends by returning, not by raising the signal that it caught again."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, queue: RestoreQueue) -> None:
         super().__init__(config)
-        self._service = service
+        self._queue = queue
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: finish what runs. A second Ctrl-C: end at once."""
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
-        self.should_exit = self._service.stopping = True
+        self.should_exit = self._queue.stopping = True
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record, with the facts in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def log_json() -> None:
+    """Send all logs of the process to standard error: this SDK's and uvicorn's from "info" on, others' warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(handlers=[handler])
+    for name in ("restore_sdk", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.INFO)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -22,13 +23,64 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.processes import ROOT
-from benchmarks.serve import BOUNDARY, multipart
 from restore_sdk.bundle import Bundle
 from tests.conftest import make_photo
 from tests.serve.launch import LET_GO
 
-MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
+ROOT = Path(__file__).resolve().parents[2]
+BOUNDARY = b"a-boundary"
+MULTIPART, JSON = f"multipart/form-data; boundary={BOUNDARY.decode()}", "application/json"
+END = b"--" + BOUNDARY + b"--\r\n"
+
+
+def part(name: bytes, data: bytes, filename: bytes | None = None, more: bytes = b"") -> bytes:
+    """A part of a multipart body; without a file's name it is a text."""
+    head = b'Content-Disposition: form-data; name="' + name + b'"'
+    head += b"" if filename is None else b'; filename="' + filename + b'"'
+    return b"--" + BOUNDARY + b"\r\n" + head + more + b"\r\n\r\n" + data + b"\r\n"
+
+
+def form(*parts: bytes, **named: bytes) -> bytes:
+    """A multipart body: parts, then texts and files by their names."""
+    return b"".join(
+        (*parts, *(part(key.encode(), data, b"a" if key in ("photo", "mask") else None) for key, data in named.items()))
+    ) + END  # fmt: skip
+
+
+def as_json(photo: bytes, mask: bytes, **more: Any) -> bytes:
+    body = {"photo": base64.b64encode(photo).decode(), "mask": base64.b64encode(mask).decode(), **more}
+    return json.dumps(body).encode()
+
+
+def encoded(picture: NDArray[Any], suffix: str = ".png") -> bytes:
+    return bytes(cv2.imencode(suffix, picture)[1])
+
+
+def decoded(data: bytes | str) -> NDArray[np.uint8]:
+    """An image file, or one in base64, as OpenCV reads it."""
+    data = base64.b64decode(data) if isinstance(data, str) else data
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    return picture
+
+
+def pair(height: int = 256, width: int = 256, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A photograph (BGR) and a mask."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 3 : height // 2, width // 4 : width // 2] = 255
+    return np.ascontiguousarray(make_photo(height, width, seed)[..., ::-1]), mask
+
+
+def files(height: int = 256, width: int = 256) -> tuple[bytes, bytes]:
+    photo, mask = pair(height, width)
+    return encoded(photo), encoded(mask)
+
+
+def on_its_side(photo: NDArray[np.uint8]) -> bytes:
+    """A JPEG stored turned to the left, whose EXIF says so."""
+    stored = encoded(cv2.rotate(photo, cv2.ROTATE_90_COUNTERCLOCKWISE), ".jpg")
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    return stored[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + stored[2:]
 
 
 class Answer:
@@ -46,7 +98,7 @@ class Answer:
 
     @property
     def error(self) -> tuple[int, str]:
-        """Status and type, after a look at the form that every refusal has."""
+        """Status and type, after a look at the form that every problem has."""
         error = self.json()["error"]
         assert set(error) == {"type", "message", "hint", "status"}
         assert error["status"] == self.status
@@ -64,7 +116,7 @@ class Service:
         self.stray: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.url = self.wait_for(lambda line: line.get("event") == "listening")["url"]
+        self.url = self.wait_for(event="listening")["url"]
         self.port = urlsplit(self.url).port
 
     def _read(self) -> None:
@@ -75,38 +127,45 @@ class Service:
             except ValueError:
                 self.stray.append(line)
 
-    def wait_for(self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 30) -> dict[str, Any]:
-        """The first line of the log that is wanted, which may be still to come."""
+    def wait_for(self, seconds: float = 30, **wanted: Any) -> dict[str, Any]:
+        """The first line of the log with these facts, which may be still to come."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for line in self.log:
-                if wanted(line):
+                if wanted.items() <= line.items():
                     return line
             assert self.process.poll() is None, f"ended with {self.process.returncode}: {self.stray}"
             time.sleep(0.02)
-        raise AssertionError(f"no such line in {self.log}")
+        raise AssertionError(f"no {wanted} in {self.log}")
 
-    def ask(
-        self, method: str, path: str, body: Any = None, timeout: float = 60, host: str = "127.0.0.1", **headers: str
-    ) -> Answer:
-        connection = http.client.HTTPConnection(host, self.port, timeout=timeout)
-        try:
+    def ask(self, method: str, path: str, body: Any = None, host: str = "127.0.0.1", **headers: str) -> Answer:
+        connection = http.client.HTTPConnection(host, self.port, timeout=60)
+        with contextlib.closing(connection):
             named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body, named)
+            connection.request(method, path, body, named, encode_chunked=not isinstance(body, bytes | None))
             return Answer(connection.getresponse())
-        finally:
-            connection.close()
 
-    def restore(self, photo: bytes, mask: bytes, *, more: dict[str, bytes] | None = None, **headers: str) -> Answer:
+    def post(self, body: Any, content_type: str = MULTIPART, **headers: str) -> Answer:
+        return self.ask("POST", "/v1/restore", body, content_type=content_type, **headers)
+
+    def restore(self, photo: bytes, mask: bytes, **texts: bytes) -> Answer:
         """A multipart request."""
-        body = multipart({"photo": photo, "mask": mask})
-        for name, value in (more or {}).items():
-            field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + value + b"\r\n"
-            body = field + body
-        return self.ask("POST", "/v1/restore", body, content_type=MULTIPART, **headers)
+        return self.post(form(photo=photo, mask=mask, **texts))
+
+    def restore_json(self, photo: bytes, mask: bytes, **more: Any) -> Any:
+        answer = self.post(as_json(photo, mask, **more), JSON)
+        assert answer.status == 200, answer.body[:500]
+        return answer.json()
+
+    @contextlib.contextmanager
+    def upload(self, body: bytes, sent: int | None = None) -> Iterator[socket.socket]:
+        """A bare connection that has sent so much of a multipart request's body, all unless told otherwise."""
+        head = f"POST /v1/restore HTTP/1.1\r\nHost: localhost\r\nContent-Type: {MULTIPART}\r\n"
+        with self.connect() as connection:
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:sent])
+            yield connection
 
     def connect(self) -> socket.socket:
-        """A bare connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     def metric(self, name: str) -> float:
@@ -116,12 +175,19 @@ class Service:
                 return float(line.rpartition(" ")[2])
         return 0.0
 
-    def wait_for_metric(self, name: str, value: float, seconds: float = 30) -> None:
-        """Until a sample of ``/metrics`` is as large as that."""
-        until = time.monotonic() + seconds
-        while (seen := self.metric(name)) < value:
+    def wait_for_metric(self, name: str, wanted: Callable[[float], bool]) -> None:
+        until = time.monotonic() + 30
+        while not wanted(seen := self.metric(name)):
             assert time.monotonic() < until, f"{name} is {seen}"
             time.sleep(0.02)
+
+    def wait_until_running(self) -> None:
+        """Until a worker has a request."""
+        self.wait_for_metric('restore_part_seconds_count{part="wait"}', lambda count: count >= 1)
+
+    def wait_until_waiting(self, count: int) -> None:
+        """Until so many requests wait in the queue."""
+        self.wait_for_metric("restore_requests_waiting", lambda waiting: waiting >= count)
 
     def let_go(self) -> None:
         """Let the model of ``launch`` go on with what it holds, from now on."""
@@ -133,22 +199,12 @@ class Service:
         self.process.send_signal(kind)
         return self.process.wait(60)
 
-    @contextlib.contextmanager
-    def until_end(self) -> Iterator[Service]:
-        try:
-            yield self
-        finally:
-            self.process.kill()
-            self.process.wait()
-            self._reader.join()
-            assert self.process.stderr is not None
-            self.process.stderr.close()
-
 
 Launch = Callable[..., contextlib.AbstractContextManager[Service]]
 
 
-def start(*arguments: str, gate: Path | None = None) -> contextlib.AbstractContextManager[Service]:
+@contextlib.contextmanager
+def start(*arguments: str, gate: Path | None = None) -> Iterator[Service]:
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
         stdout=subprocess.DEVNULL,
@@ -157,7 +213,11 @@ def start(*arguments: str, gate: Path | None = None) -> contextlib.AbstractConte
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **({} if gate is None else {LET_GO: str(gate)})},
     )
-    return Service(process, gate).until_end()
+    with process:
+        try:
+            yield Service(process, gate)
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="session")
@@ -178,25 +238,3 @@ def launch(toy_bundle: Bundle, tmp_path: Path) -> Launch:
         return start("tests.serve.launch", str(toy_bundle.path), *pairs, gate=tmp_path / "let-go")
 
     return launched
-
-
-def encoded(picture: NDArray[Any], suffix: str = ".png") -> bytes:
-    return bytes(cv2.imencode(suffix, picture)[1])
-
-
-def decoded(data: bytes) -> NDArray[np.uint8]:
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert picture is not None
-    return picture
-
-
-def pair(height: int = 256, width: int = 256, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A photograph (BGR) and a mask."""
-    mask = np.zeros((height, width), np.uint8)
-    mask[height // 3 : height // 2, width // 4 : width // 2] = 255
-    return np.ascontiguousarray(make_photo(height, width, seed)[..., ::-1]), mask
-
-
-def files(height: int = 256, width: int = 256, seed: int = 0) -> tuple[bytes, bytes]:
-    photo, mask = pair(height, width, seed)
-    return encoded(photo), encoded(mask)

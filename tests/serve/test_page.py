@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from playwright.sync_api import sync_playwright
 
 from restore_sdk import RestoreEngine
-from tests.serve.browser import chromium
-from tests.serve.conftest import Launch, Service, decoded, encoded, pair
+from tests.needs import unavailable
+from tests.serve.conftest import Launch, Service, decoded, encoded, on_its_side, pair
 from tests.serve.launch import HELD
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
@@ -29,7 +30,12 @@ MASK = """() => { const c = document.getElementById('paint');
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium() as browser:
+    """A headless Chromium, driven by Playwright."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        unavailable("no Chromium on this host: apt-get install chromium")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--force-color-profile=srgb"]
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=flags) as browser:
         yield browser
 
 
@@ -241,11 +247,10 @@ def test_on_a_phone_with_a_finger(visit: Visit) -> None:
 
 def test_a_photograph_on_its_side_is_painted_upright(visit: Visit) -> None:
     photo, _ = pair(300, 200)
-    stored = encoded(cv2.rotate(photo, cv2.ROTATE_90_COUNTERCLOCKWISE), ".jpg")
-    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
-    data = stored[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + stored[2:]
     visitor = visit()
-    visitor.page.locator("#file").set_input_files({"name": "my photo.jpg", "mimeType": "image/jpeg", "buffer": data})
+    visitor.page.locator("#file").set_input_files(
+        {"name": "my photo.jpg", "mimeType": "image/jpeg", "buffer": on_its_side(photo)}
+    )
     visitor.stroke((0.5, 0.8), (0.6, 0.8))
     assert visitor.mask().shape == (300, 200)
     visitor.page.get_by_role("button", name="Restore").click()
@@ -299,7 +304,7 @@ def test_token_cancel_and_a_service_that_went_away(visit: Visit, launch: Launch)
         page.get_by_role("button", name="Cancel").click()
         page.get_by_text("Cancelled.").wait_for()
         assert page.evaluate("document.activeElement.id") == "restore", "who uses the keyboard is where he was"
-        service.wait_for(lambda line: line.get("status") == 499)
+        service.wait_for(status=499)
         service.let_go()
         page.get_by_role("button", name="Restore").click()
         page.locator("#download").wait_for()

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from restore_sdk import RestoreEngine
+from restore_sdk import FaceDetector, RestoreEngine
 from restore_sdk.bundle import Bundle
-from restore_sdk.tiling.faces import FaceDetector
-from tests.serve.conftest import MULTIPART, Service, decoded, encoded, files, multipart, pair, start
+from tests.serve.conftest import (
+    JSON,
+    MULTIPART,
+    ROOT,
+    Service,
+    as_json,
+    decoded,
+    encoded,
+    files,
+    form,
+    on_its_side,
+    pair,
+    start,
+)
 from tests.yunet_double import MAGENTA, write_yunet_double
-
-
-def as_json(photo: bytes, mask: bytes, **more: Any) -> bytes:
-    body = {"photo": base64.b64encode(photo).decode(), "mask": base64.b64encode(mask).decode(), **more}
-    return json.dumps(body).encode()
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 256), (300, 700), (40, 30)])
@@ -35,25 +42,24 @@ def test_both_forms_give_what_the_engine_gives(
     assert answer.headers["Content-Type"] == "image/png"
     assert "repair;dur=" in answer.headers["Server-Timing"]
     assert np.array_equal(answer.image(), wanted.image)
-    body = as_json(encoded(photo), encoded(mask), edges=True)
-    told = service.ask("POST", "/v1/restore", body, content_type="application/json").json()
-    assert np.array_equal(decoded(base64.b64decode(told["image"])), wanted.image)
-    assert np.array_equal(decoded(base64.b64decode(told["edges"])), wanted.edges)
+    told = service.restore_json(encoded(photo), encoded(mask), edges=True)
+    assert np.array_equal(decoded(told["image"]), wanted.image)
+    assert np.array_equal(decoded(told["edges"]), wanted.edges)
     assert (told["width"], told["height"], told["media_type"]) == (width, height, "image/png")
     assert set(told["timings_ms"]) >= {"wait", "decode", "edge", "repair", "encode"}
 
 
 def test_a_multipart_request_may_ask_for_json(service: Service) -> None:
-    answer = service.restore(*files(), accept="application/json", more={"edges": b"true", "format": b"webp"})
-    told = answer.json()
+    photo, mask = files()
+    told = service.post(form(photo=photo, mask=mask, edges=b"true", format=b"webp"), accept=JSON).json()
     assert told["media_type"] == "image/webp"
-    assert decoded(base64.b64decode(told["edges"])).shape == (256, 256)
+    assert decoded(told["edges"]).shape == (256, 256)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
 def test_formats_of_the_answer(service: Service, kind: str) -> None:
     photo, mask = pair()
-    answer = service.restore(encoded(photo), encoded(mask), more={"format": kind.encode()})
+    answer = service.restore(encoded(photo), encoded(mask), format=kind.encode())
     assert answer.headers["Content-Type"] == f"image/{kind}"
     drift = np.abs(answer.image().astype(int) - photo)[mask == 0]
     assert drift.max() == 0 if kind != "jpeg" else 0 < drift.mean() < 4
@@ -65,13 +71,8 @@ def test_grey_alpha_and_a_photo_on_its_side(service: Service, engine: RestoreEng
     assert np.array_equal(service.restore(encoded(grey), encoded(mask)).image(), engine(grey, mask))
     four = np.dstack((photo, grey))
     assert np.array_equal(service.restore(encoded(four), encoded(mask)).image()[..., 3], grey)
-    refused = service.restore(encoded(four), encoded(mask), more={"format": b"jpeg"})
-    assert refused.error == (422, "OutputError")
-    # EXIF orientation 6, stored turned to the left: the answer and the mask are upright
-    stored = encoded(cv2.rotate(photo, cv2.ROTATE_90_COUNTERCLOCKWISE), ".jpg")
-    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
-    turned = stored[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + stored[2:]
-    assert service.restore(turned, encoded(mask)).image().shape == (300, 200, 3)
+    assert service.restore(encoded(four), encoded(mask), format=b"jpeg").error == (422, "OutputError")
+    assert service.restore(on_its_side(photo), encoded(mask)).image().shape == (300, 200, 3)
 
 
 def test_a_photo_keeps_its_depth(service: Service, engine: RestoreEngine) -> None:
@@ -82,56 +83,44 @@ def test_a_photo_keeps_its_depth(service: Service, engine: RestoreEngine) -> Non
     assert np.array_equal(answer[mask == 0], deep[mask == 0])
     assert np.array_equal(answer[mask > 0] // 257, engine(photo, mask, color="bgr")[mask > 0])
     for kind in (b"jpeg", b"webp"):
-        assert service.restore(encoded(deep), encoded(mask), more={"format": kind}).error == (422, "OutputError")
+        assert service.restore(encoded(deep), encoded(mask), format=kind).error == (422, "OutputError")
 
 
 def test_a_photo_keeps_its_profile_and_metadata(service: Service) -> None:
-    """Pillow, another reader and writer than ours, finds in the answer what it had put into the photograph."""
     photo, mask = pair(60, 80)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
     exif[0x013B] = "A. Photographer"
     sent = io.BytesIO()
     Image.fromarray(photo[..., ::-1]).save(sent, "JPEG", quality=80, icc_profile=profile, exif=exif)
-    for kind in ("png", "jpeg", "webp"):
-        answer = service.restore(sent.getvalue(), encoded(mask), more={"format": kind.encode()})
+    for kind in (b"png", b"jpeg", b"webp"):
+        answer = service.restore(sent.getvalue(), encoded(mask), format=kind)
         with Image.open(io.BytesIO(answer.body)) as found:
             assert found.info["icc_profile"] == profile
             assert found.getexif()[0x013B] == "A. Photographer"
-    told = service.restore(sent.getvalue(), encoded(mask), accept="application/json").json()
-    assert told["notes"] == []
+    assert service.restore_json(sent.getvalue(), encoded(mask))["notes"] == []
 
 
-def test_sloppy_masks(service: Service, engine: RestoreEngine) -> None:
-    photo, mask = pair(120, 150)
-    wanted = engine(photo, mask, color="bgr", dilate=6, feather=4)
-    assert not np.array_equal(wanted, engine(photo, mask, color="bgr"))
-    answer = service.restore(encoded(photo), encoded(mask), more={"dilate": b"6", "feather": b"4"})
-    assert np.array_equal(answer.image(), wanted)
-    body = as_json(encoded(photo), encoded(mask), dilate=6, feather=4)
-    told = service.ask("POST", "/v1/restore", body, content_type="application/json").json()
-    assert np.array_equal(decoded(base64.b64decode(told["image"])), wanted)
-
-
-def test_faces_and_fewer_squares(service: Service, engine: RestoreEngine) -> None:
+def test_options(service: Service, engine: RestoreEngine) -> None:
     photo, mask = pair(700, 600)
     mask[340, :] = 255  # a scratch right across, through a small face
     face = [450.0, 300.0, 60.0, 80.5]
-    usual, framed = engine.run(photo, mask, color="bgr"), engine.run(photo, mask, color="bgr", faces=[face])
-    assert not np.array_equal(framed.image, usual.image)
-    answer = service.restore(encoded(photo), encoded(mask), more={"faces": json.dumps([face]).encode()})
-    assert np.array_equal(answer.image(), framed.image)
-    assert np.array_equal(service.restore(encoded(photo), encoded(mask), more={"faces": b"[]"}).image(), usual.image)
-    body = as_json(encoded(photo), encoded(mask), faces=[face], max_crops=2)
-    told = service.ask("POST", "/v1/restore", body, content_type="application/json").json()
-    wanted = engine.run(photo, mask, color="bgr", faces=[face], max_crops=2)
-    assert [crop.to_json() for crop in wanted.crops] == told["crops"]
-    assert len(told["crops"]) < len(framed.crops)
-    assert np.array_equal(decoded(base64.b64decode(told["image"])), wanted.image)
-    empty = dict.fromkeys(("faces", "max_crops", "format"), b"")  # as a form sends what nobody filled in
-    assert np.array_equal(service.restore(encoded(photo), encoded(mask), more=empty).image(), usual.image)
-    outside = service.restore(encoded(photo), encoded(mask), more={"faces": b"[[900, 2, 30, 40]]"})
-    assert outside.error == (422, "InputError")
+    sent = encoded(photo), encoded(mask)
+    usual = engine(photo, mask, color="bgr")
+    for texts, options in (
+        ({"dilate": b"6", "feather": b"4"}, {"dilate": 6, "feather": 4}),
+        ({"faces": json.dumps([face]).encode()}, {"faces": [face]}),
+        ({"faces": json.dumps([face]).encode(), "max_crops": b"2"}, {"faces": [face], "max_crops": 2}),
+    ):
+        wanted = engine.run(photo, mask, color="bgr", **options)  # type: ignore[arg-type]
+        assert not np.array_equal(wanted.image, usual)
+        assert np.array_equal(service.restore(*sent, **texts).image(), wanted.image)
+        told = service.restore_json(*sent, **options)
+        assert np.array_equal(decoded(told["image"]), wanted.image)
+        assert told["crops"] == [crop.to_json() for crop in wanted.crops]
+    for plain in ({"faces": b"[]"}, dict.fromkeys(("faces", "max_crops", "format"), b"")):  # a form sends what is empty
+        assert np.array_equal(service.restore(*sent, **plain).image(), usual)
+    assert service.restore(*sent, faces=b"[[900, 2, 30, 40]]").error == (422, "InputError")
 
 
 def test_a_face_detector_of_the_service(
@@ -143,14 +132,13 @@ def test_a_face_detector_of_the_service(
     photo[320:352, 640:672] = MAGENTA
     mask = np.zeros((700, 900), np.uint8)
     mask[300:306] = 255
-    framed = engine(photo, mask, faces=FaceDetector(model))
-    usual = engine(photo, mask)
+    framed, usual = engine(photo, mask, faces=FaceDetector(model)), engine(photo, mask)
     assert not np.array_equal(framed, usual)
     arguments = ("--port", "0", "--bundle", str(toy_bundle.path), "--batch", "4", "--face-detector", str(model))
     with start("restore_sdk", "serve", *arguments) as seeing:
         assert seeing.ask("GET", "/v1/info").json()["face_detector"] is True
         assert np.array_equal(seeing.restore(encoded(photo), encoded(mask)).image(), framed)
-        assert np.array_equal(seeing.restore(encoded(photo), encoded(mask), more={"faces": b"[]"}).image(), usual)
+        assert np.array_equal(seeing.restore(encoded(photo), encoded(mask), faces=b"[]").image(), usual)
     assert service.ask("GET", "/v1/info").json()["face_detector"] is False
 
 
@@ -177,7 +165,7 @@ BOMB = PNG[:16] + (60_000).to_bytes(4, "big") * 2 + PNG[24:]
 )
 def test_files_that_cannot_be_used(service: Service, photo: bytes, mask: bytes, error: tuple[int, str]) -> None:
     assert service.restore(photo, mask).error == error
-    assert service.ask("POST", "/v1/restore", as_json(photo, mask), content_type="application/json").error == error
+    assert service.post(as_json(photo, mask), JSON).error == error
 
 
 @pytest.mark.parametrize(
@@ -188,26 +176,25 @@ def test_files_that_cannot_be_used(service: Service, photo: bytes, mask: bytes, 
         ("image/png", PNG, (415, "UnsupportedMediaType")),
         ("multipart/form-data", b"x", (400, "BadMultipart")),
         (MULTIPART, b"no boundary in it", (400, "BadMultipart")),
-        (MULTIPART, multipart({"photo": PNG, "mask": MASK})[:-40], (422, "BadRequest")),
-        (MULTIPART, multipart({"photo": PNG}), (422, "BadRequest")),
-        (MULTIPART, multipart({"photo": PNG, "mask": MASK, "third": PNG}), (400, "BadMultipart")),
-        (MULTIPART, multipart({"photo": PNG, "picture": MASK}), (422, "BadRequest")),
-        ("application/json", b"", (400, "BadJson")),
-        ("application/json", b'{"photo": ', (400, "BadJson")),
-        ("application/json", b"[" * 100_000, (400, "BadJson")),
-        ("application/json", b"\xff\xfe", (400, "BadJson")),
-        ("application/json", b"[]", (422, "BadRequest")),
-        ("application/json", b'{"photo": 1, "mask": 2}', (422, "BadRequest")),
-        ("application/json", b'{"photo": "%%%", "mask": ""}', (422, "BadRequest")),
-        ("application/json", as_json(PNG, MASK, format="gif"), (422, "BadRequest")),
-        ("application/json", as_json(PNG, MASK, colour="red"), (422, "BadRequest")),
-        ("application/json", as_json(PNG, MASK, dilate=-1), (422, "BadRequest")),
-        ("application/json", as_json(PNG, MASK, feather=1.5), (422, "BadRequest")),
+        (MULTIPART, form(photo=PNG, mask=MASK)[:-40], (422, "BadRequest")),
+        (MULTIPART, form(photo=PNG), (422, "BadRequest")),
+        (MULTIPART, form(photo=PNG, picture=MASK), (422, "BadRequest")),
+        (JSON, b"", (400, "BadJson")),
+        (JSON, b'{"photo": ', (400, "BadJson")),
+        (JSON, b"[" * 100_000, (400, "BadJson")),
+        (JSON, b"\xff\xfe", (400, "BadJson")),
+        (JSON, b"[]", (422, "BadRequest")),
+        (JSON, b'{"photo": 1, "mask": 2}', (422, "BadRequest")),
+        (JSON, b'{"photo": "%%%", "mask": ""}', (422, "BadRequest")),
+        (JSON, as_json(PNG, MASK, format="gif"), (422, "BadRequest")),
+        (JSON, as_json(PNG, MASK, colour="red"), (422, "BadRequest")),
+        (JSON, as_json(PNG, MASK, dilate=-1), (422, "BadRequest")),
+        (JSON, as_json(PNG, MASK, feather=1.5), (422, "BadRequest")),
     ],
     ids=lambda value: repr(value)[:30] if isinstance(value, str) else None,
 )
 def test_bodies_that_cannot_be_read(service: Service, kind: str, body: bytes, error: tuple[int, str]) -> None:
-    answer = service.ask("POST", "/v1/restore", body, content_type=kind)
+    answer = service.post(body, kind)
     assert answer.error == error
     assert b"Traceback" not in answer.body
 
@@ -235,36 +222,56 @@ def test_bodies_that_cannot_be_read(service: Service, kind: str, body: bytes, er
     ],
 )
 def test_fields_that_are_wrong(service: Service, field: str, value: bytes) -> None:
-    assert service.restore(PNG, MASK, more={field: value}).error[0] in (400, 422)
+    answer = service.restore(PNG, MASK, **{field: value})
+    assert answer.error[0] == 422
+    assert field in answer.json()["error"]["message"] or answer.error[1] == "InputError"
 
 
 def test_other_paths_and_methods(service: Service) -> None:
-    assert service.ask("GET", "/nothing").error == (404, "HttpError")
+    for path in ("/nothing", "/page/../../cli.py", "/page/nothing", "/docs"):  # /docs would load scripts from elsewhere
+        assert service.ask("GET", path).error == (404, "HttpError")
     assert service.ask("GET", "/v1/restore").error == (405, "HttpError")
-    for path in ("/healthz", "/readyz", "/metrics", "/v1/info"):
+    assert service.ask("HEAD", "/v1/restore").status == 405
+    for path in ("/healthz", "/readyz", "/metrics", "/v1/info", "/"):
         head = service.ask("HEAD", path)
         assert (head.status, head.body) == (200, b"")
-    assert service.ask("HEAD", "/v1/restore").status == 405
-    assert service.ask("GET", "/docs").error == (404, "HttpError")  # it would load scripts from elsewhere
-    assert service.ask("GET", "/page/../../cli.py").error[0] == 404
 
 
 def test_the_description_has_every_status_and_examples_that_work(service: Service) -> None:
     described = service.ask("GET", "/openapi.json").json()
+    assert set(described["paths"]) == {"/v1/restore", "/v1/info", "/healthz", "/readyz", "/metrics"}
     post = described["paths"]["/v1/restore"]["post"]
-    documented = set(post["responses"])
-    assert documented == {"200", *["400", "401", "403", "408", "413", "415", "421", "422", "500", "503", "504"]}
+    statuses = {200, 400, 401, 403, 408, 413, 415, 421, 422, 500, 503, 504}
+    assert set(post["responses"]) == set(map(str, statuses))
     content = post["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", "application/json"}
+    schema = described["components"]["schemas"]["RestoreResponse"]
     for example in content["application/json"]["examples"].values():
-        answer = service.ask("POST", "/v1/restore", json.dumps(example["value"]), content_type="application/json")
-        assert answer.status == 200, answer.body
-        schema = post["responses"]["200"]["content"]["application/json"]["schema"]
+        answer = service.post(json.dumps(example["value"]).encode(), JSON)
         assert set(answer.json()) == set(schema["required"])
 
 
 def test_info(service: Service) -> None:
     facts = service.ask("GET", "/v1/info").json()
     assert (facts["model"]["name"], facts["runtime"]) == ("toy", "onnxruntime")
-    assert facts["limits"]["pixels"] == 25_000_000
+    assert facts["limits"] == {"body_bytes": 32 << 20, "pixels": 25_000_000, "requests": 64, "seconds": 60.0}
     assert "path" not in json.dumps(facts)
+
+
+def test_the_example_client(service: Service, tmp_path: Path) -> None:
+    def ask(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "examples" / "ask_service.py"), *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    done = ask(service.url)
+    assert done.returncode == 0, done.stderr
+    portrait, damaged = (ROOT / "examples" / f"{name}.png" for name in ("portrait", "portrait_damaged"))
+    restored, before = cv2.imread(str(tmp_path / "restored.png")), cv2.imread(str(damaged))
+    mask = cv2.imread(str(ROOT / "examples" / "portrait_mask.png"), cv2.IMREAD_GRAYSCALE) > 127
+    assert np.array_equal(restored[~mask], before[~mask])
+    assert not np.array_equal(restored, before)
+    refused = ask(service.url, portrait, ROOT / "README.md", "out.png")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("415: the mask is no image of a known format")
+    assert "cannot read none.png" in ask(service.url, "none.png", portrait, "out.png").stderr
+    assert "no service at" in ask("http://127.0.0.1:9").stderr

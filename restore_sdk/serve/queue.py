@@ -1,0 +1,257 @@
+"""The queue of requests and the worker threads that decode, restore and encode.
+
+A worker takes one request, and with a small photograph as many more small ones as are waiting and fit into one run of
+the model; there is no batching delay. Only the requests that a worker has are decoded, so memory is bounded by the
+workers, not by the queue. All but :meth:`RestoreQueue._work` runs on the event loop, so there are no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk.engine import RestoreEngine
+from restore_sdk.errors import ExecutionError, InputError, OutputError
+from restore_sdk.files.photo import Photo
+from restore_sdk.serve.metrics import Metrics
+from restore_sdk.serve.pictures import check_answer, decode_mask, decode_photo, encode, encode_edges
+from restore_sdk.serve.problems import ProblemError, problem_of, stopping
+from restore_sdk.serve.schemas import RestoreRequest, RestoreResponse
+from restore_sdk.serve.settings import SMALL_PIXELS, Settings
+from restore_sdk.tiling.crop import Crop
+
+_LOG = logging.getLogger("restore_sdk.serve")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request in the queue. ``result`` is cancelled where nobody waits for it any more."""
+
+    request: RestoreRequest
+    batchable: bool
+    result: asyncio.Future[RestoreResponse]
+    queued: float = field(default_factory=time.perf_counter)
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    abandoned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    job: Job
+    photo: Photo
+    mask: NDArray[np.uint8]
+
+
+class RestoreQueue:
+    """``settings.workers`` threads on one engine, and what waits for them."""
+
+    def __init__(self, engine: RestoreEngine, settings: Settings, metrics: Metrics) -> None:
+        self._engine, self._settings, self._metrics = engine, settings, metrics
+        self._pool = ThreadPoolExecutor(settings.workers, "restore-worker")
+        self._waiting: deque[Job] = deque()
+        self._inside = self._busy = 0
+        self._pace = 0.1  # seconds that a request keeps a worker, a running mean
+        self._failed = self._probing = False
+        self.stopping = self._closed = False
+        metrics.waiting.set_function(lambda: len(self._waiting))
+        metrics.inside.set_function(lambda: self._inside)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of ``max_requests`` places, kept from before the upload to the result; 503 where there is none."""
+        if self.stopping:
+            raise stopping()
+        if self._inside >= self._settings.max_requests:
+            seconds = self.retry_after
+            headers = {"Retry-After": str(seconds)}
+            raise ProblemError(503, "Busy", "the service is full", f"try again in {seconds} s", headers)
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds after which a place may be free, 1 to 60."""
+        return min(60, max(1, math.ceil(len(self._waiting) * self._pace / self._settings.workers)))
+
+    def submit(self, request: RestoreRequest, pixels: int) -> Job:
+        """Put a request into the queue; ``pixels`` is what the larger of its two headers claims.
+
+        The job's ``result`` raises :class:`ProblemError`.
+        """
+        if self._closed:
+            raise stopping()
+        plain = request.model_fields_set <= {"photo", "mask", "format"}
+        job = Job(request, plain and pixels <= SMALL_PIXELS, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        self._start()
+        return job
+
+    def abandon(self, job: Job) -> None:
+        """Let go of a job at once, unless a worker has it, which then keeps its place until it is done."""
+        if job in self._waiting:
+            self._waiting.remove(job)
+        elif not job.result.done():
+            job.abandoned = True
+            self._inside += 1
+        job.result.cancel()
+
+    async def is_healthy(self) -> bool:
+        """Whether the model's last run did not fail; after one that did, the model is tried again first.
+
+        One at a time: probes of a model that hangs must not take all threads.
+        """
+        if self._failed and not self._probing:
+            self._probing = True
+            try:
+                await asyncio.to_thread(self._engine.warmup)
+                self._failed = False
+            except Exception:
+                _LOG.exception("the model still fails", extra={"facts": {"event": "probe"}})
+            finally:
+                self._probing = False
+        return not self._failed
+
+    async def close(self) -> None:
+        """Drop what waits, and wait for what runs."""
+        self.stopping = self._closed = True
+        while self._waiting:
+            self._waiting.popleft().result.set_exception(stopping())
+        await asyncio.to_thread(self._pool.shutdown)
+
+    def _start(self) -> None:
+        """Give idle workers what waits."""
+        while self._waiting and self._busy < self._settings.workers:
+            jobs = [self._waiting.popleft()]
+            while jobs[0].batchable and len(jobs) < self._settings.batch and self._waiting:
+                if not self._waiting[0].batchable:
+                    break
+                jobs.append(self._waiting.popleft())
+            for job in jobs:
+                self._took(job, "wait", time.perf_counter() - job.queued)
+            self._busy += 1
+            run = asyncio.get_running_loop().run_in_executor(self._pool, self._work, jobs)
+            run.add_done_callback(partial(self._finished, jobs, time.perf_counter()))
+
+    def _finished(self, jobs: list[Job], started: float, run: asyncio.Future[None]) -> None:
+        self._busy -= 1
+        self._inside -= sum(job.abandoned for job in jobs)
+        self._pace += 0.1 * ((time.perf_counter() - started) / len(jobs) - self._pace)
+        self._start()
+
+    def _took(self, job: Job, part: str, seconds: float) -> None:
+        job.timings_ms[part] = round(1e3 * seconds, 3)
+        self._metrics.parts.labels(part).observe(seconds)
+
+    # What follows runs in the worker threads.
+
+    def _work(self, jobs: list[Job]) -> None:
+        items: list[_Decoded] = []
+        for job in jobs:
+            with self._errors_answered(job):
+                items.append(self._decode(job))
+        if len(items) < 2 or not self._restore_together(items):
+            for item in items:
+                with self._errors_answered(item.job):
+                    self._restore_alone(item)
+
+    def _decode(self, job: Job) -> _Decoded:
+        started, limit = time.perf_counter(), self._settings.max_pixels
+        photo, mask = decode_photo(job.request.photo, limit), decode_mask(job.request.mask, limit)
+        check_answer(photo, job.request.format)  # before the model runs
+        self._took(job, "decode", time.perf_counter() - started)
+        return _Decoded(job, photo, mask)
+
+    def _restore_together(self, items: list[_Decoded]) -> bool:
+        """Whether they were answered: where one is invalid, none is, since it must not spoil the others."""
+        started = time.perf_counter()
+        with self._errors_answered(*(item.job for item in items)):
+            try:
+                photos, masks = [item.photo.eight for item in items], [item.mask for item in items]
+                images = self._engine.restore_batch(photos, masks, color="bgr", faces=self._settings.face_detector)
+            except InputError:
+                return False
+            self._succeeded(len(items))
+            seconds = time.perf_counter() - started
+            for item, image in zip(items, images, strict=True):
+                with self._errors_answered(item.job):
+                    self._took(item.job, "restore", seconds)
+                    self._answer(item, image)
+        return True
+
+    def _restore_alone(self, item: _Decoded) -> None:
+        request = item.job.request
+        restored = self._engine.run(
+            item.photo.eight,
+            item.mask,
+            color="bgr",
+            faces=self._settings.face_detector if request.faces is None else request.faces,
+            dilate=request.dilate,
+            feather=request.feather,
+            max_crops=request.max_crops,
+        )
+        self._succeeded(1)
+        for part in ("prepare", "wait", "edge", "repair", "paste"):
+            self._took(item.job, "slot" if part == "wait" else part, getattr(restored.timings, f"{part}_ms") / 1e3)
+        self._answer(item, restored.image, restored.edges if request.edges else None, restored.crops)
+
+    def _answer(
+        self,
+        item: _Decoded,
+        image: NDArray[np.uint8],
+        edges: NDArray[np.uint8] | None = None,
+        crops: tuple[Crop, ...] | None = None,
+    ) -> None:
+        started = time.perf_counter()
+        file = encode(item.photo, image, item.job.request.format)
+        drawn = None if edges is None else encode_edges(edges)
+        self._took(item.job, "encode", time.perf_counter() - started)
+        result = RestoreResponse(
+            image=file.data,
+            media_type=f"image/{item.job.request.format}",
+            edges=drawn,
+            notes=file.notes,
+            width=image.shape[1],
+            height=image.shape[0],
+            crops=None if crops is None else [crop.to_json() for crop in crops],
+            timings_ms=item.job.timings_ms,
+        )
+        self._settle(item.job, result)
+
+    def _succeeded(self, photos: int) -> None:
+        self._failed = False
+        self._metrics.batch.observe(photos)
+
+    @contextmanager
+    def _errors_answered(self, *jobs: Job) -> Iterator[None]:
+        """Errors become the answers of these jobs; one that they are not to blame for is logged."""
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, InputError | OutputError):
+                self._failed = self._failed or isinstance(error, ExecutionError)
+                _LOG.exception("a restoration failed: %s", error, extra={"facts": {"event": "restoration_failed"}})
+            for job in jobs:
+                self._settle(job, problem_of(error))
+
+    def _settle(self, job: Job, result: RestoreResponse | ProblemError) -> None:
+        """Hand a job its result on the event loop, unless it has one, or nobody waits for it any more."""
+
+        def settle() -> None:
+            if not job.result.done():
+                job.result.set_exception(result) if isinstance(result, Exception) else job.result.set_result(result)
+
+        job.result.get_loop().call_soon_threadsafe(settle)

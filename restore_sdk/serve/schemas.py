@@ -1,0 +1,129 @@
+"""What a request and its answers hold, for pydantic and for OpenAPI."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer
+from pydantic_core import from_json
+
+from restore_sdk.serve.pictures import FORMATS, Format
+from restore_sdk.tiling.plan import MAX_CROPS
+from restore_sdk.tiling.request import MAX_BORDER
+
+MULTIPART, JSON = "multipart/form-data", "application/json"
+
+#: Most faces of one photograph.
+MAX_FACES = 64
+
+Faces = Annotated[
+    list[tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]],
+    BeforeValidator(lambda boxes: from_json(boxes) if isinstance(boxes, str) else boxes),
+]
+Base64 = Annotated[bytes, PlainSerializer(lambda data: base64.b64encode(data).decode(), return_type=str)]
+_BASE64: dict[str, Any] = {"format": "byte", "contentEncoding": "base64"}
+
+
+class RestoreRequest(BaseModel):
+    """What to restore, not decoded yet, and how. JSON has the files in base64; multipart has texts for the rest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, val_json_bytes="base64")
+
+    photo: bytes = Field(description="A PNG, JPEG, WebP, BMP or TIFF of 8 or 16 bits.", json_schema_extra=_BASE64)
+    mask: bytes = Field(description="A file of the same size, white where to repaint.", json_schema_extra=_BASE64)
+    format: Format = Field("png", description="Format of the answer; JPEG with loss, the others without.")
+    edges: bool = Field(False, description="Also answer the completed edge map (in JSON answers).")
+    dilate: int = Field(0, ge=0, le=MAX_BORDER, description="Grow the mask by so many pixels first.")
+    feather: int = Field(0, ge=0, le=MAX_BORDER, description="Blend so many pixels inwards from the mask's border.")
+    max_crops: int = Field(MAX_CROPS, ge=1, le=MAX_CROPS, description="Tiles at most; fewer: quicker, softer.")
+    faces: Faces | None = Field(
+        None,
+        max_length=MAX_FACES,
+        description="Where faces are, so that the tiles around them are framed as the model was trained: "
+        "[x, y, width, height] in pixels of the upright photograph, from forehead to chin. Without, the service's "
+        "face detector is asked, where it has one; [] asks nobody.",
+        examples=[[[82, 66, 84, 118]]],
+    )
+
+
+class RestoreResponse(BaseModel):
+    """The restored photograph and how it was made."""
+
+    image: Base64 = Field(description="An image file, in base64.", json_schema_extra=_BASE64)
+    media_type: str = Field(examples=["image/png"])
+    edges: Base64 | None = Field(description="The completed edge map, a PNG in base64, if asked for.")
+    notes: tuple[str, ...] = Field(description="What of the photograph's metadata is not in the image.")
+    width: int
+    height: int
+    crops: list[dict[str, int]] | None = Field(
+        description="x, y, width and height of what the model saw; null where requests shared a run."
+    )
+    timings_ms: dict[str, float]
+
+
+class Problem(BaseModel):
+    """Why there is no image, and what to do."""
+
+    type: str
+    message: str
+    hint: str
+    status: int
+
+
+class ProblemResponse(BaseModel):
+    """The body of every answer from 400 on."""
+
+    error: Problem
+
+
+_SCHEMA = RestoreRequest.model_json_schema()
+_FILE = {"type": "string", "format": "binary"}
+_FILES = {name: {**_FILE, "description": _SCHEMA["properties"][name]["description"]} for name in ("photo", "mask")}
+
+#: A photograph of 2 x 1 px, its right pixel damaged.
+_EXAMPLE = {
+    "photo": "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAAD0lEQVQIHWM8UWHDwMAAAAgGAX5dTsuxAAAAAElFTkSuQmCC",
+    "mask": "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAAAAADRSSBWAAAAC0lEQVQIHWNk+A8AAQUBAUNZpE0AAAAASUVORK5CYII=",
+    "edges": True,
+}
+
+#: OpenAPI of the request, which FastAPI does not know, since its body is read within limits.
+REQUEST_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            MULTIPART: {
+                "schema": {
+                    **_SCHEMA,
+                    "properties": {**_SCHEMA["properties"], **_FILES},
+                    "description": "`faces` is a text that holds JSON.",
+                }
+            },
+            JSON: {"schema": _SCHEMA, "examples": {"photo": {"value": _EXAMPLE}}},
+        },
+    }
+}
+
+_ERRORS = {
+    400: "The body is not what its content type says.",
+    401: "No token, or a wrong one.",
+    403: "Sent by a page of another site.",
+    408: "The body came too slowly.",
+    413: "Too many bytes or pixels.",
+    415: "Neither multipart nor JSON, or no image of a known format.",
+    421: "The Host header names another service.",
+    422: "Photograph, mask or a field cannot be used.",
+    500: "A fault of the service.",
+    503: "Full or stopping: try again after the seconds in Retry-After.",
+    504: "Not done in time.",
+}
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The restored photograph.",
+        "model": RestoreResponse,
+        "content": {f"image/{kind}": {"schema": _FILE} for kind in FORMATS},
+    },
+    **{status: {"description": what, "model": ProblemResponse} for status, what in _ERRORS.items()},
+}
