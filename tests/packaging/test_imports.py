@@ -35,7 +35,7 @@ ALLOWED_PARTS = {
 WHEEL_NEEDS = {"numpy", "cv2", "onnxruntime", "PIL"}
 #: What only one part of the wheel may import, each of them an extra.
 EXTRAS = {
-    "serve/": {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"},
+    "serve/": {"fastapi", "starlette", "pydantic", "pydantic_core", "uvicorn", "prometheus_client"},
     "runtime/triton.py": {"tritonclient"},
     "cluster/folder.py": {"pyarrow", "ray"},
 }
