@@ -47,11 +47,8 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
 def serve(options: argparse.Namespace) -> Result:
     """``restore-sdk serve``: serve until SIGTERM or Ctrl-C."""
     try:
-        from pydantic import ValidationError
-
         from restore_sdk.serve import server
-        from restore_sdk.serve.problems import first_problem
-        from restore_sdk.serve.settings import Settings
+        from restore_sdk.serve.settings import check_settings
     except ImportError as error:
         if isinstance(error, MissingDependencyError):
             raise
@@ -66,25 +63,23 @@ def serve(options: argparse.Namespace) -> Result:
     if not (0 < options.max_megapixels < 1e6 and 0 < options.max_megabytes < 1e6):
         raise InputError("--max-megapixels and --max-megabytes must be above 0", "leave them out")
     slots = min(8, usable_cores()) if options.slots is None else options.slots
-    try:  # what is wrong with them is said before the model is loaded
-        settings = Settings(
-            host=options.host,
-            port=options.port,
-            ui=options.ui,
-            token=_token(options.token_file),
-            allowed_hosts=tuple(options.allow_host),
-            max_body_bytes=int(options.max_megabytes * 2**20),
-            max_pixels=int(options.max_megapixels * 1e6),
-            max_requests=options.max_requests,
-            upload_s=options.upload_timeout,
-            request_s=options.timeout,
-            grace_s=options.grace,
-            batch=1 if options.batch is None else options.batch,
-            face_detector=None if options.face_detector is None else FaceDetector(options.face_detector),
-            workers=slots + 1,  # while as many compute as may, one decodes or encodes
-        )
-    except ValidationError as error:
-        raise InputError(first_problem(error)[1], "see restore-sdk serve --help") from error
+    # What is wrong with them is said before the model is loaded.
+    settings = check_settings(
+        host=options.host,
+        port=options.port,
+        ui=options.ui,
+        token=_token(options.token_file),
+        allowed_hosts=tuple(options.allow_host),
+        max_body_bytes=int(options.max_megabytes * 2**20),
+        max_pixels=int(options.max_megapixels * 1e6),
+        max_requests=options.max_requests,
+        upload_s=options.upload_timeout,
+        request_s=options.timeout,
+        grace_s=options.grace,
+        batch=1 if options.batch is None else options.batch,
+        face_detector=None if options.face_detector is None else FaceDetector(options.face_detector),
+        workers=slots + 1,  # while as many compute as may, one decodes or encodes
+    )
     with server.bind(options.host, options.port) as listener:
         server.log_json()
         with RestoreEngine(Bundle.load(options.bundle), runtime=options.runtime, slots=slots) as engine:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
+from restore_sdk.errors import InputError
+from restore_sdk.serve.problems import first_problem
 from restore_sdk.tiling.faces import FaceDetector
 
 #: Photographs up to this many pixels may share a run of the model with those of other users.
@@ -72,6 +74,14 @@ class Settings(BaseModel):
         if self.allowed_hosts:
             return name in self.allowed_hosts
         return not self.is_local or name in ("localhost", "127.0.0.1", "::1", self.host)
+
+
+def check_settings(**values: Any) -> Settings:
+    """Settings from options of the command; raises :class:`InputError`."""
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise InputError(first_problem(error)[1], "see restore-sdk serve --help") from error
 
 
 def host_name(header: str) -> str:
