@@ -6,7 +6,6 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,12 +45,14 @@ def create_app(engine: RestoreEngine, settings: Settings | None = None) -> FastA
 
     Time limits for headers and for clients that stop reading are left to the server, or the proxy in front of it.
     """
-    service = _Service(engine, settings or Settings(), Metrics())
+    settings = settings or Settings()
+    metrics = Metrics()
+    queue = RestoreQueue(engine, settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await service.queue.close()
+        await queue.close()
 
     app = FastAPI(
         title="Restore SDK",
@@ -61,38 +62,22 @@ def create_app(engine: RestoreEngine, settings: Settings | None = None) -> FastA
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.service = service
-    app.add_middleware(ObserveMiddleware, metrics=service.metrics)
+    app.state.engine, app.state.settings, app.state.metrics, app.state.queue = engine, settings, metrics, queue
+    app.add_middleware(ObserveMiddleware, metrics=metrics)
     app.add_exception_handler(HTTPException, answer_problem)
     app.add_exception_handler(RestoreError, answer_problem)
     app.add_exception_handler(ClientDisconnect, _client_left)
-    token = service.settings.token
-    app.include_router(guarded, dependencies=[] if token is None else [Depends(check_token)])
+    app.include_router(guarded, dependencies=[] if settings.token is None else [Depends(check_token)])
     app.include_router(probes)
-    if service.settings.ui:
+    if settings.ui:
         app.add_api_route("/", index, include_in_schema=False)
         app.mount("/page", PageFiles(directory=PAGE))
     return app
 
 
-@dataclass
-class _Service:
-    engine: RestoreEngine
-    settings: Settings
-    metrics: Metrics
-
-    def __post_init__(self) -> None:
-        self.queue = RestoreQueue(self.engine, self.settings, self.metrics)
-
-
-def _service(request: Request) -> _Service:
-    service: _Service = request.app.state.service
-    return service
-
-
 async def check_host(request: Request) -> None:
     """Refuse a request that is meant for another service, as a page of another site may send through DNS."""
-    if not _service(request).settings.accepts_host(request.headers.get("host", "")):
+    if not request.app.state.settings.accepts_host(request.headers.get("host", "")):
         raise ProblemError(421, "WrongHost", "no service by that name here", "start it with --allow-host NAME")
 
 
@@ -116,7 +101,7 @@ async def check_token(
     request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
 ) -> None:
     """Refuse a request without the token."""
-    wanted = (_service(request).settings.token or "").encode()
+    wanted = request.app.state.settings.token.encode()
     if given is None or not hmac.compare_digest(given.credentials.strip().encode(), wanted):
         hint, headers = "send the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"}
         raise ProblemError(401, "Unauthorized", "a bearer token is needed", hint, headers)
@@ -133,16 +118,16 @@ async def restore(request: Request) -> Response:
     Send `multipart/form-data` for an image in return, `application/json` for JSON. With `Accept: application/json` a
     multipart request is answered in JSON too. `Server-Timing` says how long each part took.
     """
-    service, facts = _service(request), request.state.facts
-    kind = check_headers(request, service.settings)
+    facts, queue, settings = request.state.facts, request.app.state.queue, request.app.state.settings
+    kind = check_headers(request, settings)
     try:
-        with service.queue.place():
-            asked = await read_request(request, kind, service.settings)
+        with queue.place():
+            asked = await read_request(request, kind, settings)
             # In a thread: a stranger's bytes are read here, and nobody else must wait for that.
-            facts["pixels"] = pixels = await asyncio.to_thread(claimed_pixels, asked, service.settings.max_pixels)
+            facts["pixels"] = pixels = await asyncio.to_thread(claimed_pixels, asked, settings.max_pixels)
             result = await _result(request, asked, pixels)
     except asyncio.CancelledError:
-        if service.queue.stopping:  # the server's grace is over
+        if queue.stopping:  # the server's grace is over
             raise stopping() from None
         raise
     facts["parts"] = {part: round(ms / 1e3, 4) for part, ms in result.timings_ms.items()}
@@ -155,10 +140,10 @@ async def restore(request: Request) -> Response:
 
 async def _result(request: Request, asked: RestoreRequest, pixels: int) -> RestoreResponse:
     """The result, unless time runs out or the client leaves; then the request leaves the queue."""
-    service = _service(request)
+    queue: RestoreQueue = request.app.state.queue
+    seconds = request.app.state.settings.request_s
     left = asyncio.ensure_future(_until_disconnect(request))
-    job = service.queue.submit(asked, pixels)
-    seconds = service.settings.request_s
+    job = queue.submit(asked, pixels)
     try:
         both: set[asyncio.Future[Any]] = {left, job.result}
         await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -169,7 +154,7 @@ async def _result(request: Request, asked: RestoreRequest, pixels: int) -> Resto
         raise ProblemError(504, "TooLong", f"no result within {seconds:g} s", "try again, or a smaller photograph")
     finally:
         left.cancel()
-        service.queue.abandon(job)
+        queue.abandon(job)
 
 
 async def _until_disconnect(request: Request) -> None:
@@ -184,18 +169,18 @@ async def _client_left(request: Request, error: Exception) -> Response:
 @guarded.get("/v1/info")
 async def info(request: Request) -> dict[str, Any]:
     """The model and the limits."""
-    service = _service(request)
-    facts = await asyncio.to_thread(service.engine.info)
+    settings: Settings = request.app.state.settings
+    facts = await asyncio.to_thread(request.app.state.engine.info)
     return {
         "version": __version__,
         "model": {key: facts["bundle"][key] for key in ("name", "version", "size", "parameters", "macs")},
         "runtime": facts["runtime"],
-        "face_detector": service.settings.face_detector is not None,
+        "face_detector": settings.face_detector is not None,
         "limits": {
-            "body_bytes": service.settings.max_body_bytes,
-            "pixels": service.settings.max_pixels,
-            "requests": service.settings.max_requests,
-            "seconds": service.settings.request_s,
+            "body_bytes": settings.max_body_bytes,
+            "pixels": settings.max_pixels,
+            "requests": settings.max_requests,
+            "seconds": settings.request_s,
         },
     }
 
@@ -203,7 +188,7 @@ async def info(request: Request) -> dict[str, Any]:
 @guarded.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
-    return Response(_service(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @probes.get("/healthz")
@@ -215,7 +200,7 @@ async def healthz() -> dict[str, str]:
 @probes.get("/readyz")
 async def readyz(request: Request) -> dict[str, str]:
     """Whether requests are taken: 503 while stopping, and after a failed run until one succeeds again."""
-    queue = _service(request).queue
+    queue: RestoreQueue = request.app.state.queue
     if queue.stopping:
         raise stopping()
     if not await queue.is_healthy():

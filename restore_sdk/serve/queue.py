@@ -29,7 +29,6 @@ from restore_sdk.serve.pictures import check_answer, decode_mask, decode_photo, 
 from restore_sdk.serve.problems import ProblemError, problem_of, stopping
 from restore_sdk.serve.schemas import RestoreRequest, RestoreResponse
 from restore_sdk.serve.settings import SMALL_PIXELS, Settings
-from restore_sdk.tiling.crop import Crop
 
 _LOG = logging.getLogger("restore_sdk.serve")
 
@@ -46,11 +45,8 @@ class Job:
     abandoned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    job: Job
-    photo: Photo
-    mask: NDArray[np.uint8]
+#: With the photograph and the mask, ``(H, W)``.
+_Decoded = tuple[Job, Photo, NDArray[np.uint8]]
 
 
 class RestoreQueue:
@@ -165,71 +161,68 @@ class RestoreQueue:
                 items.append(self._decode(job))
         if len(items) < 2 or not self._restore_together(items):
             for item in items:
-                with self._errors_answered(item.job):
-                    self._restore_alone(item)
+                with self._errors_answered(item[0]):
+                    self._restore_alone(*item)
 
     def _decode(self, job: Job) -> _Decoded:
         started, limit = time.perf_counter(), self._settings.max_pixels
         photo, mask = decode_photo(job.request.photo, limit), decode_mask(job.request.mask, limit)
         check_answer(photo, job.request.format)  # before the model runs
         self._took(job, "decode", time.perf_counter() - started)
-        return _Decoded(job, photo, mask)
+        return job, photo, mask
 
     def _restore_together(self, items: list[_Decoded]) -> bool:
         """Whether they were answered: where one is invalid, none is, since it must not spoil the others."""
         started = time.perf_counter()
-        with self._errors_answered(*(item.job for item in items)):
+        jobs, photos, masks = zip(*items, strict=True)
+        with self._errors_answered(*jobs):
             try:
-                photos, masks = [item.photo.eight for item in items], [item.mask for item in items]
-                images = self._engine.restore_batch(photos, masks, color="bgr", faces=self._settings.face_detector)
+                images = self._engine.restore_batch(
+                    [photo.eight for photo in photos], masks, color="bgr", faces=self._settings.face_detector
+                )
             except InputError:
                 return False
             self._succeeded(len(items))
             seconds = time.perf_counter() - started
-            for item, image in zip(items, images, strict=True):
-                with self._errors_answered(item.job):
-                    self._took(item.job, "restore", seconds)
-                    self._answer(item, image)
+            for job, photo, image in zip(jobs, photos, images, strict=True):
+                with self._errors_answered(job):
+                    self._took(job, "restore", seconds)
+                    self._answer(job, photo, image)
         return True
 
-    def _restore_alone(self, item: _Decoded) -> None:
-        request = item.job.request
-        restored = self._engine.run(
-            item.photo.eight,
-            item.mask,
-            color="bgr",
-            faces=self._settings.face_detector if request.faces is None else request.faces,
-            dilate=request.dilate,
-            feather=request.feather,
-            max_crops=request.max_crops,
-        )
+    def _restore_alone(self, job: Job, photo: Photo, mask: NDArray[np.uint8]) -> None:
+        faces = self._settings.face_detector if job.request.faces is None else job.request.faces
+        options = job.request.model_dump(include={"dilate", "feather", "max_crops"})
+        restored = self._engine.run(photo.eight, mask, color="bgr", faces=faces, **options)
         self._succeeded(1)
         for part in ("prepare", "wait", "edge", "repair", "paste"):
-            self._took(item.job, "slot" if part == "wait" else part, getattr(restored.timings, f"{part}_ms") / 1e3)
-        self._answer(item, restored.image, restored.edges if request.edges else None, restored.crops)
+            self._took(job, "slot" if part == "wait" else part, getattr(restored.timings, f"{part}_ms") / 1e3)
+        edges = restored.edges if job.request.edges else None
+        self._answer(job, photo, restored.image, edges, [crop.to_json() for crop in restored.crops])
 
     def _answer(
         self,
-        item: _Decoded,
+        job: Job,
+        photo: Photo,
         image: NDArray[np.uint8],
         edges: NDArray[np.uint8] | None = None,
-        crops: tuple[Crop, ...] | None = None,
+        crops: list[dict[str, int]] | None = None,
     ) -> None:
         started = time.perf_counter()
-        file = encode(item.photo, image, item.job.request.format)
+        file = encode(photo, image, job.request.format)
         drawn = None if edges is None else encode_edges(edges)
-        self._took(item.job, "encode", time.perf_counter() - started)
+        self._took(job, "encode", time.perf_counter() - started)
         result = RestoreResponse(
             image=file.data,
-            media_type=f"image/{item.job.request.format}",
+            media_type=f"image/{job.request.format}",
             edges=drawn,
             notes=file.notes,
             width=image.shape[1],
             height=image.shape[0],
-            crops=None if crops is None else [crop.to_json() for crop in crops],
-            timings_ms=item.job.timings_ms,
+            crops=crops,
+            timings_ms=job.timings_ms,
         )
-        self._settle(item.job, result)
+        self._settle(job, result)
 
     def _succeeded(self, photos: int) -> None:
         self._failed = False

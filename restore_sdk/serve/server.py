@@ -59,7 +59,7 @@ def run(engine: RestoreEngine, settings: Settings, listener: socket.socket) -> N
     _LOG.info("serving at %s", url, extra={"facts": facts})
     if settings.is_open:
         _LOG.warning("anybody who can reach %s may use it: set a token", url, extra={"facts": {"event": "open"}})
-    _Server(config, app.state.service.queue).run(sockets=[listener])
+    _Server(config, app.state.queue).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
