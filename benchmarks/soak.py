@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.serve import picture
 from restore_sdk import Bundle, RestoreEngine
 from restore_sdk.measure.contender import run_name
-from restore_sdk.runtime.select import Runtime
+from restore_sdk.runtime import Runtime
 
 Pixels = NDArray[np.uint8]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from restore_sdk.files import write_image as write_image
     from restore_sdk.imaging.image import canny_edges as canny_edges
     from restore_sdk.imaging.quality import psnr as psnr
-    from restore_sdk.runtime.select import Runtime as Runtime
+    from restore_sdk.runtime import Runtime as Runtime
     from restore_sdk.runtime.triton import TritonRunner as TritonRunner
     from restore_sdk.tiling.faces import FaceDetector as FaceDetector
     from restore_sdk.tiling.request import ImageLike as ImageLike
@@ -46,7 +46,7 @@ _HOMES = {
     "RestoreEngine": "engine",
     "RestoreError": "errors",
     "RestoreOptions": "tiling.request",
-    "Runtime": "runtime.select",
+    "Runtime": "runtime",
     "Timings": "_util.clock",
     "TritonRunner": "runtime.triton",
     "canny_edges": "imaging.image",

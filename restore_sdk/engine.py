@@ -19,8 +19,9 @@ from restore_sdk._util.ordered import chunked, ordered_map
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ClosedError, InputError, ShapeError
 from restore_sdk.imaging.image import MODEL_SIZE
+from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.base import StageRunner, checked
-from restore_sdk.runtime.select import Runtime, open_model
+from restore_sdk.runtime.select import open_model
 from restore_sdk.tiling.crop import Crop
 from restore_sdk.tiling.faces import FaceDetector, Faces
 from restore_sdk.tiling.request import (

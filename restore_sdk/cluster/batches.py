@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import InputError
 from restore_sdk.imaging.image import Color
-from restore_sdk.runtime.select import Runtime
+from restore_sdk.runtime import Runtime
 from restore_sdk.tiling.request import RestoreOptions
 
 Batch = dict[str, NDArray[Any]]

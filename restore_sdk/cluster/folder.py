@@ -36,7 +36,7 @@ from restore_sdk.errors import (
 from restore_sdk.folder.batch import Outcome, Restorer
 from restore_sdk.folder.jobs import Job
 from restore_sdk.folder.work import Done, Failure, Settings, restore_job
-from restore_sdk.runtime.select import Runtime
+from restore_sdk.runtime import Runtime
 
 #: Photographs that one task of a worker takes; what is lost with a worker is at most a few of these.
 TASK_PHOTOS = 4

@@ -15,7 +15,8 @@ from restore_sdk.errors import DeviceError, InputError, RestoreError
 from restore_sdk.measure import host
 from restore_sdk.measure.contender import Contender
 from restore_sdk.measure.fresh import fresh_process
-from restore_sdk.runtime.select import Runtime, open_runner
+from restore_sdk.runtime import Runtime
+from restore_sdk.runtime.select import open_runner
 
 #: Schema of the report, and the kind that it says it is.
 SCHEMA = 1

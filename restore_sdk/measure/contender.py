@@ -15,9 +15,9 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import DeviceError
 from restore_sdk.files import read_mask, read_photo, write_image
+from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.base import U8, StageRunner
 from restore_sdk.runtime.golden import golden_drift
-from restore_sdk.runtime.select import Runtime
 
 #: Requests that are not counted: clocks rise, memory is touched, CUDA graphs are captured.
 WARMUP = 20

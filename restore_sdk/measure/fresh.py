@@ -21,7 +21,7 @@ from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ExecutionError, InputError
 from restore_sdk.imaging.image import MODEL_SIZE
 from restore_sdk.measure.host import peak_mb, resident_mb
-from restore_sdk.runtime.select import Runtime
+from restore_sdk.runtime import Runtime
 
 #: Requests before memory counts: buffers are made, pools of memory fill.
 SETTLE = 50

@@ -12,8 +12,9 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DriftError, InputError
 from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
 from restore_sdk.imaging.quality import Drift
+from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.golden import GATES, golden_drift
-from restore_sdk.runtime.select import Runtime, open_runner
+from restore_sdk.runtime.select import open_runner
 
 
 @dataclass(frozen=True, slots=True)

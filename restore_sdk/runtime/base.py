@@ -1,10 +1,10 @@
-"""What every runtime offers to the engine, and the pool of slots that lets threads share it."""
+"""What every runtime offers to the engine, and what runners share: a pool of slots, so that threads share a runner."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -16,7 +16,7 @@ from restore_sdk.errors import ClosedError, ExecutionError, ShapeError
 from restore_sdk.imaging.image import MODEL_SIZE
 
 U8 = NDArray[np.uint8]
-Slot = TypeVar("Slot")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class StageRunner(Protocol):
 
         Args:
             images: ``(N, 256, 256, 3)`` RGB, contiguous; may be the user's own array, so not to be written into.
-            masks: ``(N, 256, 256)``, above 127 is hole.
+            masks: ``(N, 256, 256)``, above 127 is to be restored.
             edges: ``(N, 256, 256)``, Canny edges of the known part, 0 or 255.
 
         Raises:
@@ -102,19 +102,19 @@ class StageRunner(Protocol):
         ...
 
 
-class SlotPool(Generic[Slot]):
+class SlotPool(Generic[Item]):
     """A fixed set of slots, each handed to one thread at a time."""
 
-    def __init__(self, slots: list[Slot]) -> None:
+    def __init__(self, slots: Sequence[Item]) -> None:
         self._free = deque(slots)  # first in, first out: calls one after another visit every slot
         self._count = len(slots)
         self._changed = threading.Condition()
         self._closed = False
 
     @contextmanager
-    def take(self) -> Iterator[Slot]:
+    def take(self) -> Iterator[Item]:
         """Wait for a free slot and hold it; raises :class:`ClosedError` when the pool is, or gets, closed."""
-        held: list[Slot] = []
+        held: list[Item] = []
         try:
             with self._changed:
                 while not self._free and not self._closed:
@@ -129,7 +129,7 @@ class SlotPool(Generic[Slot]):
                 self._free.extend(held)
                 self._changed.notify_all()
 
-    def close(self) -> list[Slot]:
+    def close(self) -> list[Item]:
         """Let nobody in any more, wait until every slot is back, and give them out to be freed (once)."""
         with self._changed:
             self._closed = True
@@ -140,3 +140,34 @@ class SlotPool(Generic[Slot]):
             self._free.clear()
             self._count = 0
             return freed
+
+
+class Slot(Protocol):
+    """What serves one call at a time: buffers bound to both stages, or a connection."""
+
+    def run(self, images: U8, masks: U8, edges: U8) -> Inference:
+        """Restore a batch; see :meth:`StageRunner.infer`."""
+        ...
+
+    def free(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class PooledRunner:
+    """A runner on slots that each serve one call at a time: all of :class:`StageRunner` but ``info``."""
+
+    def __init__(self, slots: Sequence[Slot], max_batch: int) -> None:
+        self.slots, self.max_batch = len(slots), max_batch
+        self._pool = SlotPool(slots)
+
+    def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
+        """Restore a batch; see :meth:`StageRunner.infer`."""
+        check_batch(images, masks, edges, self.max_batch)
+        with self._pool.take() as slot:
+            return slot.run(images, masks, edges)
+
+    def close(self) -> None:
+        """Wait for running calls, then free everything. Idempotent."""
+        for slot in self._pool.close():
+            slot.free()

@@ -12,9 +12,9 @@ from restore_sdk._util.telemetry import no_telemetry
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
-from restore_sdk.runtime.base import U8, Inference
+from restore_sdk.runtime.base import U8, Inference, PooledRunner
 from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
-from restore_sdk.runtime.cpu import MAX_BATCH, CpuRunner, host_buffers, mapped_errors
+from restore_sdk.runtime.cpu import MAX_BATCH, host_buffers, mapped_errors
 from restore_sdk.runtime.fork import keep_in_children
 
 try:
@@ -32,7 +32,7 @@ PROVIDER = "CPUExecutionProvider"
 _mapped_errors = partial(mapped_errors, no_memory="Failed to allocate memory", hint="run: restore-sdk verify")
 
 
-class OnnxRunner(CpuRunner):
+class OnnxRunner(PooledRunner):
     """Edge and repair stage on ONNX Runtime.
 
     The two sessions are shared by all slots, since a session may run in several threads at once; each slot has its own
@@ -50,10 +50,8 @@ class OnnxRunner(CpuRunner):
         if device != 0:
             raise DeviceError(f"ONNX Runtime runs on the CPU here, there is no device {device}", "leave device at 0")
         self._threads = threads if threads is not None else min(MAX_THREADS, max(1, usable_cores() - slots + 1))
-        edge_spec, repair_spec = bundle.stages
-        self._edge = _open_session(bundle, edge_spec, self._threads)
-        self._repair = _open_session(bundle, repair_spec, self._threads)
-        super().__init__([_Slot(self._edge, self._repair) for _ in range(slots)])
+        sessions = [_open_session(bundle, stage, self._threads) for stage in bundle.stages]
+        super().__init__([_Slot(*sessions) for _ in range(slots)], MAX_BATCH)
 
     def info(self) -> dict[str, Any]:
         """Facts about the runner, of JSON types."""
@@ -64,14 +62,9 @@ class OnnxRunner(CpuRunner):
             "device": "cpu",
             "precision": "fp32",
             "threads": self._threads,
-            "slots": self._slots,
+            "slots": self.slots,
             "max_batch": self.max_batch,
         }
-
-    def close(self) -> None:
-        """Wait for running calls, then free everything. Idempotent."""
-        super().close()
-        self._edge = self._repair = None
 
 
 class _Slot:
@@ -86,9 +79,7 @@ class _Slot:
         count, buffers = len(images), self._buffers
         edge_binding, repair_binding = self._bindings.get(count) or self._bind(count)
         started = time.perf_counter()
-        buffers["image"][:count] = images
-        buffers["mask"][:count] = masks
-        buffers["edges"][:count] = edges
+        buffers["image"][:count], buffers["mask"][:count], buffers["edges"][:count] = images, masks, edges
         with _mapped_errors("the edge stage failed"):
             self._edge.run_with_iobinding(edge_binding)
         between = time.perf_counter()

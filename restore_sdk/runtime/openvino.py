@@ -13,9 +13,9 @@ from restore_sdk._util.telemetry import no_telemetry
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
-from restore_sdk.runtime.base import U8, Inference
+from restore_sdk.runtime.base import U8, Inference, PooledRunner
 from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
-from restore_sdk.runtime.cpu import CpuRunner, host_buffers, mapped_errors
+from restore_sdk.runtime.cpu import MAX_BATCH, host_buffers, mapped_errors
 from restore_sdk.runtime.fork import keep_in_children
 
 try:
@@ -46,7 +46,7 @@ _mapped_errors = partial(
 )
 
 
-class OpenVinoRunner(CpuRunner):
+class OpenVinoRunner(PooledRunner):
     """Edge and repair stage on OpenVINO.
 
     The two compiled stages are shared by all slots; each slot has a request of each stage and its own buffers, bound
@@ -67,12 +67,7 @@ class OpenVinoRunner(CpuRunner):
     """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        slots: int = 1,
-        threads: int | None = None,
-        device: int = 0,
-        precision: Precision = "fp32",
+        self, bundle: Bundle, slots: int = 1, threads: int | None = None, device: int = 0, precision: Precision = "fp32"
     ) -> None:
         if device != 0:
             raise DeviceError(f"OpenVINO runs on the CPU here, there is no device {device}", "leave device at 0")
@@ -85,7 +80,7 @@ class OpenVinoRunner(CpuRunner):
                 "choose runtime openvino or onnxruntime",
             )
         stages = [self._compile(core, bundle, stage, slots) for stage in bundle.stages]
-        super().__init__([_Slot(*stages) for _ in range(slots)])
+        super().__init__([_Slot(*stages) for _ in range(slots)], MAX_BATCH)
 
     def info(self) -> dict[str, Any]:
         """Facts about the runner, of JSON types."""
@@ -95,7 +90,7 @@ class OpenVinoRunner(CpuRunner):
             "device": "cpu",
             "precision": self._precision,
             "threads": self._threads,
-            "slots": self._slots,
+            "slots": self.slots,
             "max_batch": self.max_batch,
         }
 
@@ -197,14 +192,13 @@ def _offered(core: Any) -> tuple[Precision, ...]:
 
 def _check_tensors(model: Any, stage: StageSpec) -> None:
     for found, expected, least in ((model.inputs, stage.inputs, 0), (model.outputs, stage.outputs, 1)):
-        have = {port.any_name: (port.element_type.to_string(), _sides(port)) for port in found}
-        want = {tensor.name: ("u8", tuple(map(str, tensor.shape[1:]))) for tensor in expected}
+        have = {
+            port.any_name: (port.element_type.to_string(), [side.to_string() for side in port.partial_shape][1:])
+            for port in found
+        }
+        want = {tensor.name: ("u8", [str(side) for side in tensor.shape[1:]]) for tensor in expected}
         # OpenVINO drops an input that no operator reads
-        if not have.items() <= want.items() or len(have) < least:
+        if any(want.get(name) != tensor for name, tensor in have.items()) or len(have) < least:
             raise BundleError(
                 f"the {stage.name} graph has tensors {have}, its manifest says {want}", "export the bundle again"
             )
-
-
-def _sides(port: Any) -> tuple[str, ...]:
-    return tuple(side.to_string() for side in port.partial_shape)[1:]

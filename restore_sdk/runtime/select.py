@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import InputError, RestoreError
+from restore_sdk.runtime import RUNTIMES, Runtime
 from restore_sdk.runtime.base import StageRunner
-
-Runtime = Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "openvino-int8", "tensorrt", "tensorrt_rtx"]
 
 _EDITIONS: tuple[Literal["tensorrt", "tensorrt_rtx"], ...] = ("tensorrt", "tensorrt_rtx")
 
@@ -68,8 +67,8 @@ def open_runner(
         BundleError: the bundle's graphs do not load.
         DeviceError: the runtime has no such device, or the CPU no instructions for the precision.
     """
-    if runtime not in get_args(Runtime):
-        raise InputError(f"there is no runtime {runtime!r}", f"choose one of {', '.join(get_args(Runtime))}")
+    if runtime not in RUNTIMES:
+        raise InputError(f"there is no runtime {runtime!r}", f"choose one of {', '.join(RUNTIMES)}")
     if cuda_graph and runtime not in ("auto", *_EDITIONS):
         raise InputError(f"runtime {runtime} has no CUDA graph", "leave it out, or choose a TensorRT runtime")
     runner: StageRunner | None

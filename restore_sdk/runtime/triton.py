@@ -16,7 +16,7 @@ import numpy as np
 from restore_sdk._util.extras import install
 from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
 from restore_sdk.errors import DeviceError, ExecutionError, InputError, MissingDependencyError, RestoreError
-from restore_sdk.runtime.base import U8, Inference, SlotPool, check_batch
+from restore_sdk.runtime.base import U8, Inference, PooledRunner
 from restore_sdk.runtime.tritonnames import FACTS, MODEL_WITH_EDGES
 
 try:
@@ -29,7 +29,7 @@ _INPUTS = STAGE_CONTRACT[0][1]
 _OUTPUTS = ("restored", "completed_edges")
 
 
-class TritonRunner:
+class TritonRunner(PooledRunner):
     """What ``restore-sdk triton`` wrote, on a server: ``RestoreEngine(runtime=TritonRunner("gpu:8001"))``.
 
     The server does not tell the two stages' times apart: ``repair_ms`` is the whole call, ``edge_ms`` is 0.
@@ -51,7 +51,7 @@ class TritonRunner:
     ) -> None:
         if not 1 <= slots <= 256 or not 0 < timeout_s < 86_400:
             raise InputError(f"slots is {slots}, timeout_s {timeout_s}", "pass 1 to 256, and seconds above 0")
-        self._url, self._model, self._timeout = url, model, timeout_s
+        self._url, self._model = url, model
         clients = []
         try:
             with _mapped_errors(f"the Triton server at {url} cannot be used", DeviceError):
@@ -68,34 +68,10 @@ class TritonRunner:
             for client in clients:
                 client.close()
             raise
-        self._version, self._max_batch = str(server.version), max(1, int(config.max_batch_size))
-        self._pool, self._slots = SlotPool(clients), slots
-
-    @property
-    def slots(self) -> int:
-        """How many calls may be under way at the same time."""
-        return self._slots
-
-    @property
-    def max_batch(self) -> int:
-        """Largest N that :meth:`infer` takes."""
-        return self._max_batch
-
-    def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
-        """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
-        check_batch(images, masks, edges, self._max_batch)
-        inputs = []
-        for name, array in zip(_INPUTS, (images, masks, edges), strict=True):
-            tensor = grpc.InferInput(name, array.shape, "UINT8")
-            tensor.set_data_from_numpy(array)
-            inputs.append(tensor)
-        outputs = [grpc.InferRequestedOutput(name) for name in _OUTPUTS]
-        with self._pool.take() as client, _mapped_errors(f"the Triton server at {self._url} failed", ExecutionError):
-            started = time.perf_counter()
-            result = client.infer(self._model, inputs, outputs=outputs, client_timeout=self._timeout)
-            # What the client gives is a view of the message.
-            restored, completed = (np.array(result.as_numpy(name)) for name in _OUTPUTS)
-            return Inference(restored, completed, 0.0, 1e3 * (time.perf_counter() - started))
+        self._version = str(server.version)
+        super().__init__(
+            [_Connection(client, url, model, timeout_s) for client in clients], max(1, int(config.max_batch_size))
+        )
 
     def info(self) -> dict[str, Any]:
         """Facts about the server and its model, of JSON types."""
@@ -104,15 +80,34 @@ class TritonRunner:
             "runtime_version": self._version,
             "device": f"Triton at {self._url}",
             "precision": "the server's",
-            "slots": self._slots,
-            "max_batch": self._max_batch,
+            "slots": self.slots,
+            "max_batch": self.max_batch,
             "bundle": {**self._bundle, "path": f"{self._url}/{self._model}"},
         }
 
-    def close(self) -> None:
-        """Wait for running calls, then close the connections. Idempotent."""
-        for client in self._pool.close():
-            client.close()
+
+class _Connection:
+    """One caller's at a time."""
+
+    def __init__(self, client: Any, url: str, model: str, timeout_s: float) -> None:
+        self._client, self._url, self._model, self._timeout = client, url, model, timeout_s
+
+    def run(self, images: U8, masks: U8, edges: U8) -> Inference:
+        inputs = []
+        for name, array in zip(_INPUTS, (images, masks, edges), strict=True):
+            tensor = grpc.InferInput(name, array.shape, "UINT8")
+            tensor.set_data_from_numpy(array)
+            inputs.append(tensor)
+        outputs = [grpc.InferRequestedOutput(name) for name in _OUTPUTS]
+        with _mapped_errors(f"the Triton server at {self._url} failed", ExecutionError):
+            started = time.perf_counter()
+            result = self._client.infer(self._model, inputs, outputs=outputs, client_timeout=self._timeout)
+            # What the client gives is a view of the message.
+            restored, completed = (np.array(result.as_numpy(name)) for name in _OUTPUTS)
+            return Inference(restored, completed, 0.0, 1e3 * (time.perf_counter() - started))
+
+    def free(self) -> None:
+        self._client.close()
 
 
 def _facts(config: Any) -> dict[str, Any]:

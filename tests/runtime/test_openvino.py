@@ -21,11 +21,12 @@ from restore_sdk.bundle import Bundle, StageFiles
 from restore_sdk.cli import main as cli
 from restore_sdk.errors import BundleError, ClosedError, DeviceError, ExecutionError, InputError, MissingDependencyError
 from restore_sdk.measure.verify import verify
+from restore_sdk.runtime import Runtime
 from restore_sdk.runtime import openvino as runtime
 from restore_sdk.runtime.base import Inference
 from restore_sdk.runtime.cpu import MAX_BATCH
 from restore_sdk.runtime.openvino import OpenVinoRunner, offers
-from restore_sdk.runtime.select import Runtime, open_runner
+from restore_sdk.runtime.select import open_runner
 from tests.conftest import make_photo
 from tests.toy_bundle import write_toy_bundle
 
