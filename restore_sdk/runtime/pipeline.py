@@ -1,7 +1,7 @@
 """Where one request at a time is worked on: its buffers, its stream, both stages' contexts bound to the buffers.
 
-Two pipelines share each scratch memory, which one stage at a time may compute in: the copies of one request overlap
-with the computing of another, and an event in the streams keeps their computing apart.
+Two pipelines share each workspace, which one stage at a time may compute in: the copies of one request overlap with
+the computing of another, and an event in the streams keeps their computing apart.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from restore_sdk.errors import ExecutionError
 from restore_sdk.imaging.image import MODEL_SIZE
 from restore_sdk.runtime.base import U8, Inference
-from restore_sdk.runtime.cuda import DeviceMemory, Event, Gpu, PinnedMemory, Stream
+from restore_sdk.runtime.cuda import DeviceMemory, Event, Gpu, PinnedMemory
 from restore_sdk.runtime.graph import CapturedGraph, CaptureRefusedError
 from restore_sdk.runtime.trtstage import TrtContext, TrtStage
 
@@ -30,7 +30,7 @@ _UP = ("image", "mask", "edges")
 _DOWN = ("restored", "completed_edges")
 
 #: Marks in the stream, in order: copying up from _START to _UPLOADED; the edge stage from _COMPUTE to _EDGE (before it
-#: stands the wait for the scratch memory); the repair stage to _REPAIR; copying down to _END.
+#: stands the wait for the workspace); the repair stage to _REPAIR; copying down to _END.
 _START, _UPLOADED, _COMPUTE, _EDGE, _REPAIR, _END = range(6)
 _MARKS = 6
 
@@ -49,8 +49,8 @@ class DeviceInference(Inference):
     graph: bool
 
 
-class ScratchMemory:
-    """What stages compute in, and whose turn it is to. Made with the GPU's context current.
+class Workspace:
+    """Device memory that stages compute in, and whose turn it is to. Made with the GPU's context current.
 
     Attributes:
         lock: held while a pipeline queues its computing.
@@ -85,21 +85,20 @@ class Pipeline:
     """
 
     def __init__(
-        self, gpu: Gpu, scratch: ScratchMemory, edge: TrtStage, repair: TrtStage, max_batch: int, *, graph: bool
+        self, gpu: Gpu, workspace: Workspace, edge: TrtStage, repair: TrtStage, max_batch: int, *, graph: bool
     ) -> None:
-        self._scratch, self._graph, self._stages = scratch, graph, (edge, repair)
+        self._workspace, self._stages = workspace, (edge, repair)
+        #: Whether requests are queued as a CUDA graph: asked for, and not refused since.
+        self.graph = graph
         self._pinned: dict[str, PinnedMemory] = {}
         self._memory: dict[str, DeviceMemory] = {}
         # With graphs by batch size, else one pair under 0: a context's graph is good as long as its shapes stay.
         self._contexts: dict[int, list[TrtContext]] = {}
         self._graphs: dict[int, CapturedGraph] = {}
-        self._marks: list[Event] = []
-        self._stream: Stream | None = None
-        self._done: Event | None = None
+        self._marks: list[Event] = []  # the last one ends the computing, for whoever waits for the workspace
+        self._stream = gpu.stream()
         try:
-            self._stream = gpu.stream()
-            self._done = gpu.event()
-            for _ in range(_MARKS):
+            for _ in range(_MARKS + 1):
                 self._marks.append(gpu.event())
             for name, shape in _SHAPES.items():
                 self._pinned[name] = gpu.pinned((max_batch, *shape))
@@ -109,11 +108,6 @@ class Pipeline:
         except BaseException:
             self.free()
             raise
-
-    @property
-    def graph(self) -> bool:
-        """Whether requests are queued as a CUDA graph: asked for, and not refused since."""
-        return self._graph
 
     def run(self, images: U8, masks: U8, edges: U8) -> DeviceInference:
         """Restore a batch, copies and all; blocks until the result is in host memory.
@@ -127,7 +121,7 @@ class Pipeline:
             self._pinned[name].array[:count] = array
         try:
             graph = self._enqueue(count)
-            self._stream_().synchronize()  # the one wait of a request
+            self._stream.synchronize()  # the one wait of a request
         except BaseException:
             self._settle()
             raise
@@ -147,141 +141,120 @@ class Pipeline:
             total_ms=1e3 * (time.perf_counter() - started),
             graph=graph is not None,
         )
-        if self._graph and graph is None:
+        if self.graph and graph is None:
             self._capture(count)
         return result
 
     def free(self) -> None:
         """Free buffers, then contexts; nothing may be queued any more. The first failure is raised at the end."""
-        parts = (*self._memory.values(), *self._pinned.values(), *self._marks, self._done, self._stream)
-        steps = [graph.free for graph in self._graphs.values()] + [part.free for part in parts if part is not None]
-        steps += [context.close for contexts in self._contexts.values() for context in contexts]
-        self._graphs, self._memory, self._pinned, self._contexts = {}, {}, {}, {}
-        self._marks, self._done, self._stream = [], None, None
-        failure: Exception | None = None
-        for step in steps:
-            try:
-                step()
-            except Exception as error:  # after a lost context every call fails; what can be given back is
-                failure = failure or error
-        if failure is not None:
-            raise failure
+        parts: list[Freeable] = [*self._graphs.values(), *self._memory.values(), *self._pinned.values()]
+        parts += [*self._marks, self._stream, *(context for pair in self._contexts.values() for context in pair)]
+        self._graphs, self._memory, self._pinned, self._contexts, self._marks = {}, {}, {}, {}, []
+        free_all(*parts)
 
     def _enqueue(self, count: int) -> CapturedGraph | None:
         """Queue the whole request; returns the graph that it was queued as, if it was."""
-        stream = self._stream_()
         graph = self._graphs.get(count)
         if graph is not None:
-            with self._turn(stream):
-                graph.launch(stream.handle)
+            with self._turn():
+                graph.launch(self._stream.handle)
             return graph
-        contexts = self._contexts_of(count if self._graph else 0)
+        contexts = self._contexts_of(count if self.graph else 0)
         for context in contexts:
             context.resize(count)
-        self._upload(stream, count, self._mark)
-        with self._turn(stream):
-            self._compute(stream, contexts, self._mark)
-        self._download(stream, count, self._mark)
+        self._queue(count, contexts, lambda number: self._stream.record(self._marks[number]), self._turn())
         return None
 
-    def _upload(self, stream: Stream, count: int, mark: Callable[[int], None]) -> None:
+    def _queue(
+        self, count: int, contexts: list[TrtContext], mark: Callable[[int], None], turn: AbstractContextManager[None]
+    ) -> None:
+        """Put copies up, both stages and copies down on the stream, call by call; the stages inside ``turn``."""
+        stream, (edge, repair) = self._stream, contexts
         mark(_START)
         for name in _UP:
             stream.upload(self._memory[name], self._pinned[name].array[:count])
         mark(_UPLOADED)
-
-    def _compute(self, stream: Stream, contexts: list[TrtContext], mark: Callable[[int], None]) -> None:
-        edge, repair = contexts
-        mark(_COMPUTE)
-        edge.enqueue(stream.handle)
-        mark(_EDGE)
-        repair.enqueue(stream.handle)
-        mark(_REPAIR)
-
-    def _download(self, stream: Stream, count: int, mark: Callable[[int], None]) -> None:
+        with turn:
+            mark(_COMPUTE)
+            edge.enqueue(stream.handle)
+            mark(_EDGE)
+            repair.enqueue(stream.handle)
+            mark(_REPAIR)
         for name in _DOWN:
             stream.download(self._pinned[name].array[:count], self._memory[name])
         mark(_END)
 
     @contextmanager
-    def _turn(self, stream: Stream) -> Iterator[None]:
-        """What is queued in the block starts when the scratch memory is free, whichever pipeline used it last."""
-        done = self._done
-        assert done is not None
-        with self._scratch.lock:
-            if self._scratch.last is not None:
-                stream.wait(self._scratch.last)
+    def _turn(self) -> Iterator[None]:
+        """What is queued in the block starts when the workspace is free, whichever pipeline used it last."""
+        with self._workspace.lock:
+            if self._workspace.last is not None:
+                self._stream.wait(self._workspace.last)
             try:
                 yield
             except BaseException:
                 # The first stage may be queued when the second is refused: the next turn waits for that one as well.
                 with suppress(Exception):
-                    self._leave(stream, done)
+                    self._leave()
                 raise
-            self._leave(stream, done)
+            self._leave()
 
-    def _leave(self, stream: Stream, done: Event) -> None:
-        stream.record(done)
-        self._scratch.last = done
-
-    def _mark(self, number: int) -> None:
-        self._stream_().record(self._marks[number])
+    def _leave(self) -> None:
+        self._stream.record(self._marks[-1])
+        self._workspace.last = self._marks[-1]
 
     def _contexts_of(self, key: int) -> list[TrtContext]:
         """Both stages' contexts, made when they are first asked for."""
         if key not in self._contexts:
             addresses = {name: memory.address for name, memory in self._memory.items()}
-            made = self._contexts[key] = []
+            made: list[TrtContext] = []
             try:
                 for stage in self._stages:
-                    made.append(stage.context(self._scratch.span, addresses, self._stream_().handle))
+                    made.append(stage.context(self._workspace.span, addresses, self._stream.handle))
             except BaseException:
-                for context in self._contexts.pop(key):
-                    context.close()
+                free_all(*made)
                 raise
+            self._contexts[key] = made
         return self._contexts[key]
 
     def _capture(self, count: int) -> None:
         """Capture the chain for batches of ``count``; it just ran with these shapes, so TensorRT has made ready."""
-        stream, contexts = self._stream_(), self._contexts_of(count)
-
-        def chain(mark: Callable[[int], None]) -> None:
-            self._upload(stream, count, mark)
-            self._compute(stream, contexts, mark)
-            self._download(stream, count, mark)
-
+        contexts = self._contexts_of(count)
         try:
-            with self._scratch.lock:
-                self._graphs[count] = CapturedGraph.capture(stream.handle, chain, _MARKS)
+            with self._workspace.lock:
+                self._graphs[count] = CapturedGraph.capture(
+                    self._stream.handle, lambda mark: self._queue(count, contexts, mark, nullcontext()), _MARKS
+                )
         except CaptureRefusedError as error:
             _LOG.warning("no CUDA graph for batches of %d, the chain is queued call by call: %s", count, error)
-            self._graph = False
+            self.graph = False
             # They have just worked, and there may be no room for more.
             self._contexts[0] = self._contexts.pop(count)
 
     def _settle(self) -> None:
         """After a failure: wait for what was queued, so that the next request finds the buffers at rest."""
         try:
-            self._stream_().synchronize()
+            self._stream.synchronize()
         except Exception as error:
             # The failure that brought us here is the one to report; a lost context fails again with the next request.
             _LOG.debug("after a failed request the stream does not come to rest: %s", error)
 
-    def _stream_(self) -> Stream:
-        if self._stream is None:
-            raise ExecutionError("the pipeline was freed", "this is a fault of the SDK: report it")
-        return self._stream
+
+class Freeable(Protocol):
+    """What holds memory of the device, or an object of TensorRT."""
+
+    def free(self) -> None:
+        """Give it back."""
+        ...
 
 
-def free_all(*parts: Pipeline | ScratchMemory | TrtStage | None) -> None:
-    """Free pipelines, scratch memories, engines, in the order given; raise the first failure when all were tried."""
+def free_all(*parts: Freeable) -> None:
+    """Free all parts in the order given, whatever fails; then raise the first failure."""
     failure: Exception | None = None
     for part in parts:
-        if part is None:
-            continue
         try:
-            part.close() if isinstance(part, TrtStage) else part.free()
-        except Exception as error:  # pycuda's own as well; the caller's Gpu.current makes the SDK's of it
+            part.free()
+        except Exception as error:  # after a lost context every call fails; what can be given back is
             failure = failure or error
     if failure is not None:
         raise failure

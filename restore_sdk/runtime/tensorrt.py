@@ -24,7 +24,7 @@ from restore_sdk.runtime.checks import warm_up
 from restore_sdk.runtime.cuda import Gpu
 from restore_sdk.runtime.fork import release
 from restore_sdk.runtime.golden import require_golden
-from restore_sdk.runtime.pipeline import DeviceInference, Pipeline, ScratchMemory, free_all
+from restore_sdk.runtime.pipeline import DeviceInference, Pipeline, Workspace, free_all
 from restore_sdk.runtime.trtstage import TrtStage, make_runtime
 
 _LOG = logging.getLogger("restore_sdk")
@@ -33,7 +33,7 @@ _LOG = logging.getLogger("restore_sdk")
 class TensorRtRunner:
     """Edge and repair stage on TensorRT; see :class:`restore_sdk.runtime.base.StageRunner`.
 
-    ``slots`` requests compute at a time, each in scratch memory of its own that both stages share. As many again may
+    ``slots`` requests compute at a time, each in a workspace of its own that both stages share. As many again may
     copy to and from the device meanwhile.
 
     Args:
@@ -72,7 +72,7 @@ class TensorRtRunner:
         self._slots, self._graph, self._version, self._edition = slots, graph, str(trt.__version__), trt.__name__
         self._gpu = Gpu(device)
         self._runtime: Any = None
-        self._scratches: list[ScratchMemory] = []
+        self._workspaces: list[Workspace] = []
         self._stages: list[TrtStage] = []
         pipelines: list[Pipeline] = []
         with self._gpu.current("the engines cannot be loaded"):
@@ -82,22 +82,22 @@ class TensorRtRunner:
                 for plan, spec in zip((edge, repair), bundle.stages, strict=True):
                     self._stages.append(TrtStage(trt, self._runtime, plan, spec))
                 self._max_batch = min(stage.max_batch for stage in self._stages)
-                scratch_bytes = max(stage.scratch_bytes for stage in self._stages)
+                workspace_bytes = max(stage.workspace_bytes for stage in self._stages)
                 for _ in range(slots):
-                    self._scratches.append(ScratchMemory(self._gpu, scratch_bytes))
-                # Those of one scratch memory apart from each other: calls one after another go round all of them.
+                    self._workspaces.append(Workspace(self._gpu, workspace_bytes))
+                # Those of one workspace apart from each other: calls one after another go round all of them.
                 first, second = self._stages
-                for scratch in self._scratches * 2:
-                    pipelines.append(Pipeline(self._gpu, scratch, first, second, self._max_batch, graph=graph))
+                for workspace in self._workspaces * 2:
+                    pipelines.append(Pipeline(self._gpu, workspace, first, second, self._max_batch, graph=graph))
                 warm_up(pipelines, self._max_batch)
                 self._memory_bytes = max(0, before - self._gpu.memory()[0])
             except BaseException:
                 with suppress(Exception):  # the failure that brought us here is the one to report
-                    free_all(*pipelines, *self._scratches, *self._stages)
+                    free_all(*pipelines, *self._workspaces, *self._stages)
                 release(self._runtime)
                 self._runtime = None
                 raise
-        self._scratch_bytes = scratch_bytes
+        self._workspace_bytes = workspace_bytes
         self._pipelines = pipelines
         self._pool = SlotPool(pipelines)
         self._closed = False
@@ -139,7 +139,7 @@ class TensorRtRunner:
             "slots": self._slots,
             "max_batch": self._max_batch,
             "cuda_graph": self._graph and all(pipeline.graph for pipeline in self._pipelines),
-            "scratch_bytes": self._scratch_bytes * self._slots,
+            "workspace_bytes": self._workspace_bytes * self._slots,
             "device_memory_bytes": self._memory_bytes,
             **self._facts,
         }
@@ -158,12 +158,12 @@ class TensorRtRunner:
     def _free(self, pipelines: list[Pipeline]) -> None:
         with self._gpu.current("the engines cannot be freed"):
             try:
-                free_all(*pipelines, *self._scratches, *self._stages)
+                free_all(*pipelines, *self._workspaces, *self._stages)
             finally:
                 pipelines.clear()
                 self._pipelines = []
                 release(self._runtime)
-                self._scratches, self._stages, self._runtime = [], [], None
+                self._workspaces, self._stages, self._runtime = [], [], None
 
     def __del__(self) -> None:
         # Freeing needs the context of a thread that nobody can vouch for here; close() is the way.

@@ -35,55 +35,55 @@ class TrtStage:
     def __init__(self, trt: Any, runtime: Any, plan: bytes, spec: StageSpec) -> None:
         self.name = spec.name
         self._trt = trt
-        with _said(f"the engine of stage {spec.name} cannot be loaded", EngineIncompatibleError) as said:
+        with _errors(f"the engine of stage {spec.name} cannot be loaded", EngineIncompatibleError) as errors:
             self._engine: Any = runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
-                said.fail("TensorRT refuses the plan")
+                errors.fail("TensorRT refuses the plan")
             hold(self._engine)
         self._settings: Any = None  # of RTX: how its contexts compile; its cache
         self._cache: Any = None
         #: Largest batch of the engine's profile.
         self.max_batch = 0
-        #: Bytes of scratch memory that a context of this engine needs.
-        self.scratch_bytes = 0
+        #: Bytes of workspace that a context of this engine needs.
+        self.workspace_bytes = 0
         try:
-            self.scratch_bytes = int(self._engine.device_memory_size_v2)
+            self.workspace_bytes = int(self._engine.device_memory_size_v2)
             self.max_batch = self._check(spec)
             self._set_compilation()
         except BaseException:
-            self.close()
+            self.free()
             raise
 
-    def context(self, scratch: tuple[int, int], addresses: Mapping[str, int], stream: int) -> TrtContext:
-        """A context that computes in the given scratch memory, between buffers at the given addresses, by tensor.
+    def context(self, workspace: tuple[int, int], addresses: Mapping[str, int], stream: int) -> TrtContext:
+        """A context that computes in the given workspace, between buffers at the given addresses, by tensor.
 
         Args:
-            scratch: address and size of memory that nobody else uses while the stage runs.
+            workspace: address and size of memory that nobody else uses while the stage runs.
             stream: handle of the stream that the context will be queued on.
         """
         how = self._settings or self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        with _said(f"the {self.name} stage gets no execution context", ExecutionError) as said:
+        with _errors(f"the {self.name} stage gets no execution context", ExecutionError) as errors:
             names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
             inputs = [name for name in names if self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT]
             shapes = {name: tuple(self._engine.get_tensor_shape(name))[1:] for name in inputs}
             made = TrtContext(self.name, self._engine.create_execution_context(how), shapes)
             try:
                 if made.context is None:
-                    said.fail("TensorRT makes none")
+                    errors.fail("TensorRT makes none")
                 # Only the first context of an engine has a profile of its own accord.
                 if not made.context.set_optimization_profile_async(0, stream):
-                    said.fail("its profile is refused")
-                if self.scratch_bytes:
-                    made.context.set_device_memory(*scratch)
+                    errors.fail("its profile is refused")
+                if self.workspace_bytes:
+                    made.context.set_device_memory(*workspace)
                 for name in names:
                     if not made.context.set_tensor_address(name, addresses[name]):
-                        said.fail(f"the address of {name} is refused")
+                        errors.fail(f"the address of {name} is refused")
             except BaseException:
-                made.close()
+                made.free()
                 raise
             return made
 
-    def close(self) -> None:
+    def free(self) -> None:
         """Free the engine; its contexts must be gone."""
         for thing in (self._settings, self._cache, self._engine):
             release(thing)
@@ -98,19 +98,19 @@ class TrtStage:
         kinds = getattr(self._trt, "DynamicShapesKernelSpecializationStrategy", None)
         if kinds is None:
             return
-        with _said(f"the {self.name} stage cannot be set up", EngineError) as said:
+        with _errors(f"the {self.name} stage cannot be set up", EngineError) as errors:
             self._settings = hold(self._engine.create_runtime_config())
             if self._settings is None:
-                said.fail("TensorRT makes no settings for contexts")
+                errors.fail("TensorRT makes no settings for contexts")
             self._settings.set_execution_context_allocation_strategy(
                 self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
             )
             self._settings.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER
             self._cache = hold(self._settings.create_runtime_cache())
             if self._cache is None:
-                said.fail("TensorRT makes no cache of kernels")
+                errors.fail("TensorRT makes no cache of kernels")
             if not self._settings.set_runtime_cache(self._cache):
-                said.fail("its cache of kernels is refused")
+                errors.fail("its cache of kernels is refused")
 
     def _check(self, spec: StageSpec) -> int:
         """Compare tensors with the manifest, and say how large a batch may be."""
@@ -155,13 +155,13 @@ class TrtContext:
         if batch == self._batch:
             return
         self._batch = 0  # unknown until all of it succeeded
-        with _said(f"the {self._name} stage takes no batch of {batch}", ExecutionError) as said:
+        with _errors(f"the {self._name} stage takes no batch of {batch}", ExecutionError) as errors:
             for name, shape in self._shapes.items():
                 if not self.context.set_input_shape(name, (batch, *shape)):
-                    said.fail(f"the shape of {name} is refused")
+                    errors.fail(f"the shape of {name} is refused")
             missing = self.context.infer_shapes()
             if missing:
-                said.fail(f"no shape or address for {', '.join(missing)}")
+                errors.fail(f"no shape or address for {', '.join(missing)}")
         self._batch = batch
 
     def enqueue(self, stream: int) -> None:
@@ -170,17 +170,17 @@ class TrtContext:
         Raises:
             ExecutionError: TensorRT refuses; its log is in the message. ``OutOfMemoryError``: for want of memory.
         """
-        with _said(f"the {self._name} stage failed", ExecutionError) as said:
+        with _errors(f"the {self._name} stage failed", ExecutionError) as errors:
             if not self.context.execute_async_v3(stream):
-                said.fail("TensorRT refuses to run it")
+                errors.fail("TensorRT refuses to run it")
 
-    def close(self) -> None:
+    def free(self) -> None:
         """Free the context."""
         release(self.context)
         self.context = None
 
 
-class _Said:
+class _ErrorContext:
     """Turns a refusal of TensorRT into an error that carries what it logged."""
 
     def __init__(self, what: str, kind: type[EngineError | ExecutionError | DeviceError], log: Capture) -> None:
@@ -198,13 +198,13 @@ class _Said:
 
 
 @contextmanager
-def _said(what: str, kind: type[EngineError | ExecutionError | DeviceError]) -> Iterator[_Said]:
+def _errors(what: str, kind: type[EngineError | ExecutionError | DeviceError]) -> Iterator[_ErrorContext]:
     with capture(own=True) as log:
-        said = _Said(what, kind, log)
+        errors = _ErrorContext(what, kind, log)
         try:
-            yield said
+            yield errors
         except (RuntimeError, TypeError, MemoryError, OverflowError) as error:  # what the bindings themselves raise
-            said.fail(str(error))
+            errors.fail(str(error))
 
 
 def make_runtime(trt: Any) -> Any:
@@ -213,10 +213,10 @@ def make_runtime(trt: Any) -> Any:
     Raises:
         DeviceError: TensorRT does not start.
     """
-    with _said(f"{trt.__name__} does not start", DeviceError) as said:
+    with _errors(f"{trt.__name__} does not start", DeviceError) as errors:
         runtime = trt.Runtime(logger(trt))
         if runtime is None:
-            said.fail("no runtime")
+            errors.fail("no runtime")
         # Version-compatible plans carry the runtime of their version; a plan is executable code with or without it.
         runtime.engine_host_code_allowed = True
     return hold(runtime)

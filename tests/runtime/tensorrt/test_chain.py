@@ -86,7 +86,7 @@ def test_a_graph_is_one_launch_a_request(open_runner: Open, double: Double) -> N
     assert (done.to_device, done.to_host, done.calls, done.allocations) == (0, 0, 0, 0), "all of it is in the graph"
 
 
-def test_the_stages_share_an_address_and_the_scratch_memory(open_runner: Open, toy_bundle: Bundle) -> None:
+def test_the_stages_share_an_address_and_the_workspace(open_runner: Open, toy_bundle: Bundle) -> None:
     with open_runner(slots=2) as runner:
         pipelines = runner._pool.close()
         try:
@@ -101,7 +101,7 @@ def test_the_stages_share_an_address_and_the_scratch_memory(open_runner: Open, t
             del pipeline, edge, repair
 
 
-def test_scratch_memory_is_the_larger_of_the_two(toy_bundle: Bundle, trt: ModuleType) -> None:
+def test_workspace_is_the_larger_of_the_two(toy_bundle: Bundle, trt: ModuleType) -> None:
     from restore_sdk.runtime.tensorrt import TensorRtRunner
     from tests.runtime.tensorrt.conftest import plans
 
@@ -111,7 +111,7 @@ def test_scratch_memory_is_the_larger_of_the_two(toy_bundle: Bundle, trt: Module
     )
     runner = TensorRtRunner(toy_bundle, edge, repair, trt, slots=3)
     try:
-        assert runner.info()["scratch_bytes"] == 900_000
+        assert runner.info()["workspace_bytes"] == 900_000
     finally:
         runner.close()
 
@@ -180,4 +180,4 @@ def test_facts(open_runner: Open) -> None:
     assert info["device"] == "CUDA driver double (no GPU)"
     assert (info["slots"], info["max_batch"], info["cuda_graph"]) == (2, 3, True)
     assert info["compute_capability"] == "8.6"
-    assert info["device_memory_bytes"] > info["scratch_bytes"] > 0
+    assert info["device_memory_bytes"] > info["workspace_bytes"] > 0

@@ -69,15 +69,15 @@ def test_the_smaller_profile_counts(toy_bundle: Bundle, trt: ModuleType) -> None
         runner.close()
 
 
-def test_stages_without_scratch_memory_are_fine(toy_bundle: Bundle) -> None:
+def test_stages_without_workspace_are_fine(toy_bundle: Bundle) -> None:
     """An engine may need none: nothing is allocated then."""
-    from restore_sdk.runtime.pipeline import ScratchMemory
+    from restore_sdk.runtime.pipeline import Workspace
 
     class NoGpu:
         def allocate(self, size: int) -> None:
             raise AssertionError(size)
 
-    assert ScratchMemory(NoGpu(), 0).span == (0, 0)  # type: ignore[arg-type]
+    assert Workspace(NoGpu(), 0).span == (0, 0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_refusal_to_execute_is_an_error_and_no_black_picture(
 def test_what_a_refused_second_stage_left_queued_is_waited_for(
     open_runner: Open, trt: ModuleType, reference: OnnxRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first stage is queued, the second refused: nobody else may enter the scratch memory before it ended."""
+    """The first stage is queued, the second refused: nobody else may enter the workspace before it ended."""
     requested = requests(2)
     sound_enqueue, sound_settle = trtstage.TrtContext.enqueue, pipeline.Pipeline._settle
     others: list[Any] = []
@@ -148,12 +148,12 @@ def test_freeing_after_a_lost_context_goes_on_to_the_end(
         tried.append("memory")
         raise ExecutionError("cuMemFree failed", "")
 
-    sound = trtstage.TrtContext.close
+    sound = trtstage.TrtContext.free
     with monkeypatch.context() as patch:
         patch.setattr(cuda.DeviceMemory, "free", failing)
-        patch.setattr(trtstage.TrtContext, "close", lambda self: (tried.append("context"), sound(self)))
+        patch.setattr(trtstage.TrtContext, "free", lambda self: (tried.append("context"), sound(self)))
         held = [memory for part in runner._pipelines for memory in part._memory.values()]
-        held += [scratch._memory for scratch in runner._scratches if scratch._memory]
+        held += [workspace._memory for workspace in runner._workspaces if workspace._memory]
         with pytest.raises(ExecutionError, match="cuMemFree failed"):
             runner.close()
     assert (tried.count("memory"), tried.count("context")) == (len(held), 4)

@@ -22,7 +22,7 @@ def read_back(module: ModuleType, plan: bytes) -> tuple[dict[str, int], int]:
         return inspect(trt, plan, logger(module), "edge", log)
 
 
-def test_precision_and_scratch_memory(trt: ModuleType, double: Double) -> None:
+def test_precision_and_workspace(trt: ModuleType, double: Double) -> None:
     layers = (("CaskConvolution", "Half"), ("Reduce", "Row major linear FP32"), ("NoOp", "UInt8"))
     before = double.counters().living
     plan = make_plan(edge_graph(), max_batch=2, scratch=300_000, layers=layers)

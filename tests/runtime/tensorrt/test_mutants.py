@@ -150,9 +150,9 @@ def test_a_wrong_address_shows(
     assert ("illegal memory access" in str(caught.value)) == lost
 
 
-def test_scratch_memory_of_the_wrong_size_shows(open_runner: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workspace_of_the_wrong_size_shows(open_runner: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """The smaller of the two instead of the larger one."""
-    monkeypatch.setattr(pipeline.ScratchMemory, "span", property(lambda self: (self._memory.address, 65536)))
+    monkeypatch.setattr(pipeline.Workspace, "span", property(lambda self: (self._memory.address, 65536)))
     with pytest.raises(ExecutionError, match=r"no address or shape|too small"), open_runner():
         pass
 

@@ -257,21 +257,21 @@ def test_a_forked_child_can_drop_its_runner(loaded_double: Double) -> None:
 
 def test_a_forgotten_runner_warns(toy_bundle: Bundle, trt: ModuleType) -> None:
     runner = TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
-    copy = (runner._gpu, runner._pool, runner._scratches, runner._stages, runner._runtime)
+    copy = (runner._gpu, runner._pool, runner._workspaces, runner._stages, runner._runtime)
     holder = [runner]
     del runner
     with pytest.warns(ResourceWarning, match="not closed"):
         holder.clear()
     # What it left is freed here in its stead, so that the counters of other tests start from nothing.
-    gpu, pool, scratches, stages, runtime = copy
+    gpu, pool, workspaces, stages, runtime = copy
     with gpu.current():
         from restore_sdk.runtime.pipeline import free_all
 
         pipelines = pool.close()
-        free_all(*pipelines, *scratches, *stages)
+        free_all(*pipelines, *workspaces, *stages)
         pipelines.clear()
         stages.clear()
-        scratches.clear()
+        workspaces.clear()
         del runtime, copy
 
 
