@@ -114,8 +114,9 @@ def test_what_cannot_be_used_is_said(server: Server) -> None:
 
 
 def test_a_call_that_takes_too_long_is_given_up(server: Server) -> None:
-    runner = TritonRunner(server.url)
-    runner._timeout = 1e-4
+    runner = TritonRunner(server.url, slots=1)
+    with runner._pool.take() as connection:
+        connection._timeout = 1e-4
     with RestoreEngine(runtime=runner) as engine, pytest.raises(ExecutionError, match="Deadline"):
         engine(*pairs(1)[0])
 
