@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from restore_sdk.cli.common import Result, add_bundle, add_device, finish
 from restore_sdk.errors import InputError
+from restore_sdk.runtime import RUNTIMES
 
 if TYPE_CHECKING:
     from restore_sdk.measure.baseline import Comparison
 
-Result = tuple[dict[str, Any], list[str], int]
-Command = Callable[[argparse.Namespace], Result]
 
 #: Exit codes of its own findings; see :mod:`restore_sdk.cli.main`.
 NOTHING, DRIFTED, SLOWER = 2, 6, 8
@@ -24,23 +23,21 @@ NOTHING, DRIFTED, SLOWER = 2, 6, 8
 MIN_PSNR = 45.0
 
 
-def register(
-    commands: Any, runtimes: tuple[str, ...], finish: Callable[[argparse.ArgumentParser, Command], None]
-) -> None:
-    """Add the command to the parser; ``finish`` gives it its function and the options that all have."""
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
     command = commands.add_parser(
         "bench",
         help="measure latency, throughput, start-up, memory and drift on this host",
         description="Measures every runtime that opens on this host, or those named; they take turns.",
     )
     command.add_argument(
-        "--runtime", choices=runtimes, action="append", default=[], help="may be repeated (default: all that open here)"
+        "--runtime", choices=RUNTIMES, action="append", default=[], help="may be repeated (default: all that open here)"
     )
     command.add_argument("--requests", type=int, default=200, metavar="N", help="requests that count (default 200)")
     command.add_argument("--batch", type=int, default=1, metavar="N", help="images a request (default 1)")
     command.add_argument("--slots", type=int, default=1, metavar="N", help="how many compute at a time (default 1)")
     command.add_argument("--threads", type=int, metavar="N", help="CPU threads a request (default: the usable cores)")
-    command.add_argument("--device", type=int, default=0, metavar="N", help="the GPU (default 0)")
+    add_device(command)
     command.add_argument("--cuda-graph", choices=("both", "on", "off"), default="both", help="on TensorRT")
     command.add_argument("--no-processes", action="store_true", help="leave out start-up and memory, which take longer")
     command.add_argument(
@@ -50,7 +47,7 @@ def register(
     command.add_argument(
         "--tolerance", type=float, default=10.0, metavar="PERCENT", help="change that is no news (default 10)"
     )
-    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
+    add_bundle(command)
     finish(command, bench)
 
 

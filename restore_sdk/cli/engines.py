@@ -5,20 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
+from restore_sdk.cli.common import Result, add_bundle, add_store, finish
 from restore_sdk.engines.edition import EDITIONS
 from restore_sdk.engines.sidecar import Sidecar
 from restore_sdk.errors import EngineNotBuiltError, InputError
 
-Result = tuple[dict[str, Any], list[str], int]
-Command = Callable[[argparse.Namespace], Result]
 
-
-def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command], None]) -> None:
-    """Add both commands to the parser; ``finish`` gives a command its function and the options that all have."""
+def register(commands: Any) -> None:
+    """Add both commands to the parser."""
     command = commands.add_parser("build", help="build TensorRT engines for a GPU")
     command.add_argument("--target", metavar="NAME|FILE", help="a shipped recipe or a .toml (default: the GPU at hand)")
     command.add_argument("--list", action="store_true", help="list the shipped recipes, build nothing")
@@ -26,29 +21,29 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
     command.add_argument("--device", type=int, default=0, metavar="N", help="the GPU to build on (default 0)")
     command.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after this long")
     command.add_argument("--force", action="store_true", help="build even when the store has the engines")
-    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
-    _store(command)
+    add_bundle(command)
+    add_store(command)
     finish(command, build)
 
     engines = commands.add_parser("engines", help="list, show, prune or verify the built engines")
     parts = engines.add_subparsers(metavar="COMMAND", required=True)
     part = parts.add_parser("list", help="list the engines in the store")
-    _store(part)
+    add_store(part)
     finish(part, list_engines)
     part = parts.add_parser("show", help="show all that is known about an engine")
     part.add_argument("name", metavar="NAME", help="its name in the list, or the first characters of it")
-    _store(part)
+    add_store(part)
     finish(part, show)
     part = parts.add_parser("prune", help="remove invalid engines and what interrupted builds left")
     part.add_argument("--other-models", action="store_true", help="also engines of other models than the bundle")
     part.add_argument("--other-versions", action="store_true", help="also engines of a TensorRT not installed here")
     part.add_argument("--all", action="store_true", help="every engine, and the timing caches")
     part.add_argument("--dry-run", action="store_true", help="only say what would go")
-    part.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
-    _store(part)
+    add_bundle(part)
+    add_store(part)
     finish(part, prune)
     part = parts.add_parser("verify", help="read every engine and check its hash")
-    _store(part)
+    add_store(part)
     finish(part, verify)
 
 
@@ -207,12 +202,6 @@ def _targets() -> Result:
     lines = [f"{r.name:<12} {r.edition:<13} {' '.join(r.compute_capabilities):<26} {r.description}" for r in recipes]
     report = {"targets": [{"name": r.name, "edition": r.edition, "description": r.description} for r in recipes]}
     return report, lines, 0
-
-
-def _store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--store", type=Path, metavar="DIR", help="default: $RESTORE_SDK_STORE, else in the user's cache folder"
-    )
 
 
 def _entries(options: argparse.Namespace) -> tuple[Any, list[Any]]:

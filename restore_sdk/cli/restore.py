@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore_sdk._util.reading import is_folder
 from restore_sdk.cli import folder as cli_folder
+from restore_sdk.cli.common import Result, finish
 from restore_sdk.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from restore_sdk.folder.work import Settings
 
-Result = tuple[dict[str, Any], list[str], int]
-Command = Callable[[argparse.Namespace], Result]
 
-
-def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command], None]) -> None:
-    """Add the command to the parser; ``finish`` gives it its function and the options that all have."""
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
     command = commands.add_parser("restore", help="restore one photograph, or a folder of them")
     command.add_argument(
         "photo", type=Path, metavar="PHOTO|DIR", help="PNG, JPEG, WebP, BMP or TIFF, or a folder of them"
@@ -72,7 +69,7 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
     faces.add_argument("--face-detector", type=Path, metavar="FILE", help="a YuNet model in ONNX that finds the faces")
     command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
     cli_folder.add_options(command)
-    finish(command, restore)
+    finish(command, restore, model=True)
 
 
 def restore(options: argparse.Namespace) -> Result:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from restore_sdk._util.extras import install
+from restore_sdk.cli.common import Result, finish
 from restore_sdk.errors import InputError, MissingDependencyError
-
-Result = tuple[dict[str, Any], list[str], int]
-Command = Callable[[argparse.Namespace], Result]
 
 #: The environment's name for the bearer token.
 TOKEN = "RESTORE_SDK_TOKEN"
 
 
-def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command], None]) -> None:
-    """Add the command to the parser; ``finish`` gives it its function, the model's options and ``--json``."""
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
     command = commands.add_parser("serve", help="restore over HTTP, for programs and with a page for people")
     command.add_argument("--ui", action="store_true", help="also serve a page, at /")
     command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: only this host)")
@@ -41,7 +38,7 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
     command.add_argument("--timeout", type=float, default=60.0, metavar="S", help="an answer, else 504 (default 60)")
     command.add_argument("--upload-timeout", type=float, default=30.0, metavar="S", help="else 408 (default 30)")
     command.add_argument("--grace", type=float, default=30.0, metavar="S", help="to finish when stopped (default 30)")
-    finish(command, serve)
+    finish(command, serve, model=True)
 
 
 def serve(options: argparse.Namespace) -> Result:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from restore_sdk.cli.common import Result, add_bundle, add_store, finish
 from restore_sdk.errors import InputError
 
-Result = tuple[dict[str, Any], list[str], int]
-Command = Callable[[argparse.Namespace], Result]
 
-
-def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command], None]) -> None:
-    """Add the command to the parser; ``finish`` gives it its function and ``--json``."""
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
     command = commands.add_parser("triton", help="write a model repository for NVIDIA Triton Inference Server")
     command.add_argument("output", type=Path, metavar="OUT_DIR", help="the folder to write; one of ours is replaced")
-    command.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
+    add_bundle(command)
     command.add_argument(
         "--runtime", choices=("onnxruntime", "tensorrt"), default="onnxruntime", help="default: onnxruntime"
     )
@@ -29,9 +26,7 @@ def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command],
     command.add_argument("--max-batch", type=int, metavar="N", help="default: 8, or what the plans take")
     command.add_argument("--queue-delay-us", type=int, default=0, metavar="N", help="to wait for company (default 0)")
     command.add_argument("--tensorrt", metavar="VERSION", help="take the plans of this TensorRT")
-    command.add_argument(
-        "--store", type=Path, metavar="DIR", help="of the plans (default: $RESTORE_SDK_STORE, else the user's cache)"
-    )
+    add_store(command)
     finish(command, write)
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -140,10 +140,6 @@ def test_auto_leaves_it_aside(toy_bundle: Bundle) -> None:
 def test_there_is_no_cuda_graph(toy_bundle: Bundle) -> None:
     with pytest.raises(InputError, match="openvino-bf16 has no CUDA graph"):
         RestoreEngine(toy_bundle, runtime="openvino-bf16", cuda_graph=True)
-
-
-def test_the_command_line_names_every_runtime() -> None:
-    assert get_args(Runtime) == cli.RUNTIMES
 
 
 def test_a_host_without_the_package(

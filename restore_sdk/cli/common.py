@@ -1,0 +1,41 @@
+"""What the commands share: what each gives back, and the options that many have, each with its one help text."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from restore_sdk.runtime import RUNTIMES
+
+#: What a command found: a report of JSON types, lines for people, the exit code.
+Result: TypeAlias = tuple[dict[str, Any], list[str], int]
+
+Command: TypeAlias = Callable[[argparse.Namespace], Result]
+
+
+def finish(parser: argparse.ArgumentParser, command: Command, *, model: bool = False) -> None:
+    """Give a command its function and the options that all have; with ``model`` those that choose the model."""
+    if model:
+        add_bundle(parser)
+        parser.add_argument("--runtime", choices=RUNTIMES, default="auto", help="default: auto")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=command)
+
+
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses the model."""
+    parser.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses the GPU."""
+    parser.add_argument("--device", type=int, default=0, metavar="N", help="the GPU (default 0)")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """The option that names the folder of built engines."""
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="default: $RESTORE_SDK_STORE, else in the user's cache folder"
+    )
