@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from typing import Any
 
 from restore_sdk.cli.common import Result, add_bundle, add_store, finish
 from restore_sdk.engines.edition import EDITIONS

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Literal
+from typing import Any
 
 from restore_sdk.bundle import Bundle
+from restore_sdk.engines.edition import EDITIONS
 from restore_sdk.errors import InputError, RestoreError
 from restore_sdk.runtime import RUNTIMES, Runtime
 from restore_sdk.runtime.base import StageRunner
-
-_EDITIONS: tuple[Literal["tensorrt", "tensorrt_rtx"], ...] = ("tensorrt", "tensorrt_rtx")
 
 _LOG = logging.getLogger("restore_sdk")
 
@@ -69,10 +68,10 @@ def open_runner(
     """
     if runtime not in RUNTIMES:
         raise InputError(f"there is no runtime {runtime!r}", f"choose one of {', '.join(RUNTIMES)}")
-    if cuda_graph and runtime not in ("auto", *_EDITIONS):
+    if cuda_graph and runtime not in ("auto", *EDITIONS):
         raise InputError(f"runtime {runtime} has no CUDA graph", "leave it out, or choose a TensorRT runtime")
     runner: StageRunner | None
-    if runtime in _EDITIONS:
+    if runtime in EDITIONS:
         from restore_sdk.runtime.tensorrt import open_tensorrt  # loaded only where it is used
 
         runner = open_tensorrt(bundle, runtime, device=device, slots=slots, graph=cuda_graph)
@@ -112,14 +111,14 @@ def _built_engine(
         return None, f"the engine store cannot be used ({error.message})"
     sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
     built = {
-        edition: {each.key.onnx_sha256 for each in sidecars if each.key.edition == edition} for edition in _EDITIONS
+        edition: {each.key.onnx_sha256 for each in sidecars if each.key.edition == edition} for edition in EDITIONS
     }
     reasons = []
     if not any(wanted.keys() <= hashes for hashes in built.values()):
         for unsound in (entry.error for entry in entries if entry.error is not None):
             _LOG.warning("engine store: %s", unsound)
             reasons.append(unsound.message)
-    for edition in _EDITIONS:
+    for edition in EDITIONS:
         missing = [stage for graph, stage in wanted.items() if graph not in built[edition]]
         if len(missing) == len(wanted):
             continue
