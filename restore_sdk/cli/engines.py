@@ -55,7 +55,7 @@ def build(options: argparse.Namespace) -> Result:
     from restore_sdk.engines.plan import prepare
     from restore_sdk.engines.progress import Watch
     from restore_sdk.engines.store import EngineStore
-    from restore_sdk.runtime.validation import validate
+    from restore_sdk.runtime.tensorrt import validate
 
     if options.list:
         return _targets()

@@ -9,18 +9,21 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+
+import numpy as np
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.driver import device_facts
 from restore_sdk.engines.edition import Edition, load, require_driver, require_installed
+from restore_sdk.engines.plan import BuildPlan
 from restore_sdk.engines.sidecar import BUILD_AGAIN, Host
 from restore_sdk.engines.store import EngineStore, StoredEngine
-from restore_sdk.errors import ClosedError, DriftError, RestoreError
+from restore_sdk.errors import ClosedError, DeviceError, DriftError, ExecutionError, RestoreError
+from restore_sdk.imaging.image import HOLE_ABOVE, MODEL_SIZE
 from restore_sdk.runtime.base import U8, SlotPool, check_batch
-from restore_sdk.runtime.checks import warm_up
 from restore_sdk.runtime.cuda import Gpu
 from restore_sdk.runtime.fork import release
 from restore_sdk.runtime.golden import require_golden
@@ -38,7 +41,7 @@ class TensorRtRunner:
 
     Args:
         bundle: the model.
-        edge, repair: plans of both stages, which a store found sound and fit for this host.
+        edge, repair: plans of both stages, which a store found valid and fit for this host.
         trt: the module ``tensorrt`` or ``tensorrt_rtx``.
         device: index of the GPU.
         slots: how many requests may compute at the same time.
@@ -89,7 +92,7 @@ class TensorRtRunner:
                 first, second = self._stages
                 for workspace in self._workspaces * 2:
                     pipelines.append(Pipeline(self._gpu, workspace, first, second, self._max_batch, graph=graph))
-                warm_up(pipelines, self._max_batch)
+                _warm_up(pipelines, self._max_batch)
                 self._memory_bytes = max(0, before - self._gpu.memory()[0])
             except BaseException:
                 with suppress(Exception):  # the failure that brought us here is the one to report
@@ -120,7 +123,8 @@ class TensorRtRunner:
             ExecutionError, OutOfMemoryError: the GPU or TensorRT failed.
             ClosedError: the runner was closed, or opened before this process forked.
         """
-        self._check_process()
+        if os.getpid() != self._process:
+            raise ClosedError("the engine was opened before this process forked", "open one in each process")
         check_batch(images, masks, edges, self._max_batch)
         with self._pool.take() as pipeline, self._gpu.current("the request failed"):
             return pipeline.run(images, masks, edges)
@@ -153,28 +157,18 @@ class TensorRtRunner:
             if self._closed:
                 return
             self._closed = True
-            self._free(pipelines)
-
-    def _free(self, pipelines: list[Pipeline]) -> None:
-        with self._gpu.current("the engines cannot be freed"):
-            try:
-                free_all(*pipelines, *self._workspaces, *self._stages)
-            finally:
-                pipelines.clear()
-                self._pipelines = []
-                release(self._runtime)
-                self._workspaces, self._stages, self._runtime = [], [], None
+            with self._gpu.current("the engines cannot be freed"):
+                try:
+                    free_all(*pipelines, *self._workspaces, *self._stages)
+                finally:
+                    pipelines.clear()
+                    release(self._runtime)
+                    self._pipelines, self._workspaces, self._stages, self._runtime = [], [], [], None
 
     def __del__(self) -> None:
         # Freeing needs the context of a thread that nobody can vouch for here; close() is the way.
         if not getattr(self, "_closed", True) and os.getpid() == self._process:
             warnings.warn("a TensorRT engine was not closed; use `with` or close()", ResourceWarning, stacklevel=2)
-
-    def _check_process(self) -> None:
-        if os.getpid() != self._process:
-            raise ClosedError(
-                "the engine was opened before this process forked", "open a RestoreEngine in each process"
-            )
 
 
 def open_tensorrt(
@@ -226,6 +220,63 @@ def open_tensorrt(
             )
         raise
     return runner
+
+
+def validate(bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Mapping[str, Any]:
+    """Run both stages as they will serve, compare with the reference; gives the figures, the device and the driver.
+
+    Raises:
+        DriftError: beyond the gate.
+        MissingDependencyError: pycuda is not installed.
+        EngineError, ExecutionError, OutOfMemoryError: the engines do not load or run.
+    """
+    if plan.gpu is None:
+        raise DeviceError("there is no GPU to run the golden vectors on", "run: restore-sdk doctor")
+    runner = TensorRtRunner(bundle, plans["edge"], plans["repair"], plan.trt.module, device=plan.gpu.index)
+    try:
+        figures = require_golden(runner, bundle)
+    finally:
+        runner.close()
+    return {**figures, "device": plan.gpu.model, "driver_cuda": plan.gpu.cuda, "tensorrt": plan.trt.version}
+
+
+def _warm_up(pipelines: Sequence[Pipeline], max_batch: int) -> None:
+    """Run every pipeline once, and check that what comes out can be a restoration.
+
+    An engine that fails in silence leaves its output as it was.
+
+    Raises:
+        ExecutionError: it cannot be one, or two pipelines differ.
+    """
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (max_batch, MODEL_SIZE, MODEL_SIZE, 3), dtype=np.uint8)
+    masks = np.zeros((max_batch, MODEL_SIZE, MODEL_SIZE), np.uint8)
+    masks[:, MODEL_SIZE // 4 : MODEL_SIZE // 2, MODEL_SIZE // 4 : MODEL_SIZE // 2] = 255
+    edges = (rng.integers(0, 8, masks.shape, dtype=np.uint8) == 0).astype(np.uint8) * np.uint8(255)
+    edges[masks > HOLE_ABOVE] = 0
+    first: DeviceInference | None = None
+    for number, pipeline in enumerate(pipelines):
+        for count in (1,) if number or max_batch == 1 else (max_batch, 1):
+            result = pipeline.run(images[:count], masks[:count], edges[:count])
+            for index in range(count):
+                _check_sense(images[index], masks[index], result.restored[index], result.completed_edges[index])
+        if first is not None and not (
+            np.array_equal(first.restored, result.restored)
+            and np.array_equal(first.completed_edges, result.completed_edges)
+        ):
+            raise ExecutionError("the warm-up gave two results for one input", "report it with: restore-sdk doctor")
+        first = first or result
+
+
+def _check_sense(image: U8, mask: U8, restored: U8, completed: U8) -> None:
+    known = mask <= HOLE_ABOVE
+    if restored.min() == restored.max() or completed.min() == completed.max():
+        what = "a constant picture"
+    elif not np.array_equal(restored[known], image[known]):
+        what = "another picture outside the mask"
+    else:
+        return
+    raise ExecutionError(f"the warm-up gave {what}: the engine does not compute the model", BUILD_AGAIN)
 
 
 def _describe(engine: StoredEngine) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from restore_sdk.engines.builder import Built
 from restore_sdk.engines.driver import find_gpu
 from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.plan import BuildPlan
-from restore_sdk.runtime.validation import validate
+from restore_sdk.runtime.tensorrt import validate
 from restore_sdk.engines.recipe import recipe_for_device
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DriftError, OutOfMemoryError
