@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.engines.store import EngineStore
-from restore_sdk.errors import BundleError, ClosedError, ExecutionError, ImageError, OutputError, RestoreError
+from restore_sdk.errors import BundleError, ExecutionError, ImageError, OutputError, RestoreError
 from restore_sdk.files import read_photo, write_image
-from restore_sdk.runtime.base import Inference, StageRunner
+from restore_sdk.runtime.base import Inference
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from tests.attacks.caught import error_of
 from tests.attacks.sealed import ROOT
@@ -233,38 +233,3 @@ def test_a_clock_that_jumps(engine: RestoreEngine, toy_bundle: Bundle, monkeypat
     with EngineStore(toy_bundle.path.parent / "store").lock("x"):
         pass
     assert engine.warmup() > 0
-
-
-def test_closed_while_others_use_it(toy_bundle: Bundle) -> None:
-    """Each call is answered right or told that the engine is closed; nobody hangs. More in test_concurrency.py."""
-    for slots in (1, 3):
-        engine = RestoreEngine(toy_bundle, slots=slots)
-        expected = engine.restore(PHOTO, HOLE)
-        outcomes: list[object] = []
-
-        def work(engine: RestoreEngine = engine, outcomes: list[object] = outcomes) -> None:
-            while True:
-                try:
-                    outcomes.append(engine.restore(PHOTO, HOLE))
-                except ClosedError as error:
-                    outcomes.append(error)
-                    return
-
-        threads = [threading.Thread(target=work) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        while len(outcomes) < 12:
-            threading.Event().wait(0.002)
-        engine.close()
-        for thread in threads:
-            thread.join(60)
-            assert not thread.is_alive()
-        answers = [one for one in outcomes if not isinstance(one, ClosedError)]
-        assert len(outcomes) - len(answers) == 6
-        assert all(np.array_equal(one, expected) for one in answers)
-
-
-def test_the_double_is_a_runner(toy_bundle: Bundle) -> None:
-    runner: StageRunner = Faulty(OnnxRunner(toy_bundle))
-    assert runner.slots == 1
-    runner.close()

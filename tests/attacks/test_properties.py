@@ -79,20 +79,6 @@ def test_the_same_alone_in_a_batch_in_a_stream_in_any_thread(engine: RestoreEngi
         assert all(np.array_equal(one, other) for one, other in zip(way, alone, strict=True))
 
 
-@relaxed
-@given(pair=pairs(200), noise=st.integers(0, 9))
-def test_what_stands_in_the_hole_is_never_seen(engine: RestoreEngine, pair: Pair, noise: int) -> None:
-    image, mask = pair
-    if error_of(MaskError, engine.restore, image, mask) is not None:
-        return
-    colours = image if image.ndim == 2 or image.shape[2] != 4 else image[..., :3]  # alpha is kept, not restored
-    other = image.copy()
-    view = other if colours is image else other[..., :3]
-    hole = hole_of(mask)
-    view[hole] = np.random.default_rng(noise).integers(0, 256, view[hole].shape, dtype=np.uint8)
-    assert np.array_equal(engine.restore(image, mask), engine.restore(other, mask))
-
-
 OPTIONS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=3), st.binary(max_size=3)
 )

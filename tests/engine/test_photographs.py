@@ -1,7 +1,5 @@
 """Large and much damaged photographs: what no number of crops, threads or batches may change."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import cv2
 import numpy as np
 import pytest
@@ -10,21 +8,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from restore_sdk import RestoreEngine
-from restore_sdk.bundle import Bundle
 from restore_sdk.errors import InputError, MaskError
 from tests.conftest import make_photo
 from tests.tiling.holes import scratched
 
 common = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def scratched_photo() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A photo of 900 x 1100 px with a blot and two scratches; the whole takes some ten crops on two levels."""
-    hole = np.zeros((900, 1100), np.uint8)
-    cv2.line(hole, (0, 100), (1099, 800), 1, 6)
-    cv2.line(hole, (500, 0), (450, 899), 1, 30)
-    cv2.circle(hole, (480, 400), 60, 1, -1)
-    return make_photo(900, 1100), hole > 0
 
 
 @common
@@ -72,23 +60,6 @@ def test_what_stands_in_the_hole_is_never_seen(
     other[hole] = 255 - other[hole]
     first, second = (engine(picture, hole, dilate=dilate, max_crops=most) for picture in (photo, other))
     assert np.array_equal(first, second)
-
-
-def test_the_same_alone_in_a_batch_in_a_stream_and_in_threads(toy_bundle: Bundle) -> None:
-    photo, hole = scratched_photo()
-    cases = [(photo, hole), (photo[:300], hole[:300]), (photo[:, 300:700], hole[:, 300:700]), (photo[::-1], hole[::-1])]
-    with RestoreEngine(toy_bundle, slots=3) as engine, ThreadPoolExecutor(6) as pool:
-        alone = [engine(*case) for case in cases]
-        assert any(not np.array_equal(image, case[0]) for image, case in zip(alone, cases, strict=True))
-        images, masks = [case[0] for case in cases], [case[1] for case in cases]
-        for together in (
-            engine.restore_batch(images, masks),
-            engine.restore_batch(images[::-1], masks[::-1])[::-1],
-            list(engine.stream(iter(cases))),
-            [engine.run(*case).image for case in cases],
-            list(pool.map(lambda case: engine(*case), cases)),
-        ):
-            assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
 def test_crops_run_into_each_other_without_a_seam(engine: RestoreEngine) -> None:

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -100,20 +99,6 @@ def test_it_restores_the_example_better_than_a_flat_fill(engine: RestoreEngine) 
     flat = photo.copy()
     flat[hole] = photo[~hole].mean(axis=0)
     assert psnr(photo, engine(photo, mask, color="bgr")) > psnr(photo, flat) + 3
-
-
-def test_threads_batches_and_streams_equal_single_calls() -> None:
-    pairs = golden_pairs()[:3]
-    with RestoreEngine() as one:
-        serial = [one(*pair) for pair in pairs]
-    with RestoreEngine(slots=2) as two:
-        with ThreadPoolExecutor(8) as pool:
-            parallel = list(pool.map(lambda pair: two(*pair), pairs * 3))
-        streamed = list(two.stream(pairs))
-        batched = two.restore_batch([photo for photo, _ in pairs], [mask for _, mask in pairs])
-    assert all(np.array_equal(a, b) for a, b in zip(serial * 3, parallel, strict=True))
-    assert all(np.array_equal(a, b) for a, b in zip(serial, streamed, strict=True))
-    assert all(np.array_equal(a, b) for a, b in zip(serial, batched, strict=True))
 
 
 def test_the_first_image_comes_quickly_and_in_little_memory() -> None:

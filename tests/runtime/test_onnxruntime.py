@@ -76,32 +76,16 @@ def test_a_provider_that_was_not_asked_for(toy_bundle: Bundle, monkeypatch: pyte
 
 def test_the_edges_reach_the_repair_stage_in_the_runtime_s_own_buffer(toy_bundle: Bundle) -> None:
     """The edge stage's output is the repair stage's input: one address, no copy."""
-    runner = OnnxRunner(toy_bundle)
+    runner, golden = OnnxRunner(toy_bundle), toy_bundle.golden()
+    runner.infer(*(golden[name][:1] for name in ("image", "mask", "edges")))
     with runner._pool.take() as slot:
-        seen: list[tuple[str, int]] = []
-        bind = type(slot)._bind
-
-        class Recorder:
-            def __init__(self, inner: object, name: str) -> None:
-                self._inner, self._name = inner, name
-
-            def io_binding(self) -> object:
-                binding = self._inner.io_binding()  # type: ignore[attr-defined]
-                for method in ("bind_ortvalue_input", "bind_ortvalue_output"):
-                    real = getattr(binding, method)
-
-                    def record(name: str, value: object, real: object = real) -> None:
-                        if name == "completed_edges":
-                            seen.append((self._name, value.data_ptr()))  # type: ignore[attr-defined]
-                        real(name, value)  # type: ignore[operator]
-
-                    setattr(binding, method, record)
-                return binding
-
-        slot._edge, slot._repair = Recorder(slot._edge, "edge"), Recorder(slot._repair, "repair")
-        bind(slot, 1)
-    assert [name for name, _ in seen] == ["edge", "repair"]
-    assert seen[0][1] == seen[1][1] == slot._buffers["completed_edges"].ctypes.data
+        edge, repair = slot._bindings[1]
+        shared = slot._buffers["completed_edges"]
+        assert edge.get_outputs()[0].data_ptr() == shared.ctypes.data
+        before = slot._buffers["restored"][0].copy()
+        shared[...] = 255 - shared
+        slot._repair.run_with_iobinding(repair)
+        assert not np.array_equal(slot._buffers["restored"][0], before), "it reads what stands there"
     runner.close()
 
 
@@ -121,25 +105,35 @@ def test_runs_of_any_batch_size(toy_bundle: Bundle) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize(
-    "child", ["engine = RestoreEngine(path, threads=2); engine.warmup()", "engine = None", "engine.close(); del engine"]
+    ("runtime", "child"),
+    [
+        ("onnxruntime", "engine = RestoreEngine(path, threads=2); engine.warmup()"),
+        ("onnxruntime", "engine = None"),
+        ("onnxruntime", "engine.close(); del engine"),
+        ("openvino", "engine = None"),
+        ("openvino", "engine.close(); del engine"),
+    ],
 )
-def test_a_forked_child_may_drop_or_replace_the_engine(toy_bundle: Bundle, child: str) -> None:
-    """The destructor of a session would wait for threads that the fork did not copy."""
+def test_a_forked_child_may_drop_or_replace_the_engine(toy_bundle: Bundle, runtime: str, child: str) -> None:
+    """The destructor of a session or a compiled model would wait for threads that the fork did not copy."""
+    pytest.importorskip(runtime)
     code = f"""
 import os, sys, warnings
 warnings.simplefilter("ignore")
 from restore_sdk import RestoreEngine
 path = sys.argv[1]
-engine = RestoreEngine(path, threads=2)
+engine = RestoreEngine(path, runtime=sys.argv[2], threads=2)
 engine.warmup()
 if (number := os.fork()) == 0:
     import signal; signal.alarm(20)
     {child}
     os._exit(0)  # as multiprocessing does
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]))
+code = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+engine.warmup()
+sys.exit(code)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, toy_bundle.path], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code, toy_bundle.path, runtime], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from onnx import TensorProto, helper
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle, StageFiles
 from restore_sdk.cli import main as cli
-from restore_sdk.errors import BundleError, ClosedError, DeviceError, ExecutionError, InputError, MissingDependencyError
+from restore_sdk.errors import BundleError, DeviceError, ExecutionError, MissingDependencyError
 from restore_sdk.measure.verify import verify
 from restore_sdk.runtime import Runtime
 from restore_sdk.runtime import openvino as runtime
@@ -27,7 +24,6 @@ from restore_sdk.runtime.base import Inference
 from restore_sdk.runtime.cpu import MAX_BATCH
 from restore_sdk.runtime.openvino import OpenVinoRunner, offers
 from restore_sdk.runtime.select import open_runner
-from tests.conftest import make_photo
 from tests.toy_bundle import write_toy_bundle
 
 needs_bf16 = pytest.mark.skipif("bf16" not in offers()[1], reason="this CPU has no instructions for bfloat16")
@@ -127,19 +123,9 @@ def test_a_cpu_without_bf16_is_told_so(toy_bundle: Bundle, monkeypatch: pytest.M
     open_runner("openvino", toy_bundle, device=0, slots=1, threads=None)[0].close()
 
 
-def test_no_other_device(toy_bundle: Bundle) -> None:
-    with pytest.raises(DeviceError, match="no device 1"):
-        open_runner("openvino", toy_bundle, device=1, slots=1, threads=None)
-
-
 def test_auto_leaves_it_aside(toy_bundle: Bundle) -> None:
     with RestoreEngine(toy_bundle) as engine:
         assert engine.info()["runtime"] == "onnxruntime"
-
-
-def test_there_is_no_cuda_graph(toy_bundle: Bundle) -> None:
-    with pytest.raises(InputError, match="openvino-bf16 has no CUDA graph"):
-        RestoreEngine(toy_bundle, runtime="openvino-bf16", cuda_graph=True)
 
 
 def test_a_host_without_the_package(
@@ -183,53 +169,3 @@ def test_a_failure_while_it_computes(runner: OpenVinoRunner, toy_bundle: Bundle)
     with runner._pool.take() as slot:
         slot._requests[0] = edge
     golden_run(runner, toy_bundle, [0])  # the slot came back
-
-
-def test_closing(toy_bundle: Bundle) -> None:
-    runner = OpenVinoRunner(toy_bundle, slots=2)
-    runner.close()
-    runner.close()
-    with pytest.raises(ClosedError):
-        golden_run(runner, toy_bundle, [0])
-
-
-@pytest.mark.parametrize("slots", [1, 3])
-def test_eight_threads_equal_one(toy_bundle: Bundle, slots: int) -> None:
-    items = []
-    for index in range(24):
-        photo = make_photo(200 + 13 * (index % 7), 256, seed=index)
-        mask = np.zeros(photo.shape[:2], bool)
-        mask[10 + index : 60 + index, 20:90] = True
-        items.append((photo, mask))
-    with RestoreEngine(toy_bundle, runtime="openvino", threads=1) as engine:
-        serial = [engine(*item) for item in items]
-    with RestoreEngine(toy_bundle, runtime="openvino", slots=slots) as engine:
-        with ThreadPoolExecutor(8) as pool:
-            parallel = list(pool.map(lambda item: engine(*item), items))
-        batched = engine.restore_batch(*zip(*items, strict=True))
-    for results in (parallel, batched):
-        assert all(np.array_equal(a, b) for a, b in zip(serial, results, strict=True))
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.parametrize("child", ["engine = None", "engine.close(); del engine"])
-def test_a_forked_child_may_drop_the_engine(toy_bundle: Bundle, child: str) -> None:
-    """Destroying a compiled model would wait for threads that the fork did not copy."""
-    code = f"""
-import os, sys, warnings
-warnings.simplefilter("ignore")
-from restore_sdk import RestoreEngine
-engine = RestoreEngine(sys.argv[1], runtime="openvino", threads=2)
-engine.warmup()
-if (number := os.fork()) == 0:
-    import signal; signal.alarm(20)
-    {child}
-    os._exit(0)  # as multiprocessing does
-code = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
-engine.warmup()
-sys.exit(code)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code, toy_bundle.path], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")

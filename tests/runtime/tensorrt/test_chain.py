@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import numpy as np
@@ -24,37 +23,12 @@ def test_equal_to_onnx_runtime(open_runner: Open, reference: OnnxRunner, slots: 
             assert same(runner.infer(*request), reference.infer(*request))
 
 
-@pytest.mark.parametrize("graph", [False, True])
-@pytest.mark.parametrize("batch", [1, 2, 3, 4])
-def test_batches_equal_to_single_images(open_runner: Open, reference: OnnxRunner, batch: int, graph: bool) -> None:
-    with open_runner(graph=graph) as runner:
-        for request in requests(5, batch):
-            result = runner.infer(*request)
-            singles = [reference.infer(*(part[i : i + 1] for part in request)) for i in range(batch)]
-            assert np.array_equal(result.restored, np.concatenate([single.restored for single in singles]))
-            assert np.array_equal(result.completed_edges, np.concatenate([s.completed_edges for s in singles]))
-
-
 def test_batches_of_changing_sizes(open_runner: Open, reference: OnnxRunner) -> None:
     for graph in (False, True):
         with open_runner(graph=graph) as runner:
             for turn, batch in enumerate((4, 1, 3, 3, 1, 2, 4, 1, 4)):
                 (request,) = requests(1, batch, seed=turn)
                 assert same(runner.infer(*request), reference.infer(*request))
-
-
-@pytest.mark.parametrize("threads", [1, 4])
-@pytest.mark.parametrize("slots", [1, 2])
-def test_threads_get_their_own_results(
-    open_runner: Open, reference: OnnxRunner, trt: ModuleType, slots: int, threads: int
-) -> None:
-    work = requests(40)
-    expected = [reference.infer(*request) for request in work]
-    with open_runner(slots=slots) as runner:
-        trt.control.pause = 0.001
-        with ThreadPoolExecutor(threads) as pool:
-            results = list(pool.map(lambda request: runner.infer(*request), work))
-    assert all(same(a, b) for a, b in zip(results, expected, strict=True))
 
 
 def test_copies_and_waits_of_a_request(open_runner: Open, double: Double) -> None:

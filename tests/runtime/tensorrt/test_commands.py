@@ -78,28 +78,6 @@ def test_bench(built: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert set(entry["drift"]) == {"restored", "completed_edges"}
 
 
-def test_bench_for_people(built: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "--runtime", "tensorrt", "--bundle", built, "--requests", "2", "--no-processes"]) == 0
-    said = capsys.readouterr().out
-    assert "CUDA graph" in said
-    assert "p99" in said
-
-
-def test_bench_on_the_cpu(toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    code, report = run(capsys, "bench", "--runtime", "onnxruntime", "--bundle", str(toy_bundle.path), "--requests", "3")
-    assert code == 0
-    (entry,) = report["runs"]
-    assert set(entry["latency_ms"]) == {"request", "edge", "repair"}
-    assert entry["latency_ms"]["request"]["p50"] >= entry["latency_ms"]["edge"]["p50"]
-
-
-@pytest.mark.parametrize("options", [("--requests", "0"), ("--batch", "0"), ("--slots", "0")])
-def test_bench_refuses(built: str, capsys: pytest.CaptureFixture[str], options: tuple[str, str]) -> None:
-    code, report = run(capsys, "bench", "--runtime", "tensorrt", "--bundle", built, *options)
-    assert code == 2
-    assert report["error"]["hint"]
-
-
 def test_bench_of_more_images_than_the_profile_takes(built: str, capsys: pytest.CaptureFixture[str]) -> None:
     """They go in as many runs as they need: 4, 4 and 1."""
     options = ("--requests", "1", "--batch", "9", "--cuda-graph", "off", "--no-processes")

@@ -125,9 +125,3 @@ def test_out_of_memory_during_a_request(open_runner: Open, reference: OnnxRunner
             assert caught.value.hint
             for _ in range(3):
                 assert same(runner.infer(*second), reference.infer(*second))
-
-
-def test_memory_of_the_host_runs_out(toy_bundle: Bundle, trt: ModuleType, double: Double) -> None:
-    double.fail("cuMemHostAlloc", OUT_OF_MEMORY, 3)
-    with pytest.raises(OutOfMemoryError):
-        TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)

@@ -47,32 +47,29 @@ def no_wait(*_: Any) -> None:
     return None
 
 
-def swapped_stages(self: Any, stream: Any, contexts: Any, mark: Callable[[int], None]) -> None:
-    edge, repair = contexts
-    mark(pipeline._COMPUTE)
-    repair.enqueue(stream.handle)
-    mark(pipeline._EDGE)
-    edge.enqueue(stream.handle)
-    mark(pipeline._REPAIR)
+UPLOAD, DOWNLOAD, QUEUE = cuda.Stream.upload, cuda.Stream.download, pipeline.Pipeline._queue
 
 
-def only_one_upload(self: Any, stream: Any, count: int, mark: Callable[[int], None]) -> None:
-    mark(pipeline._START)
-    stream.upload(self._memory["image"], self._pinned["image"].array[:count])
-    mark(pipeline._UPLOADED)
+def swapped_stages(self: Any, count: int, contexts: Any, mark: Any, turn: Any) -> None:
+    QUEUE(self, count, contexts[::-1], mark, turn)
 
 
-def stale_output(self: Any, stream: Any, count: int, mark: Callable[[int], None]) -> None:
-    stream.download(self._pinned["completed_edges"].array[:count], self._memory["completed_edges"])
-    mark(pipeline._END)
+def only_images_up(self: Any, target: Any, source: Any) -> None:
+    if source.ndim == 4:
+        UPLOAD(self, target, source)
+
+
+def only_edges_down(self: Any, target: Any, source: Any) -> None:
+    if target.ndim == 3:
+        DOWNLOAD(self, target, source)
 
 
 SPOILT_LATER = {
     "no synchronise": (cuda.Stream, "synchronize", no_wait),
     "no wait for the event": (cuda.Stream, "wait", no_wait),
-    "stages in the wrong order": (pipeline.Pipeline, "_compute", swapped_stages),
-    "masks and edges not copied": (pipeline.Pipeline, "_upload", only_one_upload),
-    "result not copied": (pipeline.Pipeline, "_download", stale_output),
+    "stages in the wrong order": (pipeline.Pipeline, "_queue", swapped_stages),
+    "masks and edges not copied": (cuda.Stream, "upload", only_images_up),
+    "result not copied": (cuda.Stream, "download", only_edges_down),
     "no context in the thread": (cuda.Gpu, "current", lambda self, what="": nullcontext()),
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -32,7 +31,6 @@ from restore_sdk.errors import (
     OutOfMemoryError,
     RestoreError,
 )
-from restore_sdk.measure.verify import verify
 from restore_sdk.runtime.golden import require_golden
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
@@ -260,12 +258,6 @@ def test_a_store_that_cannot_be_written_still_serves(
     assert "could not be noted" in caplog.text
 
 
-def test_no_engine(store: EngineStore, toy_bundle: Bundle, trt: ModuleType) -> None:
-    with pytest.raises(EngineNotBuiltError) as caught:
-        RestoreEngine(toy_bundle, runtime="tensorrt")
-    assert "restore-sdk build" in caught.value.hint
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -395,21 +387,3 @@ def test_auto_without_engines_touches_no_driver(
     with RestoreEngine(toy_bundle) as engine:
         assert engine.info()["runtime"] == "onnxruntime"
         assert "no built engine" in engine.info()["reason"]
-
-
-def test_verify_on_tensorrt(store: EngineStore, toy_bundle: Bundle, trt: ModuleType) -> None:
-    publish(store, toy_bundle, plans(toy_bundle))
-    found = verify(toy_bundle, "tensorrt")
-    assert found.passed
-    assert found.runtime["runtime"] == "tensorrt_double"
-
-
-def test_use_after_close(store: EngineStore, toy_bundle: Bundle, trt: ModuleType) -> None:
-    from restore_sdk.errors import ClosedError
-
-    publish(store, toy_bundle, plans(toy_bundle))
-    engine = RestoreEngine(toy_bundle, runtime="tensorrt")
-    engine.close()
-    engine.close()
-    with pytest.raises(ClosedError), warnings.catch_warnings():
-        engine(*pairs(1)[0])

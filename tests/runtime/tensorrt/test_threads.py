@@ -273,15 +273,3 @@ def test_a_forgotten_runner_warns(toy_bundle: Bundle, trt: ModuleType) -> None:
         stages.clear()
         workspaces.clear()
         del runtime, copy
-
-
-def test_no_thread_switch_interval_breaks_it(open_runner: Open, reference: OnnxRunner) -> None:
-    work = requests(12)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        with open_runner(slots=2) as runner, ThreadPoolExecutor(8) as pool:
-            results = list(pool.map(lambda request: runner.infer(*request), work * 4))
-    finally:
-        sys.setswitchinterval(interval)
-    assert all(same(result, reference.infer(*work[i % 12])) for i, result in enumerate(results))
