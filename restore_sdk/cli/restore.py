@@ -82,7 +82,7 @@ def restore(options: argparse.Namespace) -> Result:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    from restore_sdk.files.masks import parse_color
+    from restore_sdk.files import parse_color
     from restore_sdk.folder.work import Settings, face_detector
     from restore_sdk.tiling.request import RestoreOptions
 

@@ -1,29 +1,27 @@
 """Image files: reading, writing, what a copy keeps of the photograph's metadata, masks from its colour or alpha."""
 
 from restore_sdk._util.atomic import write_file
-from restore_sdk.files.files import (
-    MAX_PIXELS,
-    check_form,
-    check_output,
-    encode_image,
-    read_mask,
-    read_photo,
-    write_image,
-)
-from restore_sdk.files.masks import LOSSY_GROWTH, LOSSY_TOLERANCE, mask_of_alpha, mask_of_color
-from restore_sdk.files.photo import Photo, open_photo
+from restore_sdk.files.check import InvalidImageError
+from restore_sdk.files.masks import LOSSY_GROWTH, LOSSY_TOLERANCE, mask_of_alpha, mask_of_color, parse_color
+from restore_sdk.files.read import MAX_PIXELS, Photo, check_image, open_photo, read_mask, read_photo
+from restore_sdk.files.write import FORMATS, Encoded, check_form, check_output, encode, write_image
 
 __all__ = [
+    "FORMATS",
     "LOSSY_GROWTH",
     "LOSSY_TOLERANCE",
     "MAX_PIXELS",
+    "Encoded",
+    "InvalidImageError",
     "Photo",
     "check_form",
+    "check_image",
     "check_output",
-    "encode_image",
+    "encode",
     "mask_of_alpha",
     "mask_of_color",
     "open_photo",
+    "parse_color",
     "read_mask",
     "read_photo",
     "write_file",

@@ -16,9 +16,18 @@ from numpy.typing import NDArray
 
 from restore_sdk.engine import Restoration, RestoreEngine
 from restore_sdk.errors import ExecutionError, MaskError, PhotoMemoryError, RestoreError, ShapeError
-from restore_sdk.files import MAX_PIXELS, check_form, read_mask
-from restore_sdk.files.masks import LOSSY_GROWTH, LOSSY_TOLERANCE, mask_of_alpha, mask_of_color
-from restore_sdk.files.photo import Encoded, Photo, open_photo
+from restore_sdk.files import (
+    LOSSY_GROWTH,
+    LOSSY_TOLERANCE,
+    MAX_PIXELS,
+    Encoded,
+    Photo,
+    check_form,
+    mask_of_alpha,
+    mask_of_color,
+    open_photo,
+    read_mask,
+)
 from restore_sdk.folder.jobs import Job
 from restore_sdk.tiling.faces import FaceDetector
 from restore_sdk.tiling.plan import MAX_CROPS
@@ -38,7 +47,7 @@ class Settings:
         dilate, feather, max_crops: see :meth:`restore_sdk.engine.RestoreEngine.restore`.
         faces: boxes of one photograph's faces.
         face_detector: path of the model that finds faces; see :func:`face_detector`.
-        quality: of JPEG and WebP outputs, see :meth:`restore_sdk.files.photo.Photo.encode`.
+        quality: of JPEG and WebP outputs, see :meth:`restore_sdk.files.Photo.encode`.
         format: extension of all outputs, such as ``".png"``; ``None``: that of each photograph.
     """
 
@@ -130,7 +139,7 @@ def load(job: Job, settings: Settings) -> Loaded:
     photo = open_photo(job.photo, settings.max_pixels)
     mask = _mask_of(job, photo, settings)
     height, width = photo.pixels.shape[:2]
-    if photo.header.orientation >= 5 and height != width and mask.shape == (width, height):
+    if photo.orientation >= 5 and height != width and mask.shape == (width, height):
         raise ShapeError(
             f"the mask {job.mask} fits the photo as it is stored, not as it is shown, turned by a quarter",
             "make the mask on the upright photograph",
@@ -202,7 +211,7 @@ def _mask_of(job: Job, photo: Photo, settings: Settings) -> NDArray[Any]:
         mask, found = _read_mask_now(job.mask, settings), f"the mask {job.mask} is all black"
         hint = "white is what to repaint"
     elif settings.mask_color is not None:
-        lossy = photo.header.lossy
+        lossy = photo.lossy
         tolerance = settings.mask_tolerance
         if tolerance is None:
             tolerance = LOSSY_TOLERANCE if lossy else 0

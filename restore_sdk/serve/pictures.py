@@ -9,18 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk.errors import ImageError, InputError, MaskError
-from restore_sdk.files import check_form, encode_image
-from restore_sdk.files.decode import UnfitError, check_bytes, decode, to_grey
-from restore_sdk.files.formats.header import Header
-from restore_sdk.files.photo import Encoded, Photo, photo_of
+from restore_sdk.files import Encoded, InvalidImageError, Photo, check_form, check_image, open_photo, read_mask
+from restore_sdk.files import encode as encode_image
 from restore_sdk.serve.problems import TooManyPixelsError, UnknownFormatError
 
 Format = Literal["png", "jpeg", "webp"]
 FORMATS: tuple[str, ...] = get_args(Format)
 
 
-def check_header(data: bytes, what: Literal["photo", "mask"], max_pixels: int) -> Header:
-    """What the bytes claim to be, once that is something which is decoded.
+def check_header(data: bytes, what: Literal["photo", "mask"], max_pixels: int) -> tuple[int, int]:
+    """Width and height that the bytes claim, once they are something which is decoded.
 
     Raises:
         UnknownFormatError: no PNG, JPEG, WebP, BMP or TIFF.
@@ -28,24 +26,24 @@ def check_header(data: bytes, what: Literal["photo", "mask"], max_pixels: int) -
         ImageError, MaskError: empty, truncated, animated, CMYK, HDR, of several pages.
     """
     try:
-        return check_bytes(data, max_pixels)
-    except UnfitError as error:
+        return check_image(data, max_pixels)
+    except InvalidImageError as error:
         raise _told(error, what) from error
 
 
 def decode_photo(data: bytes, max_pixels: int) -> Photo:
     """The photograph, upright, of 8 or 16 bits, with its metadata; raises as its header."""
     try:
-        return photo_of(data, max_pixels)
-    except UnfitError as error:
+        return open_photo(data, max_pixels)
+    except InvalidImageError as error:
         raise _told(error, "photo") from error
 
 
 def decode_mask(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     """The mask, upright, as ``(H, W)`` grey. A mask that is all black asks for nothing and is refused."""
     try:
-        mask = to_grey(decode(data, max_pixels)[1])
-    except UnfitError as error:
+        mask = read_mask(data, max_pixels)
+    except InvalidImageError as error:
         raise _told(error, "mask") from error
     if not mask.any():
         raise MaskError("the mask is all black, so nothing is to be restored", "white is what to repaint")
@@ -64,10 +62,10 @@ def encode(photo: Photo, restored: NDArray[np.uint8], kind: Format) -> Encoded:
 
 def encode_edges(edges: NDArray[np.uint8]) -> bytes:
     """An edge map as a PNG."""
-    return encode_image(Path("edges.png"), edges)
+    return encode_image(Path("edges.png"), edges).data
 
 
-def _told(error: UnfitError, what: Literal["photo", "mask"]) -> InputError:
+def _told(error: InvalidImageError, what: Literal["photo", "mask"]) -> InputError:
     """The error as the service answers it."""
     kinds: dict[str, type[InputError]] = {"format": UnknownFormatError, "size": TooManyPixelsError}
     kind = kinds.get(error.reason, ImageError if what == "photo" else MaskError)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ExecutionError, InputError, OutputError
-from restore_sdk.files.photo import Photo
+from restore_sdk.files import Photo
 from restore_sdk.serve.metrics import Metrics
 from restore_sdk.serve.pictures import check_answer, decode_mask, decode_photo, encode, encode_edges
 from restore_sdk.serve.problems import ProblemError, problem_of, stopping

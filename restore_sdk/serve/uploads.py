@@ -61,8 +61,8 @@ async def read_request(request: Request, kind: str, settings: Settings) -> Resto
 
 def claimed_pixels(request: RestoreRequest, max_pixels: int) -> int:
     """Pixels of photograph or mask, whichever is larger, as their headers claim; raises where one is not decoded."""
-    headers = check_header(request.photo, "photo", max_pixels), check_header(request.mask, "mask", max_pixels)
-    return max(header.width * header.height for header in headers)
+    sizes = check_header(request.photo, "photo", max_pixels), check_header(request.mask, "mask", max_pixels)
+    return max(width * height for width, height in sizes)
 
 
 async def _limited(request: Request, settings: Settings) -> AsyncGenerator[bytes, None]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from restore_sdk.errors import ImageError, InputError
-from restore_sdk.files.masks import LOSSY_GROWTH, LOSSY_TOLERANCE, mask_of_alpha, mask_of_color, parse_color
+from restore_sdk.files import LOSSY_GROWTH, LOSSY_TOLERANCE, mask_of_alpha, mask_of_color, parse_color
 
 MAGENTA = (255, 0, 255)
 

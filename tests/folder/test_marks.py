@@ -87,6 +87,10 @@ def test_a_photograph_on_its_side(folder: Folder, capsys: pytest.CaptureFixture[
     stored.save(folder.source / "a.jpg", exif=exif, quality=95)
     out = restored(folder, folder.source / "a.jpg", "out.jpg", "--mask", folder.mask("m.png"))
     with Image.open(out) as image:
+        assert image.size == (HEIGHT, WIDTH)  # a JPEG stays as it lay
+        assert (image.getexif()[274], image.getexif()[271]) == (6, "A camera")
+    out = restored(folder, folder.source / "a.jpg", "out.png", "--mask", folder.mask("m.png"))
+    with Image.open(out) as image:
         assert image.size == (WIDTH, HEIGHT)
         assert (image.getexif()[274], image.getexif()[271]) == (1, "A camera")
     mask = folder.place / "lying.png"

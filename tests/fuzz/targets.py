@@ -28,9 +28,7 @@ from restore_sdk.engines.recipe import TARGETS as RECIPES
 from restore_sdk.engines.recipe import parse_recipe
 from restore_sdk.engines.sidecar import EngineKey, Host, Sidecar, Tensor, dump_sidecar, parse_sidecar
 from restore_sdk.errors import BundleError, EngineIntegrityError, ImageError, InputError, MaskError, OutputError
-from restore_sdk.files import read_mask
-from restore_sdk.files.formats.header import read_header
-from restore_sdk.files.photo import Photo, open_photo
+from restore_sdk.files import Photo, check_image, open_photo, read_mask
 from tests.attacks.caught import error_of
 from tests.conftest import make_photo
 from tests.memory import bounded
@@ -56,14 +54,13 @@ def image(data: bytes) -> None:
     """
     path = _scratch() / "picture"
     path.write_bytes(data)
-    header = read_header(data)
     due = 32 * MAX_PIXELS + 4 * len(data) + 2**23  # the largest pixel is four doubles
     with contextlib.suppress(ImageError), bounded(due, "a picture"):
         photo = open_photo(path, MAX_PIXELS)
-        assert header is not None
+        size = check_image(data)
         shape = photo.pixels.shape
         assert photo.pixels.dtype in (np.uint8, np.uint16)
-        assert shape[:2] in ((header.height, header.width), (header.width, header.height))
+        assert shape[:2] in (size, size[::-1])
         assert shape[0] * shape[1] <= MAX_PIXELS
         assert len(shape) == 2 or shape[2] in (3, 4)
         _written_again(photo, path.with_suffix((".png", ".tiff", ".jpg", ".webp")[len(data) % 4]))

@@ -43,6 +43,7 @@ EXTRAS = {
     "serve/": {"fastapi", "starlette", "pydantic", "pydantic_core", "uvicorn", "prometheus_client"},
     "runtime/triton.py": {"tritonclient"},
     "cluster/folder.py": {"pyarrow", "ray"},
+    "files/read.py": {"pillow_heif"},
 }
 #: The one file for each that is kept to a file.
 SEAMS = {

@@ -77,11 +77,20 @@ def test_the_metadata(wheel: Path) -> None:
         metadata = archive.read("restore_sdk-0.1.0.dist-info/METADATA").decode()
         scripts = archive.read("restore_sdk-0.1.0.dist-info/entry_points.txt").decode()
     needs = re.findall(r"^Requires-Dist: ([\w-]+)(?!.*extra ==)", metadata, re.MULTILINE)
-    assert sorted(needs) == ["filelock", "msgspec", "numpy", "onnxruntime", "opencv-python-headless", "platformdirs"]
+    assert sorted(needs) == [
+        "filelock",
+        "msgspec",
+        "numpy",
+        "onnxruntime",
+        "opencv-python-headless",
+        "pillow",
+        "platformdirs",
+    ]
     assert set(re.findall(r"^Provides-Extra: (\w+)$", metadata, re.MULTILINE)) == {
         "export",
         "training",
         "tensorrt",
+        "heic",
         "openvino",
         "rtx",
         "serve",

@@ -1,0 +1,254 @@
+"""What is refused before any library reads it: files that are no known image, or that ask for far more than they hold.
+
+Decoders trust what a file says of itself: a few bytes may claim a chunk of 4 GB, thousands of passes over the picture
+or a tile of any size. Each check here costs no more than a walk over the file.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Literal, NamedTuple
+
+from PIL.TiffImagePlugin import COMPRESSION_INFO
+
+from restore_sdk.files import tags
+
+Format = Literal["png", "jpeg", "webp", "bmp", "tiff", "avif", "heif"]
+
+#: Parts of a file beside its pixels, and parts of those; real files have some dozens, and chunks of 8 KiB and more.
+_MAX_PARTS, _MAX_PIXEL_CHUNKS = 10_000, 100_000
+
+#: Scans of a progressive JPEG; writers make about ten. Each costs a pass over the whole picture, out of 14 bytes.
+_MAX_SCANS = 100
+
+#: Pixels that a tile of a TIFF may have beyond those of the picture: a whole one is decoded, however little is shown.
+_TILE_PIXELS = 1 << 22
+
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # of a JPEG: what ends the pixels of a scan
+_FILL = b"\xff" * 65_536  # more than a segment holds
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+#: First bytes of files that are not read, at an offset, and what they are.
+_FOREIGN: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"GIF8", "a GIF"),
+    (4, b"ftypavis", "an animated AVIF"),
+    (4, b"ftypcrx", "a camera's raw file"),
+    (4, b"ftyp", "a video"),
+    (0, b"\xff\x0a", "a JPEG XL"),
+    (4, b"JXL \r\n\x87\n", "a JPEG XL"),
+    (4, b"jP  \r\n\x87\n", "a JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"v/1\x01", "an OpenEXR, which is HDR"),
+    (0, b"#?R", "a Radiance picture, which is HDR"),
+    *((0, start, "a BigTIFF") for start in (b"II+\0", b"MM\0+")),
+    *((0, start, "a camera's raw file") for start in (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0")),
+    (0, b"%PDF", "a PDF"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+)
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heif", b"mif1", b"msf1")
+
+
+class InvalidImageError(Exception):
+    """The bytes are no image that is taken.
+
+    Attributes:
+        message: what is wrong, to be put behind the file's name. ``hint``: what to do.
+        reason: ``"format"``: none that is read; ``"size"``: too many pixels; ``"content"``: anything else.
+    """
+
+    def __init__(self, message: str, hint: str, reason: Literal["format", "size", "content"] = "content") -> None:
+        super().__init__(message)
+        self.message, self.hint, self.reason = message, hint, reason
+
+
+class Chunk(NamedTuple):
+    """A chunk of a PNG."""
+
+    kind: bytes
+    content: bytes
+
+
+def truncated() -> InvalidImageError:
+    """The error of a file whose end is missing."""
+    return InvalidImageError("is damaged or truncated", "get the file again")
+
+
+def identify(data: bytes) -> Format:
+    """The format of a file, by its first bytes."""
+    if not data:
+        raise InvalidImageError("is an empty file", "get the file again")
+    starts: dict[bytes, Format] = {
+        _PNG: "png",
+        b"\xff\xd8\xff": "jpeg",
+        b"BM": "bmp",
+        b"II*\0": "tiff",
+        b"MM\0*": "tiff",
+    }
+    for start, kind in starts.items():
+        if data.startswith(start):
+            return kind
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "webp"
+    if data[4:8] == b"ftyp" and (data[8:12] in _HEIF_BRANDS or data[8:12] == b"avif"):
+        return "avif" if data[8:12] == b"avif" or b"avif" in data[16 : int.from_bytes(data[:4], "big")] else "heif"
+    what = next((f", but {name}" for at, start, name in _FOREIGN if data.startswith(start, at)), "")
+    text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        what = ", but a web page"
+    elif text.startswith((b"<?xml", b"<svg")):
+        what = ", but an SVG or XML"
+    raise InvalidImageError(f"is no image of a known format{what}", "convert it to PNG or JPEG", "format")
+
+
+def png_chunks(data: bytes) -> list[Chunk]:
+    """The chunks of a PNG that hold no pixels, from its header to its end; each lies within the file."""
+    found: list[Chunk] = []
+    at, pixels = len(_PNG), 0
+    while True:
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if at + 12 + length > len(data):
+            raise truncated()
+        if kind == b"IEND":
+            return found
+        if kind == b"IDAT":
+            pixels += 1
+        else:
+            found.append(Chunk(kind, data[at + 8 : at + 8 + length]))
+        if len(found) > _MAX_PARTS or pixels > _MAX_PIXEL_CHUNKS:
+            raise InvalidImageError("has more parts than any real PNG", "save it again")
+        at += 12 + length
+
+
+def check_png(data: bytes) -> None:
+    """Raise for chunks that leave the file, animations, HDR and a transparent shade of grey."""
+    for kind, content in png_chunks(data):
+        if kind == b"acTL" and content[:4] != b"\0\0\0\1":
+            raise InvalidImageError("is animated", "save one frame of it as PNG")
+        if kind == b"cICP" and content[1:2] in (b"\x10", b"\x12"):  # PQ and HLG of ITU-R BT.2100
+            raise InvalidImageError(
+                "is HDR, and the model knows the range of ordinary photographs only", "save an SDR version of it"
+            )
+        if kind == b"tRNS" and data[24] == 16:  # OpenCV makes alpha of it in colour, and drops it in grey
+            raise InvalidImageError(
+                "is a PNG of 16 bits in which one shade stands for transparent, which is not read",
+                "save it with an alpha channel, or without transparency",
+            )
+
+
+def check_jpeg(data: bytes) -> None:
+    """Raise for too many scans and segments, for more than 8 bits a channel, and where the end is missing."""
+    at, scans, parts = 2, 0, 0
+    if _FILL in data[: data.find(b"\xff\xda")]:
+        raise InvalidImageError("has more fill bytes than any real JPEG", "save it again")
+    while (found := _MARKER.search(data, at)) is not None:  # after a segment right here, after pixels further on
+        at, marker, parts = found.end(), data[found.end() - 1], parts + 1
+        if marker == 0xD9:
+            return
+        scans += marker == 0xDA
+        if scans > _MAX_SCANS:
+            raise InvalidImageError(f"is a progressive JPEG of more than {_MAX_SCANS} scans", "save it again as PNG")
+        if parts > _MAX_PARTS or (parts == 100 and data[:at].count(b"Exif\0\0") > 50):
+            raise InvalidImageError("has more parts than any real JPEG", "save it again")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and data[at + 2 : at + 3] > b"\x08":
+            raise InvalidImageError(
+                "is a JPEG of more than 8 bits a channel, which is not read", "save it as PNG or TIFF, 16 bits"
+            )
+        if marker not in (0x01, 0xD8):
+            at += max(2, int.from_bytes(data[at : at + 2], "big"))
+    raise truncated()  # decoders may fill up with grey what is missing
+
+
+def check_bmp(data: bytes) -> None:
+    """Raise for run lengths that are far longer than their picture."""
+    size, width, height, _, _, compression = struct.unpack_from("<IiiHHI", data.ljust(34, b"\0"), 14)
+    if size >= 40 and compression in (1, 2) and len(data) > 4 * abs(width * height) + 1_000_000:
+        raise InvalidImageError("is a BMP whose data is much longer than its picture", "save it again")
+
+
+def choose_page(data: bytes) -> tuple[int, tags.Directory, list[str]]:
+    """Of a TIFF: the number and directory of the page that is the photograph, and notes on those left out.
+
+    Small versions and transparency masks are none. Beside the photograph there may be one grey page of its size, as the
+    infrared one of a scanner.
+
+    Raises:
+        InvalidImageError: several pages may be meant, or the page is one that is not read.
+    """
+    try:
+        pages = tags.directories(data)
+    except (ValueError, struct.error) as error:
+        raise InvalidImageError(f"is a damaged TIFF: {error}", "get the file again") from error
+    full = [number for number, page in enumerate(pages) if not page.integer(254) & 0b101] or list(range(len(pages)))
+    if not full:
+        raise truncated()
+    colour = [number for number in full if pages[number].integer(277, 1) >= 3]
+    chosen = colour[0] if len(colour) == 1 else full[0]
+    photo = pages[chosen]
+    size = photo.integer(tags.WIDTH), photo.integer(tags.HEIGHT)
+    others = [pages[number] for number in full if number != chosen]
+    if others and (len(colour) != 1 or any((page.integer(256), page.integer(257)) != size for page in others)):
+        raise InvalidImageError(f"has {len(full)} pages", "save each page as a file of its own")
+    notes = ["its grey page (infrared, as scanners write) was left out"] if others else []
+    if len(pages) > len(full):
+        notes.append("smaller versions in it (previews) were left out")
+    _check_page(photo)
+    return chosen, photo, notes
+
+
+def _check_page(page: tags.Directory) -> None:
+    colours, samples, bits = page.integer(262), page.integer(277, 1), page.integers(258) or (1,)
+    tile, size = page.integer(322) * page.integer(323), page.integer(256) * page.integer(257)
+    deep = max(bits) > 8
+    compression = page.integer(259, 1)
+    refused = [
+        (
+            compression not in COMPRESSION_INFO,
+            f"is a TIFF of compression {compression}, which is not read",
+            "save it with LZW or without compression",
+        ),
+        # It says that it is a DNG; sensor pixels; a small picture, and the large one below it.
+        (
+            50706 in page.entries or colours in (32803, 34892) or (330 in page.entries and page.integer(254) & 1),
+            "is a camera's raw file",
+            "develop it, and save it as TIFF or PNG",
+        ),
+        (tile > size + _TILE_PIXELS, "is a TIFF in tiles much larger than its picture", "save it without tiles"),
+        (
+            page.integer(339, 1) == 3 or colours in (32844, 32845),
+            "has floating-point channels or is LogLuv, as HDR pictures are; only 8 and 16 bits are taken",
+            "save it with 16 bits",
+        ),
+        (
+            colours == 5,
+            "is CMYK, for print, whose colours no formula brings back",
+            "convert it to RGB with its profile",
+        ),
+        (colours in (8, 9, 10), "is a TIFF in L*a*b* colours, not grey or RGB", "convert it to RGB"),
+        (
+            len(set(bits)) > 1 or bits[0] not in (1, 2, 4, 8, 16),
+            f"has {'/'.join(map(str, sorted(set(bits))))} bits a channel, only 8 and 16 bits are taken",
+            "save it with 16 bits",
+        ),
+        # With 8 bits libtiff does it; with 16 OpenCV takes the bytes as they are.
+        (
+            deep and samples > 1 and page.integer(284, 1) == 2,
+            "is a TIFF of 16 bits with a plane for each colour, which is not read",
+            "save it interleaved",
+        ),
+        (
+            deep and colours == 0,
+            "is a TIFF of 16 bits in which zero is white, which is not read",
+            "save it with zero as black",
+        ),
+        (
+            deep and (338 in page.entries or samples not in (1, 3)),
+            "is a TIFF of 16 bits with alpha, which is not read exactly",
+            "convert it to PNG",
+        ),
+    ]
+    for found, message, hint in refused:
+        if found:
+            raise InvalidImageError(message, hint)

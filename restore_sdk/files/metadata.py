@@ -1,0 +1,303 @@
+"""What a file says about its photograph, read by Pillow and written by Pillow into another file.
+
+Kept: EXIF, the ICC colour profile, XMP, the resolution; and where the format stays the same what only that has:
+comments and Photoshop's resources with IPTC in JPEG, text and colour chunks in PNG, IPTC in TIFF. What is left out is
+told.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+
+from restore_sdk.files import tags
+from restore_sdk.files.check import Format, png_chunks
+
+#: PNG chunks that say something about the picture and nothing about how its pixels are stored.
+_PNG_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"tEXt", b"zTXt", b"iTXt", b"tIME")
+_PNG_XMP = b"XML:com.adobe.xmp"
+
+#: EXIF's and XMP's own place in PNG is another; here some programs hide them, with their orientation and thumbnail.
+_PNG_HIDDEN = re.compile(rb"raw profile type", re.IGNORECASE)
+
+#: Tags of a TIFF's directory that describe the photograph and not how its pixels are stored.
+_TIFF_KEPT = (269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 318, 319, 33432)
+_TIFF_XMP, _TIFF_IPTC, _TIFF_ICC, _TIFF_OFFSETS = 700, 33723, 34675, 273
+
+_EXIF, _PHOTOSHOP, _MORE_XMP = b"Exif\0\0", b"Photoshop 3.0\0", b"http://ns.adobe.com/xmp/extension/\0"
+
+#: Photoshop's resources that hold a thumbnail.
+_THUMBNAILS = (1033, 1036)
+
+#: Largest content of a JPEG's segment, and how much of it the names of XMP and ICC take.
+_SEGMENT, _XMP_NAME, _ICC_NAME = 65_533, 29, 14
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Pillow without its warnings and its own limit of pixels: ours is checked. Both are global, so one at a time."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+@dataclass(frozen=True, slots=True)
+class JpegSettings:
+    """How a JPEG was encoded.
+
+    Attributes:
+        tables: quantisation of luma, and of chroma where it has colours, as Pillow orders it.
+        subsampling: of chroma: 0: 4:4:4, 1: 4:2:2, 2: 4:2:0.
+        progressive: in several passes.
+    """
+
+    tables: tuple[tuple[int, ...], ...]
+    subsampling: int
+    progressive: bool
+
+    @classmethod
+    def of(cls, image: JpegImagePlugin.JpegImageFile) -> JpegSettings | None:
+        """Those of an opened file; ``None`` where it does not have its tables."""
+        used = [image.quantization.get(layer[3]) for layer in image.layer[:2]]
+        tables = tuple(tuple(table) for table in used if table is not None)
+        if len(tables) != len(used):
+            return None
+        return cls(tables, max(0, JpegImagePlugin.get_sampling(image)), bool(image.info.get("progressive")))
+
+    @property
+    def quality(self) -> int:
+        """The quality of libjpeg, 1..100, whose table is nearest."""
+        total = sum(self.tables[0])
+        return 1 + min(range(100), key=lambda number: abs(_table_sums()[number] - total))
+
+
+@functools.cache
+def _table_sums() -> list[int]:
+    sums = []
+    for quality in range(1, 101):
+        file = io.BytesIO()
+        Image.new("L", (1, 1)).save(file, "JPEG", quality=quality)
+        file.seek(0)
+        sums.append(sum(JpegImagePlugin.JpegImageFile(file).quantization[0]))
+    return sums
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a file says about its photograph, for the picture as it is stored.
+
+    Attributes:
+        exif: a TIFF structure. ``icc``: a colour profile. ``xmp``: a packet. Each empty where there is none.
+        dpi: pixels per inch, horizontal and vertical.
+        format: of the file that ``parts`` are of.
+        parts: what only that format has, kind and content, as it is written there.
+        notes: what was there and was left out.
+    """
+
+    exif: bytes = b""
+    icc: bytes = b""
+    xmp: bytes = b""
+    dpi: tuple[float, float] | None = None
+    format: Format = "png"
+    parts: tuple[tuple[bytes, bytes], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def upright(self, orientation: int) -> Metadata:
+        """The same for the picture turned upright."""
+        swapped = orientation >= 5
+        return replace(
+            self,
+            exif=tags.turned_upright(self.exif, swapped=swapped) if self.exif else b"",
+            xmp=tags.xmp_turned_upright(self.xmp),
+            dpi=self.dpi[::-1] if self.dpi is not None and swapped else self.dpi,
+        )
+
+
+def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> tuple[Metadata, int]:
+    """The metadata of an opened image, and its orientation; what is broken is left out and told in ``notes``.
+
+    A PNG is to be loaded before, since EXIF may stand behind its pixels; a TIFF not, since then Pillow turns it.
+    """
+    kind: Format = image.format.lower()  # type: ignore[union-attr,assignment]
+    exif, xmp = image.info.get("exif") or b"", image.info.get("xmp") or b""
+    parts: list[tuple[bytes, bytes]] = []
+    try:
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            parts = _jpeg_parts(image)
+        elif kind == "png":
+            chunks = [chunk for chunk in png_chunks(data) if chunk.kind in _PNG_KEPT]
+            parts = [chunk for chunk in chunks if not _PNG_HIDDEN.match(chunk.content)]
+            if len(parts) < len(chunks):
+                notes.append("metadata in text chunks of ImageMagick's kind was left out")
+            parts = [(name, content) for name, content in parts if not content.startswith(_PNG_XMP)]
+        elif isinstance(image, TiffImagePlugin.TiffImageFile):
+            exif, xmp = _tiff_exif(image), image.tag_v2.get(_TIFF_XMP) or b""
+            if isinstance(iptc := image.tag_v2.get(_TIFF_IPTC), bytes):
+                parts = [(b"IPTC", iptc)]
+    except Exception:  # hostile bytes, read by Pillow
+        notes.append("its metadata is damaged and was left out in part")
+    exif = exif.removeprefix(_EXIF)
+    orientation, dpi = 0, image.info.get("dpi")
+    if kind not in ("png", "bmp") and not (kind == "jpeg" and image.info.get("jfif_unit") in (1, 2)):
+        dpi = None  # Pillow takes it from EXIF, and makes up 72 where that has none
+    try:
+        if exif:
+            root = tags.directories(exif)[0]
+            orientation, dpi = root.integer(tags.ORIENTATION), dpi or root.dpi()
+            exif = tags.without_thumbnail(exif)
+    except (ValueError, struct.error, IndexError):
+        exif = b""
+        notes.append("its EXIF is damaged and was left out")
+    if orientation not in range(1, 9):  # AVIF and HEIC are turned by the file, not by XMP
+        orientation = tags.xmp_orientation(xmp) if kind not in ("avif", "heif") else 1
+    icc = image.info.get("icc_profile") or b""
+    if "icc_profile" in image.info and not icc:
+        notes.append("its colour profile is incomplete and was left out")
+    if dpi is not None and not all(1 <= value <= 65_535 for value in dpi):
+        dpi = None
+    return Metadata(
+        exif, icc, tags.xmp_without_thumbnails(xmp), dpi, kind, tuple(parts), tuple(notes)
+    ), orientation or 1
+
+
+def _jpeg_parts(image: JpegImagePlugin.JpegImageFile) -> list[tuple[bytes, bytes]]:
+    parts, photoshop = [], bytearray()
+    for name, content in image.applist:
+        if name == "COM":
+            parts.append((b"\xfe", content))
+        elif name == "APP1" and content.startswith(_MORE_XMP):
+            parts.append((b"\xe1", content))
+        elif name == "APP13" and content.startswith(_PHOTOSHOP):
+            photoshop += content[len(_PHOTOSHOP) :]
+    resources = _without_thumbnails(bytes(photoshop))
+    step = 65_000
+    return parts + [(b"\xed", _PHOTOSHOP + resources[at : at + step]) for at in range(0, len(resources), step)]
+
+
+def _without_thumbnails(resources: bytes) -> bytes:
+    """Photoshop's resources without those that hold a small version of the damaged picture."""
+    kept, at = bytearray(), 0
+    while at + 12 <= len(resources) and resources[at : at + 4] == b"8BIM":
+        (number,) = struct.unpack_from(">H", resources, at + 4)
+        name = 1 + resources[at + 6]
+        begin = at + 6 + name + name % 2
+        (size,) = struct.unpack_from(">I", resources, begin)
+        end = begin + 4 + size + size % 2
+        if number not in _THUMBNAILS:
+            kept += resources[at:end]
+        at = end
+    return bytes(kept)
+
+
+def _tiff_exif(image: TiffImagePlugin.TiffImageFile) -> bytes:
+    """The tags that describe the photograph, as an EXIF block."""
+    exif, stored = Image.Exif(), image.getexif()
+    for tag in (*_TIFF_KEPT, tags.ORIENTATION):
+        if tag in image.tag_v2:
+            exif[tag] = image.tag_v2[tag]
+    for tag in (tags.EXIF, tags.GPS):
+        if tag in image.tag_v2:
+            exif.get_ifd(tag).update(stored.get_ifd(tag))
+    return exif.tobytes() if len(exif) or exif.get_ifd(tags.EXIF) else b""
+
+
+def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[str, Any], list[str]]:
+    """What Pillow's ``save`` takes to write the metadata, and notes on what the format cannot hold.
+
+    Of a TIFF the metadata is put in afterwards: :func:`into_tiff`.
+    """
+    notes: list[str] = []
+    icc = metadata.icc
+    if icc and icc[16:20] != (b"GRAY" if grey else b"RGB "):
+        notes.append("its colour profile is not for pixels of this kind and was left out")
+        icc = b""
+    if metadata.parts and metadata.format != kind:
+        notes.append(f"what only {metadata.format.upper()} holds (comments, text, IPTC) was left out")
+    parts = metadata.parts if metadata.format == kind else ()
+    options: dict[str, Any] = {"dpi": metadata.dpi, "icc_profile": icc, "exif": metadata.exif, "xmp": metadata.xmp}
+    if kind == "jpeg":
+        limits = {
+            "exif": _SEGMENT - len(_EXIF),
+            "xmp": _SEGMENT - _XMP_NAME,
+            "icc_profile": 255 * (_SEGMENT - _ICC_NAME),
+        }
+        for name, most in limits.items():
+            if len(options[name]) > most:
+                what = "colour profile" if name == "icc_profile" else name.upper()
+                notes.append(f"its {what} is too large for a JPEG and was left out")
+                del options[name]
+        options["extra"] = b"".join(
+            b"\xff" + mark + struct.pack(">H", len(content) + 2) + content for mark, content in parts
+        )
+    elif kind == "png":
+        options["pnginfo"] = info = PngImagePlugin.PngInfo()
+        for chunk, content in parts:
+            info.add(chunk, content)
+        if metadata.xmp:
+            info.add(b"iTXt", _PNG_XMP + b"\0\0\0\0\0" + metadata.xmp)
+    elif kind == "webp" and metadata.dpi is not None and not _has_dpi(metadata.exif):
+        notes.append("WebP holds no resolution but in EXIF: it was left out")
+    elif kind == "bmp":
+        if metadata.exif or icc or metadata.xmp:
+            notes.append("BMP holds no metadata but the resolution: it was left out")
+        options = {"dpi": metadata.dpi}
+    if kind in ("jpeg", "png") and options.get("exif"):
+        options["exif"] = _EXIF + metadata.exif
+    return {name: value for name, value in options.items() if value}, notes
+
+
+def _has_dpi(exif: bytes) -> bool:
+    return bool(exif) and tags.directories(exif)[0].dpi() is not None
+
+
+def into_tiff(encoded: bytes, metadata: Metadata, icc: bytes) -> tuple[bytes, list[str]]:
+    """A TIFF with metadata in it, and notes: a new directory stands before the file, and points into it."""
+    found = TiffImagePlugin.TiffImageFile(io.BytesIO(encoded)).tag_v2
+    directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=found.prefix)
+    for tag in found:
+        directory[tag], directory.tagtype[tag] = found[tag], found.tagtype[tag]
+    directory.tagtype[_TIFF_OFFSETS] = 4  # they grow
+    notes, file = [], io.BytesIO()
+    parts = [(_TIFF_IPTC, content) for _, content in metadata.parts if metadata.format == "tiff"]
+    for tag, content in [(_TIFF_XMP, metadata.xmp), (_TIFF_ICC, icc), *parts]:
+        if content:
+            directory[tag], directory.tagtype[tag] = content, 1 if tag == _TIFF_XMP else 7
+    if metadata.dpi is not None:
+        directory[tags.RESOLUTIONS[0]], directory[tags.RESOLUTIONS[1]] = metadata.dpi
+        directory[tags.UNIT] = 2
+    plain = dict(directory)
+    if metadata.exif:
+        exif = Image.Exif()
+        exif.load(metadata.exif)
+        for tag in _TIFF_KEPT:
+            if tag in exif and tag not in directory:
+                directory[tag] = exif[tag]
+        for tag in (tags.EXIF, tags.GPS):
+            if values := exif.get_ifd(tag):
+                directory[tag] = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    try:
+        directory.save(file)
+    except Exception:  # values that Pillow read and cannot write
+        notes.append("its EXIF cannot be written into a TIFF and was left out")
+        for tag in set(directory) - set(plain):
+            del directory[tag]
+        file = io.BytesIO()
+        directory.save(file)
+    return file.getvalue() + encoded, notes

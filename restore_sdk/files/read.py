@@ -1,0 +1,384 @@
+"""Image files to pixels, by Pillow; by OpenCV where a channel has 16 bits, which Pillow would cut to 8.
+
+    photo = open_photo("scan.tif")
+    result = engine.run(photo.eight, mask, color="bgr")
+    write_file(Path("restored.tif"), photo.encode("restored.tif", photo.with_restored(result.image)).data)
+
+The claimed size is checked before a pixel is decoded. A picture is turned upright by the orientation in its EXIF (of a
+TIFF: its tag), or, where that tells none, in its XMP.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+from restore_sdk._util.opencv import cv2
+from restore_sdk._util.reading import read_at_most
+from restore_sdk.errors import ImageError, InputError, MaskError
+from restore_sdk.files import tags
+from restore_sdk.files.check import (
+    Format,
+    InvalidImageError,
+    check_bmp,
+    check_jpeg,
+    check_png,
+    choose_page,
+    identify,
+    truncated,
+)
+from restore_sdk.files.metadata import JpegSettings, Metadata, quiet_pillow, read_metadata
+from restore_sdk.files.write import Encoded, Pixels, encode
+
+#: Largest picture that is decoded, in pixels, unless the caller says otherwise; largest file that is read, in bytes.
+MAX_PIXELS, MAX_BYTES = 100_000_000, 512 * 1024 * 1024
+
+# EXIF orientation: what brings the stored picture upright.
+_UPRIGHT: dict[int, Callable[[Any], Any]] = {
+    1: lambda picture: picture,
+    2: lambda picture: cv2.flip(picture, 1),
+    3: lambda picture: cv2.rotate(picture, cv2.ROTATE_180),
+    4: lambda picture: cv2.flip(picture, 0),
+    5: cv2.transpose,
+    6: lambda picture: cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda picture: cv2.flip(cv2.transpose(picture), -1),
+    8: lambda picture: cv2.rotate(picture, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+
+_OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "png": PngImagePlugin.PngImageFile,
+    "jpeg": JpegImagePlugin.JpegImageFile,  # of an MPO, that is its first picture
+    "webp": WebPImagePlugin.WebPImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
+}
+
+#: Compressions of TIFF that lose something, by Pillow's names.
+_TIFF_LOSSY = ("jpeg", "tiff_jpeg", "webp", "jpeg2000")
+
+#: What a mode of Pillow becomes; a mode that stands here by itself stays. Others are refused.
+_MODES = {
+    **dict.fromkeys(("1", "L"), "L"),
+    **dict.fromkeys(("RGB", "RGBX", "YCbCr", "P"), "RGB"),
+    **dict.fromkeys(("RGBA", "LA", "La", "RGBa", "PA"), "RGBA"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photograph as it was read, with what is needed to write its restored version like it.
+
+    Attributes:
+        pixels: upright; ``(H, W)`` grey, ``(H, W, 3)`` BGR or ``(H, W, 4)`` BGRA; 8 or 16 bits a channel.
+        format: of the file.
+        orientation: EXIF's 1..8: how the file has it; 1 is upright.
+        lossy: its pixels went through an encoder with loss.
+        metadata: as the file has it, without thumbnails.
+        jpeg: how a JPEG was encoded.
+        tiff_compression: that of a TIFF, by Pillow's name; empty for other formats.
+    """
+
+    pixels: Pixels
+    format: Format
+    orientation: int
+    lossy: bool
+    metadata: Metadata
+    jpeg: JpegSettings | None = None
+    tiff_compression: str = ""
+
+    @property
+    def eight(self) -> NDArray[np.uint8]:
+        """The pixels with 8 bits a channel, which is what the model takes."""
+        return _to_eight(self.pixels)
+
+    def with_restored(self, restored: NDArray[np.uint8]) -> Pixels:
+        """What the model restored from :attr:`eight`, in the photograph's own depth.
+
+        Of a photograph with 16 bits, every pixel that the model left alone is kept as it is; restored ones have steps
+        of 8 bits.
+        """
+        if self.pixels.dtype == np.uint8:
+            return restored
+        changed = restored != self.eight
+        if changed.ndim == 3:
+            changed = changed.any(axis=2, keepdims=True)
+        result = np.where(changed, restored.astype(np.uint16) * np.uint16(257), self.pixels)
+        if result.ndim == 3 and result.shape[2] == 4:  # alpha is not restored
+            result[..., 3] = self.pixels[..., 3]
+        return result
+
+    def encode(self, name: str | os.PathLike[str], pixels: Pixels, quality: int | None = None) -> Encoded:
+        """A picture as a file that is like this photograph's, in the format of the name's extension.
+
+        A JPEG that becomes a JPEG has the same quantisation tables, chroma sampling, passes and orientation, so that
+        known pixels hardly change; anything else is written upright, as a JPEG in quality 95. PNG, TIFF, WebP and BMP
+        are without loss.
+
+        Args:
+            name: of the output file.
+            pixels: the picture, upright.
+            quality: 1..100, of JPEG; of WebP, which is then with loss.
+
+        Raises:
+            OutputError: an extension that is not written, alpha or 16 bits into a format without, or a picture too
+                large for it.
+        """
+        path = Path(name)
+        if self.format == "jpeg" and path.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif"):
+            turned = _UPRIGHT[{6: 8, 8: 6}.get(self.orientation, self.orientation)](pixels)
+            return encode(path, turned, self.metadata, quality=quality, jpeg=self.jpeg)
+        metadata = self.metadata.upright(self.orientation)
+        return encode(path, pixels, metadata, quality=quality, tiff_compression=self.tiff_compression)
+
+
+def open_photo(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read a photograph, a file or its bytes, with its metadata and how it was encoded.
+
+    Raises:
+        ImageError: no such file, not readable, empty, no image of a known format, damaged, CMYK, HDR, animated, of
+            several pages, or larger than ``max_pixels``.
+        InvalidImageError: the same of bytes.
+    """
+    if isinstance(source, bytes):
+        return _decode(source, max_pixels)
+    with _named(source, "photo", ImageError) as data:
+        return _decode(data, max_pixels)
+
+
+def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """The picture in a file, upright: ``(H, W)`` grey, ``(H, W, 3)`` BGR or ``(H, W, 4)`` BGRA, as the file has it.
+
+    Raises:
+        ImageError: as :func:`open_photo`; or it has 16 bits a channel.
+    """
+    pixels = open_photo(path, max_pixels).pixels
+    if pixels.dtype != np.uint8:
+        raise ImageError(
+            f"the photo {path} has 16 bits a channel, only 8 bits are taken here", "use restore_sdk.files.open_photo"
+        )
+    return pixels.view(np.uint8)
+
+
+def read_mask(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """The mask in a file, or in its bytes, upright, as ``(H, W)`` grey of 8 bits; colours are taken by their luma.
+
+    Raises:
+        MaskError: as :func:`open_photo`; or it has transparent pixels, which leave open what is to be repainted.
+        InvalidImageError: the same of bytes.
+    """
+    if isinstance(source, bytes):
+        return _to_grey(_decode(source, max_pixels).pixels)
+    with _named(source, "mask", MaskError) as data:
+        return _to_grey(_decode(data, max_pixels).pixels)
+
+
+def check_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height that a file claims, as stored, once it is one that is decoded; no pixel is.
+
+    Raises:
+        InvalidImageError: it is none, or too large.
+    """
+    return _open(data, max_pixels)[1].size
+
+
+@contextmanager
+def _named(path: str | os.PathLike[str], what: str, kind: type[InputError]) -> Iterator[bytes]:
+    """A file's bytes; what is wrong with them is raised as ``kind``, with the file's name."""
+    try:
+        yield _read_bytes(Path(path), what, kind)
+    except InvalidImageError as error:
+        raise kind(f"the {what} {path} {error.message}", error.hint) from error
+
+
+def _read_bytes(path: Path, what: str, kind: type[InputError]) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise kind(f"the {what} {path} is no plain file", "name an image file")
+        with path.open("rb") as file:
+            data = read_at_most(file, MAX_BYTES)
+    except InputError:  # raised just above, and a ValueError too
+        raise
+    except FileNotFoundError as error:
+        raise kind(f"the {what} {path} does not exist", "check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        raise kind(f"the {what} {path} cannot be read: {error}", "check the path and its permissions") from error
+    if data is None:
+        raise kind(f"the {what} {path} has more than {MAX_BYTES} bytes, the most that are read", "make it smaller")
+    return data
+
+
+def _open(data: bytes, max_pixels: int) -> tuple[Format, ImageFile.ImageFile, int, list[str]]:
+    """Format, the image with nothing decoded, the bits of a channel (8: or fewer), and what is left out of it."""
+    kind, bits, page, notes = identify(data), 8, 0, list[str]()
+    if kind == "png":
+        check_png(data)
+        bits = data[24]
+    elif kind == "jpeg":
+        check_jpeg(data)
+    elif kind == "bmp":
+        check_bmp(data)
+    elif kind == "tiff":
+        page, directory, notes = choose_page(data)
+        bits = directory.integer(258, 1)
+        if page and bits == 16:
+            raise InvalidImageError("has its photograph of 16 bits behind a preview", "save that page by itself")
+        _check_size(directory.integer(256), directory.integer(257), max_pixels)
+    opener = _OPENERS.get(kind) or _plugin(kind)
+    try:
+        with quiet_pillow():
+            image = opener(io.BytesIO(data))
+            if page:
+                image.seek(page)
+    except Exception as error:  # whatever a parser makes of hostile bytes
+        raise _unreadable(error) from error
+    _check_size(*image.size, max_pixels)
+    if "mpoffset" in image.info or (kind == "heif" and getattr(image, "n_frames", 1) > 1):
+        notes.append("further pictures in it (previews, an HDR gain map) were left out")
+    if kind in ("webp", "avif") and getattr(image, "n_frames", 1) > 1:
+        raise InvalidImageError("is animated", "save one frame of it as PNG")
+    if image.info.get("bit_depth", 8) > 8:
+        notes.append(f"of its {image.info['bit_depth']} bits a channel 8 were read")
+    if image.mode not in _MODES and bits != 16:
+        what = "CMYK, for print, whose colours no formula brings back" if image.mode == "CMYK" else f"of {image.mode}"
+        hint = "convert it to RGB with its colour profile" if image.mode == "CMYK" else "convert it to 16 bits"
+        raise InvalidImageError(f"is {what}", hint)
+    return kind, image, bits, notes
+
+
+def _plugin(kind: Format) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    """What opens an AVIF or HEIC, where it is installed."""
+    try:
+        if kind == "avif":
+            from PIL import AvifImagePlugin
+
+            if AvifImagePlugin.SUPPORTED:
+                return AvifImagePlugin.AvifImageFile
+            raise ImportError
+        from pillow_heif import HeifImageFile
+
+        return HeifImageFile
+    except ImportError:
+        name, hint = (
+            ("an AVIF", "pip install --upgrade pillow") if kind == "avif" else ("a HEIC", "pip install pillow-heif")
+        )
+        raise InvalidImageError(
+            f"is no image of a known format, but {name}, for which a package is missing",
+            f"run: {hint}; or convert it to PNG or JPEG",
+            "format",
+        ) from None
+
+
+def _decode(data: bytes, max_pixels: int) -> Photo:
+    kind, image, bits, notes = _open(data, max_pixels)
+    try:
+        if kind == "tiff":  # Pillow turns it upright by itself, and forgets how it lay
+            with quiet_pillow():
+                metadata, orientation = read_metadata(image, data, notes)
+                picture = image if bits == 16 else _loaded(image)
+        else:
+            picture = image if bits == 16 else _loaded(image)
+            with quiet_pillow():
+                metadata, orientation = read_metadata(image, data, notes)
+    except InvalidImageError:
+        raise
+    except Exception as error:
+        raise _unreadable(error) from error
+    by_decoder = isinstance(image, TiffImagePlugin.TiffImageFile) and (bits != 16 or tags.ORIENTATION in image.tag_v2)
+    turned = _UPRIGHT[1 if by_decoder else orientation]
+    pixels = turned(_deep(data, image) if bits == 16 else _to_array(picture))
+    compression = str(image.info.get("compression", "")) if kind == "tiff" else ""
+    return Photo(
+        pixels,
+        kind,
+        orientation,
+        lossy=kind in ("jpeg", "avif", "heif") or compression in _TIFF_LOSSY or (kind == "webp" and _is_lossy(data)),
+        metadata=metadata,
+        jpeg=JpegSettings.of(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else None,
+        tiff_compression=compression,
+    )
+
+
+def _loaded(image: ImageFile.ImageFile) -> Image.Image:
+    """The decoded image in grey, RGB or RGBA."""
+    image.load()
+    transparent = "transparency" in image.info and image.mode in ("P", "L", "RGB", "1")
+    return image.convert("RGBA" if transparent else _MODES[image.mode])
+
+
+def _to_array(image: Image.Image) -> NDArray[np.uint8]:
+    array = np.asarray(image)
+    if array.ndim == 2:
+        return np.array(array)
+    swapped: NDArray[np.uint8] = cv2.cvtColor(array, cv2.COLOR_RGB2BGR if array.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    return swapped
+
+
+def _deep(data: bytes, image: Image.Image) -> Pixels:
+    """The pixels of a PNG or TIFF with 16 bits a channel; a TIFF's are upright."""
+    try:
+        pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise _unreadable(error) from error
+    if pixels is None:
+        raise truncated()
+    found = pixels.shape[1::-1]
+    if pixels.dtype != np.uint16 or found not in (image.size, image.size[::-1]):
+        raise InvalidImageError(
+            f"is {found[0]} x {found[1]} px of {pixels.dtype}, and claims {image.width} x {image.height} of 16 bits",
+            "save it again",
+        )
+    return pixels
+
+
+def _is_lossy(webp: bytes) -> bool:
+    at = 12
+    for _ in range(64):
+        if webp[at : at + 4] == b"VP8L":
+            return False
+        at += 8 + int.from_bytes(webp[at + 4 : at + 8], "little") + 1 & ~1
+    return True
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        what = f"has {width} x {height} px, over the limit of {max_pixels / 1e6:g} MP"
+        raise InvalidImageError(what, "scale it down, or raise the limit with --max-megapixels", "size")
+
+
+def _unreadable(error: Exception) -> Exception:
+    """What Pillow or OpenCV says, as an error of ours; want of memory stays what it is."""
+    if isinstance(error, MemoryError):
+        return error
+    said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    if "truncated" in said.lower() or isinstance(error, (struct.error, EOFError, IndexError)):
+        return truncated()
+    return InvalidImageError(f"cannot be decoded, it may be damaged: {said}", "get the file again, or save it as PNG")
+
+
+def _to_grey(picture: Pixels) -> NDArray[np.uint8]:
+    eight = _to_eight(picture)
+    if eight.ndim == 2:
+        return eight
+    if eight.shape[2] == 4 and eight[..., 3].min() < 255:
+        raise InvalidImageError("has transparent pixels", "save it without alpha, white on black")
+    grey: NDArray[np.uint8] = cv2.cvtColor(eight, cv2.COLOR_BGRA2GRAY if eight.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
+    return grey
+
+
+def _to_eight(picture: Pixels) -> NDArray[np.uint8]:
+    """The same picture with 8 bits a channel: 65535 becomes 255, rounded."""
+    if picture.dtype == np.uint8:
+        return picture.view(np.uint8)
+    eight: NDArray[np.uint8] = ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return eight

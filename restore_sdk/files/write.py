@@ -1,0 +1,185 @@
+"""Pixels to image files, never leaving half a file.
+
+Written are PNG, JPEG, WebP, BMP and TIFF, by Pillow; by OpenCV where a channel has 16 bits. JPEG is with loss, also
+outside the mask; the other formats keep every byte.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from restore_sdk._util.atomic import check_writable, write_file
+from restore_sdk._util.opencv import cv2
+from restore_sdk.errors import OutputError
+from restore_sdk.files.check import Format
+from restore_sdk.files.metadata import JpegSettings, Metadata, into_tiff, quiet_pillow, save_options
+
+#: Pixels as a file has them: ``(H, W)`` grey, ``(H, W, 3)`` BGR or ``(H, W, 4)`` BGRA, of 8 or 16 bits.
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+#: JPEG quality of what was no JPEG before.
+JPEG_QUALITY = 95
+
+FORMATS: dict[str, Format] = {
+    ".png": "png",
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "jpeg"),
+    ".webp": "webp",
+    ".bmp": "bmp",
+    **dict.fromkeys((".tif", ".tiff"), "tiff"),
+}
+
+#: Compressions of TIFF that are kept, by Pillow's names, with their numbers; any other becomes LZW.
+_TIFF_KEPT = {"raw": 1, "tiff_lzw": 5, "tiff_adobe_deflate": 8, "packbits": 32773}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A file's bytes.
+
+    Attributes:
+        data: the bytes.
+        lossless: whether every pixel comes out as it went in.
+        quality: of a JPEG or WebP with loss, 1..100; of a JPEG's own tables, that of libjpeg which is nearest.
+        notes: what of the photograph's file is not in it.
+    """
+
+    data: bytes
+    lossless: bool
+    quality: int | None
+    notes: tuple[str, ...]
+
+
+def write_image(path: str | os.PathLike[str], picture: Pixels) -> None:
+    """Write a picture, grey, BGR or BGRA, in the format of the name's extension, in one step.
+
+    Raises:
+        OutputError: an extension that is not written, alpha or 16 bits into a format without, a picture too large for
+            it, or a place that cannot be written.
+    """
+    target = Path(path)
+    check_output(target)
+    write_file(target, encode(target, picture).data)
+
+
+def encode(
+    path: Path,
+    picture: Pixels,
+    metadata: Metadata | None = None,
+    *,
+    quality: int | None = None,
+    jpeg: JpegSettings | None = None,
+    tiff_compression: str = "",
+) -> Encoded:
+    """A picture, grey, BGR or BGRA, as a file in the format of the name's extension.
+
+    Args:
+        path: its name.
+        picture: 8 bits a channel; PNG and TIFF also take 16.
+        metadata: of the photograph, for the picture as it lies.
+        quality: 1..100 of a JPEG, or of a WebP with loss; ``None``: that of ``jpeg`` or 95, and no loss in WebP.
+        jpeg: how the photograph was encoded, where it was a JPEG.
+        tiff_compression: that of the photograph, where it was a TIFF.
+
+    Raises:
+        OutputError: as :func:`write_image`.
+    """
+    check_form(path, picture)
+    kind, metadata = FORMATS[path.suffix.lower()], metadata or Metadata()
+    grey = picture.ndim == 2 and kind != "webp"  # which knows no grey
+    lossless = kind != "jpeg" and (kind != "webp" or quality is None)
+    options, notes = save_options(kind, metadata, grey=grey)
+    icc = options.get("icc_profile", b"")
+    if kind == "tiff":
+        compression = tiff_compression if tiff_compression in _TIFF_KEPT else "tiff_lzw"
+        options = {"compression": compression}
+        if compression in ("tiff_lzw", "tiff_adobe_deflate"):
+            options["tiffinfo"] = {317: 2}  # differences of neighbours, which are smaller
+    elif kind == "png":
+        options["compress_level"] = 3
+    elif kind == "webp":
+        options |= {"lossless": True, "exact": True} if quality is None else {"quality": quality}
+    elif kind == "jpeg":
+        if jpeg is not None:
+            options |= {"subsampling": jpeg.subsampling, "progressive": jpeg.progressive}
+        if jpeg is not None and quality is None:
+            options |= {"qtables": [list(table) for table in jpeg.tables], "optimize": True}
+            quality = jpeg.quality
+        else:
+            quality = JPEG_QUALITY if quality is None else quality
+            options["quality"] = quality
+    try:
+        data = _deep(kind, picture, options) if picture.dtype == np.uint16 else _save(kind, picture, options)
+        if kind == "tiff" and metadata != Metadata():
+            with quiet_pillow():
+                data, more = into_tiff(data, metadata, icc)
+            notes += more
+    except (OSError, ValueError, cv2.error) as error:
+        raise OutputError(f"cannot encode {path.name}: {str(error).splitlines()[0][:160]}", "write a .png") from error
+    return Encoded(data, lossless, None if lossless else quality, (*metadata.notes, *notes))
+
+
+def check_suffix(path: Path) -> None:
+    """Raise :class:`OutputError` unless the name's extension is one of a format that is written."""
+    if path.suffix.lower() not in FORMATS:
+        raise OutputError(f"cannot write {path.name}: unknown extension", f"use one of {' '.join(FORMATS)}")
+
+
+def check_form(path: Path, picture: Pixels) -> None:
+    """Raise :class:`OutputError` when the format at ``path`` cannot keep the picture's alpha channel or depth."""
+    check_suffix(path)
+    suffix, kind = path.suffix.lower(), FORMATS[path.suffix.lower()]
+    alpha, deep = picture.ndim == 3 and picture.shape[2] == 4, picture.dtype != np.uint8
+    if alpha and (kind in ("jpeg", "bmp") or (kind == "tiff" and deep)):
+        raise OutputError(f"{suffix} is not written with an alpha channel, and the photo has one", "write a .png")
+    if deep and kind not in ("png", "tiff"):
+        raise OutputError(f"{suffix} is not written with 16 bits a channel, and the photo has them", "write a .png")
+
+
+def check_output(path: Path, *inputs: Path) -> None:
+    """Raise unless an image may be written at ``path`` and it is none of ``inputs``; touches nothing.
+
+    Raises:
+        OutputError: an unknown extension, a folder that is missing or cannot be written, or the file is an input
+            (by any name: links are followed).
+    """
+    check_suffix(path)
+    check_writable(path)
+    for other in inputs:
+        if path.exists() and other.exists() and path.samefile(other):
+            raise OutputError(f"the output {path} is the input {other}", "name another output file")
+
+
+def _save(kind: Format, picture: Pixels, options: dict[str, Any]) -> bytes:
+    if picture.ndim == 3:
+        code = cv2.COLOR_BGR2RGB if picture.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+        picture = cv2.cvtColor(np.ascontiguousarray(picture), code)
+    elif kind == "webp":
+        picture = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_GRAY2RGB)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **options)
+    return file.getvalue()
+
+
+def _deep(kind: Format, picture: Pixels, options: dict[str, Any]) -> bytes:
+    """A PNG or TIFF of 16 bits, by OpenCV; a PNG with the metadata that Pillow writes into another one."""
+    if kind == "tiff":
+        settings = [cv2.IMWRITE_TIFF_COMPRESSION, _TIFF_KEPT[options["compression"]]]
+    else:
+        settings = [cv2.IMWRITE_PNG_COMPRESSION, 3]
+    done, encoded = cv2.imencode(f".{kind}", np.ascontiguousarray(picture), settings)
+    if not done:
+        raise OSError("OpenCV says no reason")
+    data = bytes(encoded)
+    if kind == "tiff":
+        return data
+    model = _save("png", np.zeros((1, 1) if picture.ndim == 2 else (1, 1, 3), np.uint8), options)
+    head = 33  # signature and first chunk
+    return data[:head] + model[head : model.index(b"IDAT") - 4] + data[head:]

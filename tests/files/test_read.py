@@ -1,0 +1,369 @@
+"""Every kind of image file comes out as another decoder has it, or is refused with the true reason."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps
+
+from restore_sdk.errors import ImageError, MaskError
+from restore_sdk.files import open_photo, read_mask, read_photo, write_image
+from tests.conftest import make_photo
+
+RGB = make_photo(40, 60)
+GREY = np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))
+
+
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def bmp(header: int, bits: int, masks: tuple[int, ...], pixels: bytes) -> bytes:
+    """64 x 64 pixels from the top, with masks that say where a colour's bits are."""
+    head = struct.pack("<IiiHHIIiiII", header, 64, -64, 1, bits, 3, len(pixels), 0, 0, 0, 0)
+    head += struct.pack("<III", *masks)
+    return b"BM" + struct.pack("<IHHI", 66 + len(pixels), 0, 0, 66) + head + pixels
+
+
+def tiff(pixels: bytes, more: dict[int, tuple[int, int, int]], behind: bytes = b"", pages: int = 1) -> bytes:
+    """A little-endian TIFF of 64 x 64 grey pixels in one strip at offset 8, unless ``more`` says otherwise."""
+    tags = {256: (3, 1, 64), 257: (3, 1, 64), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 8)}
+    tags |= {277: (3, 1, 1), 278: (3, 1, 64), 279: (4, 1, len(pixels))} | more
+    data = b"II*\0" + struct.pack("<I", 8 + len(pixels) + len(behind)) + pixels + behind
+    for number in range(pages):
+        data += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, *tags[tag]) for tag in sorted(tags))
+        data += struct.pack("<I", 0 if number == pages - 1 else len(data) + 4)
+    return data
+
+
+def os2() -> tuple[bytes, NDArray[np.uint8]]:
+    palette = np.array([(i, 255 - i, 40) for i in range(256)], np.uint8)
+    head = b"BM" + struct.pack("<IHHIIHHHH", 4890, 0, 0, 794, 12, 64, 64, 1, 8)
+    return head + palette.tobytes() + GREY.tobytes(), palette[GREY[::-1]]
+
+
+COLOURS = np.dstack([GREY, GREY.T, 255 - GREY])  # RGB
+RED_FIRST = (COLOURS[..., 0].astype("<u4") << 24) | (COLOURS[..., 1].astype("<u4") << 8) | COLOURS[..., 2]
+HALVES = np.repeat([[0, 255]], 64, 0).repeat(32, 1).astype(np.uint8)
+PALETTE = struct.pack("<6H", 65535, 0, 0, 0, 0, 65535)
+PLANES = np.moveaxis(COLOURS, 2, 0).tobytes()
+IMAGE = Image.fromarray(RGB)
+
+#: Bytes of a file, and its pixels in BGR.
+KINDS: dict[str, tuple[bytes, NDArray[np.uint8]]] = {
+    "OS/2 BMP with a palette": os2(),
+    "BMP, red in the highest bits": (
+        bmp(52, 32, (0xFF000000, 0xFF00, 0xFF), RED_FIRST.tobytes()),
+        COLOURS[..., ::-1],
+    ),
+    "BMP 565": (bmp(40, 16, (0xF800, 0x7E0, 0x1F), b"\xff" * 8192), np.full((64, 64, 3), 255, np.uint8)),
+    "BMP without an alpha mask": (
+        bmp(40, 32, (0xFF0000, 0xFF00, 0xFF), np.dstack((COLOURS[..., ::-1], 0 * GREY)).tobytes()),
+        COLOURS[..., ::-1],
+    ),
+    "TIFF, palette of 1 bit": (
+        tiff(b"\x0f\xf0" * 256, {258: (3, 1, 1), 262: (3, 1, 3), 279: (4, 1, 512), 320: (3, 6, 520)}, PALETTE),
+        np.where(
+            np.unpackbits(np.frombuffer(b"\x0f\xf0" * 256, np.uint8)).reshape(64, 64, 1), (255, 0, 0), (0, 0, 255)
+        ),
+    ),
+    "TIFF of 1 bit": (tiff(b"\0\0\0\0\xff\xff\xff\xff" * 64, {258: (3, 1, 1)}), HALVES),
+    "TIFF of 2 bits": (
+        tiff(b"\x1b" * 1024, {258: (3, 1, 2)}),
+        np.tile(np.array([0, 85, 170, 255], np.uint8), (64, 16)),
+    ),
+    "TIFF of 4 bits": (
+        tiff(b"\x07\xf0" * 1024, {258: (3, 1, 4)}),
+        np.tile(np.array([0, 119, 255, 0], np.uint8), (64, 16)),
+    ),
+    "TIFF, white is zero": (tiff(GREY.tobytes(), {262: (3, 1, 0)}), 255 - GREY),
+    "TIFF in planes": (
+        tiff(
+            PLANES,
+            {262: (3, 1, 2), 277: (3, 1, 3), 284: (3, 1, 2), 258: (3, 3, 8 + 12288)}
+            | {273: (4, 3, 8 + 12294), 279: (4, 3, 8 + 12306)},
+            struct.pack("<3H6I", 8, 8, 8, 8, 8 + 4096, 8 + 8192, 4096, 4096, 4096),
+        ),
+        COLOURS[..., ::-1],
+    ),
+    "TIFF with alpha": (
+        saved(Image.fromarray(np.dstack((RGB, RGB[..., 0]))), "TIFF"),
+        np.dstack((RGB[..., ::-1], RGB[..., 0])),
+    ),
+    "PNG of 1 bit": (saved(Image.fromarray(HALVES).convert("1"), "PNG"), HALVES),
+    "PNG with a palette": (
+        saved(IMAGE.convert("P"), "PNG"),
+        np.asarray(IMAGE.convert("P").convert("RGB"))[..., ::-1],
+    ),
+    "PNG, grey with alpha": (
+        saved(Image.merge("LA", [Image.fromarray(GREY)] * 2), "PNG"),
+        np.dstack([GREY] * 4),
+    ),
+    "PNG, a transparent shade": (
+        saved(Image.fromarray(GREY), "PNG", transparency=4),
+        np.dstack([GREY] * 3 + [np.where(GREY == 4, 0, 255).astype(np.uint8)]),
+    ),
+    "JPEG with a stray segment": (
+        (data := saved(IMAGE, "JPEG"))[:2] + b"\xff\xed\0\x06abcd\0\1\2" + data[2:],
+        np.asarray(Image.open(io.BytesIO(data)))[..., ::-1],
+    ),
+    "JPEG with fill bytes": (
+        data[:2] + b"\xff" * 9 + data[2:],
+        np.asarray(Image.open(io.BytesIO(data)))[..., ::-1],
+    ),
+    "JPEG, a film behind it": (
+        data + b"\xff\xda\x00\x02" * 500,
+        np.asarray(Image.open(io.BytesIO(data)))[..., ::-1],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_kinds_of_files(tmp_path: Path, name: str) -> None:
+    data, expected = KINDS[name]
+    (tmp_path / "a").write_bytes(data)
+    assert np.array_equal(read_photo(tmp_path / "a"), expected)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_phones(tmp_path: Path, kind: str) -> None:
+    """Turned as the file says; kept by a plug-in, where it is installed."""
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    Image.init()
+    if kind not in Image.SAVE:
+        pytest.skip("this Pillow has no AVIF")
+    exif = Image.Exif()
+    exif[271], exif[274] = "A camera", 6
+    image = Image.fromarray(cv2.GaussianBlur(RGB, (0, 0), 3))
+    (tmp_path / "a").write_bytes(saved(image, kind, exif=exif, quality=95))
+    with Image.open(tmp_path / "a") as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
+    photo = open_photo(tmp_path / "a")
+    assert np.array_equal(photo.pixels[..., ::-1], expected)
+    assert photo.lossy
+    assert Image.open(io.BytesIO(photo.encode("b.png", photo.pixels).data)).getexif()[271] == "A camera"
+
+
+CORNERS = np.zeros((32, 48, 3), np.uint8)
+CORNERS[:16, :16], CORNERS[:16, -16:], CORNERS[-16:, :16] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+LOSSLESS: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
+
+
+def turned(picture: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """What EXIF defines: rows and columns change places from 5 on, then each may run backwards."""
+    picture = np.swapaxes(picture, 0, 1) if orientation >= 5 else picture
+    return picture[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
+
+
+@pytest.mark.parametrize("where", ["exif", "xmp", "both"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_turned_upright(tmp_path: Path, orientation: int, kind: str, where: str) -> None:
+    """As EXIF says, of a TIFF its tag; only where that says nothing, as XMP says."""
+    xmp = f'<x tiff:Orientation="{orientation if where == "xmp" else 1 + orientation % 8}"/>'.encode()
+    options: dict[str, Any] = {**LOSSLESS.get(kind, {})}
+    if kind == "TIFF":
+        options["tiffinfo"] = {274: orientation, 700: xmp}
+        options["tiffinfo"].pop({"exif": 700, "xmp": 274}.get(where), None)
+    else:
+        exif = Image.Exif()
+        exif[274] = orientation
+        options |= {"exif": exif} if where != "xmp" else {}
+        if where != "exif" and kind == "PNG":
+            from PIL.PngImagePlugin import PngInfo
+
+            options["pnginfo"] = PngInfo()
+            options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+        elif where != "exif":
+            options["xmp"] = xmp
+    (tmp_path / "a").write_bytes(saved(Image.fromarray(CORNERS), kind, **options))
+    photo = open_photo(tmp_path / "a")
+    expected = turned(CORNERS, orientation)
+    assert photo.pixels.shape == expected.shape
+    assert np.abs(photo.pixels[..., ::-1].astype(int) - expected).max() < 12
+    for name in ("a.jpg", "a.png", "a.webp", "a.tif", "a.bmp"):  # whoever reads it again sees the same
+        (tmp_path / name).write_bytes(photo.encode(name, photo.pixels).data)
+        assert np.abs(read_photo(tmp_path / name).astype(int) - photo.pixels).mean() < 3
+        with Image.open(tmp_path / name) as image:
+            again = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        assert again.shape == expected.shape
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_tiffs_are_turned_upright(tmp_path: Path, orientation: int) -> None:
+    grey = RGB[..., 0].astype(np.uint16) * 257 + 3
+    Image.fromarray(grey).save(tmp_path / "a.tif", tiffinfo={274: orientation})
+    assert np.array_equal(open_photo(tmp_path / "a.tif").pixels, turned(grey, orientation))
+
+
+def pages(*pictures: tuple[NDArray[np.uint8], int]) -> bytes:
+    """A TIFF of pages, each with its subfile type."""
+    images = [Image.fromarray(picture) for picture, _ in pictures]
+    for image, (_, kind) in zip(images, pictures, strict=True):
+        image.encoderinfo = {"tiffinfo": {254: kind}}
+    return saved(images[0], "TIFF", save_all=True, append_images=images[1:], tiffinfo={254: pictures[0][1]})
+
+
+def test_of_several_pictures_one_is_the_photograph(tmp_path: Path) -> None:
+    """And what is left out is told."""
+    small = RGB[::4, ::4].copy()
+    (tmp_path / "a").write_bytes(pages((small, 1), (RGB, 0)))
+    photo = open_photo(tmp_path / "a")
+    assert np.array_equal(photo.pixels, RGB[..., ::-1])
+    assert photo.encode("b.png", photo.pixels).notes == ("smaller versions in it (previews) were left out",)
+    (tmp_path / "a").write_bytes(pages((RGB, 0), (small, 1), (RGB[..., 0].copy(), 0)))
+    photo = open_photo(tmp_path / "a")
+    assert np.array_equal(photo.pixels, RGB[..., ::-1])
+    assert any("infrared" in note for note in photo.metadata.notes)
+    (tmp_path / "a").write_bytes(saved(IMAGE, "MPO", save_all=True, append_images=[Image.fromarray(255 - RGB)]))
+    photo = open_photo(tmp_path / "a")
+    assert np.abs(photo.pixels[..., ::-1].astype(int) - RGB).mean() < 8
+    assert any("further pictures" in note for note in photo.metadata.notes)
+
+
+def with_chunk(kind: bytes, content: bytes) -> bytes:
+    png = saved(IMAGE, "PNG")
+    return (
+        png[:33]
+        + struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        + png[33:]
+    )
+
+
+def lab() -> bytes:
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    image = ImageCms.profileToProfile(IMAGE, *profiles, outputMode="LAB")
+    assert image is not None
+    return saved(image, "TIFF")
+
+
+def deep(**more: tuple[int, int, int]) -> bytes:
+    return tiff(bytes(64 * 64 * 6), {258: (3, 1, 16), **{int(tag[1:]): value for tag, value in more.items()}})
+
+
+FRAMES: dict[str, Any] = {"save_all": True, "append_images": [Image.fromarray(255 - RGB)]}
+JPEG = saved(IMAGE, "JPEG")
+TWELVE = bytearray(JPEG)
+TWELVE[JPEG.index(b"\xff\xc0") + 4] = 12
+FLOATS = bytes(cv2.imencode(".tiff", np.zeros((9, 9), np.float32))[1])
+
+REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
+    "empty": (lambda: b"", "empty file"),
+    "text": (lambda: b"hello", "known format"),
+    "zeros": (lambda: bytes(1000), "known format"),
+    "GIF": (lambda: b"GIF89a" + bytes(20), "no image of a known format, but a GIF"),
+    "video": (lambda: bytes(4) + b"ftypisom" + bytes(20), "but a video"),
+    "Photoshop": (lambda: b"8BPS" + bytes(20), "but a Photoshop file"),
+    "Radiance": (lambda: b"#?RADIANCE\n", "but a Radiance picture, which is HDR"),
+    "OpenEXR": (lambda: b"v/1\x01" + bytes(20), "but an OpenEXR, which is HDR"),
+    "web page": (lambda: b"\n <!DOCTYPE html>", "but a web page"),
+    "SVG": (lambda: b"<?xml version", "but an SVG or XML"),
+    "PDF": (lambda: b"%PDF-1.7", "but a PDF"),
+    "animated PNG": (lambda: saved(IMAGE, "PNG", **FRAMES), "animated"),
+    "animated WebP": (lambda: saved(IMAGE, "WEBP", **FRAMES), "animated"),
+    "HDR, PQ": (lambda: with_chunk(b"cICP", b"\x09\x10\0\1"), "HDR"),
+    "HDR, HLG": (lambda: with_chunk(b"cICP", b"\x09\x12\0\1"), "HDR"),
+    "floats": (lambda: FLOATS, "only 8 and 16 bits"),
+    "32 bits": (lambda: saved(IMAGE.convert("I"), "TIFF"), "32 bits a channel, only 8 and 16 bits"),
+    "JPEG of 12 bits": (lambda: bytes(TWELVE), "more than 8 bits"),
+    "CMYK JPEG": (lambda: saved(IMAGE.convert("CMYK"), "JPEG"), "CMYK"),
+    "CMYK TIFF": (lambda: saved(IMAGE.convert("CMYK"), "TIFF"), "CMYK"),
+    "Lab": (lab, r"L\*a\*b\*"),
+    "DNG": (lambda: tiff(GREY.tobytes(), {50706: (1, 4, 1)}), "raw file"),
+    "unknown compression": (lambda: tiff(GREY.tobytes(), {259: (3, 1, 34_000)}), "compression 34000"),
+    "pages": (lambda: pages((RGB, 0), (RGB, 0)), "has 2 pages"),
+    "16 bits in planes": (lambda: deep(t277=(3, 1, 3), t284=(3, 1, 2)), "a plane for each colour"),
+    "16 bits, white is zero": (lambda: deep(t262=(3, 1, 0)), "zero is white"),
+    "16 bits with alpha": (lambda: deep(t277=(3, 1, 4)), "16 bits with alpha"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_files_that_are_refused(tmp_path: Path, name: str) -> None:
+    """With one line that names the file and the true reason, and one that says what to do."""
+    (tmp_path / "a.png").write_bytes(REFUSED[name][0]())
+    for read, kind in ((open_photo, ImageError), (read_mask, MaskError)):
+        with pytest.raises(kind, match=REFUSED[name][1]) as caught:
+            read(tmp_path / "a.png")
+        assert str(caught.value).count(str(tmp_path)) == 1
+        assert caught.value.hint  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.5, 0.98])
+def test_truncated(tmp_path: Path, kind: str, share: float) -> None:
+    data = saved(IMAGE, kind)
+    (tmp_path / "a").write_bytes(data[: int(share * len(data))])
+    with pytest.raises(ImageError, match=r"damaged|truncated"):
+        read_photo(tmp_path / "a")
+
+
+def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(bytes(4) + b"ftypheic" + bytes(20))
+    with pytest.raises(ImageError, match=r"a HEIC, for which a package is missing.*pip install pillow-heif"):
+        open_photo(tmp_path / "a.heic")
+
+
+@pytest.mark.parametrize(("read", "kind"), [(read_photo, ImageError), (read_mask, MaskError)])
+def test_places_that_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], Any], kind: type[Exception]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(1 << 33)  # sparse
+    told = {"no.png": "does not exist", "no/no.png": "does not exist", "": "no plain file", "pipe": "no plain file"}
+    for name, message in (told | {"huge.png": "bytes, the most that are read", "a\0b": "cannot be read"}).items():
+        with pytest.raises(kind, match=message):
+            read(tmp_path / name)
+    (tmp_path / "a.png").write_bytes(b"x")
+
+    def denied(*_: object) -> None:  # root may read anything: let the system say what it says to others
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(kind, match="Permission denied"):
+        read(tmp_path / "a.png")
+
+
+def test_the_limit_is_a_parameter(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", RGB)
+    assert read_photo(tmp_path / "a.png", max_pixels=2400).shape == (40, 60, 3)
+    with pytest.raises(ImageError, match=r"60 x 40 px.*limit"):
+        read_photo(tmp_path / "a.png", max_pixels=2399)
+
+
+def test_pillow_s_own_limit_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It warns, and refuses what is twice as large."""
+    for kind in ("PNG", "TIFF", "WEBP"):
+        (tmp_path / "a").write_bytes(saved(IMAGE, kind))
+        with monkeypatch.context() as patch:
+            patch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+            assert read_photo(tmp_path / "a").shape == (40, 60, 3)
+            assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_masks_become_grey(tmp_path: Path, mask: NDArray[np.uint8]) -> None:
+    opaque = np.dstack([mask] * 3 + [np.full_like(mask, 255)])
+    for picture in (mask, np.dstack([mask] * 3), opaque, mask.astype(np.uint16) * 257):
+        write_image(tmp_path / "m.png", picture)
+        assert np.array_equal(read_mask(tmp_path / "m.png"), mask)
+    write_image(tmp_path / "m.png", np.dstack([mask] * 4))
+    with pytest.raises(MaskError, match="transparent"):
+        read_mask(tmp_path / "m.png")
