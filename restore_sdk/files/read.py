@@ -224,7 +224,8 @@ def _open(data: bytes, max_pixels: int) -> tuple[Format, ImageFile.ImageFile, in
     if kind == "png":
         check_png(data)
         bits = data[24]
-        _check_size(*struct.unpack_from(">II", data, 16), max_pixels)  # before any sum that may be wrong
+        width, height = struct.unpack_from(">II", data, 16)
+        _check_size(width, height, max_pixels)  # before any sum that may be wrong
     elif kind == "jpeg":
         check_jpeg(data)
     elif kind == "bmp":

@@ -33,11 +33,11 @@ ALLOWED_PARTS = {
         "restore_sdk._util.lock",
     },
 }
-#: The only outside packages that the wheel may import: those that it declares, and for type checkers Pillow.
+#: The only outside packages that the wheel may import: those that it declares.
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL"}
 NAMES = [re.split(r"[<>=\[]", need)[0].lower() for need in PROJECT["dependencies"]]
-WHEEL_NEEDS = {MODULES.get(name, name) for name in NAMES} | {"PIL"}
+WHEEL_NEEDS = {MODULES.get(name, name) for name in NAMES}
 #: What only one part of the wheel may import, each of them an extra.
 EXTRAS = {
     "serve/": {"fastapi", "starlette", "pydantic", "pydantic_core", "uvicorn", "prometheus_client"},
