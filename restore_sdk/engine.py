@@ -86,7 +86,7 @@ class RestoreEngine:
 
     Raises:
         BundleError: the bundle is missing, altered, or does not load.
-        MissingDependencyError, EngineNotBuiltError, DeviceError: the runtime cannot be had on this host.
+        MissingDependencyError, EngineError (not-built), DeviceError: the runtime cannot be had on this host.
         InputError: an argument out of its range.
     """
 

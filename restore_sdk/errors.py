@@ -2,29 +2,17 @@
 
     RestoreError
     ├── MissingDependencyError        (also an ImportError)
-    ├── BundleError
-    │   ├── BundleIntegrityError
-    │   └── BundleManifestError
-    ├── EngineError
-    │   ├── EngineNotBuiltError
-    │   ├── EngineIncompatibleError
-    │   └── EngineIntegrityError
-    ├── BuildError
-    │   ├── BuildParseError
-    │   ├── BuildPrecisionError
-    │   ├── BuildProfileError
-    │   ├── BuildOutOfMemoryError
-    │   └── BuildCancelledError
-    ├── InputError                    (also a ValueError)
+    ├── BundleError                   reason: integrity, manifest
+    ├── EngineError                   reason: not-built, incompatible, integrity
+    ├── BuildError                    reason: parse, precision, profile, memory, cancelled
+    ├── InputError                    (also a ValueError) reason: face-model
     │   ├── ImageError
     │   ├── MaskError
-    │   ├── ShapeError
-    │   └── FaceModelError
+    │   └── ShapeError
     ├── OutputError
     ├── DeviceError
     ├── ExecutionError
-    │   └── OutOfMemoryError
-    │       └── PhotoMemoryError
+    │   └── OutOfMemoryError          reason: photo
     ├── DriftError
     └── ClosedError
 
@@ -35,18 +23,22 @@ from __future__ import annotations
 
 
 class RestoreError(Exception):
-    """Base of all errors of this SDK; ``hint`` says what to do next."""
+    """Base of all errors of this SDK; ``hint`` says what to do next, ``reason`` tells the variants of a failure apart.
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    ``reason`` is one of the words that the class names, or empty.
+    """
+
+    def __init__(self, message: str, hint: str = "", reason: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.reason = reason
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
-    def __reduce__(self) -> tuple[type[RestoreError], tuple[str, str]]:
-        return type(self), (self.message, self.hint)
+    def __reduce__(self) -> tuple[type[RestoreError], tuple[str, str, str]]:
+        return type(self), (self.message, self.hint, self.reason)
 
 
 class MissingDependencyError(RestoreError, ImportError):
@@ -54,59 +46,36 @@ class MissingDependencyError(RestoreError, ImportError):
 
 
 class BundleError(RestoreError):
-    """The model bundle cannot be used: missing, unreadable, or not runnable."""
+    """The model bundle cannot be used: missing, unreadable, or not runnable.
 
-
-class BundleIntegrityError(BundleError):
-    """A file of the bundle is not the file that its manifest names."""
-
-
-class BundleManifestError(BundleError):
-    """The manifest of the bundle breaks the schema, or describes another contract."""
+    ``integrity``: a file of it is not the one that its manifest names. ``manifest``: the manifest breaks the schema, or
+    describes another contract.
+    """
 
 
 class EngineError(RestoreError):
-    """A built inference engine cannot be used."""
+    """A built inference engine cannot be used.
 
-
-class EngineNotBuiltError(EngineError):
-    """No engine was built for this model and this device."""
-
-
-class EngineIncompatibleError(EngineError):
-    """An engine exists, but for another device, library version or model."""
-
-
-class EngineIntegrityError(EngineError):
-    """A stored engine, or its sidecar, is not what was written: torn, altered, swapped, or writable by others."""
+    ``not-built``: there is none for this model and device. ``incompatible``: there is one, but for another device,
+    library version or model. ``integrity``: it, or its sidecar, is not what was written: torn, altered, swapped, or
+    writable by others.
+    """
 
 
 class BuildError(RestoreError):
-    """Building an engine failed."""
+    """Building an engine failed.
 
-
-class BuildParseError(BuildError):
-    """The builder cannot read the ONNX graph."""
-
-
-class BuildPrecisionError(BuildError):
-    """The built engine does not have the precision that was asked for."""
-
-
-class BuildProfileError(BuildError):
-    """The graph has inputs of open size and no range of sizes was given for them."""
-
-
-class BuildOutOfMemoryError(BuildError):
-    """The builder ran out of memory or workspace."""
-
-
-class BuildCancelledError(BuildError):
-    """The build was interrupted, or took longer than it was allowed; nothing was written."""
+    ``parse``: the builder cannot read the ONNX graph. ``precision``: the engine does not have the precision that was
+    asked for. ``profile``: the graph has inputs of open size without a range. ``memory``: memory or workspace ran out.
+    ``cancelled``: interrupted, or longer than it was allowed; nothing was written.
+    """
 
 
 class InputError(RestoreError, ValueError):
-    """What the caller handed in cannot be used."""
+    """What the caller handed in cannot be used.
+
+    ``face-model``: the face detector model is not there, not the one expected, or no such model.
+    """
 
 
 class ImageError(InputError):
@@ -119,10 +88,6 @@ class MaskError(InputError):
 
 class ShapeError(InputError):
     """Image, mask or batch do not fit each other."""
-
-
-class FaceModelError(InputError):
-    """The face detector model that was named is not there, not the one expected, or no such model."""
 
 
 class OutputError(RestoreError):
@@ -138,11 +103,7 @@ class ExecutionError(RestoreError):
 
 
 class OutOfMemoryError(ExecutionError):
-    """A runtime ran out of memory while it computed."""
-
-
-class PhotoMemoryError(OutOfMemoryError):
-    """There is no memory for a photograph of this size; smaller ones may do."""
+    """A runtime ran out of memory; ``photo``: there is none for a photograph of this size, smaller ones may do."""
 
 
 class DriftError(RestoreError):

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from restore_sdk._util.terminal import word
+from restore_sdk._util.terminal import quote
 from restore_sdk.errors import OutputError
 
 _LOG = logging.getLogger("restore_sdk")
@@ -23,7 +23,7 @@ def check_writable(path: Path) -> None:
     _check_name(path)
     folder = path.parent
     if not folder.exists():
-        raise OutputError(f"the output folder does not exist: {folder}", f"create it first: mkdir -p {word(folder)}")
+        raise OutputError(f"the output folder does not exist: {folder}", f"create it first: mkdir -p {quote(folder)}")
     if not folder.is_dir():
         raise OutputError(f"the output's parent is not a folder: {folder}", "choose another output path")
     if path.is_dir():
@@ -105,7 +105,7 @@ def check_folder(path: Path) -> None:
         raise OutputError(f"the output is not a plain folder: {path}", "choose another output path")
     if not path.parent.is_dir():
         raise OutputError(
-            f"the output folder does not exist: {path.parent}", f"create it first: mkdir -p {word(path.parent)}"
+            f"the output folder does not exist: {path.parent}", f"create it first: mkdir -p {quote(path.parent)}"
         )
 
 

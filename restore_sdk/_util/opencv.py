@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from restore_sdk.errors import MissingDependencyError, PhotoMemoryError
+from restore_sdk.errors import MissingDependencyError, OutOfMemoryError
 
 #: What to do when ``cv2`` is absent or does not load.
 HINT = "run: pip install --force-reinstall opencv-python-headless"
@@ -28,8 +28,8 @@ _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 
-def memory_told(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """The function, with numpy's and OpenCV's want of memory raised as :class:`PhotoMemoryError`."""
+def translate_memory_errors(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """The function, with numpy's and OpenCV's want of memory raised as :class:`OutOfMemoryError`."""
 
     @wraps(function)
     def told(*arguments: _Parameters.args, **named: _Parameters.kwargs) -> _Result:
@@ -38,8 +38,8 @@ def memory_told(function: Callable[_Parameters, _Result]) -> Callable[_Parameter
         except (MemoryError, cv2.error) as error:
             if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
                 raise
-            raise PhotoMemoryError(
-                f"not enough memory for the photograph: {error}", "free memory, or make it smaller"
+            raise OutOfMemoryError(
+                f"not enough memory for the photograph: {error}", "free memory, or make it smaller", reason="photo"
             ) from error
 
     return told

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from restore_sdk._util.terminal import word
-from restore_sdk.errors import EngineIntegrityError, InputError
+from restore_sdk._util.terminal import quote
+from restore_sdk.errors import EngineError, InputError
 
 #: Opens no link, and does not wait for a pipe.
 PLAIN_FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -37,36 +37,39 @@ def read_owned(path: Path, limit: int) -> bytes:
 
     Raises:
         FileNotFoundError: there is no such file.
-        EngineIntegrityError: it is something else, belongs to another user, can be written by others, or is too large.
+        EngineError (integrity): it is something else, belongs to another user, can be written by others, or is large.
     """
     try:
         with os.fdopen(os.open(path, PLAIN_FILE), "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise EngineIntegrityError(f"{path} is not a plain file", _PRUNE)
+                raise EngineError(f"{path} is not a plain file", _PRUNE, reason="integrity")
             require_owned(found, path)
             data = read_at_most(file, limit)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise EngineIntegrityError(f"cannot read {path}: {error.strerror}", _PRUNE) from error
+        raise EngineError(f"cannot read {path}: {error.strerror}", _PRUNE, reason="integrity") from error
     if data is None:
-        raise EngineIntegrityError(f"{path} is larger than {limit} bytes", _PRUNE)
+        raise EngineError(f"{path} is larger than {limit} bytes", _PRUNE, reason="integrity")
     return data
 
 
 def require_owned(found: os.stat_result, path: Path) -> None:
-    """Raise :class:`EngineIntegrityError` unless the file is the user's or root's, and only the owner may write it."""
+    """Raise :class:`EngineError` unless the file is the user's or root's, and only the owner may write it."""
     if sys.platform == "win32":  # the user's profile is guarded by its access lists
         return
     if found.st_uid not in (os.geteuid(), 0):
-        raise EngineIntegrityError(
+        raise EngineError(
             f"{path} belongs to another user; an engine is executable code",
             "use a store of your own: RESTORE_SDK_STORE",
+            reason="integrity",
         )
     if found.st_mode & 0o022:
-        raise EngineIntegrityError(
-            f"others can write {path}; an engine is executable code", f"run: chmod go-w {word(path)}, then build again"
+        raise EngineError(
+            f"others can write {path}; an engine is executable code",
+            f"run: chmod go-w {quote(path)}, then build again",
+            reason="integrity",
         )
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import shlex
 
 
-def shown(text: object) -> str:
+def escape(text: object) -> str:
     """One line that any terminal can print: control characters and undecodable bytes are escaped."""
-    valid = str(text).encode("utf-8", "backslashreplace").decode()
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in valid)
+    decoded = str(text).encode("utf-8", "backslashreplace").decode()
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in decoded)
 
 
-def word(text: object) -> str:
+def quote(text: object) -> str:
     """One word of a command that is to be pasted into a shell, whatever it holds."""
     return shlex.quote(str(text))
+
+
+def install_command(extra: str) -> str:
+    """``pip install 'restore-sdk[serve]'`` for extra ``serve``."""
+    return f"pip install {quote(f'restore-sdk[{extra}]')}"

@@ -41,7 +41,7 @@ from restore_sdk.bundle.manifest import (
     tensor_contract,
 )
 from restore_sdk.bundle.onnxfile import check_self_contained
-from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError, OutputError
+from restore_sdk.errors import BundleError, OutputError
 
 _SHIPPED = Path(__file__).resolve().parent / "models"
 
@@ -75,7 +75,7 @@ class Bundle:
 
         Raises:
             BundleError: there is no bundle at ``path``.
-            BundleManifestError: the manifest breaks the schema, or describes another contract than this version's.
+            BundleError (manifest): the manifest breaks the schema, or describes another contract than this version's.
         """
         wanted = "default" if path is None else path
         if not _is_name(wanted):
@@ -140,21 +140,23 @@ class Bundle:
         """Bytes of one file of the bundle, after their SHA-256 was found to be the manifest's.
 
         Raises:
-            BundleIntegrityError: the file is missing, no plain file, or not the one that the manifest names; or it is
-                a graph with tensors in another file.
+            BundleError (integrity): the file is missing, no plain file, or not the one that the manifest names; or
+                it is a graph with tensors in another file.
         """
         spec = self.manifest.files.get(name)
         if spec is None:
-            raise BundleIntegrityError(f"the bundle's manifest does not list {name!r}", GET_ANOTHER)
+            raise BundleError(f"the bundle's manifest does not list {name!r}", GET_ANOTHER, reason="integrity")
         data = _read_plain(self.path, name, spec.bytes)
         if len(data) != spec.bytes or hashlib.sha256(data).hexdigest() != spec.sha256:
-            raise BundleIntegrityError(f"{name} is not the file that the bundle's manifest names", GET_ANOTHER)
+            raise BundleError(
+                f"{name} is not the file that the bundle's manifest names", GET_ANOTHER, reason="integrity"
+            )
         if any(name in stage.files.values() for stage in self.stages):
             try:
                 check_self_contained(data)
             except ValueError as error:
-                raise BundleIntegrityError(
-                    f"{name} is no graph that a bundle may hold: {error}", GET_ANOTHER
+                raise BundleError(
+                    f"{name} is no graph that a bundle may hold: {error}", GET_ANOTHER, reason="integrity"
                 ) from error
         return data
 
@@ -169,13 +171,17 @@ class Bundle:
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > MAX_GOLDEN_BYTES:
-                    raise BundleIntegrityError(f"{name} unpacks to more than {MAX_GOLDEN_BYTES} bytes", GET_ANOTHER)
+                    raise BundleError(
+                        f"{name} unpacks to more than {MAX_GOLDEN_BYTES} bytes", GET_ANOTHER, reason="integrity"
+                    )
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 golden: dict[str, NDArray[Any]] = {key: arrays[key] for key in arrays.files}
-        except BundleIntegrityError:
+        except BundleError:
             raise
         except Exception as error:  # zipfile, zlib, lzma, numpy and its parser of headers each have their own
-            raise BundleIntegrityError(f"{name} is no archive of plain arrays: {error}", GET_ANOTHER) from error
+            raise BundleError(
+                f"{name} is no archive of plain arrays: {error}", GET_ANOTHER, reason="integrity"
+            ) from error
         self.check_golden(golden)
         return golden
 
@@ -185,18 +191,19 @@ class Bundle:
             self.read(name)
 
     def check_golden(self, golden: Mapping[str, NDArray[Any]]) -> None:
-        """Raise :class:`BundleIntegrityError` when arrays are missing, or not shaped as the stages' tensors."""
+        """Raise :class:`BundleError` when arrays are missing, or not shaped as the stages' tensors."""
         tensors = {tensor.name: tensor for spec in self.stages for tensor in (*spec.inputs, *spec.outputs)}
         missing = sorted(set(tensors) - set(golden))
         if missing:
-            raise BundleIntegrityError(f"golden vectors lack {', '.join(missing)}", GET_ANOTHER)
+            raise BundleError(f"golden vectors lack {', '.join(missing)}", GET_ANOTHER, reason="integrity")
         count = len(golden["image"]) if golden["image"].ndim else 0
         for key, tensor in tensors.items():
             array = golden[key]
             if count == 0 or array.dtype != np.uint8 or array.shape != (count, *tensor.shape[1:]):
-                raise BundleIntegrityError(
+                raise BundleError(
                     f"golden vector {key} is {array.dtype} {array.shape}, expected uint8 (N, {tensor.shape[1:]})",
                     GET_ANOTHER,
+                    reason="integrity",
                 )
 
 
@@ -209,18 +216,18 @@ def _read_plain(folder: Path, name: str, limit: int) -> bytes:
     path = folder / name
     try:
         if path.is_symlink():  # for systems without O_NOFOLLOW
-            raise BundleIntegrityError(f"{path} is a link, not a plain file", GET_ANOTHER)
+            raise BundleError(f"{path} is a link, not a plain file", GET_ANOTHER, reason="integrity")
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(path, flags), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise BundleIntegrityError(f"{path} is not a plain file", GET_ANOTHER)
+                raise BundleError(f"{path} is not a plain file", GET_ANOTHER, reason="integrity")
             data = read_at_most(file, limit)
     except FileNotFoundError as error:
-        raise BundleIntegrityError(f"the bundle lacks {name}: {path}", GET_ANOTHER) from error
+        raise BundleError(f"the bundle lacks {name}: {path}", GET_ANOTHER, reason="integrity") from error
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}", "check the file's permissions") from error
     if data is None:
-        raise BundleIntegrityError(f"{name} is larger than the {limit} bytes it may have", GET_ANOTHER)
+        raise BundleError(f"{name} is larger than the {limit} bytes it may have", GET_ANOTHER, reason="integrity")
     return data
 
 
@@ -292,8 +299,8 @@ def write_bundle(
         created: ISO 8601 date and time in UTC; ``None`` means now.
 
     Raises:
-        BundleManifestError: what was handed in would make an invalid manifest.
-        BundleIntegrityError: the golden arrays do not fit the stages.
+        BundleError (manifest): what was handed in would make an invalid manifest.
+        BundleError (integrity): the golden arrays do not fit the stages.
         OutputError: ``path`` cannot be written, or holds something that is no bundle.
     """
     target = Path(path)
@@ -305,7 +312,9 @@ def write_bundle(
     stages = []
     for stage, (label, inputs, outputs) in zip((edge, repair), STAGE_CONTRACT, strict=True):
         if stage.name != label:
-            raise BundleManifestError(f"stage {stage.name!r} was handed in as {label!r}", "check the arguments")
+            raise BundleError(
+                f"stage {stage.name!r} was handed in as {label!r}", "check the arguments", reason="manifest"
+            )
         names: dict[Precision, str] = {"fp32": f"{label}.onnx", "fp16": f"{label}.fp16.onnx"}
         files |= {names["fp32"]: stage.fp32, names["fp16"]: stage.fp16}
         stages.append(

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from restore_sdk._util.terminal import shown
-from restore_sdk.errors import BundleManifestError
+from restore_sdk._util.terminal import escape
+from restore_sdk.errors import BundleError
 from restore_sdk.imaging.image import CANNY_HIGH, CANNY_LOW, CANNY_SIGMA, HOLE_ABOVE, MODEL_SIZE
 
 #: A manifest is a few kilobytes; one of this size is an attack or an accident.
@@ -113,7 +113,7 @@ def parse_manifest(data: bytes) -> Manifest:
     """Read a manifest strictly.
 
     Raises:
-        BundleManifestError: no JSON, a missing, unknown or mistyped key, another schema, file names that leave the
+        BundleError (manifest): no JSON, a missing, unknown or mistyped key, another schema, file names that leave the
             folder, or another mask, Canny or tensor contract than this version's.
     """
     try:
@@ -124,7 +124,7 @@ def parse_manifest(data: bytes) -> Manifest:
         manifest = msgspec.convert(root, Manifest)
         _check(manifest)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
-        raise BundleManifestError(f"the manifest is not valid: {shown(error)[:400]}", _HINT) from error
+        raise BundleError(f"the manifest is not valid: {escape(error)[:400]}", _HINT, reason="manifest") from error
     return manifest
 
 
@@ -133,14 +133,16 @@ def dump_manifest(manifest: Manifest) -> bytes:
     try:
         text = json.dumps(msgspec.to_builtins(manifest), indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise BundleManifestError(f"the manifest cannot be written as JSON: {error}", "use plain numbers") from error
+        raise BundleError(
+            f"the manifest cannot be written as JSON: {error}", "use plain numbers", reason="manifest"
+        ) from error
     return (text + "\n").encode()
 
 
 def sealed_manifest(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
     """``manifest.json`` of a bundle of these files, whatever files ``manifest`` names.
 
-    Raises :class:`BundleManifestError` where a reader would refuse it.
+    Raises :class:`BundleError` where a reader would refuse it.
     """
     specs = {key: FileSpec(hashlib.sha256(data).hexdigest(), len(data)) for key, data in files.items()}
     data = dump_manifest(msgspec.structs.replace(manifest, files=specs))

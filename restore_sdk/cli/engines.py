@@ -10,7 +10,7 @@ from typing import Any
 from restore_sdk.cli.common import Result, add_bundle, add_store, finish
 from restore_sdk.engines.edition import EDITIONS
 from restore_sdk.engines.sidecar import Sidecar
-from restore_sdk.errors import EngineNotBuiltError, InputError
+from restore_sdk.errors import EngineError, InputError
 
 
 def register(commands: Any) -> None:
@@ -117,11 +117,11 @@ def show(options: argparse.Namespace) -> Result:
     found = [entry for entry in entries if entry.path.name.startswith(options.name)]
     if len(found) != 1:
         what = "no engine" if not found else f"{len(found)} engines"
-        raise EngineNotBuiltError(
-            f"{what} in {store.root} by the name {options.name!r}", "run: restore-sdk engines list"
+        raise EngineError(
+            f"{what} in {store.root} by the name {options.name!r}", "run: restore-sdk engines list", reason="not-built"
         )
     if found[0].sidecar is None:
-        raise found[0].error or EngineNotBuiltError("no engine", "run: restore-sdk engines prune")
+        raise found[0].error or EngineError("no engine", "run: restore-sdk engines prune", reason="not-built")
     sidecar = found[0].sidecar
     facts = sidecar.to_json()
     key, tensors = facts.pop("key"), facts.pop("tensors")

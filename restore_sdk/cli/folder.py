@@ -63,7 +63,7 @@ def refuse_options(options: argparse.Namespace) -> None:
 
 def restore_folder(options: argparse.Namespace, settings: Settings) -> tuple[dict[str, Any], list[str], int]:
     """Restore every photograph of a folder that an earlier run has not."""
-    from restore_sdk._util.terminal import shown
+    from restore_sdk._util.terminal import escape
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
     from restore_sdk.folder.batch import Batch, on_threads
@@ -123,9 +123,9 @@ def restore_folder(options: argparse.Namespace, settings: Settings) -> tuple[dic
         if summary.restored
         else ""
     )
-    lines = [f"{shown(target)}: {', '.join(counts)} of {summary.photos} photographs{pace}"]
+    lines = [f"{escape(target)}: {', '.join(counts)} of {summary.photos} photographs{pace}"]
     if orphans:
-        lines.append(f"{len(orphans)} mask(s) without a photograph, the first: {shown(orphans[0])}")
-    lines += [shown(note) for note in plan.notes]
-    lines.append(f"log: {shown(ledger.path)}")
+        lines.append(f"{len(orphans)} mask(s) without a photograph, the first: {escape(orphans[0])}")
+    lines += [escape(note) for note in plan.notes]
+    lines.append(f"log: {escape(ledger.path)}")
     return report, lines, INCOMPLETE if summary.failed or summary.pending else 0

@@ -17,7 +17,7 @@ Exit codes:
 Errors are one line on standard error and a hint on the next. With ``--json``, standard output holds one JSON object:
 ``{"ok": true, ...}``; ``{"ok": false, ...}`` with what was found (6, 8, 9, 3 of ``doctor``, 5 of ``engines verify``, 2
 of ``bench --compare`` where nothing can be compared); or, where the command could not be carried out,
-``{"ok": false, "error": {"type", "message", "hint", "exit_code"}}``. A command line that
+``{"ok": false, "error": {"type", "reason", "message", "hint", "exit_code"}}``. A command line that
 cannot be parsed is answered with its usage and one line on standard error only, and exit code 2.
 """
 
@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from restore_sdk import __version__
-from restore_sdk._util.terminal import shown
+from restore_sdk._util.terminal import escape
 from restore_sdk.cli import bench, engines, host, restore, serve, triton
 from restore_sdk.cli.common import Command
 from restore_sdk.errors import (
@@ -42,7 +42,6 @@ from restore_sdk.errors import (
     DeviceError,
     DriftError,
     EngineError,
-    EngineIntegrityError,
     ExecutionError,
     InputError,
     MissingDependencyError,
@@ -55,7 +54,6 @@ _EXIT_CODES: tuple[tuple[type[RestoreError], int], ...] = (
     (OutputError, 2),
     (MissingDependencyError, 3),
     (DeviceError, 3),
-    (EngineIntegrityError, 5),
     (EngineError, 4),
     (BuildError, 4),
     (BundleError, 5),
@@ -72,12 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command: Command = options.command
         report, lines, code = command(options)
-        text = "\n".join(shown(part) for line in lines for part in line.split("\n"))
+        text = "\n".join(escape(part) for line in lines for part in line.split("\n"))
         _say(json.dumps({"ok": code == 0, **report}, indent=2) if options.json else text, sys.stdout)
         return code
     except RestoreError as error:
         code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
-        return _fail(options, type(error).__name__, error.message, error.hint, code)
+        if isinstance(error, EngineError) and error.reason == "integrity":
+            code = 5
+        return _fail(options, type(error).__name__, error.message, error.hint, code, error.reason)
     except ImportError as error:  # numpy; the other dependencies have seams that raise a RestoreError
         return _fail(options, "ImportError", f"a dependency is missing: {error}", "run: restore-sdk doctor", 3)
     except KeyboardInterrupt as error:
@@ -106,10 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(options: argparse.Namespace, kind: str, message: str, hint: str, code: int) -> int:
+def _fail(options: argparse.Namespace, kind: str, message: str, hint: str, code: int, reason: str = "") -> int:
     message, hint = _one_line(message), _one_line(hint)
     if options.json:
-        error = {"type": kind, "message": message, "hint": hint, "exit_code": code}
+        error = {"type": kind, "reason": reason, "message": message, "hint": hint, "exit_code": code}
         _say(json.dumps({"ok": False, "error": error}, indent=2), sys.stdout)
     _say(f"restore-sdk: error: {message}" + (f"\n  hint: {hint}" if hint else ""), sys.stderr)
     return code
@@ -125,4 +125,4 @@ def _say(text: str, stream: TextIO) -> None:
 
 
 def _one_line(text: str) -> str:
-    return shown(" ".join(text.split()))[:500]
+    return escape(" ".join(text.split()))[:500]

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from restore_sdk._util.extras import install
+from restore_sdk._util.terminal import install_command
 from restore_sdk.cli.common import Result, finish
 from restore_sdk.errors import InputError, MissingDependencyError
 
@@ -50,7 +50,7 @@ def serve(options: argparse.Namespace) -> Result:
         if isinstance(error, MissingDependencyError):
             raise
         raise MissingDependencyError(
-            f"the service needs a package that is missing: {error.name}", f"run: {install('serve')}"
+            f"the service needs a package that is missing: {error.name}", f"run: {install_command('serve')}"
         ) from error
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine

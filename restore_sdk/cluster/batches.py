@@ -37,7 +37,7 @@ class RestoreBatches:
         options: ``dilate``, ``feather`` and ``max_crops`` of :meth:`restore_sdk.RestoreEngine.restore`.
 
     Raises:
-        BundleError, MissingDependencyError, EngineNotBuiltError, DeviceError: the engine cannot be opened there.
+        BundleError, MissingDependencyError, EngineError (not-built), DeviceError: the engine cannot be opened there.
         InputError: an argument, a missing column, or with ``errors="raise"`` a row that cannot be used.
         ExecutionError: the runtime failed; a row's error never stands for that.
     """

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from restore_sdk import __version__
-from restore_sdk._util.extras import install
+from restore_sdk._util.terminal import install_command
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import (
-    BundleIntegrityError,
+    BundleError,
     DeviceError,
     ExecutionError,
     InputError,
@@ -125,7 +125,9 @@ class _Worker:
                 raise InputError(f"it has restore-sdk {__version__}, the caller {version}", "install one version")
             model = Bundle.load(bundle)
             if model.fingerprint != fingerprint:
-                raise BundleIntegrityError(f"{bundle} is another model there", "put the same bundle on all nodes")
+                raise BundleError(
+                    f"{bundle} is another model there", "put the same bundle on all nodes", reason="integrity"
+                )
             self._engine = RestoreEngine(model, runtime=runtime, threads=1)
         except RestoreError as error:  # told by the first row: Ray would make a long text of it
             self._refusal = {
@@ -163,7 +165,7 @@ def _import_ray() -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise MissingDependencyError(f"Ray cannot be imported: {error}", f"run: {install('ray')}") from error
+        raise MissingDependencyError(f"Ray cannot be imported: {error}", f"run: {install_command('ray')}") from error
     return ray
 
 

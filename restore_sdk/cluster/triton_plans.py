@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.sidecar import Sidecar
 from restore_sdk.engines.store import EngineStore, graph_sha256
-from restore_sdk.errors import EngineIncompatibleError, EngineIntegrityError, EngineNotBuiltError
+from restore_sdk.errors import EngineError
 
 #: Key of a plan that runs on more than the devices of one compute capability.
 ANY = ""
@@ -40,10 +40,10 @@ def choose_plans(bundle: Bundle, store: EngineStore, version: str | None = None)
         version: take only plans of this TensorRT, as in ``"10.13.3.9"``; needed where the store holds several.
 
     Raises:
-        EngineNotBuiltError: no plan of a stage, or of a stage for a device that the other stage has one for.
-        EngineIncompatibleError: plans of several versions of TensorRT, or of several models of GPU that Triton cannot
-            tell apart.
-        EngineIntegrityError: a plan is not what was stored.
+        EngineError (not-built): no plan of a stage, or of a stage for a device that the other stage has one for.
+        EngineError (incompatible): plans of several versions of TensorRT, or of several models of GPU that Triton
+            cannot tell apart.
+        EngineError (integrity): a plan is not what was stored.
     """
     candidates = {stage.name: _candidates(bundle, store, stage.name, version) for stage in bundle.stages}
     # before any is left out: which one a server has, only its user knows
@@ -51,9 +51,10 @@ def choose_plans(bundle: Bundle, store: EngineStore, version: str | None = None)
     if len(kinds) > 1:
         found = ", ".join(sorted(" ".join(filter(None, kind)) for kind in kinds))
         several = len({version for version, _, _ in kinds}) > 1
-        raise EngineIncompatibleError(
+        raise EngineError(
             f"the store holds plans of several TensorRTs, and a server has one: {found}",
             "pass --tensorrt VERSION" if several else "keep each in a store of its own: restore-sdk build --store DIR",
+            reason="incompatible",
         )
     chosen = {stage: _by_capability(plans) for stage, plans in candidates.items()}
     first, *rest = chosen
@@ -62,15 +63,18 @@ def choose_plans(bundle: Bundle, store: EngineStore, version: str | None = None)
             missing = sorted(set(chosen[one]) - set(chosen[two]))
             if missing:
                 devices = ", ".join(capability or "any device" for capability in missing)
-                raise EngineNotBuiltError(
+                raise EngineError(
                     f"stage {two} has no plan for {devices}, and stage {one} has one",
                     f"build it: {store.build_command(bundle, 'tensorrt')}",
+                    reason="not-built",
                 )
     every = [plan for plans in chosen.values() for plan in plans.values()]
     try:
         data = {stage: {cc: store.read(plan).plan for cc, plan in plans.items()} for stage, plans in chosen.items()}
     except FileNotFoundError as error:
-        raise EngineIntegrityError(f"a plan is gone: {error.filename}", "run: restore-sdk engines verify") from error
+        raise EngineError(
+            f"a plan is gone: {error.filename}", "run: restore-sdk engines verify", reason="integrity"
+        ) from error
     return Plans(
         data,
         every[0].key.version,
@@ -96,9 +100,10 @@ def _candidates(bundle: Bundle, store: EngineStore, stage: str, version: str | N
             why = "that Triton can serve: those that are there are of TensorRT for RTX, or for larger batches only"
         else:
             why = f"of {bundle.name}"
-        raise EngineNotBuiltError(
+        raise EngineError(
             f"{store.root} holds no plan of stage {stage} {why}",
             f"build it on the GPU that will serve: {store.build_command(bundle, 'tensorrt')}",
+            reason="not-built",
         )
     return fitting
 
@@ -110,11 +115,12 @@ def _by_capability(plans: Iterable[Sidecar]) -> dict[str, Sidecar]:
         for capability in (ANY,) if plan.key.hardware == "ampere_plus" else plan.key.compute_capabilities:
             before = found.get(capability)
             if before is not None and before.key.device_name != plan.key.device_name:
-                raise EngineIncompatibleError(
+                raise EngineError(
                     f"plans of stage {plan.key.stage} for {before.key.device_name or 'any'} and for "
                     f"{plan.key.device_name or 'any'} share the compute capability {capability}, by which Triton "
                     "chooses",
                     "keep those of the GPU that will serve in a store of their own: restore-sdk build --store DIR",
+                    reason="incompatible",
                 )
             found[capability] = plan
     return dict(sorted(found.items()))

@@ -88,8 +88,8 @@ def write_repository(
 
     Raises:
         OutputError: ``path`` cannot be written, or holds what is no repository of ours.
-        BundleIntegrityError, EngineIntegrityError: a graph or a plan is not what it should be.
-        EngineNotBuiltError, EngineIncompatibleError: see :func:`restore_sdk.cluster.triton_plans.choose_plans`.
+        BundleError (integrity), EngineError (integrity): a graph or a plan is not what it should be.
+        EngineError (not-built), EngineError (incompatible): see :func:`restore_sdk.cluster.triton_plans.choose_plans`.
         InputError: a batch out of range, or plans on a CPU.
     """
     target, serving = Path(path), serving or Serving()

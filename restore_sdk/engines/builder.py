@@ -22,7 +22,7 @@ from restore_sdk.engines.recipe import Recipe
 from restore_sdk.engines.sidecar import Tensor
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.engines.trtlog import Capture, capture, logger
-from restore_sdk.errors import BuildCancelledError, BuildError, BuildOutOfMemoryError
+from restore_sdk.errors import BuildError
 
 T = TypeVar("T")
 
@@ -64,8 +64,7 @@ def build_stage(
         watch: ends the build early.
 
     Raises:
-        BuildParseError, BuildPrecisionError, BuildProfileError, BuildOutOfMemoryError, BuildCancelledError, BuildError:
-            TensorRT refused; its words are in the message.
+        BuildError: TensorRT refused; its words are in the message, the kind of refusal is the reason.
         KeyboardInterrupt: Ctrl-C, after the build has ended.
     """
 
@@ -77,8 +76,8 @@ def build_stage(
                 # TensorRT's objects go now, while the context is current, not with the last traceback in some thread.
                 traceback.clear_frames(error.__traceback__)
                 if isinstance(error, MemoryError):
-                    raise BuildOutOfMemoryError(
-                        f"out of host memory while building stage {stage.name}", "close other programs"
+                    raise BuildError(
+                        f"out of host memory while building stage {stage.name}", "close other programs", reason="memory"
                     ) from error
                 if isinstance(error, (TypeError, RuntimeError)):  # so the bindings tell that an object was not made
                     raise failure(stage.name, trt.label, [*log.errors, str(error)], parsing=False) from error
@@ -163,11 +162,12 @@ def configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:
 def _stop_if_over(watch: Watch, stage: str, *, built: bool = False) -> None:
     """A plan that came out in spite of a late end is kept, unless the caller cancelled."""
     if watch.cancelled:
-        raise BuildCancelledError(f"the build of stage {stage} was cancelled", "nothing was written")
+        raise BuildError(f"the build of stage {stage} was cancelled", "nothing was written", reason="cancelled")
     if watch.expired and not built:
-        raise BuildCancelledError(
+        raise BuildError(
             f"the build of stage {stage} took longer than {watch.seconds:g} s, nothing was written",
             "allow more time with --timeout",
+            reason="cancelled",
         )
 
 

@@ -21,7 +21,7 @@ from restore_sdk.engines.progress import Watch
 from restore_sdk.engines.sidecar import EngineKey, Sidecar
 from restore_sdk.engines.store import EngineStore, StoredEngine
 from restore_sdk.errors import (
-    BuildCancelledError,
+    BuildError,
     DriftError,
     EngineError,
     ExecutionError,
@@ -72,14 +72,16 @@ def build_chain(
     Raises:
         BuildError: see :func:`restore_sdk.engines.builder.build_stage`.
         DriftError: the engines compute something else than the reference; nothing was published.
-        OutputError, EngineIntegrityError: the store cannot be used.
+        OutputError, EngineError (integrity): the store cannot be used.
     """
     chain = _Chain(bundle, plan, store, validate, watch or Watch(), progress or (lambda *_: None))
 
     def poll(waited: float) -> None:
         chain.progress("", 0.0, f"waiting for another build on this host ({waited:.0f} s)")
         if chain.watch.over:
-            raise BuildCancelledError("gave up waiting for another build on this host", "try again when it is done")
+            raise BuildError(
+                "gave up waiting for another build on this host", "try again when it is done", reason="cancelled"
+            )
 
     with store.lock("build", poll):
         return chain.run(force=force)

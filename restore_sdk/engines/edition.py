@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from restore_sdk._util.extras import install
+from restore_sdk._util.terminal import install_command
 from restore_sdk.engines.driver import DeviceFacts
 from restore_sdk.errors import DeviceError, InputError, MissingDependencyError
 
@@ -79,7 +79,7 @@ def require_installed(edition: Edition, *others: str) -> None:
     if missing:
         raise MissingDependencyError(
             f"runtime {edition} needs {' and '.join(missing)}, not installed here",
-            f'run: {install(EXTRAS[edition])}; runtime="onnxruntime" runs on every host',
+            f'run: {install_command(EXTRAS[edition])}; runtime="onnxruntime" runs on every host',
         )
 
 
@@ -95,7 +95,7 @@ def load(edition: Edition | None = None) -> TensorRT:
     if edition is None:
         raise MissingDependencyError(
             "no TensorRT is installed",
-            f"data-centre GPUs and Jetson: {install('tensorrt')}; consumer GPUs: {install('rtx')}",
+            f"data-centre GPUs and Jetson: {install_command('tensorrt')}; consumer GPUs: {install_command('rtx')}",
         )
     if edition not in EDITIONS:
         raise InputError(f"there is no TensorRT edition {edition!r}", f"choose one of {', '.join(EDITIONS)}")
@@ -105,10 +105,14 @@ def load(edition: Edition | None = None) -> TensorRT:
         # Half an installation (bindings without libraries) imports as an empty namespace.
         numbers = tuple(int(part) for part in version.split(".")[:2])
     except (ImportError, OSError, AttributeError, RuntimeError, ValueError) as error:
-        raise MissingDependencyError(f"{edition} cannot be imported: {error}", install(EXTRAS[edition])) from error
+        raise MissingDependencyError(
+            f"{edition} cannot be imported: {error}", install_command(EXTRAS[edition])
+        ) from error
     if numbers < OLDEST[edition]:
         least = ".".join(map(str, OLDEST[edition]))
-        raise MissingDependencyError(f"{edition} {version} is too old, {least} is needed", install(EXTRAS[edition]))
+        raise MissingDependencyError(
+            f"{edition} {version} is too old, {least} is needed", install_command(EXTRAS[edition])
+        )
     return TensorRT(module, edition, version, _cuda_major(edition, version))
 
 

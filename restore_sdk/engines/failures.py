@@ -5,46 +5,39 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from restore_sdk.errors import (
-    BuildCancelledError,
-    BuildError,
-    BuildOutOfMemoryError,
-    BuildParseError,
-    BuildPrecisionError,
-    BuildProfileError,
-)
+from restore_sdk.errors import BuildError
 
 #: Said by a TensorRT that finds no driver while it reports some other error; not the reason for it.
 _NOISE = re.compile(r"cudaError 35|--- (Begin|End) node ---|^While parsing node", re.MULTILINE)
 
-#: First match wins: what TensorRT says, the error, what to do.
-_KINDS: tuple[tuple[str, type[BuildError], str], ...] = (
+#: First match wins: what TensorRT says, the reason of the error, what to do.
+_KINDS: tuple[tuple[str, str, str], ...] = (
     (
         r"build ?cancell?ed",
-        BuildCancelledError,
+        "cancelled",
         "nothing was written; allow more time with --timeout",
     ),
     (
         r"no optimization profile|optimization profile .*(not set|missing)|invalid optimization profile",
-        BuildProfileError,
+        "profile",
         "give every input with an open axis a least, usual and greatest size",
     ),
     (
         r"must have (the )?same (input )?types?|must be of (the )?same type|(input|output)s? (has|have) type"
         r"|strongly.typed|type mismatch",
-        BuildPrecisionError,
+        "precision",
         "a strongly typed graph casts where types meet: export the model again with: python -m export",
     ),
     (
         r"out of (device )?memory|outofmemory|out of host memory|insufficient (workspace|memory)|failed_allocation"
         r"|cudaError 2\b|could not find any implementation|within workspace limit|requires workspace memory|bad_alloc"
         r"|requested (amount|size) .* memory",
-        BuildOutOfMemoryError,
+        "memory",
         "raise workspace_mib in the recipe, free device memory, or lower max_batch",
     ),
     (
         r"plugin not found|no importer registered|unsupported (node|operator|onnx)",
-        BuildParseError,
+        "parse",
         "this TensorRT has no such operator: take a newer one, or export the model with operators that it has",
     ),
 )
@@ -64,13 +57,13 @@ def failure(stage: str, label: str, said: Sequence[str], *, parsing: bool, facts
     """
     words = [line for line in map(_clean, said) if line]
     text = "; ".join(dict.fromkeys(words))[:1200] or "it gives no reason"
-    kind, hint = next(
-        ((kind, hint) for pattern, kind, hint in _KINDS if re.search(pattern, "\n".join(said), re.IGNORECASE)),
-        (BuildParseError, _OTHER_PARSE) if parsing else (BuildError, _OTHER),
+    reason, hint = next(
+        ((reason, hint) for pattern, reason, hint in _KINDS if re.search(pattern, "\n".join(said), re.IGNORECASE)),
+        ("parse", _OTHER_PARSE) if parsing else ("", _OTHER),
     )
     verb = "cannot read the graph of" if parsing else "cannot build"
     facts = f" ({facts})" if facts else ""
-    return kind(f"{label} {verb} stage {stage}{facts}: {text}", hint)
+    return BuildError(f"{label} {verb} stage {stage}{facts}: {text}", hint, reason)
 
 
 def _clean(message: str) -> str:

@@ -11,7 +11,7 @@ from restore_sdk.engines.precision import FLOATS, require_half
 from restore_sdk.engines.recipe import Recipe
 from restore_sdk.engines.sidecar import Tensor
 from restore_sdk.engines.trtlog import Capture
-from restore_sdk.errors import BuildParseError
+from restore_sdk.errors import BuildError
 
 
 def parse(trt: TensorRT, builder: Any, logger: Any, graph: bytes, stage: StageSpec, log: Capture) -> Any:
@@ -20,8 +20,8 @@ def parse(trt: TensorRT, builder: Any, logger: Any, graph: bytes, stage: StageSp
     The parser works on the bytes whose hash was checked, never on a file that could change in between.
 
     Raises:
-        BuildParseError: no ONNX, an unknown operator, or tensors other than the stage's.
-        BuildPrecisionError: types that a strongly typed network does not allow, or no FP16 graph.
+        BuildError (parse): no ONNX, an unknown operator, or tensors other than the stage's.
+        BuildError (precision): types that a strongly typed network does not allow, or no FP16 graph.
     """
     module = trt.module
     # On 11 the flag is accepted and ignored: every network is strongly typed there. Its number differs by version.
@@ -66,9 +66,10 @@ def _check_tensors(trt: TensorRT, found: tuple[Tensor, ...], stage: StageSpec) -
     if wanted != has:
         # TensorRT reads some garbage as a network of no tensors, and calls that a success.
         what = f"has {_show(has - wanted)} where {_show(wanted - has)} is expected"
-        raise BuildParseError(
+        raise BuildError(
             f"{trt.label} reads the graph of stage {stage.name}, but it {what}",
             "export the model again with: python -m export",
+            reason="parse",
         )
 
 

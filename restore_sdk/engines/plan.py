@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from restore_sdk._util.extras import install
+from restore_sdk._util.terminal import install_command
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.driver import DeviceFacts, find_gpu
 from restore_sdk.engines.edition import Edition, TensorRT, host_platform, load, require_driver
@@ -123,5 +123,5 @@ def _require_known(trt: TensorRT, recipe: Recipe, what: str) -> None:
         raise DeviceError(
             f"{trt.label} does not build for compute capability {' '.join(unknown)} ({what}), "
             f"only for {' '.join(trt.ahead_of_time)}",
-            f"data-centre GPUs and Jetson take TensorRT: {install('tensorrt')}",
+            f"data-centre GPUs and Jetson take TensorRT: {install_command('tensorrt')}",
         )

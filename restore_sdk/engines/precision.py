@@ -11,7 +11,7 @@ from typing import Any
 from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.failures import failure
 from restore_sdk.engines.trtlog import Capture
-from restore_sdk.errors import BuildPrecisionError
+from restore_sdk.errors import BuildError
 
 #: Floating-point types by their name in TensorRT.
 FLOATS = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "FP8": "float8"}
@@ -31,16 +31,17 @@ def network_precision(network: Any) -> dict[str, int]:
 
 
 def require_half(trt: TensorRT, network: Any, stage: str) -> None:
-    """Raise :class:`BuildPrecisionError` unless convolutions and matrix products of the network are FP16."""
+    """Raise :class:`BuildError` unless convolutions and matrix products of the network are FP16."""
     layers = _layers(network)
     heavy = [kind for layer, kind in layers if layer in HEAVY]
     kinds = Counter(heavy or [kind for _, kind in layers if kind in FLOATS])
     wide = sum(count for name, count in kinds.items() if name != "HALF")
     if wide and (heavy or not kinds["HALF"]):
         found = ", ".join(f"{count} in {FLOATS.get(name, name)}" for name, count in sorted(kinds.items()))
-        raise BuildPrecisionError(
+        raise BuildError(
             f"the FP16 graph of stage {stage} computes {found}: {trt.label} would build it so",
             "export the model again with: python -m export",
+            reason="precision",
         )
 
 
@@ -55,7 +56,7 @@ def inspect(trt: TensorRT, plan: bytes, logger: Any, stage: str, log: Capture) -
 
     Raises:
         BuildError: the engine that was just built does not load.
-        BuildPrecisionError: a layer that does the arithmetic was built in FP32.
+        BuildError (precision): a layer that does the arithmetic was built in FP32.
     """
     information, workspace = _read_back(trt, plan, logger, stage, log)  # an error must not keep the engine alive
     return measured_precision(information, stage), workspace
@@ -80,7 +81,7 @@ def measured_precision(information: str, stage: str) -> dict[str, int]:
     Layers fused by the compiler show the types at their edges only, which here are ``uint8``; those count for nothing.
 
     Raises:
-        BuildPrecisionError: a convolution or matrix product gives FP32, of operands none of which is FP16.
+        BuildError (precision): a convolution or matrix product gives FP32, of operands none of which is FP16.
     """
     try:
         layers = json.loads(information).get("Layers", [])
@@ -97,9 +98,10 @@ def measured_precision(information: str, stage: str) -> dict[str, int]:
         # half operands with a sum in float32, as before a softmax, are half arithmetic
         operands = {_kind(each) for each in entry.get("Inputs", []) if _elements(each) != 1}
         if kind == "float32" and "float16" not in operands and _HEAVY.search(str(entry.get("LayerType"))):
-            raise BuildPrecisionError(
+            raise BuildError(
                 f"the engine of stage {stage} computes {entry.get('Name')!r} in FP32",
                 "the FP16 graph was not honoured: report this with the output of: restore-sdk doctor --json",
+                reason="precision",
             )
     return dict(sorted(counts.items()))
 

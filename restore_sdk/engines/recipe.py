@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from restore_sdk._util.terminal import shown
+from restore_sdk._util.terminal import escape
 from restore_sdk.engines.edition import Edition
 from restore_sdk.engines.sidecar import Hardware
 from restore_sdk.errors import InputError
@@ -99,7 +99,7 @@ def parse_recipe(root: Mapping[str, Any], name: str) -> Recipe:
         return msgspec.convert({"name": name, **root}, Recipe)
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
         known = ", ".join(field for field in Recipe.__struct_fields__ if field != "name")
-        raise InputError(f"the recipe {name!r} is not valid: {shown(error)}", f"a recipe has: {known}") from error
+        raise InputError(f"the recipe {name!r} is not valid: {escape(error)}", f"a recipe has: {known}") from error
 
 
 def recipe_for_device(edition: Edition, compute_capability: str) -> Recipe:

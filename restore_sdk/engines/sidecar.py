@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from restore_sdk._util.terminal import shown
+from restore_sdk._util.terminal import escape
 from restore_sdk.engines.edition import Edition, host_platform
-from restore_sdk.errors import EngineIntegrityError
+from restore_sdk.errors import EngineError
 
 SCHEMA = 2
 
@@ -188,7 +188,7 @@ def parse_sidecar(data: bytes, name: str) -> Sidecar:
     """Read a sidecar strictly; ``name`` is its file name, which must be the one that its key gives.
 
     Raises:
-        EngineIntegrityError: no JSON, another schema, a missing, unknown or mistyped field, edited, or renamed.
+        EngineError (integrity): no JSON, another schema, a missing, unknown or mistyped field, edited, or renamed.
     """
     try:
         root = json.loads(data)
@@ -201,7 +201,9 @@ def parse_sidecar(data: bytes, name: str) -> Sidecar:
         if sidecar.file != name:
             raise ValueError(f"its key belongs to {sidecar.file}")
     except (ValueError, TypeError, RecursionError, msgspec.ValidationError) as error:
-        raise EngineIntegrityError(f"the engine's sidecar {name} is not valid: {shown(error)}", BUILD_AGAIN) from error
+        raise EngineError(
+            f"the engine's sidecar {name} is not valid: {escape(error)}", BUILD_AGAIN, reason="integrity"
+        ) from error
     return sidecar
 
 

@@ -26,7 +26,7 @@ from platformdirs import user_cache_path
 from restore_sdk._util.atomic import write_file
 from restore_sdk._util.lock import file_lock
 from restore_sdk._util.reading import read_owned, require_owned
-from restore_sdk._util.terminal import word
+from restore_sdk._util.terminal import quote
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
 from restore_sdk.bundle.onnxfile import looks_like_onnx
 from restore_sdk.engines.edition import Edition
@@ -34,9 +34,6 @@ from restore_sdk.engines.recipe import names
 from restore_sdk.engines.sidecar import BUILD_AGAIN, EngineKey, Host, Sidecar, dump_sidecar, parse_sidecar
 from restore_sdk.errors import (
     EngineError,
-    EngineIncompatibleError,
-    EngineIntegrityError,
-    EngineNotBuiltError,
     OutputError,
 )
 
@@ -95,7 +92,7 @@ class EngineStore:
     """The engines in folder ``root`` (default: :func:`default_root`); the folder is made by the first :meth:`publish`.
 
     Raises, from every method that reads:
-        EngineIntegrityError: the folder or a file in it belongs to somebody else, or others can write it.
+        EngineError (integrity): the folder or a file in it belongs to somebody else, or others can write it.
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
@@ -116,24 +113,24 @@ class EngineStore:
         if target in names():
             command += f" --target {target}"
         if bundle is not None and bundle.path != DEFAULT_BUNDLE:
-            command += f" --bundle {word(bundle.address)}"
+            command += f" --bundle {quote(bundle.address)}"
         try:
             usual = self.root == default_root()
         except EngineError:
             usual = False
-        return command if usual else f"{command} --store {word(self.root)}"
+        return command if usual else f"{command} --store {quote(self.root)}"
 
     def publish(self, plan: bytes, sidecar: Sidecar) -> StoredEngine:
         """Add an engine in one step; one of the same key is replaced.
 
         Raises:
-            EngineIntegrityError: the plan is not the one that the sidecar describes, or no plan at all.
+            EngineError (integrity): the plan is not the one that the sidecar describes, or no plan at all.
             OutputError: the folder cannot be written.
         """
         if len(plan) != sidecar.plan_bytes or sha256(plan).hexdigest() != sidecar.plan_sha256:
-            raise EngineIntegrityError("the plan is not the one that its sidecar describes", BUILD_AGAIN)
+            raise EngineError("the plan is not the one that its sidecar describes", BUILD_AGAIN, reason="integrity")
         if looks_like_onnx(plan):
-            raise EngineIntegrityError("this is an ONNX graph, not a plan", "build it: restore-sdk build")
+            raise EngineError("this is an ONNX graph, not a plan", "build it: restore-sdk build", reason="integrity")
         self._make_root()
         path = self.root / sidecar.plan_file
         with self.lock("store"):
@@ -148,18 +145,19 @@ class EngineStore:
         """The engine of a stage that fits model and host; the newest where several do.
 
         Raises:
-            EngineNotBuiltError: the store has no engine of this stage.
-            EngineIncompatibleError: it has, but for another model, TensorRT or device; names both sides.
-            EngineIntegrityError: the engine that fits is torn, altered or swapped.
+            EngineError (not-built): the store has no engine of this stage.
+            EngineError (incompatible): it has, but for another model, TensorRT or device; names both sides.
+            EngineError (integrity): the engine that fits is torn, altered or swapped.
         """
         for _ in range(2):
             try:
                 return self.read(self._choose(bundle, stage, host), bundle)
             except FileNotFoundError as error:  # replaced by another process since; its sidecar names the new plan
                 gone = error
-        raise EngineIntegrityError(
+        raise EngineError(
             f"the plan of stage {stage} is gone: {gone.filename}",
             self.build_command(bundle, host.edition, device=host.index),
+            reason="integrity",
         ) from gone
 
     def lookup(self, key: EngineKey) -> Sidecar | None:
@@ -172,15 +170,16 @@ class EngineStore:
 
         Raises:
             FileNotFoundError: there is no such file.
-            EngineIntegrityError: the file is not the one that the sidecar describes; says what it seems to be.
+            EngineError (integrity): the file is not the one that the sidecar describes; says what it seems to be.
         """
         path = self.root / sidecar.plan_file
         data = read_owned(path, MAX_PLAN_BYTES)
         if len(data) != sidecar.plan_bytes or sha256(data).hexdigest() != sidecar.plan_sha256:
-            raise EngineIntegrityError(
+            raise EngineError(
                 f"{path.name} is not the plan that was stored: {self._diagnose(data, sidecar)}",
                 f"remove it: restore-sdk engines prune, and build it again: "
                 f"{self.build_command(bundle, sidecar.key.edition, sidecar.target)}",
+                reason="integrity",
             )
         return StoredEngine(sidecar, data, path)
 
@@ -213,7 +212,9 @@ class EngineStore:
                 try:
                     self.read(entry.sidecar)
                 except FileNotFoundError as gone:
-                    error = EngineIntegrityError(f"the plan is missing: {gone.filename}", "restore-sdk engines prune")
+                    error = EngineError(
+                        f"the plan is missing: {gone.filename}", "restore-sdk engines prune", reason="integrity"
+                    )
                 except EngineError as invalid:
                     error = invalid
             checked.append(Entry(entry.path, entry.sidecar, error))
@@ -283,7 +284,9 @@ class EngineStore:
         if invalid:
             raise invalid[0]
         if not sidecars:
-            raise EngineNotBuiltError(f"no engine of stage {stage} is in {self.root}", f"build it: {command}")
+            raise EngineError(
+                f"no engine of stage {stage} is in {self.root}", f"build it: {command}", reason="not-built"
+            )
 
         def nearness(sidecar: Sidecar) -> tuple[bool, int]:
             found = sidecar.key.mismatch(host)
@@ -295,9 +298,10 @@ class EngineStore:
         if best.key.onnx_sha256 != wanted:
             what, built = "model", f"{best.bundle} ({best.key.onnx_sha256[:12]})"
             here = f"{bundle.name} ({wanted[:12]})"
-        raise EngineIncompatibleError(
+        raise EngineError(
             f"the engine of stage {stage} does not fit: {what} of the engine {built}, here {here}",
             f"build one for this host: {command}",
+            reason="incompatible",
         )
 
     def _diagnose(self, data: bytes, sidecar: Sidecar) -> str:

@@ -6,7 +6,7 @@ import shutil
 import time
 from typing import TextIO
 
-from restore_sdk._util.terminal import shown
+from restore_sdk._util.terminal import escape
 
 #: Seconds between two drawings.
 _PACE = 0.1
@@ -42,7 +42,7 @@ class Progress:
         """A line that stays about a photograph that was not restored; written without a terminal too."""
         self.clear()
         if self._errors is not None:
-            print(f"restore-sdk: {shown(name)}: {shown(message)} ({shown(hint)})", file=self._errors, flush=True)
+            print(f"restore-sdk: {escape(name)}: {escape(message)} ({escape(hint)})", file=self._errors, flush=True)
 
     def clear(self) -> None:
         """Take the bar away."""

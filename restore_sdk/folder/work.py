@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk.engine import Restoration, RestoreEngine
-from restore_sdk.errors import ExecutionError, MaskError, PhotoMemoryError, RestoreError, ShapeError
+from restore_sdk.errors import ExecutionError, MaskError, RestoreError, ShapeError
 from restore_sdk.files import (
     LOSSY_GROWTH,
     LOSSY_TOLERANCE,
@@ -67,7 +67,7 @@ class Settings:
         """Those that decide how a result looks and are not as usual, of JSON types.
 
         With others, a photograph of a folder is restored again. Of a face detector its file's hash counts, not its
-        name. Raises :class:`restore_sdk.errors.FaceModelError`.
+        name. Raises :class:`restore_sdk.errors.InputError`.
         """
         usual = asdict(Settings())
         look = {name: value for name, value in asdict(self).items() if name != "max_pixels" and value != usual[name]}
@@ -168,7 +168,7 @@ def restore(engine: RestoreEngine, loaded: Loaded, output: Path, settings: Setti
 
 @functools.lru_cache(maxsize=1)
 def face_detector(path: str) -> FaceDetector:
-    """The detector of a model file, opened once a process; raises :class:`restore_sdk.errors.FaceModelError`."""
+    """The detector of a model file, opened once a process; raises :class:`restore_sdk.errors.InputError`."""
     return FaceDetector(path)
 
 
@@ -201,7 +201,7 @@ def failure(error: RestoreError) -> Failure:
     """An error as an answer."""
     unmarked = isinstance(error, NothingMarkedError)
     # A photograph that is too large for this host says nothing about the others.
-    runtime = isinstance(error, ExecutionError) and not isinstance(error, PhotoMemoryError)
+    runtime = isinstance(error, ExecutionError) and error.reason != "photo"
     return Failure(type(error).__name__, error.message, error.hint, unmarked, runtime)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from restore_sdk import __version__
-from restore_sdk._util.extras import install
+from restore_sdk._util.terminal import install_command
 from restore_sdk.runtime.cores import usable_cores
 
 #: "ok" works, "absent" is optional and not there, "warning" works but should be looked at, "broken" does not work.
@@ -67,8 +67,8 @@ def examine() -> list[Finding]:
         _openvino(),
         driver,
         _pycuda(driver),
-        _tensorrt("tensorrt", f"NVIDIA data-centre and Jetson GPUs: {install('tensorrt')}", driver),
-        _tensorrt("tensorrt_rtx", f"consumer GPUs: {install('rtx')}", driver),
+        _tensorrt("tensorrt", f"NVIDIA data-centre and Jetson GPUs: {install_command('tensorrt')}", driver),
+        _tensorrt("tensorrt_rtx", f"consumer GPUs: {install_command('rtx')}", driver),
         _engines(),
     ]
 
@@ -120,7 +120,7 @@ def _model(name: str) -> Finding:
 
 def _openvino() -> Finding:
     if importlib.util.find_spec("openvino") is None:
-        return Finding("openvino", "absent", "not installed", f"faster on many CPUs: {install('openvino')}")
+        return Finding("openvino", "absent", "not installed", f"faster on many CPUs: {install_command('openvino')}")
     found, text = _run(
         "from restore_sdk.runtime.openvino import offers; v, p = offers(); print(v, 'computes in', ' and '.join(p))"
     )
@@ -145,7 +145,7 @@ def _driver() -> Finding:
 
 def _pycuda(driver: Finding) -> Finding:
     if importlib.util.find_spec("pycuda") is None:
-        return Finding("pycuda", "absent", "not installed", f"only for NVIDIA GPUs: {install('tensorrt')}")
+        return Finding("pycuda", "absent", "not installed", f"only for NVIDIA GPUs: {install_command('tensorrt')}")
     if driver.status != "ok":
         return Finding("pycuda", "absent", f"{_version('pycuda')} installed, but it needs the NVIDIA driver")
     found, text = _run("import pycuda, pycuda.driver; print(pycuda.VERSION_TEXT)")

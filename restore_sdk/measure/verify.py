@@ -66,7 +66,7 @@ def verify(
     Returns the figures whether they pass or not: see :attr:`Verification.passed` and :meth:`Verification.require`.
 
     Raises:
-        BundleError, MissingDependencyError, EngineNotBuiltError, DeviceError, ExecutionError: it could not run.
+        BundleError, MissingDependencyError, EngineError (not-built), DeviceError, ExecutionError: it could not run.
         InputError: ``min_psnr`` is no finite number.
     """
     if min_psnr is not None and not math.isfinite(min_psnr):

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from restore_sdk._util.extras import install
 from restore_sdk._util.telemetry import no_telemetry
+from restore_sdk._util.terminal import install_command
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
@@ -22,7 +22,9 @@ try:
     with no_telemetry():
         import openvino as ov
 except ImportError as error:
-    raise MissingDependencyError(f"OpenVINO cannot be imported: {error}", f"run: {install('openvino')}") from error
+    raise MissingDependencyError(
+        f"OpenVINO cannot be imported: {error}", f"run: {install_command('openvino')}"
+    ) from error
 
 Precision = Literal["fp32", "bf16", "int8"]
 

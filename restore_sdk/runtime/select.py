@@ -60,8 +60,8 @@ def open_runner(
     Raises:
         InputError: there is no such runtime, or a CUDA graph was asked for on a CPU.
         MissingDependencyError: a package that the runtime needs is not installed.
-        EngineNotBuiltError: the runtime needs an engine and none is there.
-        EngineIncompatibleError, EngineIntegrityError: there is one that may not be loaded here.
+        EngineError (not-built): the runtime needs an engine and none is there.
+        EngineError (incompatible), EngineError (integrity): there is one that may not be loaded here.
         DriftError: the engine computes something else than the reference.
         BundleError: the bundle's graphs do not load.
         DeviceError: the runtime has no such device, or the CPU no instructions for the precision.

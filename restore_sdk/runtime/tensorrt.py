@@ -187,7 +187,7 @@ def open_tensorrt(
 
     Raises:
         DeviceError: no driver, no device, a driver that is too old. ``MissingDependencyError``: no TensorRT, no pycuda.
-        EngineNotBuiltError, EngineIncompatibleError, EngineIntegrityError: no engine that may be loaded here.
+        EngineError (not-built), EngineError (incompatible), EngineError (integrity): no engine that may be loaded here.
         DriftError: an engine computes something else than the reference.
         OutOfMemoryError, ExecutionError: the GPU cannot take it.
     """

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from restore_sdk._util.extras import install
+from restore_sdk._util.terminal import install_command
 from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
 from restore_sdk.errors import DeviceError, ExecutionError, InputError, MissingDependencyError, RestoreError
 from restore_sdk.runtime.base import U8, Inference, PooledRunner
@@ -23,7 +23,9 @@ try:
     from tritonclient import grpc
     from tritonclient.utils import InferenceServerException
 except ImportError as error:
-    raise MissingDependencyError(f"Triton's client cannot be imported: {error}", f"run: {install('triton')}") from error
+    raise MissingDependencyError(
+        f"Triton's client cannot be imported: {error}", f"run: {install_command('triton')}"
+    ) from error
 
 _INPUTS = STAGE_CONTRACT[0][1]
 _OUTPUTS = ("restored", "completed_edges")

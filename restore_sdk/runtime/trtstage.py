@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.engines.sidecar import BUILD_AGAIN
 from restore_sdk.engines.trtlog import Capture, capture, logger
-from restore_sdk.errors import DeviceError, EngineError, EngineIncompatibleError, ExecutionError, OutOfMemoryError
+from restore_sdk.errors import DeviceError, EngineError, ExecutionError, OutOfMemoryError
 from restore_sdk.runtime.fork import hold, release
 
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "bad_alloc")
@@ -28,14 +28,14 @@ class TrtStage:
         spec: what the bundle's manifest says of the stage.
 
     Raises:
-        EngineIncompatibleError: TensorRT refuses the plan. ``EngineError``: it is an engine of something else.
+        EngineError (incompatible): TensorRT refuses the plan. ``EngineError``: it is an engine of something else.
         OutOfMemoryError: the device has not enough memory for it.
     """
 
     def __init__(self, trt: Any, runtime: Any, plan: bytes, spec: StageSpec) -> None:
         self.name = spec.name
         self._trt = trt
-        with _errors(f"the engine of stage {spec.name} cannot be loaded", EngineIncompatibleError) as errors:
+        with _errors(f"the engine of stage {spec.name} cannot be loaded", EngineError) as errors:
             self._engine: Any = runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
                 errors.fail("TensorRT refuses the plan")
@@ -191,7 +191,7 @@ class _ErrorContext:
         if any(sign in text.lower() for sign in _OUT_OF_MEMORY):
             raise OutOfMemoryError(text, "free GPU memory, use fewer slots, or build engines for a smaller batch")
         if issubclass(self._kind, EngineError):
-            raise self._kind(text, BUILD_AGAIN)
+            raise self._kind(text, BUILD_AGAIN, "incompatible")
         if issubclass(self._kind, DeviceError):
             raise self._kind(text, "the driver may be too old for this TensorRT; see both with: restore-sdk doctor")
         raise self._kind(text, "run: restore-sdk doctor; after an error of the GPU start a new process")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from restore_sdk._util.opencv import cv2
 from restore_sdk._util.reading import read_at_most
-from restore_sdk.errors import ExecutionError, FaceModelError, InputError
+from restore_sdk.errors import ExecutionError, InputError
 from restore_sdk.imaging.image import Color, to_rgb
 
 #: A face's box: x and y of its top left corner, width and height, in pixels.
@@ -96,7 +96,7 @@ class FaceDetector:
         sha256: where given, the file's SHA-256 must be this one, in hexadecimal.
 
     Raises:
-        FaceModelError: no such file, another hash, no ONNX, or no YuNet.
+        InputError (face-model): no such file, another hash, no ONNX, or no YuNet.
         InputError: ``min_score`` is out of its range.
     """
 
@@ -113,8 +113,8 @@ class FaceDetector:
             self._net.detect(np.zeros((320, 320, 3), np.uint8))
         except cv2.error as error:
             text = str(error).strip().splitlines()[0][:200]
-            raise FaceModelError(
-                f"OpenCV {cv2.__version__} cannot run the face detector {path}: {text}", _HINT
+            raise InputError(
+                f"OpenCV {cv2.__version__} cannot run the face detector {path}: {text}", _HINT, reason="face-model"
             ) from error
 
     def __call__(self, pixels: NDArray[np.uint8], color: Color = "rgb") -> list[tuple[float, float, float, float]]:
@@ -152,19 +152,25 @@ def _read(path: Path, sha256: str | None) -> tuple[bytes, str]:
         with path.open("rb") as file:
             data = read_at_most(file, _MAX_BYTES)
     except FileNotFoundError as error:
-        raise FaceModelError(f"the face detector {path} does not exist", "check the path") from error
+        raise InputError(f"the face detector {path} does not exist", "check the path", reason="face-model") from error
     except (OSError, ValueError) as error:
-        raise FaceModelError(f"the face detector {path} cannot be read: {error}", "check the path") from error
+        raise InputError(
+            f"the face detector {path} cannot be read: {error}", "check the path", reason="face-model"
+        ) from error
     if data is None:
-        raise FaceModelError(f"the face detector {path} is over {_MAX_BYTES >> 20} MiB", _HINT)
+        raise InputError(f"the face detector {path} is over {_MAX_BYTES >> 20} MiB", _HINT, reason="face-model")
     if data.startswith(b"version https://git-lfs"):
-        raise FaceModelError(
-            f"the face detector {path} is a Git LFS pointer, not the model", "download the file itself: git lfs pull"
+        raise InputError(
+            f"the face detector {path} is a Git LFS pointer, not the model",
+            "download the file itself: git lfs pull",
+            reason="face-model",
         )
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256.strip().lower():
-        raise FaceModelError(
-            f"the face detector {path} has SHA-256 {found}, expected {sha256}", "download it again, or correct the hash"
+        raise InputError(
+            f"the face detector {path} has SHA-256 {found}, expected {sha256}",
+            "download it again, or correct the hash",
+            reason="face-model",
         )
     return data, found
 
@@ -177,14 +183,17 @@ def _check_yunet(path: Path, data: bytes) -> None:
         (height, width), found = output_shapes(data)
     except ExecutionError as error:
         text = " ".join(error.message.split())[:300]
-        raise FaceModelError(f"the face detector {path} is no ONNX model of a face detector: {text}", _HINT) from error
+        raise InputError(
+            f"the face detector {path} is no ONNX model of a face detector: {text}", _HINT, reason="face-model"
+        ) from error
     expected = {
         f"{head}_{stride}": (1, (height // stride) * (width // stride), size)
         for head, size in _HEADS.items()
         for stride in _STRIDES
     }
     if found != expected:
-        raise FaceModelError(
+        raise InputError(
             f"the face detector {path} is no YuNet of 2023 or later: its outputs are {', '.join(sorted(found))[:200]}",
             _HINT,
+            reason="face-model",
         )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk._util.ahead import CopyAhead
-from restore_sdk._util.opencv import cv2, memory_told
+from restore_sdk._util.opencv import cv2, translate_memory_errors
 from restore_sdk.errors import InputError
 from restore_sdk.imaging.border import dilate, feather
 from restore_sdk.imaging.image import Color, as_pixels, canny_edges, hole_in, mask_values
@@ -105,7 +105,7 @@ class Request:
         ImageError, MaskError, ShapeError, InputError: image, mask or faces cannot be used.
     """
 
-    @memory_told
+    @translate_memory_errors
     def __init__(
         self,
         image: ImageLike,
@@ -136,7 +136,7 @@ class Request:
             # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
             self._written = np.zeros(self._mask.shape, np.uint8) if len(self.plan.tiles) > 1 else None
 
-    @memory_told
+    @translate_memory_errors
     def sample(self, tile: Tile) -> Sample:
         """What the model is shown for a tile: what earlier waves restored is known to it.
 
@@ -152,7 +152,7 @@ class Request:
             image, mask = cut(pixels, mask, tile.crop, self._options.color)
         return Sample(image, mask.view(np.uint8) * np.uint8(255), canny_edges(image, mask))
 
-    @memory_told
+    @translate_memory_errors
     def put(self, tile: Tile, restored: NDArray[np.uint8], completed_edges: NDArray[np.uint8]) -> None:
         """Paste what the model made of a tile's sample: ``(256, 256, 3)`` RGB and ``(256, 256)`` edges."""
         if self.edges is not None:
@@ -179,7 +179,7 @@ class Request:
         """Return once nothing reads the caller's arrays any more; to be called where a request is given up."""
         self._copy.wait()
 
-    @memory_told
+    @translate_memory_errors
     def finish(self) -> NDArray[np.uint8]:
         """The restored photograph, once every tile was put back."""
         feather(self._picture, self._source, self._mask, self._options.feather)
@@ -196,7 +196,7 @@ class Request:
         except InputError as error:
             if not self._name:
                 raise
-            raise type(error)(self._name + error.message, error.hint) from error
+            raise type(error)(self._name + error.message, error.hint, error.reason) from error
 
     def _distance_to_coarser(self, tile: Tile) -> NDArray[np.float32] | None:
         """From pixels of a coarser level, in ramps, at most 1; ``None`` where the tile's box has none."""

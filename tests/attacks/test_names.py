@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from restore_sdk._util.terminal import shown, word
+from restore_sdk._util.terminal import escape, quote
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import OutputError
@@ -61,7 +61,7 @@ def test_errors_that_name_it(tmp_path: Path) -> None:
 def test_commands_to_paste(tmp_path: Path, writable_bundle: Path) -> None:
     """The shell takes the name as one word, whatever it holds."""
     evil = tmp_path / "x;touch pwned $(id)"
-    assert shlex.split(word(evil)) == [str(evil)]
+    assert shlex.split(quote(evil)) == [str(evil)]
     evil.parent.mkdir(exist_ok=True)
     writable_bundle.rename(evil)
     told = shlex.split(EngineStore(evil / "store").build_command(Bundle.load(evil), "tensorrt"))
@@ -70,7 +70,7 @@ def test_commands_to_paste(tmp_path: Path, writable_bundle: Path) -> None:
     (evil / "store").chmod(0o777)
     with pytest.raises(Exception, match="others can write") as caught:
         EngineStore(evil / "store").entries()
-    assert word(evil / "store") in str(caught.value)
+    assert quote(evil / "store") in str(caught.value)
 
 
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
@@ -78,9 +78,9 @@ def test_a_folder_that_is_missing(tmp_path: Path) -> None:
 
     with pytest.raises(OutputError) as caught:
         write_file(tmp_path / "a;b" / "c", b"")
-    assert caught.value.hint == f"create it first: mkdir -p {word(tmp_path / 'a;b')}"
+    assert caught.value.hint == f"create it first: mkdir -p {quote(tmp_path / 'a;b')}"
 
 
 @pytest.mark.parametrize("text", ["", "é", "photo 1.png", "日本語.jpg"])
 def test_ordinary_names_stay(text: str) -> None:
-    assert shown(text) == text
+    assert escape(text) == text

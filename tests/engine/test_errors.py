@@ -11,11 +11,11 @@ CLASSES = [item for _, item in inspect.getmembers(errors, inspect.isclass) if it
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_every_error_carries_a_hint_and_crosses_process_borders(kind: type[RestoreError]) -> None:
-    error = kind("what happened", "what to do")
+    error = kind("what happened", "what to do", "reason")
     assert isinstance(error, RestoreError)
     assert str(error) == "what happened (what to do)"
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301
-    assert (type(copy), copy.message, copy.hint) == (kind, "what happened", "what to do")
+    assert (type(copy), copy.message, copy.hint, copy.reason) == (kind, "what happened", "what to do", "reason")
 
 
 def test_the_builtin_kinds_that_callers_may_expect() -> None:

@@ -23,10 +23,9 @@ from restore_sdk.engines.progress import Watch
 from restore_sdk.engines.sidecar import Host
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import (
-    BuildCancelledError,
-    BuildPrecisionError,
+    BuildError,
     DriftError,
-    EngineIncompatibleError,
+    EngineError,
     MissingDependencyError,
     OutOfMemoryError,
     OutputError,
@@ -156,12 +155,12 @@ class TestModelsThatShareAStage:
 def test_a_stage_that_fails_publishes_neither(plan: BuildPlan, store: EngineStore, tmp_path: Path) -> None:
     bundle = write_half_bundle(tmp_path / "bundle")
     spoiled = write_half_bundle(tmp_path / "spoiled", edge=half_graph("edge", mixed=True))
-    with pytest.raises(BuildPrecisionError):
+    with pytest.raises(BuildError):
         build_chain(spoiled, plan, store)
     assert files(store) == []
     build_chain(bundle, plan, store)
     before = files(store)
-    with pytest.raises(BuildPrecisionError):
+    with pytest.raises(BuildError):
         build_chain(spoiled, plan, store)
     assert files(store) == before
 
@@ -169,7 +168,7 @@ def test_a_stage_that_fails_publishes_neither(plan: BuildPlan, store: EngineStor
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.5])
 def test_a_timeout_leaves_nothing(plan: BuildPlan, shipped: Bundle, store: EngineStore, seconds: float) -> None:
     """Whether it strikes before the first stage, in it, or in the second."""
-    with pytest.raises(BuildCancelledError):
+    with pytest.raises(BuildError):
         build_chain(shipped, plan, store, watch=Watch(seconds), progress=lambda *_: time.sleep(0.001))
     assert files(store) == []
 
@@ -261,7 +260,7 @@ class TestProof:
             if seen[-1] == "no memory":
                 raise OutOfMemoryError("another process has it", "end it")
             if seen[-1] == "refused":
-                raise EngineIncompatibleError("TensorRT refuses the plan", "build it again")
+                raise EngineError("TensorRT refuses the plan", "build it again", reason="incompatible")
             return {"device": GPU.name, "driver_cuda": GPU.cuda, "tensorrt": plan.trt.version}
 
         assert not any(one.reused for one in build_chain(half_bundle, here, store, validate=validate))
@@ -318,7 +317,7 @@ def test_interrupted(rtx: TensorRT, shipped: Bundle, store: EngineStore, number:
 
 def test_waiting_for_another_build_ends_with_the_time(plan: BuildPlan, half_bundle: Bundle, store: EngineStore) -> None:
     said: list[str] = []
-    with store.lock("build"), pytest.raises(BuildCancelledError, match="another build"):
+    with store.lock("build"), pytest.raises(BuildError, match="another build"):
         build_chain(half_bundle, plan, store, watch=Watch(0.2), progress=lambda _s, _x, what: said.append(what))
     assert "waiting for another build" in said[0]
     assert files(store) == []

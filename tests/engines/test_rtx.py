@@ -17,12 +17,7 @@ from restore_sdk.engines.progress import Watch
 from restore_sdk.engines.recipe import Recipe, load_recipe
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import (
-    BuildCancelledError,
     BuildError,
-    BuildOutOfMemoryError,
-    BuildParseError,
-    BuildPrecisionError,
-    BuildProfileError,
 )
 from tests.engines.conftest import half_graph, rtx_recipe
 
@@ -70,31 +65,29 @@ def test_one_engine_for_all(rtx: TensorRT, shipped: Bundle) -> None:
 class TestRefusals:
     """Each comes out as an error of the SDK that says what TensorRT said, and what to do."""
 
-    def refused(self, kind: type[BuildError], match: str, *arguments: Any, **more: Any) -> BuildError:
-        with pytest.raises(kind, match=match) as caught:
+    def refused(self, reason: str, match: str, *arguments: Any, **more: Any) -> BuildError:
+        with pytest.raises(BuildError, match=match) as caught:
             build(*arguments, **more)
-        assert type(caught.value) is kind
+        assert caught.value.reason == reason
         assert caught.value.hint
         assert "cudaError 35" not in str(caught.value)
         assert "\n" not in caught.value.message
         return caught.value
 
     def test_mixed_types(self, rtx: TensorRT, half_bundle: Bundle) -> None:
-        error = self.refused(
-            BuildPrecisionError, "Float.*Half|Half.*Float", rtx, half_bundle, half_graph("edge", mixed=True)
-        )
+        error = self.refused("precision", "Float.*Half|Half.*Float", rtx, half_bundle, half_graph("edge", mixed=True))
         assert "operator Mul (node 'maps')" in error.message
         assert "stage edge" in error.message
 
     def test_an_unknown_operator(self, rtx: TensorRT, half_bundle: Bundle) -> None:
         graph = half_graph("edge", operator="Frobnicate")
-        error = self.refused(BuildParseError, "Plugin not found", rtx, half_bundle, graph)
+        error = self.refused("parse", "Plugin not found", rtx, half_bundle, graph)
         assert "operator Frobnicate (node 'maps')" in error.message
         assert "no such operator" in error.hint
 
     def test_an_fp32_graph(self, rtx: TensorRT, half_bundle: Bundle) -> None:
         self.refused(
-            BuildPrecisionError,
+            "precision",
             "in float32",
             rtx,
             half_bundle,
@@ -103,35 +96,33 @@ class TestRefusals:
 
     def test_an_fp32_export_of_the_shipped_stages(self, rtx: TensorRT, shipped: Bundle) -> None:
         """Built as the FP16 file by mistake: refused by TensorRT, or for the precision that was measured."""
-        with pytest.raises((BuildPrecisionError, BuildParseError)):
+        with pytest.raises(BuildError):
             build(rtx, shipped, shipped.read("repair.onnx"), stage=1)
 
     def test_no_profile(self, rtx: TensorRT, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(builder_module.networks, "add_profile", lambda *_: None)
-        self.refused(BuildProfileError, "no optimization profile", rtx, half_bundle)
+        self.refused("profile", "no optimization profile", rtx, half_bundle)
 
     @pytest.mark.parametrize("mib", [0, 1])
     def test_too_small_a_workspace(self, rtx: TensorRT, shipped: Bundle, mib: int) -> None:
         recipe = rtx_recipe(workspace_mib=mib)
-        error = self.refused(
-            BuildOutOfMemoryError, f"workspace of {mib} MiB, batch 4", rtx, shipped, stage=1, recipe=recipe
-        )
+        error = self.refused("memory", f"workspace of {mib} MiB, batch 4", rtx, shipped, stage=1, recipe=recipe)
         assert "workspace_mib" in error.hint
 
     @pytest.mark.parametrize("graph", [b"", b"hello" * 100, b"vtrt" + bytes(100), b"\x08\x09"])
     def test_no_graph(self, rtx: TensorRT, half_bundle: Bundle, graph: bytes) -> None:
         """TensorRT calls some of these a success, with an empty network."""
-        self.refused(BuildParseError, "stage edge", rtx, half_bundle, graph)
+        self.refused("parse", "stage edge", rtx, half_bundle, graph)
 
     def test_a_torn_graph(self, rtx: TensorRT, shipped: Bundle) -> None:
         graph = shipped.read("edge.fp16.onnx")
-        self.refused(BuildParseError, "parse the ONNX model", rtx, shipped, graph[: len(graph) // 2])
+        self.refused("parse", "parse the ONNX model", rtx, shipped, graph[: len(graph) // 2])
 
     def test_the_other_stage(self, rtx: TensorRT, half_bundle: Bundle) -> None:
-        error = self.refused(BuildParseError, "is expected", rtx, half_bundle, half_graph("repair"))
+        error = self.refused("parse", "is expected", rtx, half_bundle, half_graph("repair"))
         assert "completed_edges" in error.message
 
-    @pytest.mark.parametrize("kind", [BuildParseError, RuntimeError, KeyboardInterrupt])
+    @pytest.mark.parametrize("kind", [BuildError, RuntimeError, KeyboardInterrupt])
     def test_an_error_keeps_no_object_of_tensorrt(
         self, rtx: TensorRT, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
     ) -> None:
@@ -149,24 +140,24 @@ class TestRefusals:
         assert seen[0]() is None
 
     def test_a_refusal_leaves_the_builder_usable(self, rtx: TensorRT, half_bundle: Bundle) -> None:
-        with pytest.raises(BuildParseError):
+        with pytest.raises(BuildError):
             build(rtx, half_bundle, b"")
         assert build(rtx, half_bundle).plan
 
 
 class TestTheEnd:
     def test_timeout(self, rtx: TensorRT, shipped: Bundle) -> None:
-        with pytest.raises(BuildCancelledError, match=r"stage repair took longer than 0.05 s"):
+        with pytest.raises(BuildError, match=r"stage repair took longer than 0.05 s"):
             build(rtx, shipped, stage=1, watch=Watch(0.05))
 
     def test_no_time_at_all(self, rtx: TensorRT, shipped: Bundle) -> None:
-        with pytest.raises(BuildCancelledError):
+        with pytest.raises(BuildError):
             build(rtx, shipped, watch=Watch(0))
 
     def test_cancelled_from_another_thread(self, rtx: TensorRT, shipped: Bundle) -> None:
         watch, seen = Watch(), threading.Event()
         threading.Thread(target=lambda: (seen.wait(20), watch.cancel())).start()
-        with pytest.raises(BuildCancelledError, match="cancelled"):
+        with pytest.raises(BuildError, match="cancelled"):
             build(rtx, shipped, stage=1, watch=watch, progress=lambda *_: seen.set())
 
     def test_progress(self, rtx: TensorRT, half_bundle: Bundle) -> None:
@@ -207,7 +198,7 @@ def test_builds_at_the_same_time(rtx: TensorRT, half_bundle: Bundle) -> None:
 
 def test_nothing_is_printed(rtx: TensorRT, half_bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
     build(rtx, half_bundle)
-    with pytest.raises(BuildParseError):
+    with pytest.raises(BuildError):
         build(rtx, half_bundle, b"")
     assert capfd.readouterr() == ("", "")
 

@@ -22,7 +22,7 @@ from export.quantize import Ranges, Setting, candidates, folded, quantized, stor
 from export.structure import check_structure
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import BundleError, BundleManifestError, DeviceError, OutputError
+from restore_sdk.errors import BundleError, DeviceError, OutputError
 from restore_sdk.measure.verify import verify
 from restore_sdk.runtime.onnxruntime import ort
 from restore_sdk.runtime.openvino import OpenVinoRunner, offers
@@ -226,7 +226,7 @@ def test_a_folder_that_is_no_bundle_is_kept(int8_bundle: Bundle, tmp_path: Path)
 
 def test_facts_that_are_no_numbers(int8_bundle: Bundle, tmp_path: Path) -> None:
     graphs = {stage: int8_bundle.read(int8_bundle.file(stage, "int8")) for stage in ("edge", "repair")}
-    with pytest.raises(BundleManifestError):
+    with pytest.raises(BundleError):
         add_int8(int8_bundle, tmp_path / "out", graphs, {"psnr_db": float("nan")})
     assert not (tmp_path / "out").exists()
 

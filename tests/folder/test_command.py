@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from restore_sdk._util import lock
-from restore_sdk._util.terminal import shown
+from restore_sdk._util.terminal import escape
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
-from restore_sdk.errors import PhotoMemoryError
+from restore_sdk.errors import OutOfMemoryError
 from restore_sdk.folder.ledger import open_ledger
 from restore_sdk.folder.progress import Progress, clock
 from restore_sdk.folder.work import face_detector
@@ -239,7 +239,7 @@ def test_photographs_too_large_for_this_host_do_not_end_the_run(
     def too_large(self: Request, *arguments: Any, **options: Any) -> None:
         calls.append(1)
         if len(calls) <= 3:
-            raise PhotoMemoryError("not enough memory for the photograph", "make it smaller")
+            raise OutOfMemoryError("not enough memory for the photograph", "make it smaller", reason="photo")
         real(self, *arguments, **options)
 
     monkeypatch.setattr(Request, "__init__", too_large)
@@ -398,4 +398,4 @@ def test_how_it_is_written() -> None:
         "1:00:00",
         "10:01:01",
     ]
-    assert shown("a\x1b[31m\tb") == "a\\x1b[31m\\tb"
+    assert escape("a\x1b[31m\tb") == "a\\x1b[31m\\tb"

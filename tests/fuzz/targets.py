@@ -27,7 +27,7 @@ from restore_sdk.bundle.onnxfile import check_self_contained
 from restore_sdk.engines.recipe import TARGETS as RECIPES
 from restore_sdk.engines.recipe import parse_recipe
 from restore_sdk.engines.sidecar import EngineKey, Host, Sidecar, Tensor, dump_sidecar, parse_sidecar
-from restore_sdk.errors import BundleError, EngineIntegrityError, ImageError, InputError, MaskError, OutputError
+from restore_sdk.errors import BundleError, EngineError, ImageError, InputError, MaskError, OutputError
 from restore_sdk.files import Photo, check_image, open_photo, read_mask
 from tests.attacks.caught import error_of
 from tests.conftest import make_photo
@@ -124,7 +124,7 @@ def sidecar(data: bytes) -> None:
     """A sidecar edited by hand, its checksum made right again: whoever looks for an engine can ask what was read."""
     host = Host("tensorrt", "10.16.1.11", "8.6", "NVIDIA A10", "linux-x86_64", "13")
     for sample in (data, _checked(data)):
-        with contextlib.suppress(EngineIntegrityError):
+        with contextlib.suppress(EngineError):
             found = parse_sidecar(sample, _name(sample))
             assert found.key.mismatch(host) is None or len(found.key.mismatch(host) or ()) == 3
             assert Path(found.plan_file).name == found.plan_file

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli import main as cli
-from restore_sdk.errors import FaceModelError, InputError, ShapeError
+from restore_sdk.errors import InputError, ShapeError
 from restore_sdk.tiling.faces import FaceDetector, Frame, frames
 from restore_sdk.tiling.plan import plan
 from tests.conftest import make_photo
@@ -203,7 +203,7 @@ class TestBadModel:
         def refused(data: bytes, what: str) -> None:
             path = tmp_path / "model.onnx"
             path.write_bytes(data)
-            with pytest.raises(FaceModelError, match=what) as caught:
+            with pytest.raises(InputError, match=what) as caught:
                 FaceDetector(path)
             assert caught.value.hint
 
@@ -213,13 +213,13 @@ class TestBadModel:
         refused(b"version https://git-lfs.github.com/spec/v1\noid sha256:8f2", "Git LFS pointer")
         refused(toy_bundle.read(toy_bundle.file("edge", "fp32")), "no ONNX model of a face detector")
         refused(write_yunet_double(tmp_path / "old.onnx", cls_8="loc").read_bytes(), "its outputs are bbox_16,.*loc")
-        with pytest.raises(FaceModelError, match="cannot be read"):
+        with pytest.raises(InputError, match="cannot be read"):
             FaceDetector(tmp_path)
 
     def test_hash_and_score(self, model: Path) -> None:
         right = hashlib.sha256(model.read_bytes()).hexdigest()
         FaceDetector(model, sha256=right.upper())
-        with pytest.raises(FaceModelError, match=f"has SHA-256 {right}, expected 00"):
+        with pytest.raises(InputError, match=f"has SHA-256 {right}, expected 00"):
             FaceDetector(model, sha256="00")
         with pytest.raises(InputError, match="min_score"):
             FaceDetector(model, min_score=2)

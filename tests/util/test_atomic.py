@@ -1,3 +1,5 @@
+"""A final name never holds half a file, and what stands there already is lost to nothing that fails."""
+
 import os
 from pathlib import Path
 
@@ -9,30 +11,25 @@ from restore_sdk.errors import OutputError
 
 
 def test_write_and_replace(tmp_path: Path) -> None:
-    target = tmp_path / "out.bin"
+    target = tmp_path / ("a" * 251 + ".png")  # the longest name
     write_file(target, b"first")
     write_file(target, b"second")
     assert target.read_bytes() == b"second"
-    assert os.listdir(tmp_path) == ["out.bin"]
+    assert os.listdir(tmp_path) == [target.name]
 
 
-def test_permissions_follow_the_umask(tmp_path: Path) -> None:
-    old = os.umask(0o027)
+def test_permissions(tmp_path: Path) -> None:
+    """Of a new file by the umask; a replaced one keeps its own."""
+    target, old = tmp_path / "out.bin", os.umask(0o027)
     try:
-        write_file(tmp_path / "out.bin", b"x")
+        write_file(target, b"x")
     finally:
         os.umask(old)
-    assert (tmp_path / "out.bin").stat().st_mode & 0o777 == 0o640
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o664])
-def test_a_replaced_file_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
-    target = tmp_path / "out.bin"
-    write_file(target, b"old")
-    target.chmod(mode)
-    write_file(target, b"new")
-    assert target.read_bytes() == b"new"
-    assert target.stat().st_mode & 0o777 == mode
+    assert target.stat().st_mode & 0o777 == 0o640
+    for mode in (0o600, 0o664):
+        target.chmod(mode)
+        write_file(target, b"new")
+        assert target.stat().st_mode & 0o777 == mode
 
 
 def test_what_was_written_is_not_called_a_failure(
@@ -52,29 +49,44 @@ def test_what_was_written_is_not_called_a_failure(
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
 
 
-def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"does not exist.*mkdir -p"):
-        write_file(tmp_path / "no" / "out.bin", b"x")
-
-
-def test_a_folder_in_the_way(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="is a folder"):
-        write_file(tmp_path, b"x")
-
-
-def test_a_file_as_the_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("no/out.bin", r"does not exist.*mkdir -p"),
+        ("folder", "is a folder"),
+        ("file/out.bin", "Not a directory"),
+        ("x" * 300, "nothing can be written"),
+        ("a\0b", "nothing can be written"),
+        ("pipe.png", "pipe"),
+    ],
+)
+def test_places_for_no_file(tmp_path: Path, name: str, why: str) -> None:
     (tmp_path / "file").write_bytes(b"x")
-    with pytest.raises(OutputError, match="Not a directory"):
-        write_file(tmp_path / "file" / "out.bin", b"x")
-
-
-@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
-def test_impossible_names(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OutputError, match="nothing can be written"):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(OutputError, match=why):
         write_file(tmp_path / name, b"x")
-    with pytest.raises(OutputError, match="nothing can be written"):
+    assert sorted(os.listdir(tmp_path)) == before
+    assert (tmp_path / "pipe.png").is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("file", "not a plain folder"),
+        ("link", "not a plain folder"),
+        ("no/bundle", "does not exist"),
+        ("x" * 300, "nothing can be written"),
+        ("a\0b", "nothing can be written"),
+    ],
+)
+def test_places_for_no_folder(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(OutputError, match=why):
         write_folder(tmp_path / name, {"a": b"x"})
-    assert os.listdir(tmp_path) == []
+    assert sorted(os.listdir(tmp_path)) == ["file", "link"]
 
 
 def test_a_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,10 +109,7 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pyte
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    if broken == "fsync":
-        monkeypatch.setattr(os, "fsync", fail)
-    else:
-        monkeypatch.setattr(atomic, "write_synced", fail)
+    monkeypatch.setattr(*((os, "fsync", fail) if broken == "fsync" else (atomic, "write_synced", fail)))
     with pytest.raises(OutputError, match="No space left"):
         write_file(target, b"new")
     monkeypatch.undo()
@@ -111,8 +120,8 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pyte
 def test_folders_are_written_whole_and_replaced(tmp_path: Path) -> None:
     target = tmp_path / "bundle"
     write_folder(target, {"a": b"1", "b": b"2"})
-    write_folder(target, {"a": b"3"})
-    assert {path.name: path.read_bytes() for path in target.iterdir()} == {"a": b"3"}
+    write_folder(target, {"a": b"3", "c/d": b"4"})
+    assert {path.name: path.read_bytes() for path in target.rglob("*") if path.is_file()} == {"a": b"3", "d": b"4"}
     assert os.listdir(tmp_path) == ["bundle"]
 
 
@@ -132,26 +141,3 @@ def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pyt
         write_folder(target, {"a": b"2"})
     assert (target / "a").read_bytes() == b"1"
     assert os.listdir(tmp_path) == ["bundle"]
-
-
-def test_folders_that_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"x")
-    (tmp_path / "link").symlink_to(tmp_path)
-    for target in (tmp_path / "file", tmp_path / "link"):
-        with pytest.raises(OutputError, match="not a plain folder"):
-            write_folder(target, {})
-    with pytest.raises(OutputError, match="does not exist"):
-        write_folder(tmp_path / "no" / "bundle", {})
-
-
-def test_the_longest_name_is_written(tmp_path: Path) -> None:
-    path = tmp_path / ("a" * 251 + ".png")
-    write_file(path, b"x")
-    assert path.read_bytes() == b"x"
-
-
-def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(OutputError, match="pipe"):
-        write_file(tmp_path / "pipe.png", b"x")
-    assert (tmp_path / "pipe.png").is_fifo()

@@ -26,37 +26,30 @@ class Asked(io.FileIO):
         return super().read(size)
 
 
-@pytest.mark.parametrize(("size", "limit", "fits"), [(0, 0, True), (5, 5, True), (5, 9999, True), (6, 5, False)])
-def test_the_limit(tmp_path: Path, size: int, limit: int, fits: bool) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"x" * size)
-    with path.open("rb") as file:
-        assert read_at_most(file, limit) == (b"x" * size if fits else None)
-
-
-def test_no_more_memory_is_taken_than_the_file_has_bytes(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"x" * 100)
-    with Asked(path) as file:
-        assert read_at_most(file, 1 << 30) == b"x" * 100
-        assert file.asked == [101]
-    with Asked(path) as file:
-        assert read_at_most(file, 99) is None
-        assert file.asked == []
-
-
-@pytest.mark.parametrize(("size", "limit", "fits"), [(103, 200, True), (9000, 20_000, True), (201, 200, False)])
-def test_a_file_that_has_grown_since_its_size_was_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, limit: int, fits: bool
+@pytest.mark.parametrize(
+    ("told", "size", "limit", "fits"),
+    [
+        (0, 0, 0, True),
+        (5, 5, 5, True),
+        (100, 100, 1 << 30, True),
+        (6, 6, 5, False),
+        (100, 103, 200, True),  # it has grown since its size was asked
+        (100, 9000, 20_000, True),
+        (100, 201, 200, False),
+    ],
+)
+def test_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: int, size: int, limit: int, fits: bool
 ) -> None:
+    """And no more memory is taken than the file has bytes."""
     path = tmp_path / "file"
-    path.write_bytes(b"x" * 100)
+    path.write_bytes(b"x" * told)
     before = path.stat()
     path.write_bytes(b"y" * size)
     monkeypatch.setattr(os, "fstat", lambda _: before)
     with Asked(path) as file:
         assert read_at_most(file, limit) == (b"y" * size if fits else None)
-        assert sum(file.asked) <= max(3 * size, 3 * 4096)
+        assert file.asked == [told + 1] if told == size <= limit else sum(file.asked) <= max(3 * size, 3 * 4096)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc: no files without a size")

@@ -16,7 +16,6 @@ from restore_sdk.engines import driver
 from restore_sdk.errors import (
     DeviceError,
     EngineError,
-    EngineIncompatibleError,
     ExecutionError,
     MissingDependencyError,
     OutOfMemoryError,
@@ -38,7 +37,7 @@ def test_a_plan_that_tensorrt_refuses(toy_bundle: Bundle, trt: ModuleType, spoil
     repair = {"torn": repair[: len(repair) // 2][20:], "prefixed": b"{}" + repair, "empty": b""}.get(
         spoil, toy_bundle.read(toy_bundle.file("repair", "fp16"))
     )
-    with pytest.raises(EngineIncompatibleError, match=r"repair.*magicTag") as caught:
+    with pytest.raises(EngineError, match=r"repair.*magicTag") as caught:
         TensorRtRunner(toy_bundle, edge, repair, trt)
     assert "restore-sdk build" in caught.value.hint
 
@@ -86,7 +85,7 @@ def test_stages_without_workspace_are_fine(toy_bundle: Bundle) -> None:
 )
 def test_a_refusal_while_opening(toy_bundle: Bundle, trt: ModuleType, method: str) -> None:
     trt.control.refuse = (method,)
-    kinds = {"deserialize_cuda_engine": EngineIncompatibleError, "create_execution_context": OutOfMemoryError}
+    kinds = {"deserialize_cuda_engine": EngineError, "create_execution_context": OutOfMemoryError}
     with pytest.raises(kinds.get(method, ExecutionError)) as caught:
         TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
     assert caught.value.hint
@@ -264,7 +263,7 @@ def test_a_tensorrt_that_does_not_load(
 def test_the_log_of_tensorrt_is_kept_out_of_stdout(
     toy_bundle: Bundle, trt: ModuleType, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(EngineIncompatibleError):
+    with pytest.raises(EngineError):
         TensorRtRunner(toy_bundle, make_plan(b"", max_batch=1)[5:], b"", trt)
     assert capfd.readouterr().out == ""
     assert "magicTag" in caplog.text

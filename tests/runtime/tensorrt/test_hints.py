@@ -16,7 +16,7 @@ from restore_sdk.bundle import Bundle, StageFiles
 from restore_sdk.cli.main import main
 from restore_sdk.engines.sidecar import Host
 from restore_sdk.engines.store import EngineStore
-from restore_sdk.errors import DeviceError, EngineError, EngineNotBuiltError, ExecutionError
+from restore_sdk.errors import DeviceError, EngineError, ExecutionError
 from restore_sdk.runtime.tensorrt import open_tensorrt
 from tests.cuda_double.stages import make_plan
 from tests.runtime.tensorrt.conftest import plans
@@ -55,7 +55,7 @@ def test_the_device_is_named(store: EngineStore, toy_bundle: Bundle) -> None:
         store.find(toy_bundle, "edge", host)
     assert "--device 3" in caught.value.hint
     assert host == replace(host, index=0), "which device it is decides nothing else"
-    with pytest.raises(EngineNotBuiltError) as missing:
+    with pytest.raises(EngineError) as missing:
         EngineStore(store.root / "other").find(toy_bundle, "edge", host)
     assert "--device 3" in missing.value.hint
 

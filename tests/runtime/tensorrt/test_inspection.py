@@ -10,7 +10,7 @@ from restore_sdk.engines.driver import current, find_gpu
 from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.precision import inspect
 from restore_sdk.engines.trtlog import capture, logger
-from restore_sdk.errors import BuildError, BuildPrecisionError
+from restore_sdk.errors import BuildError
 from tests.cuda_double.double import Double
 from tests.cuda_double.stages import make_plan
 from tests.toy_bundle import edge_graph
@@ -31,7 +31,7 @@ def test_precision_and_workspace(trt: ModuleType, double: Double) -> None:
 
 
 def test_an_engine_that_was_built_in_fp32(trt: ModuleType) -> None:
-    with pytest.raises(BuildPrecisionError, match="'layer 0' in FP32"):
+    with pytest.raises(BuildError, match="'layer 0' in FP32"):
         read_back(trt, make_plan(edge_graph(), layers=(("CaskConvolution", "Row major linear FP32"),)))
 
 
