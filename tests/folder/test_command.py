@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 import pytest
 
-from restore_sdk._util import lock
 from restore_sdk._util.terminal import escape
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
@@ -118,11 +117,11 @@ def test_names_that_no_system_takes(folder: Folder) -> None:
 
 
 def test_a_file_system_without_locks(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_locks(_: int) -> bool:
+    def no_locks(*_: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     fill(folder, 1)
-    monkeypatch.setattr(lock, "_try_lock", no_locks)
+    monkeypatch.setattr("fcntl.flock", no_locks)
     code, _, err = folder.run()
     assert code == 2
     assert "No locks available" in err
