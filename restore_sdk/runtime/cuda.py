@@ -14,7 +14,7 @@ import importlib
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -28,14 +28,8 @@ from restore_sdk.runtime.fork import hold, release
 _NON_BLOCKING = 1
 
 _LOST = (
-    "illegal memory access",
-    "launch failure",
-    "launch timed out",
-    "hardware stack",
-    "illegal instruction",
-    "ECC",
-    "uncorrectable",
-    "context is destroyed",
+    *("illegal memory access", "launch failure", "launch timed out", "hardware stack", "illegal instruction"),
+    *("ECC", "uncorrectable", "context is destroyed"),
 )
 _LOCK = threading.Lock()
 _CONTEXTS: dict[tuple[int, int], Any] = {}
@@ -123,31 +117,25 @@ class Gpu:
                 "free GPU memory, use fewer slots, or build engines for a smaller batch",
             ) from error
         except cuda.Error as error:
-            if any(sign in str(error) for sign in _LOST):
-                hint = "the CUDA context of this process is lost: end the process and start a new one"
-            else:
-                hint = "run: restore-sdk doctor"
-            raise ExecutionError(f"{what}: {error}", hint) from error
+            lost = any(sign in str(error) for sign in _LOST)
+            hint = "the CUDA context of this process is lost: end the process and start a new one"
+            raise ExecutionError(f"{what}: {error}", hint if lost else "run: restore-sdk doctor") from error
 
     def _memory_left(self) -> str:
         """For a message: how much memory is free, where that can be asked."""
-        if self._context is None:
-            return ""
-        try:
-            self._context.push()
-            try:
-                free, total = self.memory()
-            finally:
-                self._context.pop()
-        except self._cuda.Error:
-            return ""
-        return f" ({free >> 20} of {total >> 20} MiB of GPU memory are free)"
+        if self._context is not None:
+            with suppress(self._cuda.Error):
+                self._context.push()
+                try:
+                    free, total = self.memory()
+                finally:
+                    self._context.pop()
+                return f" ({free >> 20} of {total >> 20} MiB of GPU memory are free)"
+        return ""
 
 
 class DeviceMemory:
-    """A piece of device memory."""
-
-    __slots__ = ("_allocation", "address", "size")
+    """A piece of device memory; :meth:`free` it once, inside :meth:`Gpu.current`."""
 
     def __init__(self, allocation: Any, size: int) -> None:
         self._allocation = hold(allocation)
@@ -155,22 +143,20 @@ class DeviceMemory:
         self.size = size
 
     def free(self) -> None:
-        """Give it back, inside :meth:`Gpu.current`; once."""
+        """Give it back."""
         self._allocation.free()
         release(self._allocation)
 
 
 class PinnedMemory:
-    """Page-locked host memory as an array."""
-
-    __slots__ = ("array",)
+    """Page-locked host memory as an array; :meth:`free` it once, inside :meth:`Gpu.current`."""
 
     def __init__(self, array: NDArray[np.uint8]) -> None:
         self.array = array
         hold(array.base)
 
     def free(self) -> None:
-        """Give it back, inside :meth:`Gpu.current`; once. No view of the array may be used any more."""
+        """Give it back; no view of the array may be used any more."""
         allocation: Any = self.array.base
         self.array = np.empty(0, np.uint8)
         allocation.free()
@@ -179,8 +165,6 @@ class PinnedMemory:
 
 class Event:
     """A point in a stream."""
-
-    __slots__ = ("raw",)
 
     def __init__(self, raw: Any) -> None:
         self.raw = hold(raw)
@@ -197,8 +181,6 @@ class Event:
 
 class Stream:
     """Work that runs in order. Every method is to be called inside :meth:`Gpu.current`."""
-
-    __slots__ = ("_cuda", "_stream", "handle")
 
     def __init__(self, cuda: Any) -> None:
         self._cuda = cuda

@@ -62,18 +62,12 @@ class CapturedGraph:
 
     def launch(self, stream: int) -> None:
         """Queue the whole work on a stream."""
-        try:
-            check(self._library, "cuGraphLaunch", self._executable, ctypes.c_void_p(stream))
-        except DriverCallError as error:
-            raise ExecutionError(f"the CUDA graph failed: {error}", "open the engine without a CUDA graph") from error
+        self._call("cuGraphLaunch", self._executable, ctypes.c_void_p(stream))
 
     def ms_between(self, start: int, end: int) -> float:
         """Milliseconds between two marks of the last launch, which must have run."""
         ms = ctypes.c_float()
-        try:
-            check(self._library, "cuEventElapsedTime", ctypes.byref(ms), self._events[start], self._events[end])
-        except DriverCallError as error:
-            raise ExecutionError(f"the CUDA graph failed: {error}", "open the engine without a CUDA graph") from error
+        self._call("cuEventElapsedTime", ctypes.byref(ms), self._events[start], self._events[end])
         return ms.value
 
     def free(self) -> None:
@@ -83,6 +77,12 @@ class CapturedGraph:
             self._executable = ctypes.c_void_p()
         while self._events:
             self._library.cuEventDestroy_v2(self._events.pop())
+
+    def _call(self, name: str, *arguments: object) -> None:
+        try:
+            check(self._library, name, *arguments)
+        except DriverCallError as error:
+            raise ExecutionError(f"the CUDA graph failed: {error}", "open the engine without a CUDA graph") from error
 
     def _record(self, stream: ctypes.c_void_p, enqueue: Callable[[Callable[[int], None]], None]) -> None:
         library, graph = self._library, ctypes.c_void_p()

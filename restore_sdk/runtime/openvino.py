@@ -13,6 +13,7 @@ from restore_sdk._util.terminal import install_command
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
+from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.base import U8, Inference, PooledRunner
 from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
 from restore_sdk.runtime.cpu import MAX_BATCH, host_buffers, mapped_errors
@@ -34,14 +35,12 @@ DEVICE = "CPU"
 VERSION = ov.get_version().split("-")[0]
 
 #: The precision of each runtime that :mod:`restore_sdk.runtime.select` names.
-PRECISIONS: dict[str, Precision] = {"openvino": "fp32", "openvino-bf16": "bf16", "openvino-int8": "int8"}
+PRECISIONS: dict[Runtime, Precision] = {"openvino": "fp32", "openvino-bf16": "bf16", "openvino-int8": "int8"}
 
-#: What each precision is called by OpenVINO: the value of its hint, and the capability that the CPU must have. With
-#: ``int8`` that is the precision of what the graph does not compute in 8 bits.
-_HINTS: dict[Precision, tuple[str, str]] = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "int8": ("bf16", "BF16")}
-
-#: The bundle's graph for each precision.
-_GRAPHS: dict[Precision, str] = {"fp32": "fp32", "bf16": "fp32", "int8": "int8"}
+#: What each precision is called by OpenVINO: the value of its hint. With ``int8`` that is the precision of what the
+#: graph does not compute in 8 bits. Below, the capability that the CPU must have for it.
+_HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
+_CAPABILITIES = {"f32": "FP32", "bf16": "BF16"}
 
 _mapped_errors = partial(
     mapped_errors, no_memory="Failed to allocate", hint="run: restore-sdk verify --runtime openvino"
@@ -97,8 +96,8 @@ class OpenVinoRunner(PooledRunner):
         }
 
     def _compile(self, core: Any, bundle: Bundle, stage: StageSpec, slots: int) -> Any:
-        graph = bundle.read(bundle.file(stage.name, _GRAPHS[self._precision]))
-        hint, _ = _HINTS[self._precision]
+        graph = bundle.read(bundle.file(stage.name, "int8" if self._precision == "int8" else "fp32"))
+        hint = _HINTS[self._precision]
         options = {
             "INFERENCE_PRECISION_HINT": hint,
             "PERFORMANCE_HINT": "LATENCY",
@@ -189,7 +188,7 @@ def _eight_bit(compiled: Any) -> int:
 def _offered(core: Any) -> tuple[Precision, ...]:
     with _mapped_errors("OpenVINO finds no CPU", DeviceError):
         capabilities = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
-    return tuple(precision for precision, (_, capability) in _HINTS.items() if capability in capabilities)
+    return tuple(precision for precision, hint in _HINTS.items() if _CAPABILITIES[hint] in capabilities)
 
 
 def _check_tensors(model: Any, stage: StageSpec) -> None:

@@ -12,6 +12,7 @@ from restore_sdk.errors import InputError, RestoreError
 from restore_sdk.runtime import RUNTIMES, Runtime
 from restore_sdk.runtime.base import StageRunner
 
+_CPU = "ONNX Runtime runs on the CPU"
 _LOG = logging.getLogger("restore_sdk")
 
 
@@ -44,7 +45,13 @@ def open_model(
 
 
 def open_runner(
-    runtime: Runtime, bundle: Bundle, *, device: int, slots: int, threads: int | None, cuda_graph: bool = False
+    runtime: Runtime,
+    bundle: Bundle,
+    *,
+    device: int = 0,
+    slots: int = 1,
+    threads: int | None = None,
+    cuda_graph: bool = False,
 ) -> tuple[StageRunner, str]:
     """Open the runner for ``runtime``, and say why it was chosen.
 
@@ -54,8 +61,7 @@ def open_runner(
     asked for by name is opened or raises: nothing else takes its place.
 
     Args:
-        cuda_graph: on TensorRT, queue the chain as one CUDA graph; see
-            :class:`restore_sdk.runtime.tensorrt.TensorRtRunner`. ``"auto"`` leaves it aside where ONNX Runtime serves.
+        cuda_graph: on TensorRT, queue the chain as one CUDA graph. ``"auto"`` leaves it aside on a CPU.
 
     Raises:
         InputError: there is no such runtime, or a CUDA graph was asked for on a CPU.
@@ -70,36 +76,28 @@ def open_runner(
         raise InputError(f"there is no runtime {runtime!r}", f"choose one of {', '.join(RUNTIMES)}")
     if cuda_graph and runtime not in ("auto", *EDITIONS):
         raise InputError(f"runtime {runtime} has no CUDA graph", "leave it out, or choose a TensorRT runtime")
-    runner: StageRunner | None
-    if runtime in EDITIONS:
-        from restore_sdk.runtime.tensorrt import open_tensorrt  # loaded only where it is used
-
-        runner = open_tensorrt(bundle, runtime, device=device, slots=slots, graph=cuda_graph)
-        _LOG.info("runtime %s (asked for by name), bundle %s", runtime, bundle.name)
-        return runner, "asked for by name"
+    runner: StageRunner | None = None
     reason = "asked for by name"
     if runtime == "auto":
         runner, reason = _built_engine(bundle, device=device, slots=slots, cuda_graph=cuda_graph)
-        if runner is not None:
-            _LOG.info("runtime %s (%s), bundle %s", runner.info()["runtime"], reason, bundle.name)
-            return runner, reason
-        reason = f"auto: {reason}, ONNX Runtime runs on the CPU"
-    if runtime in ("openvino", "openvino-bf16", "openvino-int8"):
-        from restore_sdk.runtime.openvino import PRECISIONS, OpenVinoRunner  # an extra
+    elif runtime in EDITIONS:
+        from restore_sdk.runtime.tensorrt import open_tensorrt  # each is loaded only where it is used
 
-        precision = PRECISIONS[runtime]
-        runner = OpenVinoRunner(bundle, slots=slots, threads=threads, device=device, precision=precision)
-    else:
+        runner = open_tensorrt(bundle, runtime, device=device, slots=slots, graph=cuda_graph)
+    elif runtime != "onnxruntime":
+        from restore_sdk.runtime.openvino import PRECISIONS, OpenVinoRunner
+
+        runner = OpenVinoRunner(bundle, slots, threads, device, PRECISIONS[runtime])
+    if runner is None:
         from restore_sdk.runtime.onnxruntime import OnnxRunner
 
-        runner = OnnxRunner(bundle, slots=slots, threads=threads, device=device)
-    _LOG.info("runtime %s (%s), bundle %s", "onnxruntime" if runtime == "auto" else runtime, reason, bundle.name)
+        runner = OnnxRunner(bundle, slots, threads, device)
+    name = runner.info()["runtime"] if runtime == "auto" else runtime
+    _LOG.info("runtime %s (%s), bundle %s", name, reason, bundle.name)
     return runner, reason
 
 
-def _built_engine(
-    bundle: Bundle, *, device: int, slots: int, cuda_graph: bool
-) -> tuple[StageRunner, str] | tuple[None, str]:
+def _built_engine(bundle: Bundle, *, device: int, slots: int, cuda_graph: bool) -> tuple[StageRunner | None, str]:
     """A runner on engines from the store, or why there is none; costs nothing where nothing was built."""
     from restore_sdk.engines.store import EngineStore, graph_sha256
 
@@ -108,7 +106,7 @@ def _built_engine(
         entries = EngineStore().entries()
     except RestoreError as error:
         _LOG.warning("engine store: %s", error)
-        return None, f"the engine store cannot be used ({error.message})"
+        return None, f"auto: the engine store cannot be used ({error.message}), {_CPU}"
     sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
     built = {
         edition: {each.key.onnx_sha256 for each in sidecars if each.key.edition == edition} for edition in EDITIONS
@@ -134,4 +132,4 @@ def _built_engine(
             reasons.append(f"{edition}: {error.message}")
         else:
             return runner, "auto: the engine store holds engines that fit this host"
-    return None, "; ".join(reasons) if reasons else "no built engine"
+    return None, f"auto: {'; '.join(reasons) if reasons else 'no built engine'}, {_CPU}"
