@@ -75,16 +75,8 @@ def test_every_dependency_has_bounds_and_a_reason() -> None:
 
 
 def test_only_what_the_host_chooses_is_left_out_of_a_lock() -> None:
-    names = [
-        "torch",
-        "torchvision",
-        "nvidia-cublas",
-        "cuda-toolkit",
-        "numpy",
-        "tensorrt-rtx-cu13",
-        "triton",
-        "tritonclient",
-    ]
+    names = ["torch", "torchvision", "nvidia-cublas", "cuda-toolkit", "numpy", "tensorrt-rtx-cu13", "triton"]
+    names.append("tritonclient")
     text = "# head\n" + "".join(f"{name}==1.0 \\\n    --hash=sha256:00\n    # via it\n" for name in names)
     kept = re.findall(r"^(\S+)==", lock.without(text, lock.LEFT_OUT), re.MULTILINE)
     assert kept == ["torchvision", "numpy", "tensorrt-rtx-cu13", "tritonclient"]
@@ -92,15 +84,8 @@ def test_only_what_the_host_chooses_is_left_out_of_a_lock() -> None:
 
 def test_the_audit_reads_the_locks() -> None:
     """All but asking the advisory service, which needs a network."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip_audit",
-        "--dry-run",
-        "--disable-pip",
-        "--require-hashes",
-        "--progress-spinner=off",
-    ]
+    options = ("--dry-run", "--disable-pip", "--require-hashes", "--progress-spinner=off")
+    command = [sys.executable, "-m", "pip_audit", *options]
     for name in lock.LOCKS:
         done = subprocess.run(
             [*command, "-r", str(lock.FOLDER / name)], capture_output=True, text=True, check=False, timeout=60
