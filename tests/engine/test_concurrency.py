@@ -71,15 +71,6 @@ def test_no_more_than_slots_compute_at_a_time() -> None:
     assert most == 3
 
 
-def test_a_slot_comes_back_after_an_error() -> None:
-    pool = SlotPool(["only"])
-    for _ in range(3):
-        with pytest.raises(KeyError), pool.take():
-            raise KeyError
-    with pool.take() as slot:
-        assert slot == "only"
-
-
 @pytest.mark.parametrize("where", ["__enter__", "__exit__"])
 def test_an_interrupt_while_a_slot_is_taken_loses_none_and_gives_none_twice(where: str) -> None:
     class Interrupted(threading.Condition):

@@ -51,14 +51,6 @@ def test_verify_as_one_graph(built: str, double: Double, capsys: pytest.CaptureF
     assert (code, report["error"]["type"]) == (2, "InputError")
 
 
-@pytest.mark.parametrize("way", ["on", "off"])
-def test_bench_one_way(built: str, capsys: pytest.CaptureFixture[str], way: str) -> None:
-    options = ("--runtime", "tensorrt", "--bundle", built, "--requests", "2", "--no-processes")
-    code, report = run(capsys, "bench", *options, "--cuda-graph", way)
-    assert code == 0
-    assert [entry["runtime"]["cuda_graph"] for entry in report["runs"]] == [way == "on"]
-
-
 def test_bench(built: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--runtime", "tensorrt", "--bundle", built, "--requests", "8", "--batch", "2")
     code, report = run(capsys, "bench", *arguments, "--no-processes")  # a fresh process would not see the doubles

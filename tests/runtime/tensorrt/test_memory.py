@@ -99,12 +99,6 @@ def test_too_little_memory_to_open(toy_bundle: Bundle, trt: ModuleType, double: 
     assert double.counters().living == before
 
 
-def test_enough_memory_then(toy_bundle: Bundle, open_runner: Open, double: Double) -> None:
-    double.reset(memory=double.counters().device_bytes + (8 << 20))
-    with open_runner() as runner:
-        assert runner.info()["device_memory_bytes"] < 8 << 20
-
-
 def test_out_of_memory_says_how_much_is_left(toy_bundle: Bundle, trt: ModuleType, double: Double) -> None:
     double.reset(memory=double.counters().device_bytes + (2 << 20))
     with pytest.raises(OutOfMemoryError, match=r"\d+ of \d+ MiB of GPU memory are free"):

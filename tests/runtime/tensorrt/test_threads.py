@@ -17,7 +17,6 @@ import pytest
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ClosedError
-from restore_sdk.runtime import fork
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner
 from tests.cuda_double.double import Double
@@ -148,24 +147,6 @@ def test_the_primary_context_of_others_is_left_alone(open_runner: Open, double: 
         library.cuDevicePrimaryCtxRelease_v2(0)
 
 
-def test_a_context_that_the_caller_pushed_is_still_current(open_runner: Open, double: Double) -> None:
-    import pycuda.driver as driver
-
-    driver.init()
-    theirs = driver.Device(0).retain_primary_context()
-    theirs.push()
-    try:
-        with open_runner() as runner:
-            runner.infer(*requests(1)[0])
-            assert driver.Context.get_device() == driver.Device(0)
-            assert double.depth() == 1
-    finally:
-        driver.Context.pop()
-        theirs.push()
-        theirs.detach()
-        double.library.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))  # detach leaves what push put there
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_after_a_fork_the_child_is_told_and_the_parent_goes_on(
     open_runner: Open, reference: OnnxRunner, toy_bundle: Bundle, trt: ModuleType
@@ -201,24 +182,6 @@ def test_after_a_fork_the_child_is_told_and_the_parent_goes_on(
         assert any("DeviceError" in line and "fork" in line for line in said), said
         assert said[-1] == "nothing", "closing is for the parent"
         assert same(runner.infer(*request), reference.infer(*request))
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_ends_as_it_wants(open_runner: Open) -> None:
-    """pycuda's destructors would end it with an abort: nothing of the parent's is destroyed in it."""
-    with open_runner(graph=True), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-        if child == 0:
-            code = 9
-            try:
-                held = fork._HELD
-                before = [sys.getrefcount(thing) for thing in held.values()]
-                code = 0 if held and min(before) >= 4 else 8
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert not fork._HELD, "nothing is held once it was freed"
 
 
 FORK_AND_EXIT = """
