@@ -42,9 +42,8 @@ def part(name: bytes, data: bytes, filename: bytes | None = None, more: bytes = 
 
 def form(*parts: bytes, **named: bytes) -> bytes:
     """A multipart body: parts, then texts and files by their names."""
-    return b"".join(
-        (*parts, *(part(key.encode(), data, b"a" if key in ("photo", "mask") else None) for key, data in named.items()))
-    ) + END  # fmt: skip
+    more = (part(name.encode(), data, b"a" if name in ("photo", "mask") else None) for name, data in named.items())
+    return b"".join((*parts, *more, END))
 
 
 def as_json(photo: bytes, mask: bytes, **more: Any) -> bytes:

@@ -259,22 +259,13 @@ def test_log_and_metrics(service: Service) -> None:
     assert "scanner" not in service.ask("GET", "/metrics").body.decode()
 
 
-def test_many_clients(toy_bundle: Bundle) -> None:
-    """A few seconds of the load that ``python -m benchmarks serve`` gives for a minute."""
-    made = load.cases(toy_bundle)
-    with load.served("--max-requests", "16", bundle=toy_bundle.path) as url:
-        result = load.load(url, made, clients=64, seconds=3)
-    assert result.passed, result.to_table()
-    assert result.statuses[200] > 0
-    assert result.statuses[503] > 0, "64 clients and 16 places: some must be turned away"
-
-
 def test_the_load_test_sees_a_wrong_picture(service: Service, toy_bundle: Bundle) -> None:
     made = load.cases(toy_bundle, 1)
     wrong = load.Case("wrong", made[0].body, made[0].content_type, b"something else")
-    result = load.load(service.url, [wrong], clients=1, seconds=0.2)
-    assert not result.passed
-    assert result.wrong
+    assert load.load(service.url, made, clients=4, seconds=0.5).passed
+    found = load.load(service.url, [wrong], clients=1, seconds=0.2)
+    assert not found.passed
+    assert found.wrong
 
 
 class TestCommand:

@@ -198,7 +198,7 @@ def test_faces_and_options(visit: Visit, engine: RestoreEngine) -> None:
     page.get_by_label("Grow the paint by").fill("2000")
     visitor.restore()
     assert not page.locator("#cancel").is_visible()  # not sent
-    for label, value in (("Grow the paint by", "3"), ("Blend its border over", "2"), ("Squares at most", "2")):
+    for label, value in (("Grow the paint by", "3"), ("Blend its border over", "2"), ("Tiles at most", "2")):
         page.get_by_label(label).fill(value)
     page.get_by_text("1 face marked, 3 changed").wait_for()
     visitor.restore()

@@ -66,11 +66,11 @@ export class Mask {
     this.changed();
   }
 
-  // The mask as a PNG of the photograph's size: white is hole, nothing between.
+  // The mask as a PNG of the photograph's size: white is what to repaint, nothing between.
   async file() {
     const { width, height } = this.full;
-    const whole = new OffscreenCanvas(width, height);
-    const context = whole.getContext("2d");
+    const canvas = new OffscreenCanvas(width, height);
+    const context = canvas.getContext("2d");
     context.drawImage(this.canvas, 0, 0, width, height);
     const image = context.getImageData(0, 0, width, height);
     for (let at = 0; at < image.data.length; at += 4) {
@@ -79,7 +79,7 @@ export class Mask {
       image.data[at + 3] = 255;
     }
     context.putImageData(image, 0, 0);
-    return whole.convertToBlob({ type: "image/png" });
+    return canvas.convertToBlob({ type: "image/png" });
   }
 
   listen() {
