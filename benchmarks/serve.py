@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.processes import ROOT, MeasurementError
 from restore_sdk import Bundle, RestoreEngine
-from restore_sdk.serve.pictures import decode_mask, decode_photo, encode
+from restore_sdk.files import open_photo, read_mask
 
 Pixels = NDArray[np.uint8]
 BOUNDARY = "restore-sdk-boundary"
@@ -106,9 +106,9 @@ def cases(bundle: Bundle, count: int = 12) -> list[Case]:
                 photo = np.ascontiguousarray(photo[..., 1])
             lossy = number % 4 == 2
             parts = {"photo": _encoded(photo, ".jpg" if lossy else ".png"), "mask": _encoded(mask, ".png")}
-            sent = decode_photo(parts["photo"], 10**7)
-            restored = engine.restore(sent.eight, decode_mask(parts["mask"], 10**7), color="bgr")
-            answer = encode(sent, restored, "png").data
+            sent = open_photo(parts["photo"])
+            restored = engine.restore(sent.eight, read_mask(parts["mask"]), color="bgr")
+            answer = sent.encode("answer.png", sent.with_restored(restored)).data
             name = f"{number}: {width} x {height}"
             if number % 3 == 1:
                 text = json.dumps({key: base64.b64encode(data).decode() for key, data in parts.items()})

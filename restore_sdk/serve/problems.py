@@ -30,14 +30,6 @@ class ProblemError(HTTPException):
         return JSONResponse({"error": error}, self.status_code, {"Cache-Control": "no-store", **(self.headers or {})})
 
 
-class TooManyPixelsError(InputError):
-    """A photograph or mask claims more pixels than the service decodes."""
-
-
-class UnknownFormatError(InputError):
-    """The bytes are no image of a format that is read."""
-
-
 def problem_of(error: Exception) -> ProblemError:
     """The answer to an error. Whatever is not the client's fault is 500 and tells nothing of the inside."""
     kind = type(error).__name__
@@ -46,8 +38,7 @@ def problem_of(error: Exception) -> ProblemError:
     if isinstance(error, HTTPException):  # Starlette's own: no such path, wrong method
         return ProblemError(error.status_code, "HttpError", str(error.detail), "see /openapi.json", error.headers)
     if isinstance(error, InputError | OutputError):
-        status = 413 if isinstance(error, TooManyPixelsError) else 415 if isinstance(error, UnknownFormatError) else 422
-        return ProblemError(status, kind, error.message, error.hint)
+        return ProblemError(422, kind, error.message, error.hint)
     if isinstance(error, RestoreError):
         return ProblemError(500, kind, "the photograph could not be restored", "look into the service's log")
     return ProblemError(500, "InternalError", "a fault of the service", "look into the service's log")

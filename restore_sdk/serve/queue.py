@@ -17,18 +17,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ExecutionError, InputError, OutputError
-from restore_sdk.files import Photo
+from restore_sdk.files import Photo, encode
 from restore_sdk.serve.metrics import Metrics
-from restore_sdk.serve.pictures import check_answer, decode_mask, decode_photo, encode, encode_edges
 from restore_sdk.serve.problems import ProblemError, problem_of, stopping
 from restore_sdk.serve.schemas import RestoreRequest, RestoreResponse
 from restore_sdk.serve.settings import SMALL_PIXELS, Settings
+from restore_sdk.serve.uploads import decode
 
 _LOG = logging.getLogger("restore_sdk.serve")
 
@@ -165,9 +166,8 @@ class RestoreQueue:
                     self._restore_alone(*item)
 
     def _decode(self, job: Job) -> _Decoded:
-        started, limit = time.perf_counter(), self._settings.max_pixels
-        photo, mask = decode_photo(job.request.photo, limit), decode_mask(job.request.mask, limit)
-        check_answer(photo, job.request.format)  # before the model runs
+        started = time.perf_counter()
+        photo, mask = decode(job.request, self._settings.max_pixels)
         self._took(job, "decode", time.perf_counter() - started)
         return job, photo, mask
 
@@ -209,8 +209,8 @@ class RestoreQueue:
         crops: list[dict[str, int]] | None = None,
     ) -> None:
         started = time.perf_counter()
-        file = encode(photo, image, job.request.format)
-        drawn = None if edges is None else encode_edges(edges)
+        file = photo.encode(f"photo.{job.request.format}", photo.with_restored(image))
+        drawn = None if edges is None else encode(Path("edges.png"), edges).data
         self._took(job, "encode", time.perf_counter() - started)
         result = RestoreResponse(
             image=file.data,
@@ -234,7 +234,7 @@ class RestoreQueue:
         try:
             yield
         except Exception as error:
-            if not isinstance(error, InputError | OutputError):
+            if not isinstance(error, InputError | OutputError | ProblemError):
                 self._failed = self._failed or isinstance(error, ExecutionError)
                 _LOG.exception("a restoration failed: %s", error, extra={"facts": {"event": "restoration_failed"}})
             for job in jobs:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer
 from pydantic_core import from_json
 
-from restore_sdk.serve.pictures import FORMATS, Format
 from restore_sdk.tiling.plan import MAX_CROPS
 from restore_sdk.tiling.request import MAX_BORDER
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
+
+Format = Literal["png", "jpeg", "webp"]
 
 #: Most faces of one photograph.
 MAX_FACES = 64
@@ -123,7 +124,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The restored photograph.",
         "model": RestoreResponse,
-        "content": {f"image/{kind}": {"schema": _FILE} for kind in FORMATS},
+        "content": {f"image/{kind}": {"schema": _FILE} for kind in get_args(Format)},
     },
     **{status: {"description": what, "model": ProblemResponse} for status, what in _ERRORS.items()},
 }

@@ -1,18 +1,24 @@
-"""A request's body, read within its limits, to a :class:`RestoreRequest`."""
+"""A request's body, read within its limits, to a :class:`RestoreRequest`, and that to pixels: headers come first."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastapi import Request
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from restore_sdk.serve.pictures import check_header
+from restore_sdk.errors import MaskError
+from restore_sdk.files import InvalidImageError, Photo, check_form, check_image, open_photo, read_mask
 from restore_sdk.serve.problems import ProblemError, first_problem
 from restore_sdk.serve.schemas import JSON, MAX_FACES, MULTIPART, RestoreRequest
 from restore_sdk.serve.settings import Settings
@@ -60,9 +66,44 @@ async def read_request(request: Request, kind: str, settings: Settings) -> Resto
 
 
 def claimed_pixels(request: RestoreRequest, max_pixels: int) -> int:
-    """Pixels of photograph or mask, whichever is larger, as their headers claim; raises where one is not decoded."""
-    sizes = check_header(request.photo, "photo", max_pixels), check_header(request.mask, "mask", max_pixels)
-    return max(width * height for width, height in sizes)
+    """Pixels of photograph or mask, whichever is larger, as their headers claim; raises as :func:`decode`."""
+    claimed = []
+    for what, data in (("photo", request.photo), ("mask", request.mask)):
+        with _errors_named(what):
+            claimed.append(math.prod(check_image(data, max_pixels)))
+    return max(claimed)
+
+
+def decode(request: RestoreRequest, max_pixels: int) -> tuple[Photo, NDArray[np.uint8]]:
+    """Photograph and mask, ``(H, W)`` grey, upright.
+
+    Raises:
+        ProblemError: 415 no image of a known format, 413 more than ``max_pixels``, 422 damaged, animated, CMYK, ...
+        MaskError: all of the mask is black.
+        OutputError: the answer's format cannot keep what the photograph has: alpha, or 16 bits.
+    """
+    with _errors_named("photo"):
+        photo = open_photo(request.photo, max_pixels)
+    with _errors_named("mask"):
+        mask = read_mask(request.mask, max_pixels)
+    if not mask.any():
+        raise MaskError("the mask is all black, so nothing is to be restored", "white is what to repaint")
+    check_form(Path(f"photo.{request.format}"), photo.pixels)
+    return photo, mask
+
+
+@contextmanager
+def _errors_named(what: str) -> Iterator[None]:
+    """What is wrong with a file, as the service answers it."""
+    try:
+        yield
+    except InvalidImageError as error:
+        content = 422, "ImageError" if what == "photo" else "MaskError"
+        status, kind = {"format": (415, "UnknownFormatError"), "size": (413, "TooManyPixelsError")}.get(
+            error.reason, content
+        )
+        hint = error.hint.partition(", or raise the limit")[0]  # which the sender cannot
+        raise ProblemError(status, kind, f"the {what} {error.message}", hint) from error
 
 
 async def _limited(request: Request, settings: Settings) -> AsyncGenerator[bytes, None]:
