@@ -1,9 +1,9 @@
 """The test double ``toy_bundle``: a valid bundle of two small ONNX graphs, so that tests need no trained model.
 
-Edge stage: keeps the known edges; in the hole, half of the mean of a 9 x 9 window of edges.
-Repair stage: fills the hole with the mean colour of the known pixels, plus a quarter of the completed edges.
+Edge stage: keeps the known edges; in the masked pixels, half of the mean of a 9 x 9 window of edges.
+Repair stage: fills them with the mean colour of the known pixels, plus a quarter of the completed edges.
 Both honour the contract of a stage: uint8 at the edges with a Cast first and last, dynamic batch, nothing under the
-hole reaches the result, known pixels byte-equal.
+mask reaches the result, known pixels byte-equal.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def toy_edge(edges: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.ui
 
 def toy_repair(image: NDArray[np.uint8], mask: NDArray[np.uint8], edges: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The repair stage in numpy, for one image."""
-    hole = mask > 127
-    mean = image[~hole].astype(np.float64).mean(axis=0)
+    masked = mask > 127
+    mean = image[~masked].astype(np.float64).mean(axis=0)
     fill = np.clip(np.round(mean + edges[..., None] / 4.0), 0, 255)
-    return np.where(hole[..., None], fill, image).astype(np.uint8)
+    return np.where(masked[..., None], fill, image).astype(np.uint8)
 
 
 def expected(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -78,14 +78,14 @@ def expected(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.ui
 def edge_graph() -> bytes:
     nodes = [
         *_casts("mask", "edges"),
-        helper.make_node("Greater", ["mask_f", "threshold"], ["hole"]),
+        helper.make_node("Greater", ["mask_f", "threshold"], ["masked"]),
         helper.make_node("Unsqueeze", ["edges_f", "axis1"], ["edges_4d"]),
         helper.make_node(
             "AveragePool", ["edges_4d"], ["window_4d"], kernel_shape=[9, 9], pads=[4] * 4, count_include_pad=1
         ),
         helper.make_node("Squeeze", ["window_4d", "axis1"], ["window"]),
         helper.make_node("Mul", ["window", "half"], ["fill"]),
-        helper.make_node("Where", ["hole", "fill", "edges_f"], ["composed"]),
+        helper.make_node("Where", ["masked", "fill", "edges_f"], ["composed"]),
         *_to_uint8("composed", "completed_edges"),
     ]
     constants = {"threshold": 127.0, "half": 0.5, "low": 0.0, "high": 255.0, "axis1": np.array([1], np.int64)}
@@ -96,11 +96,11 @@ def edge_graph() -> bytes:
 def repair_graph() -> bytes:
     nodes = [
         *_casts("image", "mask", "completed_edges"),
-        helper.make_node("Greater", ["mask_f", "threshold"], ["hole_3d"]),
-        helper.make_node("Unsqueeze", ["hole_3d", "axis3"], ["hole"]),
-        helper.make_node("Cast", ["hole"], ["hole_f"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["one", "hole_f"], ["known"]),
-        helper.make_node("Where", ["hole", "low", "image_f"], ["damaged"]),
+        helper.make_node("Greater", ["mask_f", "threshold"], ["masked_3d"]),
+        helper.make_node("Unsqueeze", ["masked_3d", "axis3"], ["masked"]),
+        helper.make_node("Cast", ["masked"], ["masked_f"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["one", "masked_f"], ["known"]),
+        helper.make_node("Where", ["masked", "low", "image_f"], ["damaged"]),
         helper.make_node("ReduceSum", ["damaged", "axes12"], ["total"], keepdims=1),
         helper.make_node("ReduceSum", ["known", "axes12"], ["count"], keepdims=1),
         helper.make_node("Max", ["count", "one"], ["count_1"]),
@@ -108,7 +108,7 @@ def repair_graph() -> bytes:
         helper.make_node("Unsqueeze", ["completed_edges_f", "axis3"], ["edges_4d"]),
         helper.make_node("Mul", ["edges_4d", "quarter"], ["lines"]),
         helper.make_node("Add", ["mean", "lines"], ["fill"]),
-        helper.make_node("Where", ["hole", "fill", "damaged"], ["composed"]),
+        helper.make_node("Where", ["masked", "fill", "damaged"], ["composed"]),
         *_to_uint8("composed", "restored"),
     ]
     constants = {

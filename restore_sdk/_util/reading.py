@@ -6,15 +6,12 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from restore_sdk._util.terminal import quote
 from restore_sdk.errors import EngineError, InputError
-
-#: Opens no link, and does not wait for a pipe.
-PLAIN_FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_PRUNE = "run: restore-sdk engines prune"
 
 
 def read_at_most(file: BinaryIO, limit: int) -> bytes | None:
@@ -32,6 +29,31 @@ def read_at_most(file: BinaryIO, limit: int) -> bytes | None:
     return data if len(data) <= limit else None
 
 
+def read_plain(path: Path, limit: int, check: Callable[[os.stat_result, Path], None] | None = None) -> bytes:
+    """Bytes of a plain file, at most ``limit``; never through a link, a pipe or a device.
+
+    Args:
+        check: is given what the system says of the file before it is read, to raise.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is something else or larger; the text goes on after its name.
+    """
+    if path.is_symlink():  # for systems without O_NOFOLLOW
+        raise ValueError("is a link, not a plain file")
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("is not a plain file")
+        if check is not None:
+            check(found, path)
+        data = read_at_most(file, limit)
+    if data is None:
+        raise ValueError(f"is larger than the {limit} bytes it may have")
+    return data
+
+
 def read_owned(path: Path, limit: int) -> bytes:
     """Bytes of a plain file of the user's own, at most ``limit``: for engines, which are executable code.
 
@@ -40,19 +62,12 @@ def read_owned(path: Path, limit: int) -> bytes:
         EngineError (integrity): it is something else, belongs to another user, can be written by others, or is large.
     """
     try:
-        with os.fdopen(os.open(path, PLAIN_FILE), "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise EngineError(f"{path} is not a plain file", _PRUNE, reason="integrity")
-            require_owned(found, path)
-            data = read_at_most(file, limit)
+        return read_plain(path, limit, require_owned)
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise EngineError(f"cannot read {path}: {error.strerror}", _PRUNE, reason="integrity") from error
-    if data is None:
-        raise EngineError(f"{path} is larger than {limit} bytes", _PRUNE, reason="integrity")
-    return data
+    except (OSError, ValueError) as error:
+        text = f"cannot read {path}: {error.strerror}" if isinstance(error, OSError) else f"{path} {error}"
+        raise EngineError(text, "run: restore-sdk engines prune", reason="integrity") from error
 
 
 def require_owned(found: os.stat_result, path: Path) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import stat
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk._util.atomic import check_folder, write_folder
-from restore_sdk._util.reading import is_folder, read_at_most
+from restore_sdk._util.reading import is_folder, read_plain
 from restore_sdk.bundle.manifest import (
     MAX_MANIFEST_BYTES,
     OPTIONAL_PRECISIONS,
@@ -46,7 +45,7 @@ from restore_sdk.errors import BundleError, OutputError
 _SHIPPED = Path(__file__).resolve().parent / "models"
 
 #: The bundles inside the wheel, by name. ``default`` keeps closest to the truth (PSNR, SSIM, L1); ``vivid``, trained on
-#: against a discriminator, paints more detail into wide holes and pays for it in all three.
+#: against a discriminator, paints more detail into large masked areas and pays for it in all three.
 SHIPPED = {name: _SHIPPED / name for name in ("default", "vivid")}
 DEFAULT_BUNDLE = SHIPPED["default"]
 
@@ -212,23 +211,15 @@ def _is_name(path: object) -> bool:
 
 
 def _read_plain(folder: Path, name: str, limit: int) -> bytes:
-    """Bytes of a plain file, at most ``limit``; never through a link, a pipe or a device."""
     path = folder / name
     try:
-        if path.is_symlink():  # for systems without O_NOFOLLOW
-            raise BundleError(f"{path} is a link, not a plain file", GET_ANOTHER, reason="integrity")
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise BundleError(f"{path} is not a plain file", GET_ANOTHER, reason="integrity")
-            data = read_at_most(file, limit)
+        return read_plain(path, limit)
     except FileNotFoundError as error:
         raise BundleError(f"the bundle lacks {name}: {path}", GET_ANOTHER, reason="integrity") from error
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}", "check the file's permissions") from error
-    if data is None:
-        raise BundleError(f"{name} is larger than the {limit} bytes it may have", GET_ANOTHER, reason="integrity")
-    return data
+    except ValueError as error:
+        raise BundleError(f"{path} {error}", GET_ANOTHER, reason="integrity") from error
 
 
 @dataclass(frozen=True, slots=True)

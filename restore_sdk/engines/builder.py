@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from restore_sdk import __version__
+from restore_sdk._util.atomic import write_file
+from restore_sdk._util.reading import read_owned
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.engines import network as networks
-from restore_sdk.engines import timing
 from restore_sdk.engines.driver import DeviceFacts, current
 from restore_sdk.engines.edition import TensorRT
-from restore_sdk.engines.failures import failure
-from restore_sdk.engines.precision import inspect, network_precision
+from restore_sdk.engines.network import failure, inspect, network_precision
 from restore_sdk.engines.progress import Progress, Watch, make_monitor
 from restore_sdk.engines.recipe import Recipe
 from restore_sdk.engines.sidecar import Tensor
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.engines.trtlog import Capture, capture, logger
-from restore_sdk.errors import BuildError
+from restore_sdk.errors import BuildError, EngineError, OutputError
 
 T = TypeVar("T")
+
+MAX_CACHE_BYTES = 256 * 1024 * 1024
+
+_LOG = logging.getLogger("restore_sdk")
 
 #: Lines of TensorRT's log that go into a sidecar.
 LOG_LINES = 200
@@ -107,7 +114,7 @@ def _build(
     networks.add_profile(builder, config, network, recipe)
     monitor = make_monitor(trt.module, watch, progress)  # TensorRT keeps no reference of its own
     config.progress_monitor = monitor
-    cache = timing.attach(store, trt, gpu, config)
+    cache = attach_timing(store, trt, gpu, config)
     plan = builder.build_serialized_network(network, config)
     _stop_if_over(watch, stage.name, built=plan is not None)
     if plan is None:
@@ -115,7 +122,7 @@ def _build(
         facts += f", {gpu.name} with {gpu.memory_bytes >> 20} MiB" if gpu else ""
         raise failure(stage.name, trt.label, log.errors, parsing=False, facts=facts)
     if cache is not None:
-        timing.keep(store, trt, gpu, config)
+        keep_timing(store, trt, gpu, config)
     data = bytes(memoryview(plan))
     figures: dict[str, Any] = {
         "sdk": __version__,
@@ -157,6 +164,48 @@ def configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:
     if recipe.version_compatible:
         config.set_flag(module.BuilderFlag.VERSION_COMPATIBLE)
     return config
+
+
+def cache_path(store: EngineStore, trt: TensorRT, gpu: DeviceFacts) -> Path:
+    """One file for each device model and version: measurements of another say nothing."""
+    device = re.sub(r"[^a-z0-9]+", "-", gpu.model.lower()).strip("-")
+    return store.root / f"{trt.edition}-{trt.version}-sm{gpu.compute_capability.replace('.', '')}-{device}.timing"
+
+
+def attach_timing(store: EngineStore, trt: TensorRT, gpu: DeviceFacts | None, config: Any) -> Any:
+    """Give ``config`` the cache of this GPU, empty where there is none yet; ``None`` where the edition has none.
+
+    TensorRT for RTX measures nothing while it builds: its cache is a deprecated no-op.
+    """
+    if gpu is None or trt.edition != "tensorrt":
+        return None
+    path = cache_path(store, trt, gpu)
+    try:
+        data = read_owned(path, MAX_CACHE_BYTES)
+    except FileNotFoundError:
+        data = b""
+    except EngineError as error:
+        _LOG.warning("the timing cache is not trusted and will be replaced, the build takes longer: %s", error)
+        data = b""
+    for content in (data, b""):
+        cache = config.create_timing_cache(content)
+        if cache is not None and config.set_timing_cache(cache, False):
+            return cache
+        _LOG.warning("timing cache %s is of no use to %s, starting an empty one", path.name, trt.label)
+    return None
+
+
+def keep_timing(store: EngineStore, trt: TensorRT, gpu: DeviceFacts | None, config: Any) -> None:
+    """Write the cache back in one step; a build does not fail for want of it."""
+    cache = config.get_timing_cache() if gpu is not None else None
+    if gpu is None or cache is None:
+        return
+    path = cache_path(store, trt, gpu)
+    try:
+        write_file(path, bytes(memoryview(cache.serialize())))  # None where it fails
+        path.chmod(0o644)
+    except (OutputError, OSError, TypeError) as error:
+        _LOG.warning("timing cache not kept, the next build takes as long: %s", error)
 
 
 def _stop_if_over(watch: Watch, stage: str, *, built: bool = False) -> None:

@@ -1,17 +1,67 @@
-"""An ONNX graph as a strongly typed TensorRT network."""
+"""An ONNX graph as a strongly typed TensorRT network: what stands in it, its precision, and why TensorRT refuses it."""
 
 from __future__ import annotations
 
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from restore_sdk.bundle.manifest import StageSpec, TensorSpec
 from restore_sdk.engines.edition import TensorRT
-from restore_sdk.engines.failures import failure
-from restore_sdk.engines.precision import FLOATS, require_half
 from restore_sdk.engines.recipe import Recipe
 from restore_sdk.engines.sidecar import Tensor
 from restore_sdk.engines.trtlog import Capture
 from restore_sdk.errors import BuildError
+
+#: Floating-point types by their name in TensorRT.
+FLOATS = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "FP8": "float8"}
+
+#: Layers that do the arithmetic; their type is the precision of a network.
+HEAVY = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM")
+
+#: The same in the words of the inspector of engines.
+_FORMATS = (("float16", re.compile(r"FP16|Half", re.I)), ("float32", re.compile(r"FP32|Float(?!8|16)", re.I)))
+_HEAVY = re.compile(r"conv|gemm|matrixmultiply|matmul", re.I)
+
+#: Said by a TensorRT that finds no driver while it reports some other error; not the reason for it.
+_NOISE = re.compile(r"cudaError 35|--- (Begin|End) node ---|^While parsing node", re.MULTILINE)
+
+#: First match wins: what TensorRT says, the reason of the error, what to do.
+_KINDS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"build ?cancell?ed",
+        "cancelled",
+        "nothing was written; allow more time with --timeout",
+    ),
+    (
+        r"no optimization profile|optimization profile .*(not set|missing)|invalid optimization profile",
+        "profile",
+        "give every input with an open axis a least, usual and greatest size",
+    ),
+    (
+        r"must have (the )?same (input )?types?|must be of (the )?same type|(input|output)s? (has|have) type"
+        r"|strongly.typed|type mismatch",
+        "precision",
+        "a strongly typed graph casts where types meet: export the model again with: python -m export",
+    ),
+    (
+        r"out of (device )?memory|outofmemory|out of host memory|insufficient (workspace|memory)|failed_allocation"
+        r"|cudaError 2\b|could not find any implementation|within workspace limit|requires workspace memory|bad_alloc"
+        r"|requested (amount|size) .* memory",
+        "memory",
+        "raise workspace_mib in the recipe, free device memory, or lower max_batch",
+    ),
+    (
+        r"plugin not found|no importer registered|unsupported (node|operator|onnx)",
+        "parse",
+        "this TensorRT has no such operator: take a newer one, or export the model with operators that it has",
+    ),
+)
+_OTHER_PARSE = "the graph is damaged or not what this SDK exports: export the model again with: python -m export"
+_OTHER = "run: restore-sdk doctor, and report the lines above with its output"
 
 
 def parse(trt: TensorRT, builder: Any, logger: Any, graph: bytes, stage: StageSpec, log: Capture) -> Any:
@@ -86,3 +136,124 @@ def _describe(error: Any) -> str:
     operator, name = error.node_operator(), error.node_name()
     where = f"operator {operator} (node {name!r}): " if operator or name else ""
     return f"{where}{error.desc()}"
+
+
+def network_precision(network: Any) -> dict[str, int]:
+    """How many layers give each floating-point type: in a strongly typed network, the type that they compute in."""
+    counts = Counter(kind for _, kind in _layers(network))
+    return {FLOATS[name]: count for name, count in sorted(counts.items()) if name in FLOATS}
+
+
+def require_half(trt: TensorRT, network: Any, stage: str) -> None:
+    """Raise :class:`BuildError` unless convolutions and matrix products of the network are FP16."""
+    layers = _layers(network)
+    heavy = [kind for layer, kind in layers if layer in HEAVY]
+    kinds = Counter(heavy or [kind for _, kind in layers if kind in FLOATS])
+    wide = sum(count for name, count in kinds.items() if name != "HALF")
+    if wide and (heavy or not kinds["HALF"]):
+        found = ", ".join(f"{count} in {FLOATS.get(name, name)}" for name, count in sorted(kinds.items()))
+        raise BuildError(
+            f"the FP16 graph of stage {stage} computes {found}: {trt.label} would build it so",
+            "export the model again with: python -m export",
+            reason="precision",
+        )
+
+
+def _layers(network: Any) -> list[tuple[str, str]]:
+    """Type of each layer and of its first output, by their names in TensorRT."""
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    return [(layer.type.name, layer.get_output(0).dtype.name) for layer in layers if layer.num_outputs]
+
+
+def inspect(trt: TensorRT, plan: bytes, logger: Any, stage: str, log: Capture) -> tuple[dict[str, int], int]:
+    """Load a plan on the current device: layers by floating-point type of their output, and workspace in bytes.
+
+    Raises:
+        BuildError: the engine that was just built does not load.
+        BuildError (precision): a layer that does the arithmetic was built in FP32.
+    """
+    information, workspace = _read_back(trt, plan, logger, stage, log)  # an error must not keep the engine alive
+    return measured_precision(information, stage), workspace
+
+
+def _read_back(trt: TensorRT, plan: bytes, logger: Any, stage: str, log: Capture) -> tuple[str, int]:
+    runtime = trt.module.Runtime(logger)
+    engine = None
+    if runtime is not None:
+        runtime.engine_host_code_allowed = True  # version-compatible plans carry some; this one was just built here
+        engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise failure(stage, trt.label, log.errors[-3:], parsing=False, facts="it was built, and does not load")
+    inspector = engine.create_engine_inspector()
+    text = inspector.get_engine_information(trt.module.LayerInformationFormat.JSON) if inspector is not None else "{}"
+    return str(text), int(engine.device_memory_size_v2)
+
+
+def measured_precision(information: str, stage: str) -> dict[str, int]:
+    """Count layers by type from the inspector's JSON.
+
+    Layers fused by the compiler show the types at their edges only, which here are ``uint8``; those count for nothing.
+
+    Raises:
+        BuildError (precision): a convolution or matrix product gives FP32, of operands none of which is FP16.
+    """
+    try:
+        layers = json.loads(information).get("Layers", [])
+    except (ValueError, AttributeError):
+        return {}
+    counts: Counter[str] = Counter()
+    for entry in layers:
+        if not isinstance(entry, dict):  # names only: built without details
+            continue
+        kind = next((_kind(output) for output in entry.get("Outputs", [])), None)
+        if kind is None:
+            continue
+        counts[kind] += 1
+        # half operands with a sum in float32, as before a softmax, are half arithmetic
+        operands = {_kind(each) for each in entry.get("Inputs", []) if _elements(each) != 1}
+        if kind == "float32" and "float16" not in operands and _HEAVY.search(str(entry.get("LayerType"))):
+            raise BuildError(
+                f"the engine of stage {stage} computes {entry.get('Name')!r} in FP32",
+                "the FP16 graph was not honoured: report this with the output of: restore-sdk doctor --json",
+                reason="precision",
+            )
+    return dict(sorted(counts.items()))
+
+
+def _kind(tensor: dict[str, Any]) -> str | None:
+    """Floating-point type of a tensor, as the inspector describes it."""
+    text = str(tensor.get("Format/Datatype"))
+    return next((name for name, pattern in _FORMATS if pattern.search(text)), None)
+
+
+def _elements(tensor: dict[str, Any]) -> int | None:
+    """How many numbers it has; ``None`` where that is not said. Matrix products list their scalar factors as well."""
+    sizes = tensor.get("Dimensions")
+    return math.prod(sizes) if isinstance(sizes, list) and all(isinstance(size, int) for size in sizes) else None
+
+
+def failure(stage: str, label: str, said: Sequence[str], *, parsing: bool, facts: str = "") -> BuildError:
+    """The error for a refused stage.
+
+    Args:
+        stage: name of the stage.
+        label: name and version of the TensorRT.
+        said: its messages, the reason first.
+        parsing: whether it refused to read the graph, rather than to build the engine.
+        facts: what this side knows about the matter, such as the memory that was allowed.
+    """
+    words = [line for line in map(_clean, said) if line]
+    text = "; ".join(dict.fromkeys(words))[:1200] or "it gives no reason"
+    reason, hint = next(
+        ((reason, hint) for pattern, reason, hint in _KINDS if re.search(pattern, "\n".join(said), re.IGNORECASE)),
+        ("parse", _OTHER_PARSE) if parsing else ("", _OTHER),
+    )
+    verb = "cannot read the graph of" if parsing else "cannot build"
+    facts = f" ({facts})" if facts else ""
+    return BuildError(f"{label} {verb} stage {stage}{facts}: {text}", hint, reason)
+
+
+def _clean(message: str) -> str:
+    """One line, without what stands in every message and says nothing."""
+    lines = [line for line in message.splitlines() if line.strip() and not _NOISE.search(line)]
+    return re.sub(r"\s+In \w+ at \S+\)", ")", " ".join(" ".join(lines).split()))

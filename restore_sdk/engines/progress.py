@@ -47,51 +47,51 @@ class Watch:
 
 
 class Phases:
-    """The tree of phases that TensorRT reports, as one share of the whole."""
+    """The tree of phases that TensorRT reports, as one share of the whole, 0..1.
+
+    TensorRT runs phases again at times; the share does not fall.
+    """
 
     def __init__(self) -> None:
-        self._phases: dict[str, list[Any]] = {}  # name -> [parent, steps, done]
-        self._shown = 0.0
+        self._phases: dict[str, tuple[str | None, int, int]] = {}  # parent, steps, steps done
+        self._share = 0.0
 
     def start(self, name: str, parent: str | None, steps: int) -> float:
         """A phase begins."""
-        self._phases[name] = [parent, max(1, steps), 0]
+        self._phases[name] = (parent, max(1, steps), 0)
         return self.share()
 
     def step(self, name: str, step: int) -> float:
         """Step number ``step`` (from 0) of a phase is done."""
         if name in self._phases:
-            self._phases[name][2] = step + 1
+            self._phases[name] = (*self._phases[name][:2], step + 1)
         return self.share()
 
     def finish(self, name: str) -> float:
         """A phase ends; its parent counts it with its own next step."""
-        phase = self._phases.pop(name, None)
-        if phase is not None and phase[0] is None:
-            self._shown = 1.0
+        if self._phases.pop(name, ("",))[0] is None:
+            self._share = 1.0
         return self.share()
 
     def share(self) -> float:
-        """Done share of the whole, 0..1; TensorRT runs phases again at times, the share does not fall."""
-        total = sum(self._done(name) for name, phase in self._phases.items() if phase[0] is None)
-        self._shown = max(self._shown, min(1.0, total))
-        return self._shown
+        """Done share of the whole."""
+        self._share = max(self._share, self._running(None))
+        return self._share
 
-    def _done(self, name: str) -> float:
-        _, steps, done = self._phases[name]
-        running = [self._done(child) for child, phase in self._phases.items() if phase[0] == name]
-        return float(min(1.0, (done + min(1.0, sum(running))) / steps))
+    def _running(self, parent: str | None) -> float:
+        """Done share of the phases below ``parent``, which count as one step of it."""
+        below = [(name, steps, done) for name, (above, steps, done) in self._phases.items() if above == parent]
+        return min(1.0, sum((done + self._running(name)) / steps for name, steps, done in below))
 
 
 def make_monitor(trt: Any, watch: Watch, progress: Progress | None) -> Any:
     """An ``IProgressMonitor`` for a TensorRT module. It never raises: an exception in it would end the process."""
     phases = Phases()
 
-    def show(move: Callable[[], float], name: str) -> None:
-        if progress is None:
-            return
+    def show(share: float, phase: str) -> None:
         try:
-            progress(move(), name)
+            if progress is not None:
+                progress(share, phase)
         except BaseException as error:
             _LOG.warning("showing the progress of a build failed, which does not stop it: %r", error)
 
@@ -100,13 +100,13 @@ def make_monitor(trt: Any, watch: Watch, progress: Progress | None) -> Any:
             trt.IProgressMonitor.__init__(self)
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            show(lambda: phases.start(phase_name, parent_phase, num_steps), phase_name)
+            show(phases.start(phase_name, parent_phase, num_steps), phase_name)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            show(lambda: phases.step(phase_name, step), phase_name)
+            show(phases.step(phase_name, step), phase_name)
             return not watch.over
 
         def phase_finish(self, phase_name: str) -> None:
-            show(lambda: phases.finish(phase_name), phase_name)
+            show(phases.finish(phase_name), phase_name)
 
     return Monitor()

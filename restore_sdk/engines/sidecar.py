@@ -168,7 +168,7 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True):
         """Whether the golden vectors passed on a device of this name, with a driver for this CUDA and this TensorRT.
 
         Where not (built ahead of time, copied here, a driver for another CUDA since, or a newer TensorRT that loads it
-        too), the runtime runs them before it serves and calls ``EngineStore.mark_verified``.
+        too), the runtime runs them before it serves and calls ``EngineStore.note_verified``.
         """
         passed_on = tuple(self.verification.get(name) for name in ("device", "driver_cuda", "tensorrt"))
         return self.verified and passed_on == (device, driver_cuda, tensorrt)

@@ -243,25 +243,18 @@ class EngineStore:
                     path.unlink(missing_ok=True)
         return removed
 
-    def mark_verified(self, engine: StoredEngine, figures: Mapping[str, Any]) -> None:
-        """Note that the golden vectors passed on this engine; ``figures`` (JSON types) go into the sidecar.
-
-        Nothing happens when the engine was replaced meanwhile.
-
-        Raises:
-            OutputError: the store cannot be written.
-        """
-        path = self.root / engine.sidecar.file
-        with self.lock("store"):
-            stored = parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)
-            if stored.plan_sha256 == engine.sidecar.plan_sha256:
-                self._write(path, dump_sidecar(stored.marked(figures)))
-
     def note_verified(self, engines: Iterable[StoredEngine], figures: Mapping[str, Any]) -> None:
-        """:meth:`mark_verified` each of them; a store that cannot be written, or was pruned meanwhile, is a warning."""
+        """Note that the golden vectors passed on these engines; ``figures`` (JSON types) go into the sidecars.
+
+        An engine that was replaced meanwhile is left alone; a store that cannot be written or was pruned is a warning.
+        """
         for engine in engines:
+            path = self.root / engine.sidecar.file
             try:
-                self.mark_verified(engine, figures)
+                with self.lock("store"):
+                    stored = parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)
+                    if stored.plan_sha256 == engine.sidecar.plan_sha256:
+                        self._write(path, dump_sidecar(stored.marked(figures)))
             except (OutputError, EngineError, OSError) as error:
                 _LOG.warning("the golden vectors passed, which could not be noted and will be run again: %s", error)
 

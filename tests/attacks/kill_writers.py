@@ -59,7 +59,7 @@ def store(folder: Path) -> int:
 
     def work() -> None:
         stored = found.publish(plans[2], made_up(bundle, plan=plans[2]))
-        found.mark_verified(stored, {"device": "made up"})
+        found.note_verified([stored], {"device": "made up"})
 
     moments = 0
     while True:

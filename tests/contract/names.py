@@ -114,10 +114,18 @@ RECEIVERS = {
 
 #: Files that talk to TensorRT: the receivers in them that are of TensorRT.
 FILES: dict[str, tuple[str, ...]] = {
-    "engines/builder.py": ("builder", "network", "config"),
-    "engines/network.py": ("builder", "network", "parser", "error", "config", "profile"),
-    "engines/timing.py": ("config", "cache"),
-    "engines/precision.py": ("network", "layer", "runtime", "engine", "inspector"),
+    "engines/builder.py": ("builder", "network", "config", "cache"),
+    "engines/network.py": (
+        "builder",
+        "network",
+        "layer",
+        "parser",
+        "config",
+        "profile",
+        "runtime",
+        "engine",
+        "inspector",
+    ),
     "engines/progress.py": (),
     "engines/trtlog.py": (),
     "runtime/trtstage.py": ("runtime", "engine", "_engine", "context", "_context", "_settings"),

@@ -1,4 +1,4 @@
-"""Both stages into the store: all or nothing, once among many processes, proven where there is a device."""
+"""Both stages into the store: all or nothing, once among many processes, validated where there is a device."""
 
 import json
 import os
@@ -7,14 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from restore_sdk._util import atomic
 from restore_sdk.bundle import Bundle, StageFiles
+from restore_sdk.engines import builder
 from restore_sdk.engines.chain import build_chain
 from restore_sdk.engines.driver import DeviceFacts
 from restore_sdk.engines.edition import TensorRT
@@ -25,7 +27,6 @@ from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import (
     BuildError,
     DriftError,
-    EngineError,
     MissingDependencyError,
     OutOfMemoryError,
     OutputError,
@@ -91,65 +92,19 @@ def sibling(tmp_path: Path) -> Bundle:
     return write_half_bundle(tmp_path / "sibling", repair=StageFiles("repair", repair_graph(), other, 1, 1))
 
 
-class TestModelsThatShareAStage:
-    def test_its_engine_is_taken_and_stays(
-        self, plan: BuildPlan, half_bundle: Bundle, sibling: Bundle, store: EngineStore
-    ) -> None:
-        edge, _ = build_chain(half_bundle, plan, store)
-        before = {path.name: path.read_bytes() for path in store.root.glob("edge.*")}
-        shared, own = build_chain(sibling, plan, store)
-        assert (shared.reused, own.reused, shared.path) == (True, False, edge.path)
-        assert {path.name: path.read_bytes() for path in store.root.glob("edge.*")} == before
-        for bundle in (half_bundle, sibling):
-            assert [one.reused for one in build_chain(bundle, plan, store)] == [True, True]
-        host = Host("tensorrt_rtx", plan.trt.version, "8.6", "NVIDIA GeForce RTX 3090")
-        plans = [store.find(bundle, "repair", host).path for bundle in (half_bundle, sibling)]
-        assert plans[0] != plans[1]
-
-    @pytest.mark.parametrize("now", ["passed", "refused", "no pycuda", "no memory"])
-    def test_it_is_proven_with_the_other_model(
-        self,
-        plan: BuildPlan,
-        half_bundle: Bundle,
-        sibling: Bundle,
-        store: EngineStore,
-        monkeypatch: pytest.MonkeyPatch,
-        now: str,
-    ) -> None:
-        here = TestProof().plan(plan, monkeypatch)
-        answers: list[Exception | None] = [
-            None,
-            {
-                "passed": None,
-                "refused": DriftError("too far", "build it again"),
-                "no pycuda": MissingDependencyError("no pycuda", "install it"),
-                "no memory": OutOfMemoryError("another process has it", "end it"),
-            }[now],
-            None,
-        ]
-        proven: list[list[str]] = []
-
-        def validate(bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Mapping[str, Any]:
-            proven.append(sorted(plans))
-            answer = answers.pop(0)
-            if answer is not None:
-                raise answer
-            return {"device": GPU.name, "driver_cuda": GPU.cuda, "tensorrt": plan.trt.version, "run": len(proven)}
-
-        edge, _ = build_chain(half_bundle, here, store, validate=validate)
-        if now == "no memory":
-            with pytest.raises(OutOfMemoryError):
-                build_chain(sibling, here, store, validate=validate)
-            assert len(files(store)) == 4
-            return
-        shared, own = build_chain(sibling, here, store, validate=validate)
-        assert proven == [["edge", "repair"]] * (3 if now == "refused" else 2)
-        assert (shared.reused, own.reused) == (now != "refused", False)
-        assert own.sidecar.verified == (now != "no pycuda")
-        noted = store.lookup(edge.sidecar.key)
-        assert noted is not None
-        assert noted.verified
-        assert noted.verification["run"] == {"passed": 2, "refused": 3, "no pycuda": 1}[now]
+def test_the_engine_of_a_shared_stage_is_taken_and_stays(
+    plan: BuildPlan, half_bundle: Bundle, sibling: Bundle, store: EngineStore
+) -> None:
+    edge, _ = build_chain(half_bundle, plan, store)
+    before = {path.name: path.read_bytes() for path in store.root.glob("edge.*")}
+    shared, own = build_chain(sibling, plan, store)
+    assert (shared.reused, own.reused, shared.path) == (True, False, edge.path)
+    assert {path.name: path.read_bytes() for path in store.root.glob("edge.*")} == before
+    for bundle in (half_bundle, sibling):
+        assert [one.reused for one in build_chain(bundle, plan, store)] == [True, True]
+    host = Host("tensorrt_rtx", plan.trt.version, "8.6", "NVIDIA GeForce RTX 3090")
+    plans = [store.find(bundle, "repair", host).path for bundle in (half_bundle, sibling)]
+    assert plans[0] != plans[1]
 
 
 def test_a_stage_that_fails_publishes_neither(plan: BuildPlan, store: EngineStore, tmp_path: Path) -> None:
@@ -191,89 +146,100 @@ def test_a_disk_that_is_full_at_the_second_plan(
     assert not [name for name in files(store) if name.startswith("repair")]
 
 
-class TestProof:
-    """The golden vectors, on a device that is made up; the engines are real."""
+class Validator:
+    """Runs no golden vectors, but answers, in turn, as they would have come out."""
 
-    def plan(self, plan: BuildPlan, monkeypatch: pytest.MonkeyPatch) -> BuildPlan:
-        from contextlib import nullcontext
+    ANSWERS: ClassVar[dict[str, Exception | None]] = {
+        "passed": None,
+        "refused": DriftError("too far", "build it again"),
+        "no pycuda": MissingDependencyError("no pycuda", "install it"),
+        "no memory": OutOfMemoryError("another process has it", "end it"),
+    }
 
-        from restore_sdk.engines import builder
+    def __init__(self, *answers: str) -> None:
+        self.answers, self.seen = list(answers), []
 
+    def __call__(self, bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Mapping[str, Any]:
+        self.seen.append(dict(plans))
+        answer = self.ANSWERS[self.answers.pop(0)]
+        if answer is not None:
+            raise answer
+        here = {"device": GPU.name, "driver_cuda": GPU.cuda, "tensorrt": plan.trt.version}
+        return {**here, "run": len(self.seen)}
+
+
+class TestValidation:
+    """On a device that is made up; the engines are real."""
+
+    @pytest.fixture
+    def here(self, plan: BuildPlan, monkeypatch: pytest.MonkeyPatch) -> BuildPlan:
         monkeypatch.setattr(builder, "current", lambda gpu: nullcontext())
         monkeypatch.setattr(builder, "inspect", lambda *_: ({"float16": 9}, 4096))
         return replace(plan, gpu=GPU)
 
-    def test_engines_that_pass(
-        self, plan: BuildPlan, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        seen: dict[str, bytes] = {}
+    def test_engines_that_pass(self, here: BuildPlan, half_bundle: Bundle, store: EngineStore) -> None:
+        validator = Validator("passed")
 
-        def validate(bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Mapping[str, Any]:
-            seen.update(plans)
+        def validate(*arguments: Any) -> Mapping[str, Any]:
             assert files(store) == []  # nobody sees the engines before
-            return {"worst_db": 71.0}
+            return validator(*arguments)
 
-        outcomes = build_chain(half_bundle, self.plan(plan, monkeypatch), store, validate=validate)
-        assert seen == {one.sidecar.key.stage: one.path.read_bytes() for one in outcomes}
+        outcomes = build_chain(half_bundle, here, store, validate=validate)
+        assert validator.seen == [{one.sidecar.key.stage: one.path.read_bytes() for one in outcomes}]
         for one in outcomes:
             assert one.sidecar.verified
-            assert one.sidecar.verification == {"status": "passed", "worst_db": 71.0}
+            assert one.sidecar.verified_on(GPU.name, GPU.cuda, here.trt.version)
             assert (one.sidecar.precision, one.sidecar.precision_source) == ({"float16": 9}, "engine")
             assert one.sidecar.build["device_memory_bytes"] == 4096
 
     def test_engines_that_drift_are_not_published(
-        self, plan: BuildPlan, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch
+        self, here: BuildPlan, half_bundle: Bundle, store: EngineStore
     ) -> None:
-        def validate(*_: Any) -> Mapping[str, Any]:
-            raise DriftError("20 dB", "do not use it")
-
         with pytest.raises(DriftError):
-            build_chain(half_bundle, self.plan(plan, monkeypatch), store, validate=validate)
+            build_chain(half_bundle, here, store, validate=Validator("refused"))
         assert files(store) == []
 
     def test_without_pycuda_the_engines_are_not_validated(
-        self,
-        plan: BuildPlan,
-        half_bundle: Bundle,
-        store: EngineStore,
-        monkeypatch: pytest.MonkeyPatch,
-        caplog: pytest.LogCaptureFixture,
+        self, here: BuildPlan, half_bundle: Bundle, store: EngineStore, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def validate(*_: Any) -> Mapping[str, Any]:
-            raise MissingDependencyError("no pycuda", "install it")
-
-        for one in build_chain(half_bundle, self.plan(plan, monkeypatch), store, validate=validate):
+        for one in build_chain(half_bundle, here, store, validate=Validator("no pycuda")):
             assert not one.sidecar.verified
             assert one.sidecar.verification == {"status": "not run", "reason": "no pycuda"}
         assert "not validated" in caplog.text
 
-    @pytest.mark.parametrize("now", ["passed", "refused", "no pycuda", "no memory"])
-    def test_stored_engines_are_proven_before_they_are_said_to_be_there(
-        self, plan: BuildPlan, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch, now: str
+    @pytest.mark.parametrize(("now", "runs"), [("passed", 2), ("refused", 3), ("no pycuda", 3), ("no memory", 3)])
+    def test_stored_engines_are_validated_before_they_are_said_to_be_there(
+        self, here: BuildPlan, half_bundle: Bundle, store: EngineStore, now: str, runs: int
     ) -> None:
-        here, answers, seen = self.plan(plan, monkeypatch), ["no pycuda", now, "passed", "passed"], []
-
-        def validate(bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Mapping[str, Any]:
-            seen.append(answers.pop(0))
-            if seen[-1] == "no pycuda":
-                raise MissingDependencyError("no pycuda", "install it")
-            if seen[-1] == "no memory":
-                raise OutOfMemoryError("another process has it", "end it")
-            if seen[-1] == "refused":
-                raise EngineError("TensorRT refuses the plan", "build it again", reason="incompatible")
-            return {"device": GPU.name, "driver_cuda": GPU.cuda, "tensorrt": plan.trt.version}
-
+        validate = Validator("no pycuda", now, "passed", "passed")
         assert not any(one.reused for one in build_chain(half_bundle, here, store, validate=validate))
         second = build_chain(half_bundle, here, store, validate=validate)
         assert [one.reused for one in second] == [now != "refused"] * 2
-        assert seen == ["no pycuda", now, "passed"][: 3 if now == "refused" else 2]
-        assert [one.sidecar.verified for one in second] == [now in ("passed", "refused")] * 2
-        proven = [entry.sidecar.verified for entry in store.entries() if entry.sidecar]
-        assert proven == [now in ("passed", "refused")] * 2
+        assert len(validate.seen) == (3 if now == "refused" else 2)
+        valid = [now in ("passed", "refused")] * 2
+        assert [one.sidecar.verified for one in second] == valid
+        assert [entry.sidecar.verified for entry in store.entries() if entry.sidecar] == valid
         build_chain(half_bundle, here, store, validate=validate)
-        assert len(seen) == {"passed": 2, "refused": 3, "no pycuda": 3, "no memory": 3}[now], (
-            "once proven, they are not proven again"
-        )
+        assert len(validate.seen) == runs, "once validated, they are not validated again"
+
+    @pytest.mark.parametrize(("now", "noted"), [("passed", 2), ("refused", 3), ("no pycuda", 1), ("no memory", None)])
+    def test_a_shared_stage_is_validated_with_the_other_model(
+        self, here: BuildPlan, half_bundle: Bundle, sibling: Bundle, store: EngineStore, now: str, noted: int | None
+    ) -> None:
+        validate = Validator("passed", now, "passed")
+        edge, _ = build_chain(half_bundle, here, store, validate=validate)
+        if noted is None:
+            with pytest.raises(OutOfMemoryError):
+                build_chain(sibling, here, store, validate=validate)
+            assert len(files(store)) == 4
+            return
+        shared, own = build_chain(sibling, here, store, validate=validate)
+        assert [sorted(plans) for plans in validate.seen] == [["edge", "repair"]] * (3 if now == "refused" else 2)
+        assert (shared.reused, own.reused) == (now != "refused", False)
+        assert own.sidecar.verified == (now != "no pycuda")
+        found = store.lookup(edge.sidecar.key)
+        assert found is not None
+        assert found.verification["run"] == noted
 
 
 def command(store: EngineStore, bundle: Bundle, *more: str) -> list[str]:

@@ -13,9 +13,7 @@ from restore_sdk.cli import main as cli
 from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.measure.doctor import examine
-from tests.engines.conftest import made_up
-
-PLAN = b"ftrt" + bytes(500)
+from tests.engines.conftest import PLAN, half_graph, made_up, write_half_bundle
 
 
 class Run:
@@ -140,18 +138,20 @@ class TestEngines:
         assert len(run.json("engines", "prune")[1]["removed"]) == 2
         assert [one["stage"] for one in run.json("engines", "list")[1]["engines"]] == ["repair"]
 
-    def test_prune_of_other_models(self, run: Run, half_bundle: Bundle, toy_bundle: Bundle) -> None:
-        assert run.json("engines", "prune", "--other-models", "--bundle", half_bundle.path)[1]["removed"] == []
-        assert len(run.json("engines", "prune", "--other-models", "--bundle", toy_bundle.path)[1]["removed"]) == 4
-
-    def test_prune_of_other_versions(self, run: Run, rtx: TensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_prune_of_others(
+        self, run: Run, half_bundle: Bundle, toy_bundle: Bundle, rtx: TensorRT, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         from restore_sdk.engines import edition
 
         monkeypatch.setattr(edition, "installed", lambda: ("tensorrt_rtx",))
-        assert len(run.json("engines", "prune", "--other-versions")[1]["removed"]) == 4
-
-    def test_prune_of_all(self, run: Run) -> None:
-        assert len(run.json("engines", "prune", "--all")[1]["removed"]) == 4
+        for arguments, gone in (
+            (("--other-models", "--bundle", half_bundle.path), 0),
+            (("--other-models", "--bundle", toy_bundle.path), 4),
+            (("--other-versions",), 4),
+            (("--all",), 4),
+        ):
+            assert len(run.json("engines", "prune", "--dry-run", *arguments)[1]["removed"]) == gone
+        run.json("engines", "prune", "--all")
         assert run.json("engines", "list")[1]["engines"] == []
 
     def test_a_store_that_others_can_write(self, run: Run) -> None:
@@ -211,54 +211,46 @@ class TestFleet:
         assert all("already" in one["detail"] for one in report["targets"])
         assert len(store.entries()) == 4
 
-    def test_what_cannot_be_built_here(
-        self,
-        half_bundle: Bundle,
-        store: EngineStore,
-        capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        line = ["jetson-orin", "--store", str(store.root)]
-        assert fleet.main([*line, "--bundle", str(half_bundle.path)]) == 1
-        captured = capsys.readouterr()
-        assert captured.out.startswith("skipped  jetson-orin")
-        assert captured.err == "", "said once"
-
-    def test_a_crash(self, store: EngineStore, capsys: pytest.CaptureFixture[str]) -> None:
-        line = ["rtx3090", "--store", str(store.root), "--bundle", "x", "--timeout", "0"]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fleet.sys, "executable", "/bin/false")
-            assert fleet.main(line) == 1
-        assert "exit code 1: it said nothing" in capsys.readouterr().out
-
-    def test_an_interrupt(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        def interrupted(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(fleet, "build", interrupted)
-        assert fleet.main(["rtx3090"]) == 130
-        assert "interrupted" in capsys.readouterr().err
-
-    def test_nothing_built_is_no_success(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(fleet, "build", lambda target, _: fleet.Result(target, "skipped", "no driver", {}))
-        assert fleet.main([]) == 1
-        assert "skipped" in capsys.readouterr().out
-
-    def test_a_failure(
+    def test_what_is_not_built(
         self, rtx: TensorRT, tmp_path: Path, store: EngineStore, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        from tests.engines.conftest import half_graph, write_half_bundle
-
+        """A target of another host, and one whose graph TensorRT refuses."""
         bundle = write_half_bundle(tmp_path / "b", edge=half_graph("edge", mixed=True))
-        assert fleet.main(["rtx3090", "--store", str(store.root), "--bundle", str(bundle.path), "--json"]) == 1
-        (one,) = json.loads(capsys.readouterr().out)["targets"]
-        assert one["status"] == "failed"
-        assert "Half" in one["detail"]
+        line = ["jetson-orin", "rtx3090", "--store", str(store.root), "--bundle", str(bundle.path), "--json"]
+        assert fleet.main(line) == 1
+        captured = capsys.readouterr()
+        assert captured.err == "", "said once"
+        skipped, failed = json.loads(captured.out)["targets"]
+        assert (skipped["status"], failed["status"]) == ("skipped", "failed")
+        assert "Half" in failed["detail"]
 
-    def test_an_unknown_target(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit):
-            fleet.main(["gtx"])
-        assert "any-rtx" in capsys.readouterr().err
+    def test_a_crash(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fleet.sys, "executable", "/bin/false")
+        assert fleet.main(["rtx3090"]) == 1
+        assert "exit code 1: it said nothing" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("targets", "status", "code"),
+        [(["rtx3090"], "interrupt", 130), ([], "skipped", 1), (["gtx"], "never asked", 2)],
+    )
+    def test_nothing_built_is_no_success(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        targets: list[str],
+        status: str,
+        code: int,
+    ) -> None:
+        def build(target: str, _: object) -> fleet.Result:
+            if status == "interrupt":
+                raise KeyboardInterrupt
+            return fleet.Result(target, status, "no driver", {})
+
+        monkeypatch.setattr(fleet, "build", build)
+        try:
+            found = fleet.main(targets)
+        except SystemExit as usage:
+            found = usage.code
+        assert found == code
+        captured = capsys.readouterr()
+        assert {130: "interrupted", 1: "skipped", 2: "any-rtx"}[code] in captured.out + captured.err

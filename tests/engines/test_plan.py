@@ -7,17 +7,18 @@ import sys
 import types
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace as changed
 
 from restore_sdk.bundle import Bundle
-from restore_sdk.engines import driver, edition, plan
+from restore_sdk.engines import edition, plan
 from restore_sdk.engines.driver import DeviceFacts
 from restore_sdk.engines.edition import TensorRT, installed, load
 from restore_sdk.engines.plan import BuildPlan, prepare
 from restore_sdk.engines.recipe import load_recipe
-from restore_sdk.errors import DeviceError, InputError, MissingDependencyError
+from restore_sdk.errors import DeviceError, InputError, MissingDependencyError, RestoreError
 from tests.engines.conftest import rtx_recipe
 
 A10 = DeviceFacts(0, "NVIDIA A10", "8.6", 24 << 30, "13.0")
@@ -51,19 +52,73 @@ def on(gpu: DeviceFacts | None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("both")
-class TestTheGpuAtHand:
-    def test_takes_tensorrt_first(self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
-        on(A10, monkeypatch)
-        found = prepare()
-        assert (found.trt.edition, found.recipe.compute_capabilities, found.gpu) == ("tensorrt", ("8.6",), A10)
-        key = found.key(half_bundle, "edge")
-        assert (key.device_name, key.compute_capabilities, key.version) == ("NVIDIA A10", ("8.6",), "10.16.1.11")
+class TestPlans:
+    """What comes of a GPU, a target and an edition."""
 
-    def test_takes_the_edition_asked_for(self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
-        on(A10, monkeypatch)
-        found = prepare(edition="tensorrt_rtx")
-        assert found.trt.edition == "tensorrt_rtx"
-        assert found.key(half_bundle, "edge").device_name == ""
+    @pytest.mark.parametrize(
+        ("gpu", "target", "edition", "expected"),
+        [
+            (A10, None, None, ("tensorrt", ("8.6",), True, "NVIDIA A10")),
+            (A10, None, "tensorrt_rtx", ("tensorrt_rtx", ("8.6",), True, "")),
+            (A10, "a10", None, ("tensorrt", ("8.6",), True, "NVIDIA A10")),
+            (A10, "rtx3090", None, ("tensorrt_rtx", ("8.6",), True, "")),  # the golden vectors can run
+            (A10, rtx_recipe("12.0"), None, ("tensorrt_rtx", ("12.0",), False, "")),  # built ahead of time, for others
+            (None, rtx_recipe("7.5"), None, ("tensorrt_rtx", ("7.5",), False, "")),
+            (H100, "h100", None, ("tensorrt", ("9.0",), True, "")),  # for every card of its capability
+        ],
+    )
+    def test_what_can_be_built(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        half_bundle: Bundle,
+        gpu: DeviceFacts | None,
+        target: Any,
+        edition: Any,
+        expected: tuple[object, ...],
+    ) -> None:
+        on(gpu, monkeypatch)
+        found = prepare(target, edition)
+        key = found.key(half_bundle, "edge")
+        assert (key.edition, key.compute_capabilities, found.gpu is not None, key.device_name) == expected
+        assert key.version == {"tensorrt": "10.16.1.11", "tensorrt_rtx": "1.7.1.116"}[key.edition]
+
+    @pytest.mark.parametrize(
+        ("gpu", "target", "edition", "kind", "why", "hint"),
+        [
+            (None, None, None, DeviceError, "no GPU", "--target any-rtx"),
+            (None, "t4", None, DeviceError, "target t4 is built on the GPU that it is for", "--target any-rtx"),
+            (A10, "t4", None, DeviceError, r"t4 is for compute capability 7\.5, GPU 0 here is NVIDIA A10 \(8", ""),
+            (A10, "jetson-orin", None, DeviceError, "jetson-orin is for linux-aarch64, this host is linux-x86_64", ""),
+            (None, "rtx4090", None, DeviceError, r"8\.9", "[tensorrt]'"),  # a capability that this version lacks
+            (
+                *(H100, None, "tensorrt_rtx", DeviceError),
+                *(r"9\.0 \(NVIDIA H100 80GB HBM3\), only for 7\.5 8\.6 12\.0", "[tensorrt]'"),
+            ),
+            (
+                A10,
+                "a10",
+                "tensorrt_rtx",
+                InputError,
+                "target a10 is built with tensorrt, not tensorrt_rtx",
+                "--edition",
+            ),
+        ],
+    )
+    def test_what_cannot(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        gpu: DeviceFacts | None,
+        target: Any,
+        edition: Any,
+        kind: type[RestoreError],
+        why: str,
+        hint: str,
+    ) -> None:
+        on(gpu, monkeypatch)
+        monkeypatch.setattr(plan, "host_platform", lambda: "linux-x86_64")
+        with pytest.raises(kind, match=why) as caught:
+            prepare(target, edition)
+        assert hint in caught.value.hint
 
     @pytest.mark.parametrize(("cuda", "good"), [("13", True), ("12", True), ("", True), ("14", False)])
     @pytest.mark.parametrize("target", [None, "a10", "rtx3090"])
@@ -72,47 +127,12 @@ class TestTheGpuAtHand:
     ) -> None:
         on(A10, monkeypatch)
         monkeypatch.setattr(edition, "_cuda_major", lambda *_: cuda)
-        if good:
+        if good or target == "rtx3090":  # built ahead of time: the GPU is for trying the engine alone
             found = prepare(target)
-            assert (found.trt.cuda, found.gpu) == (cuda, A10)
-            return
-        if target == "rtx3090":  # built ahead of time: the GPU is for trying the engine alone
-            assert prepare(target).gpu is None
+            assert (found.trt.cuda, found.gpu) == (cuda, A10 if good else None)
             return
         with pytest.raises(DeviceError, match=r"is for CUDA 14, the driver of NVIDIA A10 serves CUDA up to 13\.0"):
             prepare(target)
-
-    def test_that_rtx_does_not_serve(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        on(H100, monkeypatch)
-        with pytest.raises(DeviceError, match=r"9\.0 \(NVIDIA H100 80GB HBM3\), only for 7\.5 8\.6 12\.0") as caught:
-            prepare(edition="tensorrt_rtx")
-        assert "[tensorrt]'" in caught.value.hint
-
-    def test_there_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        on(None, monkeypatch)
-        with pytest.raises(DeviceError) as caught:
-            prepare()
-        assert "--target any-rtx" in caught.value.hint
-
-
-@pytest.mark.usefixtures("both")
-class TestTargets:
-    def test_of_this_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        on(A10, monkeypatch)
-        assert prepare("a10").gpu == A10
-        assert prepare("rtx3090").gpu == A10  # the same capability: the golden vectors can run
-
-    def test_of_another_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        on(A10, monkeypatch)
-        with pytest.raises(DeviceError, match=r"t4 is for compute capability 7\.5, GPU 0 here is NVIDIA A10 \(8\.6\)"):
-            prepare("t4")
-        assert prepare(rtx_recipe("12.0")).gpu is None  # built ahead of time, cannot run here
-
-    def test_without_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        on(None, monkeypatch)
-        with pytest.raises(DeviceError, match="target t4 is built on the GPU that it is for"):
-            prepare("t4")
-        assert prepare(rtx_recipe("7.5")).gpu is None
 
     def test_a_device_that_was_named_and_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         on(None, monkeypatch)
@@ -125,29 +145,6 @@ class TestTargets:
             on(replace(A10, name="Orin", multiprocessors=multiprocessors), monkeypatch)
             keys.add(prepare("a10").key(half_bundle, "edge").device_name)
         assert keys == {f"Orin, {multiprocessors} multiprocessors" for multiprocessors in (4, 8, 16)}
-
-    def test_of_another_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        on(A10, monkeypatch)
-        monkeypatch.setattr(plan, "host_platform", lambda: "linux-x86_64")
-        with pytest.raises(DeviceError, match="jetson-orin is for linux-aarch64, this host is linux-x86_64"):
-            prepare("jetson-orin")
-
-    def test_for_capabilities_that_this_version_lacks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        on(None, monkeypatch)
-        with pytest.raises(DeviceError, match=r"8\.9"):
-            prepare("rtx4090")
-
-    def test_that_contradict_the_edition(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        on(A10, monkeypatch)
-        with pytest.raises(InputError, match="target a10 is built with tensorrt, not tensorrt_rtx"):
-            prepare("a10", "tensorrt_rtx")
-
-    def test_the_hardware_compatible_key_names_no_device(
-        self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle
-    ) -> None:
-        on(H100, monkeypatch)
-        key = prepare("h100").key(half_bundle, "edge")
-        assert (key.hardware, key.device_name, key.compute_capabilities) == ("capability", "", ("9.0",))
 
 
 def test_everything_that_matters_is_in_the_key(monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
@@ -246,8 +243,3 @@ def test_no_driver_says_how_to_build_without_one() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert "NVIDIA driver" in done.stdout
     assert "restore-sdk build --target any-rtx" in done.stdout
-
-
-def test_without_a_gpu_there_is_no_context_to_make() -> None:
-    with driver.current(None):
-        pass

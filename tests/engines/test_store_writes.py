@@ -100,15 +100,15 @@ def test_prune(store: EngineStore, half_bundle: Bundle, stored: StoredEngine) ->
     assert left == {".store.lock", "a folder.json", *(path.name for path in foreign)}, "what is not ours stays"
 
 
-def test_mark_verified(store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:
+def test_note_verified(store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:
     assert not stored.sidecar.verified
-    store.mark_verified(stored, {"worst_db": 71.5})
+    store.note_verified([stored], {"worst_db": 71.5})
     found = store.find(half_bundle, "edge", HOST)
     assert found.sidecar.verified
     assert found.sidecar.verification == {"status": "passed", "worst_db": 71.5}
     other = b"ftrt other"
     store.publish(other, made_up(half_bundle, plan=other))
-    store.mark_verified(stored, {"worst_db": 1.0})  # of the plan that was replaced
+    store.note_verified([stored], {"worst_db": 1.0})  # of the plan that was replaced
     assert not store.find(half_bundle, "edge", HOST).sidecar.verified
 
 

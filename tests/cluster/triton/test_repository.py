@@ -236,7 +236,7 @@ class TestPlans:
         assert "--backend-config=tensorrt,version-compatible=true" in said
         for entry in store.entries():
             assert entry.sidecar is not None
-            store.mark_verified(store.read(entry.sidecar), {})
+            store.note_verified([store.read(entry.sidecar)], {})
         assert cli.main(arguments) == 0
         assert "golden vectors" not in capsys.readouterr().out
 

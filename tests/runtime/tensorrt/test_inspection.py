@@ -8,7 +8,7 @@ import pytest
 
 from restore_sdk.engines.driver import current, find_gpu
 from restore_sdk.engines.edition import TensorRT
-from restore_sdk.engines.precision import inspect
+from restore_sdk.engines.network import inspect
 from restore_sdk.engines.trtlog import capture, logger
 from restore_sdk.errors import BuildError
 from tests.cuda_double.double import Double

@@ -192,7 +192,7 @@ def test_engines_that_were_not_proven_here_are_proven_once(
     """Built ahead of time, in a store that was copied, or whose driver was changed since."""
     engines = publish(store, toy_bundle, plans(toy_bundle), verified=False)
     for engine in engines if passed is not None else ():
-        store.mark_verified(engine, passed or {})
+        store.note_verified([engine], passed or {})
     runs = []
     for _ in range(2):
         before = trt.control.double.counters()
@@ -249,7 +249,7 @@ def test_a_store_that_cannot_be_written_still_serves(
     def refuse(*_: Any) -> None:
         raise PermissionError("read-only file system")
 
-    monkeypatch.setattr(EngineStore, "mark_verified", refuse)
+    monkeypatch.setattr(EngineStore, "_write", refuse)
     with caplog.at_level(logging.WARNING, logger="restore_sdk"):
         open_tensorrt(toy_bundle).close()
     assert "could not be noted" in caplog.text
