@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from PIL.TiffImagePlugin import COMPRESSION_INFO
 
@@ -21,6 +21,9 @@ _MAX_PARTS, _MAX_PIXEL_CHUNKS = 10_000, 100_000
 
 #: Scans of a progressive JPEG; writers make about ten. Each costs a pass over the whole picture, out of 14 bytes.
 _MAX_SCANS = 100
+
+CMYK = "CMYK, for print, whose colours no formula brings back"
+_DEEP = "a TIFF of 16 bits, which is not read with"
 
 #: Pixels that a tile of a TIFF may have beyond those of the picture: a whole one is decoded, however little is shown.
 _TILE_PIXELS = 1 << 22
@@ -64,13 +67,6 @@ class InvalidImageError(Exception):
         self.message, self.hint, self.reason = message, hint, reason
 
 
-class Chunk(NamedTuple):
-    """A chunk of a PNG."""
-
-    kind: bytes
-    content: bytes
-
-
 def truncated() -> InvalidImageError:
     """The error of a file whose end is missing."""
     return InvalidImageError("is damaged or truncated", "get the file again")
@@ -103,9 +99,9 @@ def identify(data: bytes) -> Format:
     raise InvalidImageError(f"is no image of a known format{what}", "convert it to PNG or JPEG", "format")
 
 
-def png_chunks(data: bytes) -> list[Chunk]:
+def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     """The chunks of a PNG that hold no pixels, from its header to its end; each lies within the file."""
-    found: list[Chunk] = []
+    found: list[tuple[bytes, bytes]] = []
     at, pixels = len(_PNG), 0
     while True:
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -116,7 +112,7 @@ def png_chunks(data: bytes) -> list[Chunk]:
         if kind == b"IDAT":
             pixels += 1
         else:
-            found.append(Chunk(kind, data[at + 8 : at + 8 + length]))
+            found.append((kind, data[at + 8 : at + 8 + length]))
         if len(found) > _MAX_PARTS or pixels > _MAX_PIXEL_CHUNKS:
             raise InvalidImageError("has more parts than any real PNG", "save it again")
         at += 12 + length
@@ -199,56 +195,24 @@ def choose_page(data: bytes) -> tuple[int, tags.Directory, list[str]]:
 
 
 def _check_page(page: tags.Directory) -> None:
-    colours, samples, bits = page.integer(262), page.integer(277, 1), page.integers(258) or (1,)
+    """Raise for a page that Pillow, or with 16 bits OpenCV, reads wrong or not at all."""
+    colours, samples, compression = page.integer(262), page.integer(277, 1), page.integer(259, 1)
+    bits = page.integers(258) or (1,)
+    deep, known = max(bits) > 8, len(set(bits)) == 1 and bits[0] in (1, 2, 4, 8, 16)
     tile, size = page.integer(322) * page.integer(323), page.integer(256) * page.integer(257)
-    deep = max(bits) > 8
-    compression = page.integer(259, 1)
-    refused = [
-        (
-            compression not in COMPRESSION_INFO,
-            f"is a TIFF of compression {compression}, which is not read",
-            "save it with LZW or without compression",
-        ),
-        # It says that it is a DNG; sensor pixels; a small picture, and the large one below it.
-        (
-            50706 in page.entries or colours in (32803, 34892) or (330 in page.entries and page.integer(254) & 1),
-            "is a camera's raw file",
-            "develop it, and save it as TIFF or PNG",
-        ),
-        (tile > size + _TILE_PIXELS, "is a TIFF in tiles much larger than its picture", "save it without tiles"),
-        (
-            page.integer(339, 1) == 3 or colours in (32844, 32845),
-            "has floating-point channels or is LogLuv, as HDR pictures are; only 8 and 16 bits are taken",
-            "save it with 16 bits",
-        ),
-        (
-            colours == 5,
-            "is CMYK, for print, whose colours no formula brings back",
-            "convert it to RGB with its profile",
-        ),
-        (colours in (8, 9, 10), "is a TIFF in L*a*b* colours, not grey or RGB", "convert it to RGB"),
-        (
-            len(set(bits)) > 1 or bits[0] not in (1, 2, 4, 8, 16),
-            f"has {'/'.join(map(str, sorted(set(bits))))} bits a channel, only 8 and 16 bits are taken",
-            "save it with 16 bits",
-        ),
-        # With 8 bits libtiff does it; with 16 OpenCV takes the bytes as they are.
-        (
-            deep and samples > 1 and page.integer(284, 1) == 2,
-            "is a TIFF of 16 bits with a plane for each colour, which is not read",
-            "save it interleaved",
-        ),
-        (
-            deep and colours == 0,
-            "is a TIFF of 16 bits in which zero is white, which is not read",
-            "save it with zero as black",
-        ),
-        (
-            deep and (338 in page.entries or samples not in (1, 3)),
-            "is a TIFF of 16 bits with alpha, which is not read exactly",
-            "convert it to PNG",
-        ),
-    ]
-    for found, message, hint in refused:
-        if found:
-            raise InvalidImageError(message, hint)
+    small_one = 330 in page.entries and page.integer(254) & 1  # and the large one stands below it
+    is_float = page.integer(339, 1) == 3 or colours in (32844, 32845)
+    for refused, what, hint in (
+        (small_one or 50706 in page.entries or colours in (32803, 34892), "a camera's raw file", "develop it first"),
+        (compression not in COMPRESSION_INFO, f"a TIFF of compression {compression}, not read", "save it with LZW"),
+        (tile > size + _TILE_PIXELS, "a TIFF in tiles much larger than its picture", "save it without tiles"),
+        (is_float, "HDR (floating point or LogLuv); only 8 and 16 bits are taken", "save it with 16 bits"),
+        (colours == 5, CMYK, "convert it to RGB with its colour profile"),
+        (colours in (8, 9, 10), "a TIFF in L*a*b* colours, not grey or RGB", "convert it to RGB"),
+        (not known, f"of {max(bits)} bits a channel, only 8 and 16 bits are taken", "save it with 16 bits"),
+        (deep and samples > 1 and page.integer(284, 1) == 2, f"{_DEEP} a plane for each colour", "save it interleaved"),
+        (deep and colours == 0, f"{_DEEP} white as zero", "save it with black as zero"),
+        (deep and (338 in page.entries or samples not in (1, 3)), f"{_DEEP} alpha", "convert it to PNG"),
+    ):
+        if refused:
+            raise InvalidImageError(f"is {what}", hint)

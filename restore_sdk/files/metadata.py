@@ -133,7 +133,7 @@ class Metadata:
 def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> tuple[Metadata, int]:
     """The metadata of an opened image, and its orientation; what is broken is left out and told in ``notes``.
 
-    A PNG is to be loaded before, since EXIF may stand behind its pixels; a TIFF not, since then Pillow turns it.
+    A TIFF is not to be loaded before: Pillow then turns it upright, and forgets how it lay.
     """
     kind: Format = image.format.lower()  # type: ignore[union-attr,assignment]
     exif, xmp = image.info.get("exif") or b"", image.info.get("xmp") or b""
@@ -142,11 +142,13 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             parts = _jpeg_parts(image)
         elif kind == "png":
-            chunks = [chunk for chunk in png_chunks(data) if chunk.kind in _PNG_KEPT]
-            parts = [chunk for chunk in chunks if not _PNG_HIDDEN.match(chunk.content)]
+            chunks = png_chunks(data)
+            exif = next((content for name, content in chunks if name == b"eXIf"), exif)  # also behind the pixels
+            chunks = [chunk for chunk in chunks if chunk[0] in _PNG_KEPT]
+            parts = [chunk for chunk in chunks if not _PNG_HIDDEN.match(chunk[1])]
             if len(parts) < len(chunks):
                 notes.append("metadata in text chunks of ImageMagick's kind was left out")
-            parts = [(name, content) for name, content in parts if not content.startswith(_PNG_XMP)]
+            parts = [chunk for chunk in parts if not chunk[1].startswith(_PNG_XMP)]
         elif isinstance(image, TiffImagePlugin.TiffImageFile):
             exif, xmp = _tiff_exif(image), image.tag_v2.get(_TIFF_XMP) or b""
             if isinstance(iptc := image.tag_v2.get(_TIFF_IPTC), bytes):

@@ -15,7 +15,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from restore_sdk._util.reading import read_at_most
 from restore_sdk.errors import ImageError, InputError, MaskError
 from restore_sdk.files import tags
 from restore_sdk.files.check import (
+    CMYK,
     Format,
     InvalidImageError,
     check_bmp,
@@ -150,9 +151,7 @@ def open_photo(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIX
             several pages, or larger than ``max_pixels``.
         InvalidImageError: the same of bytes.
     """
-    if isinstance(source, bytes):
-        return _decode(source, max_pixels)
-    with _named(source, "photo", ImageError) as data:
+    with _bytes_of(source, "photo", ImageError) as data:
         return _decode(data, max_pixels)
 
 
@@ -177,9 +176,7 @@ def read_mask(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXE
         MaskError: as :func:`open_photo`; or it has transparent pixels, which leave open what is to be repainted.
         InvalidImageError: the same of bytes.
     """
-    if isinstance(source, bytes):
-        return _to_grey(_decode(source, max_pixels).pixels)
-    with _named(source, "mask", MaskError) as data:
+    with _bytes_of(source, "mask", MaskError) as data:
         return _to_grey(_decode(data, max_pixels).pixels)
 
 
@@ -193,12 +190,15 @@ def check_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 
 
 @contextmanager
-def _named(path: str | os.PathLike[str], what: str, kind: type[InputError]) -> Iterator[bytes]:
+def _bytes_of(source: str | os.PathLike[str] | bytes, what: str, kind: type[InputError]) -> Iterator[bytes]:
     """A file's bytes; what is wrong with them is raised as ``kind``, with the file's name."""
+    if isinstance(source, bytes):
+        yield source
+        return
     try:
-        yield _read_bytes(Path(path), what, kind)
+        yield _read_bytes(Path(source), what, kind)
     except InvalidImageError as error:
-        raise kind(f"the {what} {path} {error.message}", error.hint) from error
+        raise kind(f"the {what} {source} {error.message}", error.hint) from error
 
 
 def _read_bytes(path: Path, what: str, kind: type[InputError]) -> bytes:
@@ -252,56 +252,44 @@ def _open(data: bytes, max_pixels: int) -> tuple[Format, ImageFile.ImageFile, in
     if image.info.get("bit_depth", 8) > 8:
         notes.append(f"of its {image.info['bit_depth']} bits a channel 8 were read")
     if image.mode not in _MODES and bits != 16:
-        what = "CMYK, for print, whose colours no formula brings back" if image.mode == "CMYK" else f"of {image.mode}"
-        hint = "convert it to RGB with its colour profile" if image.mode == "CMYK" else "convert it to 16 bits"
-        raise InvalidImageError(f"is {what}", hint)
+        what = CMYK if image.mode == "CMYK" else f"in colours of kind {image.mode}, not grey or RGB"
+        raise InvalidImageError(f"is {what}", "convert it to RGB with its colour profile")
     return kind, image, bits, notes
 
 
 def _plugin(kind: Format) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     """What opens an AVIF or HEIC, where it is installed."""
-    try:
-        if kind == "avif":
-            from PIL import AvifImagePlugin
+    with suppress(ImportError):
+        if kind == "heif":
+            from pillow_heif import HeifImageFile
 
-            if AvifImagePlugin.SUPPORTED:
-                return AvifImagePlugin.AvifImageFile
-            raise ImportError
-        from pillow_heif import HeifImageFile
+            return HeifImageFile
+        from PIL import AvifImagePlugin
 
-        return HeifImageFile
-    except ImportError:
-        name, hint = (
-            ("an AVIF", "pip install --upgrade pillow") if kind == "avif" else ("a HEIC", "pip install pillow-heif")
-        )
-        raise InvalidImageError(
-            f"is no image of a known format, but {name}, for which a package is missing",
-            f"run: {hint}; or convert it to PNG or JPEG",
-            "format",
-        ) from None
+        if AvifImagePlugin.SUPPORTED:
+            return AvifImagePlugin.AvifImageFile
+    name, install = ("a HEIC", "pip install pillow-heif") if kind == "heif" else ("an AVIF", "pip install -U pillow")
+    what = f"is no image of a known format, but {name}, for which a package is missing"
+    raise InvalidImageError(what, f"run: {install}; or convert it to PNG or JPEG", "format")
 
 
 def _decode(data: bytes, max_pixels: int) -> Photo:
     kind, image, bits, notes = _open(data, max_pixels)
     try:
-        if kind == "tiff":  # Pillow turns it upright by itself, and forgets how it lay
-            with quiet_pillow():
-                metadata, orientation = read_metadata(image, data, notes)
-                picture = image if bits == 16 else _loaded(image)
-        else:
-            picture = image if bits == 16 else _loaded(image)
-            with quiet_pillow():
-                metadata, orientation = read_metadata(image, data, notes)
+        decoded = image if bits == 16 or kind == "tiff" else _loaded(image)
+        with quiet_pillow():
+            metadata, orientation = read_metadata(image, data, notes)
+            upright = kind == "tiff" and (bits != 16 or tags.ORIENTATION in getattr(image, "tag_v2", ()))
+            if kind == "tiff" and bits != 16:  # Pillow turns it upright by itself, and forgets how it lay
+                decoded = _loaded(image)
+        pixels = _deep(data, image) if bits == 16 else _to_array(decoded)
     except InvalidImageError:
         raise
     except Exception as error:
         raise _unreadable(error) from error
-    by_decoder = isinstance(image, TiffImagePlugin.TiffImageFile) and (bits != 16 or tags.ORIENTATION in image.tag_v2)
-    turned = _UPRIGHT[1 if by_decoder else orientation]
-    pixels = turned(_deep(data, image) if bits == 16 else _to_array(picture))
     compression = str(image.info.get("compression", "")) if kind == "tiff" else ""
     return Photo(
-        pixels,
+        _UPRIGHT[1 if upright else orientation](pixels),
         kind,
         orientation,
         lossy=kind in ("jpeg", "avif", "heif") or compression in _TIFF_LOSSY or (kind == "webp" and _is_lossy(data)),
@@ -328,18 +316,13 @@ def _to_array(image: Image.Image) -> NDArray[np.uint8]:
 
 def _deep(data: bytes, image: Image.Image) -> Pixels:
     """The pixels of a PNG or TIFF with 16 bits a channel; a TIFF's are upright."""
-    try:
-        pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise _unreadable(error) from error
+    pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise truncated()
-    found = pixels.shape[1::-1]
-    if pixels.dtype != np.uint16 or found not in (image.size, image.size[::-1]):
-        raise InvalidImageError(
-            f"is {found[0]} x {found[1]} px of {pixels.dtype}, and claims {image.width} x {image.height} of 16 bits",
-            "save it again",
-        )
+    width, height = pixels.shape[1::-1]
+    if pixels.dtype != np.uint16 or (width, height) not in (image.size, image.size[::-1]):
+        found, claimed = f"{width} x {height} px of {pixels.dtype}", f"{image.width} x {image.height} of 16 bits"
+        raise InvalidImageError(f"is {found}, and claims {claimed}", "save it again")
     return pixels
 
 

@@ -25,7 +25,7 @@ _MAX_ENTRIES, _MAX_PAGES = 512, 1000
 _THUMBNAILS = ((513, 514), (273, 279))
 
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
-_XMP_THUMBNAILS = re.compile(rb"<((?:xmp|xap):Thumbnails)\b")
+_XMP_THUMBNAILS = re.compile(rb"(<(?:xmp|xap):Thumbnails\b)")
 
 
 class Entry(NamedTuple):
@@ -174,17 +174,9 @@ def xmp_turned_upright(xmp: bytes) -> bytes:
 
 def xmp_without_thumbnails(xmp: bytes) -> bytes:
     """An XMP packet without small versions of the damaged picture."""
-    kept, at = bytearray(), 0
-    # By hand: a pattern from opening to closing would look through all the rest again for every one that stays open.
-    unclosed: set[bytes] = set()
-    for opening in _XMP_THUMBNAILS.finditer(xmp):
-        if opening.start() < at or opening[1] in unclosed:
-            continue
-        closing = b"</" + opening[1] + b">"
-        found = xmp.find(closing, opening.end())
-        if found < 0:
-            unclosed.add(opening[1])
-            continue
-        kept += xmp[at : opening.start()]
-        at = found + len(closing)
-    return bytes(kept + xmp[at:])
+    first, *rest = _XMP_THUMBNAILS.split(xmp)
+    kept = [first]
+    for opening, text in zip(rest[::2], rest[1::2], strict=True):
+        _, closed, after = text.partition(b"</" + opening[1:] + b">")
+        kept.append(after if closed else opening + text)
+    return b"".join(kept)
