@@ -14,12 +14,13 @@ import torch
 from tqdm import tqdm
 
 from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
-from restore_sdk.imaging.quality import l1, psnr, ssim
+from restore_sdk.imaging.quality import psnr
 from training.edges import EdgeCounts
 from training.networks.stages import EdgeStage, RepairStage
 from training.protocol import BUCKETS, Case, Image, navier_stokes, telea
 from training.realism import RealismCounts
 from training.seams import SeamCounts
+from training.similarity import l1, ssim
 
 #: ``(image, mask)`` to the restored image and the completed edges.
 Model = Callable[[Image, Image], tuple[Image, Image]]

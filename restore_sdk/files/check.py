@@ -12,12 +12,16 @@ from typing import Literal
 
 from PIL.TiffImagePlugin import COMPRESSION_INFO
 
+from restore_sdk.errors import InputError
 from restore_sdk.files import tags
 
 Format = Literal["png", "jpeg", "webp", "bmp", "tiff", "avif", "heif"]
 
 #: Parts of a file beside its pixels, and parts of those; real files have some dozens, and chunks of 8 KiB and more.
 _MAX_PARTS, _MAX_PIXEL_CHUNKS = 10_000, 100_000
+
+#: Segments of EXIF in a JPEG: Pillow joins them, one copy of all for each.
+_MAX_EXIFS = 50
 
 #: Scans of a progressive JPEG; writers make about ten. Each costs a pass over the whole picture, out of 14 bytes.
 _MAX_SCANS = 100
@@ -54,17 +58,11 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heif", b"mif1", b"msf1")
 
 
-class InvalidImageError(Exception):
-    """The bytes are no image that is taken.
+class InvalidImageError(InputError):
+    """The bytes are no image that is taken; the message is to be put behind the file's name.
 
-    Attributes:
-        message: what is wrong, to be put behind the file's name. ``hint``: what to do.
-        reason: ``"format"``: none that is read; ``"size"``: too many pixels; ``"content"``: anything else.
+    ``format``: none that is read. ``size``: too many pixels.
     """
-
-    def __init__(self, message: str, hint: str, reason: Literal["format", "size", "content"] = "content") -> None:
-        super().__init__(message)
-        self.message, self.hint, self.reason = message, hint, reason
 
 
 def truncated() -> InvalidImageError:
@@ -136,7 +134,7 @@ def check_png(data: bytes) -> None:
 
 def check_jpeg(data: bytes) -> None:
     """Raise for too many scans and segments, for more than 8 bits a channel, and where the end is missing."""
-    at, scans, parts = 2, 0, 0
+    at, scans, parts, exifs = 2, 0, 0, 0
     if _FILL in data[: data.find(b"\xff\xda")]:
         raise InvalidImageError("has more fill bytes than any real JPEG", "save it again")
     while (found := _MARKER.search(data, at)) is not None:  # after a segment right here, after pixels further on
@@ -146,7 +144,8 @@ def check_jpeg(data: bytes) -> None:
         scans += marker == 0xDA
         if scans > _MAX_SCANS:
             raise InvalidImageError(f"is a progressive JPEG of more than {_MAX_SCANS} scans", "save it again as PNG")
-        if parts > _MAX_PARTS or (parts == 100 and data[:at].count(b"Exif\0\0") > 50):
+        exifs += marker == 0xE1 and data.startswith(b"Exif", at + 2)
+        if parts > _MAX_PARTS or exifs > _MAX_EXIFS:
             raise InvalidImageError("has more parts than any real JPEG", "save it again")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and data[at + 2 : at + 3] > b"\x08":
             raise InvalidImageError(

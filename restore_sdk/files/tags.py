@@ -65,6 +65,7 @@ class Directory:
             elif kind not in _TYPE_BYTES and tag in (WIDTH, HEIGHT):
                 raise ValueError("a size of an unknown type")  # a decoder may know it
             seen.add(tag)
+        self.used = used
         if used > len(data):
             raise ValueError("values that lie over one another")
         self.end = self.next_at = at + 2 + 12 * count
@@ -108,8 +109,8 @@ def directories(data: bytes) -> list[Directory]:
     found: list[Directory] = []
     starts: set[int] = set()
     while at and at not in starts:
-        if len(found) == _MAX_PAGES:
-            raise ValueError("too many directories")
+        if len(found) == _MAX_PAGES or sum(each.used for each in found) > len(data):
+            raise ValueError("too many directories, or values that lie over one another")
         starts.add(at)
         found.append(Directory(data, at))
         at = found[-1].next

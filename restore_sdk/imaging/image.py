@@ -6,7 +6,6 @@ served.
 
 from __future__ import annotations
 
-import mmap
 import threading
 from typing import Any, Literal
 
@@ -18,17 +17,14 @@ from restore_sdk.errors import ImageError, MaskError, ShapeError
 
 Color = Literal["rgb", "bgr"]
 
-#: Side in pixels of the square that the model takes.
+#: Side in pixels of the picture that the model takes.
 MODEL_SIZE = 256
 
-#: A mask value above this is hole.
+#: Pixels with a mask value above this are masked.
 HOLE_ABOVE = 127
 
 #: Rows of a mask that are looked at together, and pixels of one that is taken whole.
 _STRIP, _SMALL = 64, 1 << 18
-
-#: Pixels from which on memory for a hole comes from the system itself.
-_LARGE = 1 << 22
 
 #: Gaussian sigma (pixels), and the Canny thresholds on the L2 gradient of a 3x3 Sobel, at the model's 256 px scale.
 CANNY_SIGMA = 1.4
@@ -43,16 +39,16 @@ _DECODING = tuple(threading.Lock() for _ in range(64))
 _TAPS = cv2.getGaussianKernel(13, CANNY_SIGMA, cv2.CV_32F)
 
 
-def canny_edges(image: NDArray[np.uint8], hole: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
-    """Canny edges of the known part of an image, without the outline of the hole.
+def canny_edges(image: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+    """Canny edges of the known part of an image, without the outline of the mask.
 
-    The blur is a normalised convolution over known pixels only, and gradients inside the hole are set to zero before
-    non-maximum suppression. The result therefore depends on no pixel inside the hole, and the step from known pixels
-    to whatever stands in the hole is never seen as an edge.
+    The blur is a normalised convolution over known pixels only, and gradients of masked pixels are set to zero before
+    non-maximum suppression. The result therefore depends on no masked pixel, and the step from known pixels to
+    whatever stands behind the mask is never seen as an edge.
 
     Args:
         image: ``(H, W, 3)`` RGB, ``uint8``.
-        hole: ``(H, W)`` bool, true where pixels are missing. ``None`` means nothing is missing.
+        mask: ``(H, W)`` bool, true where pixels are missing. ``None`` means nothing is missing.
 
     Returns:
         ``(H, W)`` ``uint8``, 255 on an edge and 0 elsewhere.
@@ -61,12 +57,12 @@ def canny_edges(image: NDArray[np.uint8], hole: NDArray[np.bool_] | None = None)
     convolution of Knutsson and Westin, CVPR 1993.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    if hole is None or not hole.any():
+    if mask is None or not mask.any():
         known, smooth = None, _smoothed(grey)
     else:
-        known = np.logical_not(hole).view(np.uint8)
+        known = np.logical_not(mask).view(np.uint8)
         smooth = _smoothed(grey * known)
-        # Deep in the hole this divides by nothing; what comes of it is zeroed with all other gradients of the hole.
+        # Deep in the mask this divides by nothing; what comes of it is zeroed with all other masked gradients.
         cv2.divide(smooth, _smoothed(known), dst=smooth)
     gradients = np.empty((2, *grey.shape), np.int16)
     cv2.Sobel(smooth, cv2.CV_16S, 1, 0, dst=gradients[0], ksize=3)
@@ -161,7 +157,7 @@ def like_pixels(rgb: NDArray[np.uint8], pixels: NDArray[np.uint8], color: Color 
 
 
 def mask_values(mask: object, shape: tuple[int, int]) -> NDArray[np.uint8] | NDArray[np.bool_]:
-    """The values of a mask as they are, after a check of its form; what they say is for :func:`as_hole`.
+    """The values of a mask as they are, after a check of its form; what they say is for :func:`masked_pixels`.
 
     Accepted: ``bool`` and ``uint8`` arrays, and PIL images of mode ``1`` and ``L``; each ``(H, W)`` or ``(H, W, 1)``.
 
@@ -197,63 +193,35 @@ def mask_values(mask: object, shape: tuple[int, int]) -> NDArray[np.uint8] | NDA
     return values
 
 
-def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
-    """A mask as a fresh ``(H, W)`` bool array, true where pixels are missing, and where in it those are.
+def masked_pixels(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
+    """Which pixels a mask marks, from the values that :func:`mask_values` has checked.
 
-    Of ``bool`` masks, true is hole; of others, what is above 127 (white is what to repaint). A mask without any hole is
-    fine.
-
-    Args:
-        mask, shape: as for :func:`mask_values`.
+    Of ``bool`` masks, true is masked; of others, what is above 127 (white is what to repaint). A mask that marks
+    nothing is fine.
 
     Returns:
-        The array, and rows and columns outside of which none is missing.
+        A fresh ``(H, W)`` bool array, true where pixels are missing; and rows and columns outside of which none is.
 
     Raises:
-        ShapeError: as :func:`mask_values`.
-        MaskError: as :func:`mask_values`; or every pixel is hole; or a ``uint8`` mask that is not black, yet has
-            nothing above 127, as a 0/1 mask has.
-    """
-    return hole_in(mask_values(mask, shape))
-
-
-def hole_in(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
-    """:func:`as_hole` of values whose form :func:`mask_values` has checked.
-
-    Raises :class:`MaskError` for what they say, as :func:`as_hole`.
+        MaskError: every pixel is masked; or a ``uint8`` mask is not black, yet has nothing above 127, as a 0/1 mask.
     """
     # A view of another type as bool may hold any byte; compared, each becomes 0 or 1.
     marked = np.ascontiguousarray(values).view(np.uint8)
     box = _marked_box(marked)
     above = marked[box] > (0 if values.dtype == np.bool_ else HOLE_ABOVE)
-    if above.shape == values.shape:
-        hole = above
-    else:
-        hole = _unmarked(values.shape)
-        hole[box] = above
-    holes = np.count_nonzero(above)
-    if holes == hole.size:
+    mask = np.zeros(values.shape, bool)
+    mask[box] = above
+    masked = np.count_nonzero(above)
+    if masked == mask.size:
         raise MaskError(
             "the mask marks the whole image, so nothing is known to restore from", "white is what to repaint"
         )
-    if holes == 0 and marked[box].any():
+    if masked == 0 and marked[box].any():
         raise MaskError(
             f"the mask is not black, but nothing in it is above {HOLE_ABOVE} (highest: {int(marked[box].max())})",
             "white (255) is what to repaint; multiply a 0/1 mask by 255, or pass a bool array",
         )
-    return hole, box
-
-
-def _unmarked(shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """All false. Of a large one the system is asked itself, which gives no memory to what is never written; that of
-    numpy may be used memory, which is filled with zeros first."""
-    size = shape[0] * shape[1]
-    if size <= _LARGE:
-        return np.zeros(shape, bool)
-    try:
-        return np.frombuffer(mmap.mmap(-1, size, access=mmap.ACCESS_COPY), bool).reshape(shape)
-    except OSError as error:
-        raise MemoryError(f"no {size} bytes for the hole: {error}") from error
+    return mask, box
 
 
 def _marked_box(marked: NDArray[np.uint8]) -> tuple[slice, slice]:

@@ -15,7 +15,7 @@ from restore_sdk._util.ahead import CopyAhead
 from restore_sdk._util.opencv import cv2, translate_memory_errors
 from restore_sdk.errors import InputError
 from restore_sdk.imaging.border import dilate, feather
-from restore_sdk.imaging.image import Color, as_pixels, canny_edges, hole_in, mask_values
+from restore_sdk.imaging.image import Color, as_pixels, canny_edges, mask_values, masked_pixels
 from restore_sdk.tiling.crop import blend, cut, paste, paste_edges
 from restore_sdk.tiling.faces import FaceDetector, Faces, frames
 from restore_sdk.tiling.plan import MAX_CROPS, Tile, plan
@@ -123,7 +123,7 @@ class Request:
         # Now, so that a large photograph is copied while its mask is read.
         self._copy = CopyAhead(self._source)
         with wait_on_error((self,)), self._named():
-            self._mask, marked = hole_in(given)
+            self._mask, marked = masked_pixels(given)
             dilate(self._mask, options.dilate)
             faces = options.faces if faces is None else faces
             if isinstance(faces, FaceDetector):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ImageError, InputError, MaskError, ShapeError
-from restore_sdk.imaging.image import as_hole
+from restore_sdk.imaging.image import mask_values, masked_pixels
 from tests.conftest import make_photo
 
 PHOTO = make_photo(40, 50)
@@ -106,7 +106,7 @@ def test_one_row_seen_many_times(engine: RestoreEngine) -> None:
 def test_bool_masks_that_hold_any_byte(engine: RestoreEngine, byte: int) -> None:
     """``mask.view(bool)`` of a 0/255 mask: numpy calls every byte but 0 true, and so does the hole."""
     mask = np.where(MASK > 0, np.uint8(byte), np.uint8(0)).view(bool)
-    hole, _ = as_hole(mask, MASK.shape)
+    hole, _ = masked_pixels(mask_values(mask, MASK.shape))
     assert set(np.unique(hole.view(np.uint8))) == {0, 1}
     assert np.array_equal(engine(PHOTO, mask), engine(PHOTO, MASK > 0))
     assert np.array_equal(engine(PHOTO, np.asfortranarray(mask)), engine(PHOTO, MASK > 0))

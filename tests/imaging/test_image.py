@@ -14,14 +14,19 @@ from restore_sdk.imaging.image import (
     CANNY_LOW,
     CANNY_SIGMA,
     Color,
-    as_hole,
     as_pixels,
     canny_edges,
     like_pixels,
+    mask_values,
+    masked_pixels,
     to_rgb,
 )
 from restore_sdk.tiling.plan import plan
 from tests.conftest import make_photo
+
+
+def as_mask(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
+    return masked_pixels(mask_values(mask, shape))
 
 
 def as_rgb(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
@@ -92,15 +97,15 @@ def test_unknown_colour_order(photo: NDArray[np.uint8]) -> None:
 
 
 def test_masks(mask: NDArray[np.uint8]) -> None:
-    hole = mask > 127
-    for form in (mask, hole, mask[..., None], Image.fromarray(mask), Image.fromarray(mask).convert("1")):
-        found, box = as_hole(form, (256, 256))
-        assert np.array_equal(found, hole)
+    masked = mask > 127
+    for form in (mask, masked, mask[..., None], Image.fromarray(mask), Image.fromarray(mask).convert("1")):
+        found, box = as_mask(form, (256, 256))
+        assert np.array_equal(found, masked)
         outside = found.copy()
         outside[box] = False
         assert found[box].any()
         assert not outside.any()
-    assert as_hole(hole, (256, 256))[0] is not hole
+    assert as_mask(masked, (256, 256))[0] is not masked
 
 
 @settings(max_examples=60, deadline=None)
@@ -114,36 +119,20 @@ def test_where_a_mask_is_not_black(seed: int, height: int, width: int, marks: in
         mask[rng.integers(0, height), rng.integers(0, width)] = 255
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("restore_sdk.imaging.image._SMALL", 0)  # look into small ones, too
-        hole, box = as_hole(mask, mask.shape)
-    assert np.array_equal(hole, mask > 127)
-    assert np.array_equal(as_hole(mask, mask.shape)[0], hole)
+        masked, box = as_mask(mask, mask.shape)
+    assert np.array_equal(masked, mask > 127)
+    assert np.array_equal(as_mask(mask, mask.shape)[0], masked)
     rows, columns = np.nonzero(mask)
     wanted = (
         (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)) if marks else (slice(0, 0),) * 2
     )
     assert box == wanted
-    assert plan(hole, within=box).waves == plan(hole).waves
-
-
-def test_the_hole_of_a_large_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
-    mask = np.zeros((2200, 2000), np.uint8)
-    mask[2100:, :10] = mask[700:720, 900:] = 255
-    hole, _ = as_hole(mask, mask.shape)
-    assert np.array_equal(hole, mask > 127)
-    hole[:] = True  # its own, and for writing
-    assert not as_hole(np.zeros_like(mask), mask.shape)[0].any()
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("Cannot allocate memory")
-
-    monkeypatch.setattr("restore_sdk.imaging.image.mmap.mmap", refuse)
-    with pytest.raises(MemoryError, match="Cannot allocate memory"):
-        as_hole(mask, mask.shape)
+    assert plan(masked, within=box).waves == plan(masked).waves
 
 
 def test_the_threshold_of_a_mask() -> None:
     values = np.array([[0, 127, 128, 255]], np.uint8)
-    assert as_hole(values, (1, 4))[0].tolist() == [[False, False, True, True]]
+    assert as_mask(values, (1, 4))[0].tolist() == [[False, False, True, True]]
 
 
 @pytest.mark.parametrize("suffix", ["jpeg", "png"])
@@ -155,7 +144,7 @@ def test_pil_images_of_damaged_files(photo: NDArray[np.uint8], suffix: str) -> N
         as_pixels(Image.open(io.BytesIO(half)))
     assert caught.value.hint
     with pytest.raises(MaskError, match="cannot be decoded"):
-        as_hole(Image.open(io.BytesIO(half)), (256, 256))
+        as_mask(Image.open(io.BytesIO(half)), (256, 256))
 
 
 def test_pil_images_are_encoded_once(photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,9 +156,9 @@ def test_pil_images_are_encoded_once(photo: NDArray[np.uint8], monkeypatch: pyte
 
 def test_an_empty_mask_is_fine() -> None:
     for dtype in (np.uint8, bool):
-        hole, box = as_hole(np.zeros((3, 4), dtype), (3, 4))
-        assert hole.shape == (3, 4)
-        assert not hole.any()
+        masked, box = as_mask(np.zeros((3, 4), dtype), (3, 4))
+        assert masked.shape == (3, 4)
+        assert not masked.any()
         assert box == (slice(0, 3), slice(0, 4)), "a small mask is taken whole"
 
 
@@ -194,25 +183,25 @@ def test_an_empty_mask_is_fine() -> None:
 )
 def test_masks_that_are_refused(mask: object, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message) as caught:
-        as_hole(mask, (4, 6))
+        as_mask(mask, (4, 6))
     assert caught.value.hint  # type: ignore[attr-defined]
 
 
-def canny_reference(image: NDArray[np.uint8], hole: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+def canny_reference(image: NDArray[np.uint8], masked: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
     """The definition of the edges that models are trained on; ``canny_edges`` must equal it bit by bit."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    if hole is None or not hole.any():
+    if masked is None or not masked.any():
         smooth = cv2.GaussianBlur(grey, (0, 0), CANNY_SIGMA)
     else:
-        known = (~hole).astype(np.float32)
+        known = (~masked).astype(np.float32)
         weight = cv2.GaussianBlur(known, (0, 0), CANNY_SIGMA)
         smooth = cv2.GaussianBlur(grey * known, (0, 0), CANNY_SIGMA)
         np.divide(smooth, weight, out=smooth, where=weight > 1e-4)
     dx = cv2.Sobel(smooth, cv2.CV_16S, 1, 0, ksize=3)
     dy = cv2.Sobel(smooth, cv2.CV_16S, 0, 1, ksize=3)
-    if hole is not None:
-        dx[hole] = 0
-        dy[hole] = 0
+    if masked is not None:
+        dx[masked] = 0
+        dy[masked] = 0
     return cv2.Canny(dx, dy, CANNY_LOW, CANNY_HIGH, L2gradient=True)
 
 
@@ -222,22 +211,22 @@ def test_canny_is_the_one_that_models_are_trained_on(seed: int, height: int, wid
     rng = np.random.default_rng(seed)
     image = make_photo(height, width, seed)
     blobs = rng.random((height // 16 + 1, width // 16 + 1)) < share
-    hole = np.kron(blobs, np.ones((16, 16), bool))[:height, :width]
+    masked = np.kron(blobs, np.ones((16, 16), bool))[:height, :width]
     alone = rng.random((height, width)) < 0.97  # known pixels far from each other
-    for missing in (hole, alone):
+    for missing in (masked, alone):
         assert np.array_equal(canny_edges(image, missing), canny_reference(image, missing))
     assert np.array_equal(canny_edges(image), canny_reference(image, None))
 
 
-def test_canny_sees_neither_the_hole_nor_its_outline(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
-    hole = mask > 127
+def test_canny_sees_neither_the_mask_nor_its_outline(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    masked = mask > 127
     white, noise = photo.copy(), photo.copy()
-    white[hole] = 255
-    noise[hole] = np.random.default_rng(1).integers(0, 256, (int(hole.sum()), 3))
-    assert np.array_equal(canny_edges(white, hole), canny_edges(noise, hole))
+    white[masked] = 255
+    noise[masked] = np.random.default_rng(1).integers(0, 256, (int(masked.sum()), 3))
+    assert np.array_equal(canny_edges(white, masked), canny_edges(noise, masked))
     flat = np.full((256, 256, 3), 90, np.uint8)
-    flat[hole] = 255
-    assert not canny_edges(flat, hole).any()
+    flat[masked] = 255
+    assert not canny_edges(flat, masked).any()
     assert canny_edges(flat).any()
 
 

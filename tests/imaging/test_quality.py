@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from restore_sdk.errors import ShapeError
-from restore_sdk.imaging.quality import Drift, l1, psnr, ssim
+from restore_sdk.imaging.quality import Drift, psnr
+from training.similarity import l1, ssim
 
 metrics = pytest.importorskip("skimage.metrics")
 
