@@ -289,8 +289,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "unknown compression": (lambda: tiff(GREY.tobytes(), {259: (3, 1, 34_000)}), "compression 34000"),
     "pages": (lambda: pages((RGB, 0), (RGB, 0)), "has 2 pages"),
     "16 bits in planes": (lambda: deep(t277=(3, 1, 3), t284=(3, 1, 2)), "a plane for each colour"),
-    "16 bits, white is zero": (lambda: deep(t262=(3, 1, 0)), "zero is white"),
-    "16 bits with alpha": (lambda: deep(t277=(3, 1, 4)), "16 bits with alpha"),
+    "16 bits, white is zero": (lambda: deep(t262=(3, 1, 0)), "with white as zero"),
+    "16 bits with alpha": (lambda: deep(t277=(3, 1, 4)), "not read with alpha"),
 }
 
 
