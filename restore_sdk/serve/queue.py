@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from restore_sdk.serve.problems import ProblemError, problem_of, stopping
 from restore_sdk.serve.schemas import RestoreRequest, RestoreResponse
 from restore_sdk.serve.settings import SMALL_PIXELS, Settings
 from restore_sdk.serve.uploads import decode
+from restore_sdk.tiling.request import RestoreOptions
 
 _LOG = logging.getLogger("restore_sdk.serve")
 
@@ -191,9 +192,10 @@ class RestoreQueue:
         return True
 
     def _restore_alone(self, job: Job, photo: Photo, mask: NDArray[np.uint8]) -> None:
-        faces = self._settings.face_detector if job.request.faces is None else job.request.faces
-        options = job.request.model_dump(include={"dilate", "feather", "max_crops"})
-        restored = self._engine.run(photo.eight, mask, color="bgr", faces=faces, **options)
+        options = job.request.model_dump(include={option.name for option in fields(RestoreOptions)})
+        if options["faces"] is None:
+            options["faces"] = self._settings.face_detector
+        restored = self._engine.run(photo.eight, mask, color="bgr", **options)
         self._succeeded(1)
         for part in ("prepare", "wait", "edge", "repair", "paste"):
             self._took(job, "slot" if part == "wait" else part, getattr(restored.timings, f"{part}_ms") / 1e3)
