@@ -1,8 +1,8 @@
-"""A photograph larger than the model's square: damage it, restore it as usual and in one square, and compare.
+"""A photograph larger than the model's tile: damage it, restore it as usual and in one tile, and compare.
 
     python examples/large_photo.py [OUT]
 
-Writes the comparison (default comparison.jpg): damaged, restored in one square (`max_crops=1`), restored as usual, the
+Writes the comparison (default comparison.jpg): damaged, restored in one tile (`max_crops=1`), restored as usual, the
 original. Prints how close both come to the original inside the damage.
 """
 
@@ -41,9 +41,8 @@ def main() -> None:
         usual = engine.run(damaged, mask, color="bgr")
         single = engine.run(damaged, mask, color="bgr", max_crops=1)
 
-    hole = mask > 127
-    for name, result in (("one square", single), ("as usual", usual)):
-        decibels = psnr(result.image[hole], original[hole])
+    for name, result in (("one tile", single), ("as usual", usual)):
+        decibels = psnr(result.image[mask > 127], original[mask > 127])
         print(f"{name}: {len(result.crops)} crops, {result.timings.total_ms:.0f} ms, {decibels:.2f} dB in the damage")
     window = slice(0, 340), slice(60, 400)
     panels = np.hstack([image[window] for image in (damaged, single.image, usual.image, original)])

@@ -23,12 +23,12 @@ def main() -> None:
     photo, mask, out = (Path(argument) for argument in sys.argv[1:4]) if len(sys.argv) == 4 else defaults
 
     image = cv2.imread(str(photo), cv2.IMREAD_COLOR)  # H x W x 3, uint8, BGR
-    holes = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)  # H x W, uint8, white is what to repaint
-    if image is None or holes is None:
+    marked = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)  # H x W, uint8, white is what to repaint
+    if image is None or marked is None:
         sys.exit(f"cannot read {photo if image is None else mask}")
 
     with RestoreEngine() as engine:
-        result = engine.run(image, holes, color="bgr")
+        result = engine.run(image, marked, color="bgr")
     if not cv2.imwrite(str(out), result.image):
         sys.exit(f"cannot write {out}")
 
