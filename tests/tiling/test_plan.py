@@ -25,38 +25,33 @@ def test_an_aligned_256_photo_is_taken_as_it_is(box: tuple[int, int, int, int]) 
     assert crops(plan(hole_in(256, 256, *box))) == [Crop(0, 0, 256, 256)]
 
 
-def test_a_small_hole_is_seen_at_the_picture_s_resolution_and_centred() -> None:
-    (crop,) = crops(plan(hole_in(2000, 3000, 1000, 1500, 40, 60)))
-    assert crop == Crop(1020 - 128, 1530 - 128, 256, 256)
-    assert not crop.resized
-    assert not crop.padded
-
-
-def test_a_hole_at_the_border_shifts_the_square_inside() -> None:
-    assert crops(plan(hole_in(600, 500, 590, 0, 10, 10))) == [Crop(344, 0, 256, 256)]
-
-
-def test_a_wide_hole_gets_context_by_its_thickness() -> None:
-    (crop,) = crops(plan(hole_in(2000, 3000, 600, 1300, 200, 200)))
-    assert 800 <= crop.height <= 832  # four times, in blocks of four pixels
-    assert crop.height == crop.width
-    assert crop.resized
-    assert not crop.padded
-
-
-def test_a_hole_that_leaves_little_context_is_shown_with_all_there_is() -> None:
-    (crop,) = crops(plan(hole_in(800, 1000, 100, 100, 600, 600)))
-    assert (crop.height, crop.width) == (800, 992)  # in multiples of 32
+@pytest.mark.parametrize(
+    ("shape", "box", "size", "resized", "padded"),
+    [
+        ((2000, 3000), (1000, 1500, 40, 60), (256, 256), False, False),  # small: at the picture's resolution
+        ((2000, 3000), (600, 1300, 200, 200), (800, 800), True, False),  # wide: four times, in whole blocks
+        ((800, 1000), (100, 100, 600, 600), (800, 992), True, True),  # with little around it: all there is
+        ((40, 3000), (4, 100, 31, 31), (40, 248), True, True),  # a narrow picture: what lies around
+        ((100, 250), (4, 100, 30, 30), (100, 240), True, True),
+        ((300, 2000), (4, 100, 100, 100), (300, 416), True, True),
+        ((100, 250), (40, 100, 10, 10), (100, 100), True, False),  # small in a narrow one: close
+        ((1000, 4000), (0, 1000, 1000, 1000), (1000, 4000), True, True),  # as wide as the picture: reaches out of it
+    ],
+)
+def test_one_part_gets_one_tile(
+    shape: tuple[int, int], box: tuple[int, int, int, int], size: tuple[int, int], resized: bool, padded: bool
+) -> None:
+    (crop,) = crops(plan(hole_in(*shape, *box)))
+    assert (crop.height, crop.width, crop.resized, crop.padded) == (*size, resized, padded)
 
 
 @pytest.mark.parametrize(
-    ("shape", "side", "width"), [((40, 3000), 31, 248), ((100, 250), 30, 240), ((300, 2000), 100, 416)]
+    ("shape", "box", "place"),
+    [((2000, 3000), (1000, 1500, 40, 60), (892, 1402)), ((600, 500), (590, 0, 10, 10), (344, 0))],
+    ids=["centred", "shifted inside"],
 )
-def test_a_narrow_picture_is_shown_with_what_lies_around_the_hole(
-    shape: tuple[int, int], side: int, width: int
-) -> None:
-    (crop,) = crops(plan(hole_in(*shape, 4, 100, side, side)))
-    assert (crop.height, crop.width) == (shape[0], width)
+def test_where_a_tile_lies(shape: tuple[int, int], box: tuple[int, int, int, int], place: tuple[int, int]) -> None:
+    assert crops(plan(hole_in(*shape, *box))) == [Crop(*place, 256, 256)]
 
 
 def test_where_squares_had_to_grow_a_lone_hole_is_still_seen_close() -> None:
@@ -66,18 +61,6 @@ def test_where_squares_had_to_grow_a_lone_hole_is_still_seen_close() -> None:
     alone = [crop for crop in crops(plan(hole, max_crops=4)) if np.count_nonzero(hole[crop.box]) == 300 * 300]
     assert alone
     assert all(crop.width == 1216 for crop in alone)  # four times 300 in whole blocks of four
-
-
-def test_a_small_hole_in_a_narrow_picture_is_seen_close() -> None:
-    (crop,) = crops(plan(hole_in(100, 250, 40, 100, 10, 10)))
-    assert (crop.height, crop.width) == (100, 100)
-
-
-def test_a_hole_as_wide_as_the_picture_reaches_out_of_it() -> None:
-    (crop,) = crops(plan(hole_in(1000, 4000, 0, 1000, 1000, 1000)))
-    assert (crop.height, crop.width) == (1000, 4000)
-    assert crop.padded
-    assert crop.inner_width == 256
 
 
 def test_holes_far_apart_get_a_crop_each_and_neighbours_share_one() -> None:
