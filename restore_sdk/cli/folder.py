@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from restore_sdk._util.reading import is_folder
 from restore_sdk.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from restore_sdk.folder.work import Settings
+    from restore_sdk.folder import PhotoSettings
 
 #: Exit code where some photographs were not restored; see :mod:`restore_sdk.cli.main`.
 INCOMPLETE = 9
@@ -25,7 +24,6 @@ _DEFAULTS: dict[str, object] = {
     "overwrite": False,
     "slots": None,
     "workers": None,
-    "ray": None,
 }
 
 
@@ -45,11 +43,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--workers", type=int, metavar="N", help="threads that also decode and encode (default: slots + 1)"
     )
-    group.add_argument(
-        "--ray",
-        metavar="ADDRESS",
-        help='restore on the Ray cluster there, or "auto", or "local"; --workers are then its actors',
-    )
     command.set_defaults(**_DEFAULTS)
 
 
@@ -61,15 +54,13 @@ def refuse_options(options: argparse.Namespace) -> None:
             raise InputError(f"{option} is for a folder, and {options.photo} is none", f"leave {option} out")
 
 
-def restore_folder(options: argparse.Namespace, settings: Settings) -> tuple[dict[str, Any], list[str], int]:
+def restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> tuple[dict[str, Any], list[str], int]:
     """Restore every photograph of a folder that an earlier run has not."""
+    from restore_sdk import folder
     from restore_sdk._util.terminal import escape
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
-    from restore_sdk.folder.batch import Batch, on_threads
-    from restore_sdk.folder.jobs import PHOTO_SUFFIXES, find_jobs
-    from restore_sdk.folder.ledger import open_ledger
-    from restore_sdk.folder.progress import Progress
+    from restore_sdk.folder.pairing import PHOTO_SUFFIXES
     from restore_sdk.runtime.cores import usable_cores
 
     if options.edges is not None:
@@ -78,54 +69,34 @@ def restore_folder(options: argparse.Namespace, settings: Settings) -> tuple[dic
         raise InputError("--faces is for one photograph", "name a --face-detector, or leave it out")
     if options.output.suffix.lower() in PHOTO_SUFFIXES and not is_folder(options.output):
         raise OutputError(f"{options.photo} is a folder, and -o {options.output} names an image", "name a folder")
-    if options.ray is not None and options.slots is not None:
-        raise InputError("--slots is for this host, and --ray restores elsewhere", "leave one of them out")
     slots = min(8, usable_cores()) if options.slots is None else options.slots
     workers = slots + 1 if options.workers is None else options.workers
     if not 1 <= workers <= 256:
         raise InputError(f"--workers is {workers}", "pass a number from 1 to 256")
     bundle = Bundle.load(options.bundle)
-    target: Path = options.output
-    plan = find_jobs(options.photo, options.mask, target, suffix=settings.format, mask_suffix=options.mask_suffix)
-    facts: dict[str, Any] = {}
-    with open_ledger(target, {"bundle": bundle.name, "model": bundle.fingerprint, **settings.look()}) as ledger:
-        batch = Batch(plan, ledger, on_error=options.on_error, unmarked=options.unmarked, overwrite=options.overwrite)
-        progress = Progress(sys.stderr, batch.summary.photos, batch.summary.resumed)
-        if batch.todo and options.ray is not None:
-            from restore_sdk.cluster.folder import on_ray
-
-            facts = {"runtime": f"Ray at {options.ray}"}
-            restorer = on_ray(options.ray, bundle, settings, runtime=options.runtime, workers=options.workers)
-            summary = batch.run(restorer, progress)
-        elif batch.todo:
-            with RestoreEngine(bundle, runtime=options.runtime, slots=slots) as engine:
-                facts = engine.info()
-                summary = batch.run(on_threads(engine, settings, workers), progress)
-        else:
-            summary = batch.run(lambda _: iter(()), progress)
-    orphans = [str(path) for path in plan.orphans]
-    report = {
-        "output": str(target),
-        "log": str(ledger.path),
-        **summary.to_json(),
-        "masks_without_photo": orphans,
-        "notes": list(plan.notes),
-        "runtime": facts.get("runtime"),
-        "bundle": bundle.name,
-    }
-    counts = [f"{summary.restored} restored"]
-    counts += [f"{summary.resumed} were done before"] if summary.resumed else []
-    counts += [f"{summary.unmarked} without damage marked"] if summary.unmarked else []
-    counts += [f"{summary.failed} FAILED"] if summary.failed else []
-    counts += [f"{summary.pending} not tried"] if summary.pending else []
-    pace = (
-        f" in {summary.seconds:.1f} s, {report['photos_per_second']:.1f}/s by {bundle.name} on {facts['runtime']}"
-        if summary.restored
-        else ""
+    done = folder.restore_folder(
+        options.photo,
+        options.mask,
+        options.output,
+        settings,
+        bundle=bundle,
+        open_engine=lambda: RestoreEngine(bundle, runtime=options.runtime, slots=slots),
+        mask_suffix=options.mask_suffix,
+        workers=workers,
+        on_error=options.on_error,
+        unmarked=options.unmarked,
+        overwrite=options.overwrite,
     )
-    lines = [f"{escape(target)}: {', '.join(counts)} of {summary.photos} photographs{pace}"]
-    if orphans:
-        lines.append(f"{len(orphans)} mask(s) without a photograph, the first: {escape(orphans[0])}")
-    lines += [escape(note) for note in plan.notes]
-    lines.append(f"log: {escape(ledger.path)}")
-    return report, lines, INCOMPLETE if summary.failed or summary.pending else 0
+    told = {
+        "were done before": done.resumed,
+        "without damage marked": done.unmarked,
+        "FAILED": done.failed,
+        "not tried": done.pending,
+    }
+    counts = ", ".join([f"{done.restored} restored", *(f"{count} {what}" for what, count in told.items() if count)])
+    pace = f" in {done.seconds:.1f} s, {done.photos_per_second:.1f}/s by {done.bundle} on {done.runtime}"
+    lines = [f"{escape(done.output)}: {counts} of {done.photos} photographs{pace if done.restored else ''}"]
+    if masks := done.masks_without_photo:
+        lines.append(f"{len(masks)} mask(s) without a photograph, the first: {escape(masks[0])}")
+    lines += [*map(escape, done.notes), f"log: {escape(done.log)}"]
+    return asdict(done), lines, INCOMPLETE if done.failed or done.pending else 0

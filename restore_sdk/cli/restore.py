@@ -12,7 +12,7 @@ from restore_sdk.cli.common import Result, finish
 from restore_sdk.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from restore_sdk.folder.work import Settings
+    from restore_sdk.folder import PhotoSettings
 
 
 def register(commands: Any) -> None:
@@ -53,9 +53,9 @@ def register(commands: Any) -> None:
         help="of JPEG, 1 to 100 (default: as it was), and of WebP (default: no loss)",
     )
     command.add_argument("--edges", type=Path, metavar="OUT", help="also write the completed edge map")
-    command.add_argument("--dilate", type=int, default=0, metavar="N", help="grow the hole by N pixels first")
+    command.add_argument("--dilate", type=int, default=0, metavar="N", help="grow the mask by N pixels first")
     command.add_argument(
-        "--feather", type=int, default=0, metavar="N", help="blend the outermost N pixels of the hole with the photo"
+        "--feather", type=int, default=0, metavar="N", help="blend the outermost masked N pixels with the photo"
     )
     command.add_argument("--max-crops", type=int, default=64, metavar="N", help="fewer: quicker, softer (default 64)")
     faces = command.add_mutually_exclusive_group()
@@ -81,9 +81,10 @@ def restore(options: argparse.Namespace) -> Result:
     return _restore_photo(options, settings)
 
 
-def _settings(options: argparse.Namespace) -> Settings:
+def _settings(options: argparse.Namespace) -> PhotoSettings:
     from restore_sdk.files import parse_color
-    from restore_sdk.folder.work import Settings, face_detector
+    from restore_sdk.folder import PhotoSettings
+    from restore_sdk.tiling.faces import FaceDetector
     from restore_sdk.tiling.request import RestoreOptions
 
     if not 0 < options.max_megapixels < 1e6:
@@ -92,18 +93,18 @@ def _settings(options: argparse.Namespace) -> Settings:
         raise InputError(f"--quality is {options.quality}", "pass a number from 1 to 100")
     if options.mask_tolerance is not None and (options.mask_color is None or not 0 <= options.mask_tolerance <= 255):
         raise InputError(f"--mask-tolerance is {options.mask_tolerance}", "pass 0 to 255, with --mask-color")
-    how = {"dilate": options.dilate, "feather": options.feather, "max_crops": options.max_crops}
-    RestoreOptions(**how)  # before any work, as is the next
-    if options.face_detector is not None:
-        face_detector(str(options.face_detector))
-    return Settings(
+    how = RestoreOptions(
+        dilate=options.dilate,
+        feather=options.feather,
+        max_crops=options.max_crops,
+        faces=options.faces if options.face_detector is None else FaceDetector(options.face_detector),
+    )
+    return PhotoSettings(
         max_pixels=int(options.max_megapixels * 1e6),
         mask_color=None if options.mask_color is None else parse_color(options.mask_color),
         mask_tolerance=options.mask_tolerance,
         mask_alpha=options.mask_alpha,
-        **how,
-        faces=None if options.faces is None else tuple(options.faces),
-        face_detector=None if options.face_detector is None else str(options.face_detector),
+        options=how,
         quality=options.quality,
         format=None if options.format is None else f".{options.format}",
     )
@@ -117,13 +118,13 @@ def _box(text: str) -> tuple[float, ...]:
     return x, y, width, height
 
 
-def _restore_photo(options: argparse.Namespace, settings: Settings) -> Result:
+def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Result:
     from restore_sdk._util.atomic import write_file
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
     from restore_sdk.files import check_output, write_image
-    from restore_sdk.folder import work
-    from restore_sdk.folder.jobs import Job
+    from restore_sdk.folder import photograph
+    from restore_sdk.folder.pairing import Pair
 
     outputs = [path for path in (options.output, options.edges) if path is not None]
     inputs = [path for path in (options.photo, options.mask) if path is not None]
@@ -131,17 +132,17 @@ def _restore_photo(options: argparse.Namespace, settings: Settings) -> Result:
         check_output(path, *inputs)
     if len({str(path.resolve()).casefold() for path in outputs}) < len(outputs):  # as some file systems compare names
         raise OutputError(f"--output and --edges both name {options.output}", "name two files")
-    loaded = work.load(Job(str(options.photo), options.photo, options.mask, options.output), settings)
+    pair = Pair(str(options.photo), options.photo, options.mask, options.output)
+    photo, mask = photograph.load(pair, settings)
     bundle = Bundle.load(options.bundle)
     with RestoreEngine(bundle, runtime=options.runtime) as engine:
-        restored = work.restore(engine, loaded, options.output, settings)
+        result, file = photograph.restore(engine, photo, mask, options.output, settings)
         facts = engine.info()
-    result, file = restored.result, restored.file
     write_file(options.output, file.data)
     if options.edges is not None:
         write_image(options.edges, result.edges)
     timings = result.timings
-    height, width = loaded.photo.pixels.shape[:2]
+    height, width = photo.pixels.shape[:2]
     report: dict[str, Any] = {
         "output": str(options.output),
         "edges": None if options.edges is None else str(options.edges),

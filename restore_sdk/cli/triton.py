@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def register(commands: Any) -> None:
     )
     command.add_argument("--instances", type=int, default=1, metavar="N", help="copies of a stage a device (default 1)")
     command.add_argument("--max-batch", type=int, metavar="N", help="default: 8, or what the plans take")
-    command.add_argument("--queue-delay-us", type=int, default=0, metavar="N", help="to wait for company (default 0)")
+    command.add_argument("--queue-delay-us", type=int, default=0, metavar="N", help="batching delay (default 0)")
     command.add_argument("--tensorrt", metavar="VERSION", help="take the plans of this TensorRT")
     add_store(command)
     finish(command, write)
@@ -33,8 +34,7 @@ def register(commands: Any) -> None:
 def write(options: argparse.Namespace) -> Result:
     """``restore-sdk triton``: the repository of a bundle."""
     from restore_sdk.bundle import Bundle
-    from restore_sdk.cluster.triton_config import Serving
-    from restore_sdk.cluster.triton_repository import write_repository
+    from restore_sdk.cluster import write_repository
     from restore_sdk.engines.store import EngineStore
 
     if options.runtime == "tensorrt" and options.precision is not None:
@@ -48,27 +48,20 @@ def write(options: argparse.Namespace) -> Result:
         backend=options.runtime,
         precision=options.precision or "fp32",
         max_batch=options.max_batch,
-        serving=Serving(device=options.device, instances=options.instances, queue_delay_us=options.queue_delay_us),
+        device=options.device,
+        instances=options.instances,
+        queue_delay_us=options.queue_delay_us,
         store=EngineStore(options.store),
         tensorrt=options.tensorrt,
     )
-    report = {
-        "path": str(written.path),
-        "models": list(written.models),
-        "max_batch": written.max_batch,
-        "tensorrt": written.tensorrt,
-        "unproven": list(written.unproven),
-        "arguments": list(written.arguments),
-        "files": dict(written.files),
-    }
     needs = f", for a server with TensorRT {written.tensorrt}" if written.tensorrt else ""
     lines = [f"{written.path}: {bundle.name} as {', '.join(written.models)}, batches to {written.max_batch}{needs}"]
-    if written.unproven:
-        stages = ", ".join(written.unproven)
+    if written.unverified:
+        stages = ", ".join(written.unverified)
         lines.append(
             f"the golden vectors never ran on the plans of {stages}, and Triton runs none: on a host with that GPU and "
             "this store, restore-sdk verify --runtime tensorrt does, then write the repository again"
         )
-    serve = " ".join((f"tritonserver --model-repository={written.path.resolve()}", *written.arguments))
+    serve = " ".join((f"tritonserver --model-repository={options.output.resolve()}", *written.arguments))
     lines.append(f"serve it: {serve}")
-    return report, lines, 0
+    return asdict(written), lines, 0

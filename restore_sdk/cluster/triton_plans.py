@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.sidecar import Sidecar
 from restore_sdk.engines.store import EngineStore, graph_sha256
 from restore_sdk.errors import EngineError
 
-#: Key of a plan that runs on more than the devices of one compute capability.
-ANY = ""
 
-
-@dataclass(frozen=True, slots=True)
-class Plans:
+class Plans(NamedTuple):
     """Plans that one server can serve.
 
     Attributes:
-        data: by stage and compute capability, as in ``{"edge": {"8.6": ...}, "repair": {"8.6": ...}}``.
+        data: by stage and compute capability, as in ``{"edge": {"8.6": ...}, "repair": {"8.6": ...}}``; under ``""``
+            a plan for more than one.
         version: of the TensorRT that built them all.
         max_batch: the largest batch that each of them takes.
-        unproven: stages with a plan on which the golden vectors never ran: Triton runs none.
+        unverified: stages with a plan on which the golden vectors never ran: Triton runs none.
         version_compatible: whether one of them was built to load in later versions, which the server must be told.
     """
 
     data: Mapping[str, Mapping[str, bytes]]
     version: str
     max_batch: int
-    unproven: tuple[str, ...] = ()
-    version_compatible: bool = False
+    unverified: list[str]
+    version_compatible: bool
 
 
 def choose_plans(bundle: Bundle, store: EngineStore, version: str | None = None) -> Plans:
@@ -45,7 +42,8 @@ def choose_plans(bundle: Bundle, store: EngineStore, version: str | None = None)
             cannot tell apart.
         EngineError (integrity): a plan is not what was stored.
     """
-    candidates = {stage.name: _candidates(bundle, store, stage.name, version) for stage in bundle.stages}
+    build = store.build_command(bundle, "tensorrt")
+    candidates = {stage.name: _candidates(bundle, store, stage.name, version, build) for stage in bundle.stages}
     # before any is left out: which one a server has, only its user knows
     kinds = {(plan.key.version, plan.key.cuda, plan.key.platform) for plans in candidates.values() for plan in plans}
     if len(kinds) > 1:
@@ -57,17 +55,12 @@ def choose_plans(bundle: Bundle, store: EngineStore, version: str | None = None)
             reason="incompatible",
         )
     chosen = {stage: _by_capability(plans) for stage, plans in candidates.items()}
-    first, *rest = chosen
-    for other in rest:
-        for one, two in ((first, other), (other, first)):
-            missing = sorted(set(chosen[one]) - set(chosen[two]))
-            if missing:
-                devices = ", ".join(capability or "any device" for capability in missing)
-                raise EngineError(
-                    f"stage {two} has no plan for {devices}, and stage {one} has one",
-                    f"build it: {store.build_command(bundle, 'tensorrt')}",
-                    reason="not-built",
-                )
+    everywhere = {capability for plans in chosen.values() for capability in plans}
+    for stage, plans in chosen.items():
+        if missing := sorted(everywhere - set(plans)):
+            devices = ", ".join(capability or "any device" for capability in missing)
+            message = f"stage {stage} has no plan for {devices}, and another stage has one"
+            raise EngineError(message, f"build it: {build}", reason="not-built")
     every = [plan for plans in chosen.values() for plan in plans.values()]
     try:
         data = {stage: {cc: store.read(plan).plan for cc, plan in plans.items()} for stage, plans in chosen.items()}
@@ -79,46 +72,39 @@ def choose_plans(bundle: Bundle, store: EngineStore, version: str | None = None)
         data,
         every[0].key.version,
         min(plan.key.max_batch for plan in every),
-        tuple(stage for stage, plans in chosen.items() if not all(plan.verified for plan in plans.values())),
+        [stage for stage, plans in chosen.items() if not all(plan.verified for plan in plans.values())],
         any(plan.key.version_compatible for plan in every),
     )
 
 
-def _candidates(bundle: Bundle, store: EngineStore, stage: str, version: str | None) -> list[Sidecar]:
+def _candidates(bundle: Bundle, store: EngineStore, stage: str, version: str | None, build: str) -> list[Sidecar]:
     graph = graph_sha256(bundle, stage)
-    ours = [
-        entry.sidecar
-        for entry in store.entries()
-        if entry.sidecar is not None and entry.sidecar.key.stage == stage and entry.sidecar.key.onnx_sha256 == graph
-    ]
-    plans = [s for s in ours if s.key.edition == "tensorrt" and s.key.min_batch == 1]
-    fitting = [plan for plan in plans if version in (None, plan.key.version)]
-    if not fitting:
-        if plans:
-            why = f"of TensorRT {version}, but of {', '.join(sorted({plan.key.version for plan in plans}))}"
-        elif ours:
-            why = "that Triton can serve: those that are there are of TensorRT for RTX, or for larger batches only"
-        else:
-            why = f"of {bundle.name}"
-        raise EngineError(
-            f"{store.root} holds no plan of stage {stage} {why}",
-            f"build it on the GPU that will serve: {store.build_command(bundle, 'tensorrt')}",
-            reason="not-built",
-        )
-    return fitting
+    every = [entry.sidecar for entry in store.entries() if entry.sidecar is not None]
+    ours = [sidecar for sidecar in every if (sidecar.key.stage, sidecar.key.onnx_sha256) == (stage, graph)]
+    plans = [sidecar for sidecar in ours if sidecar.key.edition == "tensorrt" and sidecar.key.min_batch == 1]
+    if fitting := [plan for plan in plans if version in (None, plan.key.version)]:
+        return fitting
+    if plans:
+        why = f"of TensorRT {version}, but of {', '.join(sorted({plan.key.version for plan in plans}))}"
+    elif ours:
+        why = "that Triton can serve: those that are there are of TensorRT for RTX, or for larger batches only"
+    else:
+        why = f"of {bundle.name}"
+    message = f"{store.root} holds no plan of stage {stage} {why}"
+    raise EngineError(message, f"build it on the GPU that will serve: {build}", reason="not-built")
 
 
 def _by_capability(plans: Iterable[Sidecar]) -> dict[str, Sidecar]:
-    """The newest plan for each capability; one for many devices stands under :data:`ANY`."""
+    """The newest plan for each capability; one for many devices stands under ``""``."""
     found: dict[str, Sidecar] = {}
     for plan in sorted(plans, key=lambda plan: (plan.created, plan.key.digest)):
-        for capability in (ANY,) if plan.key.hardware == "ampere_plus" else plan.key.compute_capabilities:
-            before = found.get(capability)
-            if before is not None and before.key.device_name != plan.key.device_name:
+        for capability in ("",) if plan.key.hardware == "ampere_plus" else plan.key.compute_capabilities:
+            before = found.get(capability, plan).key.device_name
+            if before != plan.key.device_name:
+                devices = f"{before or 'any'} and for {plan.key.device_name or 'any'}"
                 raise EngineError(
-                    f"plans of stage {plan.key.stage} for {before.key.device_name or 'any'} and for "
-                    f"{plan.key.device_name or 'any'} share the compute capability {capability}, by which Triton "
-                    "chooses",
+                    f"plans of stage {plan.key.stage} for {devices} share the compute capability {capability}, by "
+                    "which Triton chooses",
                     "keep those of the GPU that will serve in a store of their own: restore-sdk build --store DIR",
                     reason="incompatible",
                 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ import pytest
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli import main as cli
-from restore_sdk.folder.jobs import LOG_NAME
 from tests.conftest import make_photo
 
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+LOG, STATE = "restore-sdk.jsonl", ".restore-sdk"
 HEIGHT, WIDTH = 90, 120
 
 
@@ -26,8 +30,8 @@ class Folder:
         self.source, self.masks, self.target = place / "in", place / "masks", place / "out"
         self.source.mkdir()
         self.masks.mkdir()
-        self.hole = np.zeros((HEIGHT, WIDTH), np.uint8)
-        self.hole[30:50, 40:90] = 255
+        self.masked = np.zeros((HEIGHT, WIDTH), np.uint8)
+        self.masked[30:50, 40:90] = 255
 
     def photo(self, name: str, seed: int = 0) -> Path:
         """A photograph in the source."""
@@ -35,7 +39,13 @@ class Folder:
 
     def mask(self, name: str) -> Path:
         """A mask in the masks."""
-        return self.write(self.masks / name, cv2.imencode(Path(name).suffix, self.hole)[1])
+        return self.write(self.masks / name, cv2.imencode(Path(name).suffix, self.masked)[1])
+
+    def fill(self, *names: str) -> None:
+        """Photographs with masks."""
+        for seed, name in enumerate(names):
+            self.photo(name, seed)
+            self.mask(name)
 
     def write(self, path: Path, data: Any) -> Path:
         """Any bytes at any place."""
@@ -43,10 +53,18 @@ class Folder:
         path.write_bytes(bytes(data))
         return path
 
-    def run(self, *more: object, masks: Path | None = None, out: Path | None = None) -> tuple[int, str, str]:
+    def words(self, *more: object, masks: Path | None = None, out: Path | None = None) -> list[str]:
+        """The command's arguments."""
+        words = ["restore", self.source, "--masks", masks or self.masks, "-o", out or self.target]
+        return [str(word) for word in (*words, "--bundle", self.bundle, *more)]
+
+    def process(self, *more: object) -> list[str]:
+        """The command line of a process of its own."""
+        return [sys.executable, "-m", "restore_sdk", *self.words(*more)]
+
+    def run(self, *more: object, **places: Path) -> tuple[int, str, str]:
         """The command: exit code and both streams."""
-        arguments = ["restore", self.source, "--masks", masks or self.masks, "-o", out or self.target]
-        code = cli.main([str(word) for word in (*arguments, "--bundle", self.bundle, *more)])
+        code = cli.main(self.words(*more, **places))
         captured = self._capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -57,17 +75,21 @@ class Folder:
 
     def results(self) -> list[str]:
         """Names of all results."""
-        return sorted(
-            path.relative_to(self.target).as_posix()
-            for path in self.target.rglob("*")
-            if path.is_file() and ".restore-sdk" not in path.parts and path.name != LOG_NAME
-        )
+        found = (path.relative_to(self.target) for path in self.target.rglob("*") if path.is_file())
+        return sorted(path.as_posix() for path in found if STATE not in path.parts and path.name != LOG)
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of the log."""
-        return [json.loads(line) for line in (self.target / LOG_NAME).read_text().splitlines()]
+        return [json.loads(line) for line in (self.target / LOG).read_text().splitlines()]
 
 
 @pytest.fixture
 def folder(tmp_path: Path, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> Folder:
     return Folder(tmp_path, toy_bundle.path, capsys)
+
+
+@pytest.fixture
+def filled(folder: Folder) -> Folder:
+    """With four photographs."""
+    folder.fill("0.png", "1.png", "2.png", "3.png")
+    return folder

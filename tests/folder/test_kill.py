@@ -15,18 +15,15 @@ import numpy as np
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
-from restore_sdk.folder.jobs import LOG_NAME, STATE_NAME
 from tests.conftest import make_photo
-
-ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+from tests.folder.conftest import ENVIRONMENT, LOG, STATE
 
 
 def test_at_every_line(tmp_path: Path) -> None:
     """Exhaustive, with a double of the model: see the script."""
     script = Path(__file__).with_name("kill_everywhere.py")
     done = subprocess.run(
-        [sys.executable, script, tmp_path], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=240
+        [sys.executable, script, tmp_path], env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=500
     )
     assert done.returncode == 0, done.stderr
     assert min(map(int, done.stdout.split())) > 150
@@ -75,6 +72,6 @@ def test_the_command_at_many_moments(tmp_path: Path, toy_bundle: Bundle) -> None
     assert sorted(kept) == sorted(expected)
     assert report["restored"] + report["resumed"] == 40
     assert report["resumed"] >= 5
-    lines = [json.loads(line) for line in (target / LOG_NAME).read_text().splitlines()]
+    lines = [json.loads(line) for line in (target / LOG).read_text().splitlines()]
     assert {line["photo"] for line in lines if line.get("status") == "restored"} == set(expected)
-    assert sorted(os.listdir(target)) == sorted([*expected, LOG_NAME, STATE_NAME])
+    assert sorted(os.listdir(target)) == sorted([*expected, LOG, STATE])

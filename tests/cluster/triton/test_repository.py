@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,11 @@ from tritonclient.grpc import model_config_pb2
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli import main as cli
-from restore_sdk.cluster.triton_config import Serving
-from restore_sdk.cluster.triton_repository import write_repository
+from restore_sdk.cluster import write_repository
 from restore_sdk.engines.store import EngineStore
-from restore_sdk.errors import (
-    EngineError,
-    InputError,
-    OutputError,
-)
+from restore_sdk.errors import EngineError, InputError, OutputError
 from tests.engines.conftest import made_up
+from tests.toy_bundle import write_toy_bundle
 
 STAGES = ("edge", "repair")
 
@@ -50,7 +48,7 @@ def graph_tensors(described: Any) -> dict[str, tuple[str, list[int]]]:
 def test_each_stage_is_its_graph(tmp_path: Path, precision: Any) -> None:
     bundle = Bundle.load()
     written = write_repository(tmp_path / "models", bundle, precision=precision)
-    assert written.models == ("restore", "restore_with_edges", "restore_edge", "restore_repair")
+    assert written.models == ["restore", "restore_with_edges", "restore_edge", "restore_repair"]
     for name in STAGES:
         model = config(tmp_path / "models" / f"restore_{name}")
         file = tmp_path / "models" / model.name / "1" / model.default_model_filename
@@ -75,8 +73,9 @@ def test_each_stage_is_its_graph(tmp_path: Path, precision: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "outputs"), [("restore", {"restored"}), ("restore_with_edges", {"restored", "completed_edges"})]
 )
-def test_the_ensembles_chain_the_stages(tmp_path: Path, toy_bundle: Bundle, name: str, outputs: set[str]) -> None:
-    write_repository(tmp_path / "models", toy_bundle, max_batch=4)
+def test_the_ensembles_chain_the_stages(tmp_path: Path, name: str, outputs: set[str]) -> None:
+    bundle = write_toy_bundle(tmp_path / "bundle", name='J\u00fcrgen\'s "best"\\model \u2728')
+    write_repository(tmp_path / "models", bundle, max_batch=4)
     ensemble = config(tmp_path / "models" / name)
     stages = [config(tmp_path / "models" / f"restore_{name}") for name in STAGES]
     assert (ensemble.platform, ensemble.max_batch_size) == ("ensemble", 4)
@@ -91,72 +90,54 @@ def test_the_ensembles_chain_the_stages(tmp_path: Path, toy_bundle: Bundle, name
         known |= {step.output_map[key]: kind for key, kind in tensors(stage.output).items()}
     assert {name: known[name] for name in tensors(ensemble.output)} == tensors(ensemble.output)
     assert set(tensors(ensemble.output)) == outputs
-    assert json.loads(ensemble.parameters["restore_sdk"].string_value) == toy_bundle.facts()
+    assert json.loads(ensemble.parameters["restore_sdk"].string_value) == bundle.facts()
 
 
 def test_how_it_serves_can_be_said(tmp_path: Path, toy_bundle: Bundle) -> None:
-    serving = Serving(device="cpu", instances=3, queue_delay_us=250)
-    write_repository(tmp_path / "models", toy_bundle, serving=serving)
+    write_repository(tmp_path / "models", toy_bundle, device="cpu", instances=3, queue_delay_us=250)
     model = config(tmp_path / "models" / "restore_edge")
     (group,) = model.instance_group
     assert (group.kind, group.count) == (model_config_pb2.ModelInstanceGroup.KIND_CPU, 3)
     assert model.dynamic_batching.max_queue_delay_microseconds == 250
-    for wrong in ({"instances": 0}, {"queue_delay_us": -1}):
-        with pytest.raises(InputError, match=next(iter(wrong))):
-            Serving(**wrong)
-    with pytest.raises(InputError, match="max_batch"):
-        write_repository(tmp_path / "models", toy_bundle, max_batch=0)
 
 
-def test_any_name_of_a_bundle(tmp_path: Path) -> None:
-    from tests.toy_bundle import write_toy_bundle
+def test_one_of_ours_is_replaced(tmp_path: Path, toy_bundle: Bundle) -> None:
+    target = tmp_path / "models"
+    target.mkdir()
+    write_repository(target, toy_bundle)
+    write_repository(target, Bundle.load())
+    marker = json.loads((target / "restore-sdk.json").read_text())
+    assert marker["bundle"]["name"] == Bundle.load().manifest.name
+    on_disk = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
+    assert on_disk == {*marker["files"], "restore-sdk.json"}
+    assert [path.name for path in tmp_path.iterdir()] == ["models"], "nothing is left beside it"
 
-    name = 'J\u00fcrgen\'s "best"\\model \u2728'
-    bundle = write_toy_bundle(tmp_path / "bundle", name=name)
-    write_repository(tmp_path / "models", bundle)
-    ensemble = config(tmp_path / "models" / "restore")
-    assert json.loads(ensemble.parameters["restore_sdk"].string_value)["name"] == name
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "a file": lambda target: (target / "notes.txt").write_text("mine"),
+    "a model": lambda target: shutil.copytree(target / "restore", target / "other"),
+    "a link": lambda target: (target / "more").symlink_to(target.parent, target_is_directory=True),
+    "no marker": lambda target: (target / "restore-sdk.json").unlink(),
+    "another marker": lambda target: (target / "restore-sdk.json").write_text("[]"),
+    "no folder": lambda target: (shutil.rmtree(target), target.write_text("mine")),
+}
 
 
-class TestTarget:
-    def test_one_of_ours_is_replaced(self, tmp_path: Path, toy_bundle: Bundle) -> None:
-        target = tmp_path / "models"
-        target.mkdir()
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_what_is_no_such_repository_stays(tmp_path: Path, toy_bundle: Bundle, spoil: Any) -> None:
+    target = tmp_path / "models"
+    write_repository(target, toy_bundle)
+    spoil(target)
+    before = sorted(target.rglob("*"))
+    with pytest.raises(OutputError):
         write_repository(target, toy_bundle)
-        write_repository(target, Bundle.load())
-        marker = json.loads((target / "restore-sdk.json").read_text())
-        assert marker["bundle"]["name"] == Bundle.load().manifest.name
-        on_disk = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
-        assert on_disk == {*marker["files"], "restore-sdk.json"}
-        assert [path.name for path in tmp_path.iterdir()] == ["models"], "nothing is left beside it"
+    assert sorted(target.rglob("*")) == before
 
-    @pytest.mark.parametrize("spoil", ["file", "model", "marker", "link", "folder", "list"])
-    def test_what_is_no_such_repository_stays(self, tmp_path: Path, toy_bundle: Bundle, spoil: str) -> None:
-        target = tmp_path / "models"
-        write_repository(target, toy_bundle)
-        if spoil == "file":
-            (target / "notes.txt").write_text("mine")
-        elif spoil == "model":
-            (target / "other" / "1").mkdir(parents=True)
-            (target / "other" / "1" / "model.onnx").write_bytes(b"mine")
-        elif spoil == "link":
-            (target / "more").symlink_to(tmp_path, target_is_directory=True)
-        elif spoil == "marker":
-            (target / "restore-sdk.json").unlink()
-        elif spoil == "list":
-            (target / "restore-sdk.json").write_text("[]")
-        else:
-            target = tmp_path / "file"
-            target.write_text("mine")
-        before = sorted(target.rglob("*"))
-        with pytest.raises(OutputError):
-            write_repository(target, toy_bundle)
-        assert sorted(target.rglob("*")) == before
 
-    def test_an_altered_graph_is_not_written(self, tmp_path: Path, writable_bundle: Path) -> None:
-        (writable_bundle / "repair.onnx").write_bytes(b"other")
-        assert cli.main(["triton", str(tmp_path / "models"), "--bundle", str(writable_bundle)]) == 5
-        assert not (tmp_path / "models").exists()
+def test_an_altered_graph_is_not_written(tmp_path: Path, writable_bundle: Path) -> None:
+    (writable_bundle / "repair.onnx").write_bytes(b"other")
+    assert cli.main(["triton", str(tmp_path / "models"), "--bundle", str(writable_bundle)]) == 5
+    assert not (tmp_path / "models").exists()
 
 
 class TestPlans:
@@ -174,7 +155,7 @@ class TestPlans:
         self.publish(store, toy_bundle, 3, hardware="ampere_plus", compute_capabilities=("8.0",), device_name="")
         written = write_repository(tmp_path / "models", toy_bundle, backend="tensorrt", store=store)
         assert (written.max_batch, written.tensorrt) == (4, "10.16.1.11")
-        assert (written.unproven, written.arguments) == (STAGES, ())
+        assert (written.unverified, written.arguments) == ([*STAGES], [])
         for stage in STAGES:
             model = config(tmp_path / "models" / f"restore_{stage}")
             assert model.backend == "tensorrt"
@@ -205,9 +186,9 @@ class TestPlans:
             write()
         self.publish(store, toy_bundle, compute_capabilities=("9.0",), device_name="NVIDIA H100")
         assert write().max_batch == 4
-        for wrong in ({"max_batch": 5}, {"serving": Serving(device="cpu")}):
+        for name, value in {"max_batch": 5, "device": "cpu"}.items():
             with pytest.raises(InputError):
-                write(**wrong)
+                write(**{name: value})
         self.publish(store, toy_bundle, version="11.4.0.106")
         with pytest.raises(EngineError, match=r"10\.16\.1\.11.*11\.4\.0\.106"):
             write()
@@ -268,6 +249,9 @@ def test_the_command(tmp_path: Path, toy_bundle: Bundle, capsys: pytest.CaptureF
         (["--tensorrt", "10.16.1.11"], 2),
         (store, 2),
         (["--max-batch", "1000"], 2),
+        (["--max-batch", "0"], 2),
+        (["--instances", "0"], 2),
+        (["--queue-delay-us", "-1"], 2),
     ):
         assert cli.main([*arguments, *wrong]) == code
         assert "hint: " in capsys.readouterr().err

@@ -19,7 +19,7 @@ from tritonclient.utils import InferenceServerException
 
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
-from restore_sdk.cluster.triton_repository import write_repository
+from restore_sdk.cluster import write_repository
 from restore_sdk.errors import ClosedError, DeviceError, ExecutionError, InputError, ShapeError
 from restore_sdk.runtime.triton import TritonRunner
 from tests.cluster.triton.server import Server, serving
@@ -29,7 +29,7 @@ from tests.toy_bundle import golden_vectors
 
 
 def statistics(server: Server, model: str) -> tuple[int, int]:
-    """Squares that a model has served, and in how many runs."""
+    """Tiles that a model has served, and in how many runs."""
     with urllib.request.urlopen(f"http://127.0.0.1:{server.http}/v2/models/{model}/stats", timeout=30) as answer:
         (stats,) = json.load(answer)["model_stats"]
     return int(stats.get("inference_count", 0)), int(stats.get("execution_count", 0))
@@ -69,8 +69,8 @@ def test_many_users_share_runs_and_get_their_own_pictures(server: Server, engine
         batch = remote.restore_batch([photo for photo, _ in asked[:20]], [mask for _, mask in asked[:20]])
     assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
     assert all(np.array_equal(one, other) for one, other in zip(batch, wanted[:20], strict=True))
-    squares, runs = (after - earlier for after, earlier in zip(statistics(server, "restore_edge"), before, strict=True))
-    assert squares == 68
+    tiles, runs = (after - earlier for after, earlier in zip(statistics(server, "restore_edge"), before, strict=True))
+    assert tiles == 68
     assert runs < 48, "no two requests ever shared a run"
 
 
@@ -129,8 +129,8 @@ def test_the_example(server: Server, tmp_path: Path) -> None:
     damaged, restored = (
         cv2.imread(str(path)) for path in (ROOT / "examples" / "portrait_damaged.png", tmp_path / "restored.png")
     )
-    hole = cv2.imread(str(ROOT / "examples" / "portrait_mask.png"), cv2.IMREAD_GRAYSCALE) > 127
-    assert np.array_equal(restored[~hole], damaged[~hole])
+    masked = cv2.imread(str(ROOT / "examples" / "portrait_mask.png"), cv2.IMREAD_GRAYSCALE) > 127
+    assert np.array_equal(restored[~masked], damaged[~masked])
     assert not np.array_equal(restored, damaged)
     refused = subprocess.run(
         [*command[:-1], "127.0.0.1:9"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120

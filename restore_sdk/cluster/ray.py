@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import InputError
-from restore_sdk.imaging.image import Color
 from restore_sdk.runtime import Runtime
-from restore_sdk.tiling.request import RestoreOptions
-
-Batch = dict[str, NDArray[Any]]
+from restore_sdk.tiling.request import CommonKeywords, RestoreOptions
 
 
 class RestoreBatches:
@@ -31,10 +28,9 @@ class RestoreBatches:
         bundle: folder of a model bundle on the worker, or the name of one installed there; ``None`` is the default.
         runtime: see :class:`restore_sdk.RestoreEngine`. Give the actor a GPU with ``num_gpus=1`` for TensorRT.
         threads: CPU threads of an engine: as many as the ``num_cpus`` that Ray gives the actor.
-        color: channel order of ``image`` and of ``restored``.
         errors: ``"raise"`` ends the pipeline at the first row that cannot be restored. ``"column"`` adds a column
             ``error``, empty where all went well; the ``restored`` of a row that failed has no pixels.
-        options: ``dilate``, ``feather`` and ``max_crops`` of :meth:`restore_sdk.RestoreEngine.restore`.
+        options: how to restore; ``keywords`` are its fields, and replace those of ``options``.
 
     Raises:
         BundleError, MissingDependencyError, EngineError (not-built), DeviceError: the engine cannot be opened there.
@@ -48,20 +44,17 @@ class RestoreBatches:
         *,
         runtime: Runtime = "auto",
         threads: int = 1,
-        color: Color = "rgb",
         errors: Literal["raise", "column"] = "raise",
-        **options: int,
+        options: RestoreOptions | None = None,
+        **keywords: Unpack[CommonKeywords],
     ) -> None:
         if errors not in ("raise", "column"):
             raise InputError(f"errors is {errors!r}", 'pass "raise" or "column"')
-        known = {field.name for field in dataclasses.fields(RestoreOptions)} - {"color", "faces"}
-        if unknown := sorted(options.keys() - known):
-            raise InputError(f"there is no option {unknown[0]!r}", f"pass {', '.join(sorted(known))}")
-        RestoreOptions(color, **options)  # type: ignore[arg-type]  # what is wrong with them is no row's fault
+        self._options = replace(options or RestoreOptions(), **keywords)  # what is wrong with them is no row's fault
         self._engine = RestoreEngine(bundle, runtime=runtime, threads=threads)
-        self._column, self._options = errors == "column", {"color": color, **options}
+        self._column = errors == "column"
 
-    def __call__(self, batch: Batch) -> Batch:
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Restore a batch."""
         missing = [name for name in ("image", "mask") if name not in batch]
         if missing:
@@ -69,20 +62,19 @@ class RestoreBatches:
         images, masks = list(batch["image"]), list(batch["mask"])
         errors = [""] * len(images)
         try:
-            restored = self._engine.restore_batch(images, masks, **self._options)  # type: ignore[arg-type]
+            restored = self._engine.restore_batch(images, masks, self._options)
         except InputError:
             if not self._column:
                 raise
-            restored = [self._one(pair, errors, row) for row, pair in enumerate(zip(images, masks, strict=True))]
-        told = {"error": np.array(errors, dtype=object)} if self._column else {}
-        return {**batch, "restored": _column(restored), **told}
-
-    def _one(self, pair: tuple[Any, Any], errors: list[str], row: int) -> NDArray[np.uint8]:
-        try:
-            return self._engine.restore(*pair, **self._options)  # type: ignore[arg-type]
-        except InputError as error:
-            errors[row] = f"{type(error).__name__}: {error}"
-            return np.zeros((0, 0, *np.shape(pair[0])[2:]), np.uint8)
+            restored = []
+            for row, (image, mask) in enumerate(zip(images, masks, strict=True)):
+                try:
+                    restored.append(self._engine.restore(image, mask, self._options))
+                except InputError as error:
+                    errors[row] = f"{type(error).__name__}: {error}"
+                    restored.append(np.zeros((0, 0, *np.shape(image)[2:]), np.uint8))
+        answer = {**batch, "restored": _column(restored)}
+        return {**answer, "error": np.array(errors, dtype=object)} if self._column else answer
 
 
 def _column(pictures: list[NDArray[np.uint8]]) -> NDArray[Any]:

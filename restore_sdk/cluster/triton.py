@@ -1,0 +1,227 @@
+"""Writing a model repository for NVIDIA Triton Inference Server.
+
+OUT_DIR/
+    restore-sdk.json          what this is, from which bundle, and the hash of every file
+    restore_edge/             the edge stage
+        config.pbtxt
+        1/model.onnx          or model.plan, or model.sm86.plan and the like
+    restore_repair/           the repair stage, likewise
+    restore/                  both as an ensemble: what clients ask for
+        config.pbtxt
+        1/ensemble.txt        object stores keep no empty folder, and Triton wants this one
+    restore_with_edges/       the same, and it gives the completed edges, too
+
+``config.pbtxt`` is the text form of Triton's protobuf message ``ModelConfig``: see Triton Inference Server, "Model
+Configuration" and ``model_config.proto``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from restore_sdk import __version__
+from restore_sdk._util.atomic import check_folder, write_folder
+from restore_sdk.bundle import Bundle
+from restore_sdk.bundle.manifest import StageSpec, TensorSpec
+from restore_sdk.cluster.triton_plans import choose_plans
+from restore_sdk.engines.store import EngineStore
+from restore_sdk.errors import InputError, OutputError
+from restore_sdk.runtime.tritonnames import FACTS, MODEL, MODEL_WITH_EDGES
+
+MARKER = "restore-sdk.json"
+
+#: Tiles in one run of an ONNX graph: where nothing is said, and at most.
+BATCH, MOST_BATCH = 8, 256
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository that was written, of JSON types.
+
+    Attributes:
+        path: its folder.
+        models: the ensembles' names first, then the stages'.
+        max_batch: most tiles that one request may hold.
+        tensorrt: version of the TensorRT that the server must have; ``None`` with ONNX graphs.
+        unverified: stages with a plan on which the golden vectors never ran: Triton runs none.
+        arguments: what the server must be told besides the folder.
+        files: SHA-256 by path in the folder.
+    """
+
+    path: str
+    models: list[str]
+    max_batch: int
+    tensorrt: str | None
+    unverified: list[str]
+    arguments: list[str]
+    files: dict[str, str]
+
+
+def write_repository(
+    path: str | os.PathLike[str],
+    bundle: Bundle,
+    *,
+    backend: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
+    precision: Literal["fp32", "fp16"] = "fp32",
+    max_batch: int | None = None,
+    device: Literal["auto", "cpu", "gpu"] = "auto",
+    instances: int = 1,
+    queue_delay_us: int = 0,
+    store: EngineStore | None = None,
+    tensorrt: str | None = None,
+) -> Repository:
+    """Write a whole repository in one step; one that stands at ``path`` is replaced.
+
+    Args:
+        path: the folder to write; its parent must exist.
+        backend: ``"onnxruntime"`` with the bundle's graphs, ``"tensorrt"`` with the plans of ``store``.
+        precision: of the ONNX graphs; plans are in half precision always.
+        max_batch: most tiles in one run of a stage; ``None`` takes 8, or what the plans take.
+        device: ``"auto"`` takes the GPUs where there are some, else the CPU.
+        instances: copies of each stage that run at the same time, on each GPU or on the CPU.
+        queue_delay_us: batching delay in microseconds: how long a stage waits for more requests. 0 takes those that
+            wait anyway.
+        store: where the plans are; ``None`` is the user's.
+        tensorrt: take plans of this version, as in ``"10.13.3.9"``.
+
+    Raises:
+        OutputError: ``path`` cannot be written, or holds what is no repository of ours.
+        BundleError (integrity), EngineError (integrity): a graph or a plan is not what it should be.
+        EngineError (not-built), EngineError (incompatible): see :func:`restore_sdk.cluster.triton_plans.choose_plans`.
+        InputError: a number out of range, or plans on a CPU.
+    """
+    target = Path(path)
+    _check_target(target)
+    for name, value, least, largest in (("instances", instances, 1, 64), ("queue_delay_us", queue_delay_us, 0, 10**6)):
+        if not least <= value <= largest:
+            raise InputError(f"{name} is {value}", f"pass {least} to {largest} for {name}")
+    version, most, unverified, arguments = None, MOST_BATCH, list[str](), list[str]()
+    graphs: Mapping[str, Mapping[str, bytes]]
+    if backend == "onnxruntime":
+        graphs = {stage.name: {"": bundle.read(bundle.file(stage.name, precision))} for stage in bundle.stages}
+        batch = BATCH if max_batch is None else max_batch
+    else:
+        if device == "cpu":
+            raise InputError("a TensorRT plan does not run on a CPU", "choose the device gpu, or onnxruntime")
+        device, plans = "gpu", choose_plans(bundle, store or EngineStore(), tensorrt)
+        graphs, version, most, unverified = plans.data, plans.version, plans.max_batch, list(plans.unverified)
+        if plans.version_compatible:
+            arguments = ["--backend-config=tensorrt,version-compatible=true"]
+        batch = most if max_batch is None else max_batch
+    if not 1 <= batch <= most:
+        raise InputError(f"max_batch is {batch}", f"pass 1 to {most}, the most that these models take")
+
+    models = [f"{MODEL}_{stage.name}" for stage in bundle.stages]
+    content: dict[str, bytes] = {}
+    for ensemble in (MODEL, MODEL_WITH_EDGES):
+        config = _ensemble(models, bundle, edges=ensemble == MODEL_WITH_EDGES)
+        content[f"{ensemble}/config.pbtxt"] = _pbtxt(ensemble, batch, config)
+        content[f"{ensemble}/1/ensemble.txt"] = b"An ensemble has no file of its own: see ../config.pbtxt.\n"
+    suffix = "onnx" if backend == "onnxruntime" else "plan"
+    serving = {
+        "instance_group": {"kind": _Enum(f"KIND_{device.upper()}"), "count": instances},
+        "dynamic_batching": {"max_queue_delay_microseconds": queue_delay_us},
+    }
+    for model, stage in zip(models, bundle.stages, strict=True):
+        files = {cc: f"model{cc and '.sm' + cc.replace('.', '')}.{suffix}" for cc in graphs[stage.name]}
+        config = {"backend": backend, **_stage(stage, files), **serving}
+        content[f"{model}/config.pbtxt"] = _pbtxt(model, batch, config)
+        content |= {f"{model}/1/{files[cc]}": data for cc, data in graphs[stage.name].items()}
+
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())}
+    facts = {"restore_sdk": __version__, "bundle": bundle.facts(), "tensorrt": version, "unverified": unverified}
+    facts |= {"arguments": arguments, "files": hashes}
+    write_folder(target, {**content, MARKER: (json.dumps(facts, indent=2) + "\n").encode()})
+    return Repository(str(target), [MODEL, MODEL_WITH_EDGES, *models], batch, version, unverified, arguments, hashes)
+
+
+def _stage(stage: StageSpec, files: Mapping[str, str]) -> dict[str, Any]:
+    """A stage as a model of its own; ``files`` by compute capability, as in ``"8.6"``, under ``""`` for any device."""
+    zeros = [{"key": tensor.name, "value": {**_form(tensor), "zero_data": True}} for tensor in stage.inputs]
+    return {
+        "default_model_filename": [files[""]] if "" in files else [],
+        "cc_model_filenames": [{"key": cc, "value": file} for cc, file in files.items() if cc],
+        "input": _tensors(stage.inputs),
+        "output": _tensors(stage.outputs),
+        # Ready only after a run: the first one allocates, and chooses kernels on a GPU.
+        "model_warmup": {"name": "one empty tile", "batch_size": 1, "inputs": zeros},
+    }
+
+
+def _ensemble(models: Sequence[str], bundle: Bundle, *, edges: bool) -> dict[str, Any]:
+    """The two stages in a row; tensors keep their names.
+
+    Args:
+        models: names of the edge and of the repair model.
+        edges: give the completed edges, too. A client then has to ask for both outputs: where the output of a stage
+            is left out, Triton leaves out the stage, and what comes after it waits in vain.
+    """
+    edge, repair = bundle.stages
+
+    def same(tensors: Iterable[TensorSpec]) -> list[dict[str, str]]:
+        return [{"key": tensor.name, "value": tensor.name} for tensor in tensors]
+
+    steps = [
+        {"model_name": model, "model_version": -1, "input_map": same(stage.inputs), "output_map": same(stage.outputs)}
+        for model, stage in zip(models, (edge, repair), strict=True)
+    ]
+    return {
+        "platform": "ensemble",
+        "input": _tensors(edge.inputs),
+        "output": _tensors((*repair.outputs, *(edge.outputs if edges else ()))),
+        "ensemble_scheduling": {"step": steps},
+        "parameters": {"key": FACTS, "value": {"string_value": json.dumps(bundle.facts())}},
+    }
+
+
+def _tensors(tensors: Iterable[TensorSpec]) -> list[dict[str, Any]]:
+    return [{"name": tensor.name, **_form(tensor)} for tensor in tensors]
+
+
+def _form(tensor: TensorSpec) -> dict[str, Any]:
+    """Type and shape, without the first axis, which ``max_batch_size`` stands for."""
+    return {"data_type": _Enum(f"TYPE_{tensor.dtype.upper()}"), "dims": list(tensor.shape[1:])}
+
+
+class _Enum(str):
+    """A value that stands without quotes."""
+
+
+def _pbtxt(name: str, max_batch: int, config: Mapping[str, Any]) -> bytes:
+    """A model's configuration in protobuf's text form."""
+    fixed = {"max_batch_size": max_batch, "version_policy": {"latest": {"num_versions": 1}}}
+    return ("\n".join(_lines({"name": name, **fixed, **config})) + "\n").encode("ascii")
+
+
+def _lines(message: Mapping[str, Any]) -> list[str]:
+    """One line a value; a list is a field that is repeated. Strings are ASCII, escaped alike in JSON and protobuf."""
+    lines = []
+    for name, value in message.items():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Mapping):
+                lines += [f"{name} {{", *(f"  {line}" for line in _lines(item)), "}"]
+            else:
+                lines.append(f"{name}: {item if isinstance(item, _Enum) else json.dumps(item)}")
+    return lines
+
+
+def _check_target(path: Path) -> None:
+    """Raise :class:`OutputError` unless nothing, an empty folder, or a repository of ours stands at ``path``."""
+    check_folder(path)
+    hint = "choose another folder, or remove this one"
+    try:
+        if not path.exists() or not any(path.iterdir()):
+            return
+        listed = set(json.loads((path / MARKER).read_bytes())["files"])
+    except (OSError, ValueError, TypeError, KeyError):
+        raise OutputError(f"{path} exists and is no model repository of restore-sdk", hint) from None
+    items = [item for item in path.rglob("*") if item.is_symlink() or not item.is_dir()]
+    foreign = sorted({item.relative_to(path).as_posix() for item in items} - listed - {MARKER})
+    if foreign:
+        raise OutputError(f"{path} holds more than was written there: {', '.join(foreign[:5])}", hint)

@@ -1,0 +1,185 @@
+"""The output folder: results appear in it whole and once, and its log knows which are there.
+
+Safe against a kill at any moment, and against a power cut as far as the disk keeps what it calls synced. A result is
+written to an unfinished file, then *announced* by a line in the log, with its size and time, and then renamed to its
+name. A result is done if and only if the file at its name is the one that was announced last; so neither a kill before
+the rename nor one after it loses anything, and no result is mistaken for another file that was there before. What was
+announced earlier may be replaced: where a run with other settings is killed before the rename, it still stands there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+from restore_sdk._util.atomic import check_writable, sync_folder, write_synced
+from restore_sdk._util.lock import file_lock
+from restore_sdk.errors import OutputError
+from restore_sdk.folder.pairing import Pair
+from restore_sdk.folder.photograph import Result
+
+_LOG = logging.getLogger("restore_sdk")
+
+#: What a run keeps in the output folder besides results: its log, and a folder with its lock and unfinished files.
+LOG_NAME, LOCK_NAME, PARTS_NAME = "restore-sdk.jsonl", ".restore-sdk/lock", ".restore-sdk/parts"
+
+#: What the log says of a result: its file, the fingerprint of photograph and mask, the hash of the settings.
+_Line: TypeAlias = dict[str, Any]
+_KEPT = ("bytes", "mtime_ns", "sha256", "fingerprint", "settings")
+
+
+class Journal:
+    """The log of one output folder, open for one run; see :func:`open_journal`."""
+
+    def __init__(self, target: Path, file: BinaryIO, settings: Mapping[str, Any], overwrite: bool) -> None:
+        self.path = target / LOG_NAME
+        self._target, self._parts, self._file, self._overwrite = target, target / PARTS_NAME, file, overwrite
+        self._settings = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        self._announced = self._read()
+        self.note({"event": "run", "settings": self._settings, **settings})
+
+    def is_done(self, pair: Pair) -> bool:
+        """Whether the pair's result is there, made from the same files with the same settings."""
+        lines = self._announced.get(pair.name)
+        if not lines:
+            return False
+        made_from = lines[-1]["settings"], lines[-1]["fingerprint"]
+        return made_from == (self._settings, pair.fingerprint()) and _is_file(pair.output, lines[-1])
+
+    def conflict(self, pair: Pair) -> OutputError | None:
+        """Why no result may be put at the pair's output: it cannot be written, or a strange file stands there."""
+        try:
+            if pair.output.parent.is_dir():
+                check_writable(pair.output)
+        except OutputError as error:
+            return error
+        lines = reversed(self._announced.get(pair.name, []))
+        if self._overwrite or not os.path.lexists(pair.output) or any(_is_file(pair.output, line) for line in lines):
+            return None
+        message = f"{pair.output} exists, and is none of this folder's results"
+        return OutputError(message, "move it away, or replace it with --overwrite")
+
+    def publish(self, pair: Pair, result: Result) -> None:
+        """Put a result at its name in one step, replacing what is there.
+
+        Raises:
+            OutputError: it cannot be written, and with :meth:`conflict` asked before, no other could either.
+        """
+        part = self._parts / "result.part"
+        try:
+            pair.output.parent.mkdir(parents=True, exist_ok=True)
+            written = write_synced(part, result.data)
+            line = {
+                "bytes": written.st_size,
+                "mtime_ns": written.st_mtime_ns,
+                "sha256": hashlib.sha256(result.data).hexdigest(),
+                "fingerprint": result.fingerprint,
+                "settings": self._settings,
+            }
+            output = pair.output.relative_to(self._target).as_posix()
+            about = {"event": "photo", "status": "restored", "photo": pair.name, "output": output}
+            self.note({**about, **line, **result.facts})
+            part.replace(pair.output)
+            with suppress(OSError):  # only a power cut could still undo the renaming, and then it is done again
+                sync_folder(pair.output.parent)
+        except OSError as error:
+            message = f"cannot write {pair.output}: {error.strerror}"
+            raise OutputError(
+                message, "check space and permissions, then run again: it goes on where it was"
+            ) from error
+        self._announced[pair.name].append(line)
+
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Append one line to the log, safe on disk.
+
+        Raises:
+            OutputError: it cannot be written; the log ends with the line before.
+        """
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}).encode() + b"\n"
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            while line:  # a disk that gets full takes a part first
+                line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            os.ftruncate(self._file.fileno(), before)
+            message = f"cannot write the log {self.path}: {error.strerror}"
+            raise OutputError(message, "make space, then run again: it goes on where it was") from error
+
+    def _read(self) -> dict[str, list[_Line]]:
+        """What was announced for each photograph, in order; a line that a kill has cut short is taken off."""
+        data = self._file.read()
+        end = data.rfind(b"\n") + 1
+        if end < len(data):
+            os.ftruncate(self._file.fileno(), end)
+        announced: dict[str, list[_Line]] = defaultdict(list)
+        for raw in data[:end].splitlines():
+            try:
+                line = json.loads(raw)
+                if line["event"] == "photo" and line["status"] == "restored":
+                    announced[line["photo"]].append({name: line[name] for name in _KEPT})
+            except (ValueError, KeyError, TypeError):
+                _LOG.warning("a line of %s was not understood and is left alone", self.path)
+        return announced
+
+
+@contextmanager
+def open_journal(target: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> Iterator[Journal]:
+    """The journal of the output folder ``target``, which is made if need be, locked against every other run.
+
+    Args:
+        target: the folder.
+        settings: what decides how a result looks, of JSON types. What was restored with others is restored again.
+        overwrite: whether results may replace files that no run has written.
+
+    Raises:
+        OutputError: another run is at work in the folder, or the folder cannot be written.
+    """
+    lock, parts, log = target / LOCK_NAME, target / PARTS_NAME, target / LOG_NAME
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"the output folder {target} cannot be made: {reason}", "choose another") from error
+    check_writable(lock)
+
+    def taken(_: float) -> None:
+        hint = "wait until it ends, or give this one an output folder of its own"
+        raise OutputError(f"another run is writing to {target}", hint)
+
+    with file_lock(lock, taken):
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            shutil.rmtree(parts, ignore_errors=True)  # unfinished files of a run that was killed
+            parts.mkdir()
+            file = os.fdopen(os.open(log, flags, 0o666), "r+b", buffering=0)
+        except OSError as error:
+            raise OutputError(f"the log {log} cannot be opened: {error.strerror}", "check permissions") from error
+        try:
+            with file:
+                yield Journal(target, file, settings, overwrite)
+        finally:
+            shutil.rmtree(parts, ignore_errors=True)
+
+
+def _is_file(output: Path, line: _Line) -> bool:
+    """Whether the file at ``output`` is the announced one; a copied folder has other times, so its bytes are asked."""
+    try:
+        found = output.stat()
+        if found.st_size != line["bytes"]:
+            return False
+        if found.st_mtime_ns == line["mtime_ns"]:
+            return True
+        with output.open("rb") as file:
+            return bool(hashlib.file_digest(file, "sha256").hexdigest() == line["sha256"])
+    except OSError:
+        return False

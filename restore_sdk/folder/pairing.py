@@ -1,0 +1,198 @@
+"""Which photograph of a folder has which mask, and where its result goes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from restore_sdk._util.reading import is_folder, is_there
+from restore_sdk.errors import InputError, MaskError, OutputError, RestoreError
+
+#: Extensions that name a photograph; those after the first line are not read, and each gets an answer that says so.
+PHOTO_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".exr", ".hdr"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf"),
+)
+
+
+class NothingMaskedError(MaskError):
+    """The photograph has no mask, or an empty one: nothing is to be restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A photograph and its mask.
+
+    Attributes:
+        name: the photograph's path in the input folder, with ``/``; what the log calls it.
+        photo: where it lies.
+        mask: its mask's file; ``None`` where the photograph itself says what is to be repainted.
+        output: where the result goes.
+        problem: why it cannot be restored, as far as names tell.
+    """
+
+    name: str
+    photo: Path
+    mask: Path | None
+    output: Path
+    problem: RestoreError | None = None
+
+    def fingerprint(self) -> list[int]:
+        """Size and time of photograph and mask; another one means that one of them was changed."""
+        return [number for path in (self.photo, self.mask) if path is not None for number in file_fingerprint(path)]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """What a folder holds.
+
+    Attributes:
+        pairs: all its photographs, by name.
+        orphans: masks without a photograph.
+        notes: what else was seen and left alone, one line each.
+    """
+
+    pairs: list[Pair]
+    orphans: list[Path]
+    notes: list[str]
+
+
+def file_fingerprint(path: Path) -> tuple[int, ...]:
+    """Size and time of a file; nothing where they cannot be had, which reading it will explain."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return ()
+    return found.st_size, found.st_mtime_ns
+
+
+def find_pairs(
+    source: Path, masks: Path | None, target: Path, *, suffix: str | None = None, mask_suffix: str = ""
+) -> Pairing:
+    """Pair every photograph below ``source`` with its mask.
+
+    A mask has the name of its photograph, ``mask_suffix`` and any image extension, in the same subfolder of ``masks``;
+    names are compared in Unicode's composed form (NFC). Folders that are links are not entered, files that are links
+    are read. Hidden files and the folders ``masks`` and ``target`` are left out.
+
+    Args:
+        source: the folder with photographs.
+        masks: the folder with masks, or one mask file for all; ``None``: each photograph marks its own damage.
+        target: the folder for results, which need not exist yet. A result has its photograph's place in it.
+        suffix: extension of all results, such as ``".png"``; ``None`` keeps that of the photograph.
+        mask_suffix: as in ``portrait_mask.png`` for ``portrait.jpg``; then masks may also lie beside their photographs.
+
+    Raises:
+        InputError: ``source`` or ``masks`` does not exist, or there is no photograph.
+        OutputError: ``target`` is one of the input folders.
+    """
+    if not is_folder(source):
+        raise InputError(f"no folder at {source}", "name a folder with photographs")
+    if masks is not None and not is_there(masks):
+        raise InputError(f"there are no masks at {masks}", "name a folder with masks, or one mask for all")
+    folder = masks if masks is not None and is_folder(masks) else None
+    if mask_suffix and folder is None:
+        raise InputError("--mask-suffix is for a folder of masks, and there is none", "leave it out")
+    mixed = folder is not None and _same(folder, source)
+    if mixed and not mask_suffix:
+        raise InputError("photographs and masks lie in one folder", "tell them apart: --mask-suffix _mask")
+    for other in (source, folder):
+        if other is not None and _same(target, other):
+            raise OutputError(f"the output folder {target} holds the input", "name another output folder")
+
+    notes: list[str] = []
+    ending = _normal(mask_suffix)
+    photos = list(_images(source, [target] if mixed or folder is None else [target, folder], notes))
+    masks_of: dict[str, list[Path]] = defaultdict(list)
+    if folder is not None:
+        if mixed:
+            photos = [path for path in photos if not _key(source, path).endswith(ending)]
+        for path in _images(folder, [target] if mixed else [target, source], notes):
+            if (key := _key(folder, path)).endswith(ending):
+                masks_of[key.removesuffix(ending)].append(path)
+    elif masks is not None:
+        photos = [path for path in photos if not _same(path, masks)]
+    if not photos:
+        raise InputError(f"there is no photograph in {source}", "PNG, JPEG, WebP, BMP and TIFF are read")
+
+    keys = {photo: _key(source, photo) for photo in photos}
+    places = {photo: target / photo.relative_to(source) for photo in photos}
+    outputs = {photo: place if suffix is None else place.with_suffix(suffix) for photo, place in places.items()}
+    of_key, of_output = Counter(keys.values()), Counter(map(_fold, outputs.values()))
+    given = [*photos, *(path for paths in masks_of.values() for path in paths), *([masks] if masks else [])]
+    inputs = {_identity(path) for path in given} - {None}
+    pairs = []
+    for photo, key in keys.items():
+        output, found = outputs[photo], masks_of.get(key, [])
+        problem: RestoreError | None = None
+        if folder is not None and of_key[key] > 1:
+            problem = InputError(f"several photographs share the name {key}", "rename one: whose mask is it?")
+        elif of_output[_fold(output)] > 1:
+            problem = InputError(f"several photographs would become {output}", "rename one, or leave out --format")
+        elif len(found) > 1:
+            names = ", ".join(path.name for path in found)
+            problem = InputError(f"several masks have its name: {names}", "keep one of them")
+        elif folder is not None and not found:
+            problem = NothingMaskedError(f"no mask has its name in {folder}", "add it, or see --unmarked")
+        elif _identity(output) in inputs:  # links, and folders in folders, make that possible
+            problem = InputError(f"its output {output} is an input", "name another output folder")
+        mask = found[0] if found else None if folder is not None else masks
+        pairs.append(Pair(photo.relative_to(source).as_posix(), photo, mask, output, problem))
+    asked = set(keys.values())
+    return Pairing(pairs, [path for key, paths in masks_of.items() if key not in asked for path in paths], notes)
+
+
+def _images(folder: Path, without: list[Path], notes: list[str]) -> Iterator[Path]:
+    """Files below ``folder`` that are images by their extension, by name; folders that cannot be read are noted."""
+
+    def unreadable(error: OSError) -> None:
+        notes.append(f"the folder {error.filename} cannot be read: {error.strerror}")
+
+    for place, folders, files in os.walk(folder, onerror=unreadable):
+        here = Path(place)
+        for name in list(folders):
+            path = here / name
+            if name.startswith(".") or any(_same(path, other) for other in without):
+                folders.remove(name)
+            elif path.is_symlink():
+                folders.remove(name)
+                notes.append(f"the folder {path} is a link and was not entered")
+        folders.sort()
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
+                yield here / name
+
+
+def _key(folder: Path, path: Path) -> str:
+    """What photograph and mask share: subfolder and name without extension."""
+    return _normal(path.relative_to(folder).with_suffix("").as_posix())
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+
+
+def _same(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except (OSError, ValueError):  # one of them is not there
+        return False
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _fold(path: Path) -> str:
+    """A name as file systems compare it that know no capitals."""
+    return _normal(str(path)).casefold()

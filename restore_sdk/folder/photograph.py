@@ -1,0 +1,163 @@
+"""One photograph: files in, the encoded result out. Nothing is written, so it can happen in any thread."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk.engine import Restoration, RestoreEngine
+from restore_sdk.errors import MaskError, OutOfMemoryError, RestoreError, ShapeError
+from restore_sdk.files import (
+    LOSSY_GROWTH,
+    LOSSY_TOLERANCE,
+    MAX_PIXELS,
+    Encoded,
+    Photo,
+    check_form,
+    mask_of_alpha,
+    mask_of_color,
+    open_photo,
+    read_mask,
+)
+from restore_sdk.folder.pairing import NothingMaskedError, Pair, file_fingerprint
+from restore_sdk.tiling.faces import FaceDetector
+from restore_sdk.tiling.request import RestoreOptions
+
+_LOG = logging.getLogger("restore_sdk")
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoSettings:
+    """How photographs are read, restored and written.
+
+    Attributes:
+        max_pixels: largest photograph and mask.
+        mask_color: red, green and blue of what is to be repainted, where no mask says it.
+        mask_tolerance: largest distance from that colour; ``None``: 0, or :data:`LOSSY_TOLERANCE` after a lossy file.
+        mask_alpha: what is transparent is to be repainted; the result is opaque.
+        options: how the engine restores; ``color`` is not used.
+        quality: of JPEG and WebP outputs, see :meth:`restore_sdk.files.Photo.encode`.
+        format: extension of all outputs, such as ``".png"``; ``None``: that of each photograph.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    mask_color: tuple[int, int, int] | None = None
+    mask_tolerance: int | None = None
+    mask_alpha: bool = False
+    options: RestoreOptions = field(default_factory=RestoreOptions)
+    quality: int | None = None
+    format: str | None = None
+
+    def non_default_settings(self) -> dict[str, Any]:
+        """Those that decide how a result looks and are not the default, of JSON types.
+
+        With others, a photograph of a folder is restored again. Of a face detector its file's hash counts.
+        """
+        found: dict[str, Any] = {}
+        for part, default in ((self, PhotoSettings()), (self.options, RestoreOptions())):
+            for name in (one.name for one in fields(part) if one.name not in ("max_pixels", "options", "color")):
+                if (value := getattr(part, name)) != getattr(default, name):
+                    found[name] = value.sha256 if isinstance(value, FaceDetector) else value
+        return found
+
+
+class Result(NamedTuple):
+    """A restored photograph: the file's bytes, its pair's fingerprint before it was read, facts for the log."""
+
+    data: bytes
+    fingerprint: list[int]
+    facts: dict[str, Any]
+
+
+def load(pair: Pair, settings: PhotoSettings) -> tuple[Photo, NDArray[Any]]:
+    """Read a photograph and its mask, and check all that can be checked before the model runs.
+
+    Returns:
+        The photograph, and its mask ``(H, W)``, bool or ``uint8``.
+
+    Raises:
+        InputError: they cannot be used. NothingMaskedError: nothing is to be restored.
+        OutputError: the output's format cannot keep what the photograph has.
+    """
+    photo = open_photo(pair.photo, settings.max_pixels)
+    mask = _mask_of(pair, photo, settings)
+    height, width = photo.pixels.shape[:2]
+    if photo.orientation >= 5 and height != width and mask.shape == (width, height):
+        raise ShapeError(
+            f"the mask {pair.mask} fits the photo as it is stored, not as it is shown, turned by a quarter",
+            "make the mask on the upright photograph",
+        )
+    check_form(pair.output, photo.pixels[..., :3] if settings.mask_alpha else photo.pixels)
+    return photo, mask
+
+
+def restore(
+    engine: RestoreEngine, photo: Photo, mask: NDArray[Any], output: Path, settings: PhotoSettings
+) -> tuple[Restoration, Encoded]:
+    """Restore a photograph and encode it in the format of ``output``; raises as the engine and the encoder do."""
+    result = engine.run(photo.eight, mask, settings.options, color="bgr")
+    pixels = photo.with_restored(result.image)
+    if settings.mask_alpha:  # what was erased is there again
+        pixels = pixels[..., :3]
+    return result, photo.encode(output, pixels, settings.quality)
+
+
+def restore_pair(engine: RestoreEngine, pair: Pair, settings: PhotoSettings) -> Result | RestoreError:
+    """Restore one photograph of a folder; what goes wrong with it is returned, since the others go on."""
+    started, fingerprint = time.perf_counter(), pair.fingerprint()
+    try:
+        result, file = restore(engine, *load(pair, settings), pair.output, settings)
+    except RestoreError as error:
+        return error
+    except MemoryError:
+        return OutOfMemoryError("out of memory", "use fewer --workers, or scale the photo down", reason="photo")
+    except Exception as error:
+        _LOG.exception("restoring %r failed", pair.name)
+        return RestoreError(f"{type(error).__name__}: {error}", "please report this")
+    facts = {
+        "width": result.image.shape[1],
+        "height": result.image.shape[0],
+        "lossless": file.lossless,
+        "quality": file.quality,
+        "notes": list(file.notes),
+        "model_ms": round(result.timings.edge_ms + result.timings.repair_ms, 1),
+        "total_ms": round(1e3 * (time.perf_counter() - started), 1),
+    }
+    return Result(file.data, fingerprint, facts)
+
+
+def _mask_of(pair: Pair, photo: Photo, settings: PhotoSettings) -> NDArray[Any]:
+    mask: NDArray[Any]
+    if pair.mask is not None:
+        mask = _read_mask(pair.mask, settings.max_pixels, file_fingerprint(pair.mask))
+        problem, hint = f"the mask {pair.mask} is all black", "white is what to repaint"
+    elif settings.mask_color is not None:
+        lossy, tolerance = photo.lossy, settings.mask_tolerance
+        if tolerance is None:
+            tolerance = LOSSY_TOLERANCE if lossy else 0
+        growth = LOSSY_GROWTH if lossy else 0
+        mask = mask_of_color(photo.eight, settings.mask_color, tolerance=tolerance, growth=growth, color="bgr")
+        problem, hint = f"nothing in the photo {pair.photo} has the mask's colour", "see --mask-tolerance"
+    elif settings.mask_alpha:
+        mask = mask_of_alpha(photo.eight)
+        problem, hint = f"nothing in the photo {pair.photo} is transparent", "erase the damage to transparency"
+    else:
+        raise MaskError("nothing says what is to be restored", "pass a mask, a colour, or take the transparency")
+    if not mask.any():
+        raise NothingMaskedError(f"{problem}, so nothing is to be restored", hint)
+    return mask
+
+
+@functools.lru_cache(maxsize=1)
+def _read_mask(path: Path, max_pixels: int, _: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The mask of a file with this fingerprint; one mask for all photographs is decoded once."""
+    mask = read_mask(path, max_pixels)
+    mask.flags.writeable = False
+    return mask
