@@ -14,7 +14,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -146,7 +146,12 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
             exif = next((content for name, content in chunks if name == b"eXIf"), exif)  # also behind the pixels
             chunks = [chunk for chunk in chunks if chunk[0] in _PNG_KEPT]
             parts = [chunk for chunk in chunks if not _PNG_HIDDEN.match(chunk[1])]
-            if len(parts) < len(chunks):
+            left_out = len(chunks) - len(parts)
+            if not exif and (text := image.info.get("Raw profile type exif")):
+                with suppress(ValueError):
+                    exif = bytes.fromhex("".join(text.split("\n")[3:]))  # behind a head of three lines
+                    left_out -= 1
+            if left_out:
                 notes.append("metadata in text chunks of ImageMagick's kind was left out")
             parts = [chunk for chunk in parts if not chunk[1].startswith(_PNG_XMP)]
         elif isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -167,8 +172,8 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
     except (ValueError, struct.error, IndexError):
         exif = b""
         notes.append("its EXIF is damaged and was left out")
-    if orientation not in range(1, 9):  # AVIF and HEIC are turned by the file, not by XMP
-        orientation = tags.xmp_orientation(xmp) if kind not in ("avif", "heif") else 1
+    if orientation not in range(1, 9):
+        orientation = tags.xmp_orientation(xmp)
     icc = image.info.get("icc_profile") or b""
     if "icc_profile" in image.info and not icc:
         notes.append("its colour profile is incomplete and was left out")

@@ -348,6 +348,8 @@ def _unreadable(error: Exception) -> Exception:
     said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
     if "truncated" in said.lower() or isinstance(error, (struct.error, EOFError, IndexError)):
         return truncated()
+    if "unsupported" in said.lower() or "not supported" in said.lower():
+        return InvalidImageError(f"is of a kind that is not read: {said}", "save it as PNG")
     return InvalidImageError(f"cannot be decoded, it may be damaged: {said}", "get the file again, or save it as PNG")
 
 

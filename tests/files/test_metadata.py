@@ -188,6 +188,18 @@ def test_exif_behind_the_pixels_of_a_png(save: Save, tmp_path: Path, picture: ND
     assert (exif_of(image)[271], exif_of(image)[274]) == ("A camera", 1)
 
 
+def test_exif_in_a_text_chunk_as_imagemagick_writes_it(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info, block = PngInfo(), b"Exif\0\0" + exif_block(6, b"a small damaged picture")
+    info.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n")
+    Image.fromarray(picture).save(tmp_path / "a.png", pnginfo=info)
+    image, notes, data = carried(tmp_path / "a.png", "b.png")
+    assert np.array_equal(np.asarray(image), np.rot90(picture, -1))
+    assert (exif_of(image)[271], exif_of(image)[274], notes) == ("A camera", 1, ())
+    assert b"Raw profile" not in data
+
+
 def test_xmp() -> None:
     for text in (b"<tiff:Orientation>8</tiff:Orientation>", b"tiff:Orientation='3'", b'tiff:Orientation = "6"'):
         assert b"1" in xmp_turned_upright(text)
