@@ -21,7 +21,7 @@ from restore_sdk import __version__
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import RestoreError
 from restore_sdk.serve.metrics import Metrics, ObserveMiddleware
-from restore_sdk.serve.problems import CLIENT_LEFT, ProblemError, answer_problem, stopping
+from restore_sdk.serve.problems import ProblemError, answer_problem, stopping
 from restore_sdk.serve.queue import RestoreQueue
 from restore_sdk.serve.schemas import JSON, REQUEST_BODY, RESPONSES, RestoreRequest, RestoreResponse
 from restore_sdk.serve.settings import Settings, host_name
@@ -66,7 +66,6 @@ def create_app(engine: RestoreEngine, settings: Settings | None = None) -> FastA
     app.add_middleware(ObserveMiddleware, metrics=metrics)
     app.add_exception_handler(HTTPException, answer_problem)
     app.add_exception_handler(RestoreError, answer_problem)
-    app.add_exception_handler(ClientDisconnect, _client_left)
     app.include_router(guarded, dependencies=[] if settings.token is None else [Depends(check_token)])
     app.include_router(probes)
     if settings.ui:
@@ -160,10 +159,6 @@ async def _result(request: Request, asked: RestoreRequest, pixels: int) -> Resto
 async def _until_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-async def _client_left(request: Request, error: Exception) -> Response:
-    return Response(status_code=CLIENT_LEFT)  # nobody reads it
 
 
 @guarded.get("/v1/info")

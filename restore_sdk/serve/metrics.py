@@ -11,12 +11,17 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from restore_sdk.serve.problems import CLIENT_LEFT, problem_of
+from restore_sdk.serve.problems import problem_of
 
 _LOG = logging.getLogger("restore_sdk.serve")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+#: The status in logs and metrics of a client that left before its answer; never sent.
+CLIENT_LEFT = 499
+
 _REQUEST_ID = re.compile("[A-Za-z0-9._-]{1,64}")
 
 
@@ -82,6 +87,8 @@ class ObserveMiddleware:
 
         try:
             await self._app(scope, receive, send_counted)
+        except ClientDisconnect:
+            pass  # nobody reads an answer
         except Exception as error:
             _LOG.exception("a fault of the service", extra={"facts": {"event": "fault", "id": facts["id"]}})
             facts["error"] = type(error).__name__

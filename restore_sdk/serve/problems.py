@@ -11,9 +11,6 @@ from starlette.responses import JSONResponse, Response
 
 from restore_sdk.errors import InputError, OutputError, RestoreError
 
-#: Written to logs and metrics for a client that left before its answer; never sent.
-CLIENT_LEFT = 499
-
 
 class ProblemError(HTTPException):
     """A request that is answered with ``status`` and an explanation."""

@@ -19,19 +19,15 @@ HostName = Annotated[str, AfterValidator(lambda name: name.lower().strip("[]"))]
 
 
 class Settings(BaseModel):
-    """Every time is in seconds. Raises ``pydantic.ValidationError``, a ``ValueError``.
+    """Raises ``pydantic.ValidationError``, a ``ValueError``. Times are in seconds.
 
     Attributes:
-        host: address to listen on. ``port``: 0 takes a free one.
-        ui: also serve the page.
         token: bearer token that ``/v1`` and ``/metrics`` ask for; ``None`` asks for none.
         allowed_hosts: names that a request's ``Host`` header may have. Empty: on a loopback address only names of this
             host (a page of another site can then not reach the service through DNS), elsewhere any.
-        max_body_bytes: largest request body.
-        max_pixels: largest photograph and mask, checked in their headers before a pixel is decoded.
-        max_requests: requests at a time: uploading, waiting and computing. More are answered 503.
-        upload_s: a body must have arrived after this long, else 408.
-        request_s: the answer must be there after this long, else 504.
+        max_pixels: of photograph and mask, checked in their headers before a pixel is decoded.
+        max_requests: uploading, waiting and computing at a time. More are answered 503.
+        upload_s: a body must have arrived after this long, else 408. ``request_s``: the answer, else 504.
         grace_s: after SIGTERM, how long requests may go on.
         batch: how many small photographs of different users one run of the model may take.
         workers: threads that decode, restore and encode.
@@ -41,7 +37,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65_535)
+    port: int = Field(default=8000, ge=0, le=65_535)  # 0 takes a free one
     ui: bool = False
     token: str | None = Field(default=None, min_length=8, pattern="^[ -~]+$", repr=False)
     allowed_hosts: tuple[HostName, ...] = ()
