@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import restore_sdk
-from restore_sdk import RestoreEngine
+from restore_sdk import RestoreEngine, RestoreOptions
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import (
     BundleError,
@@ -102,6 +102,25 @@ def test_an_empty_mask_gives_a_copy_without_inference(
     run = engine.run(photo, empty)
     assert run.crops == ()
     assert not run.edges.any()
+
+
+def test_options_are_one_object_or_keywords(
+    engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> None:
+    wide = RestoreOptions(dilate=5, feather=2)
+    expected = engine.restore(photo, mask, dilate=5, feather=2)
+    for result in (
+        engine(photo, mask, wide),
+        engine.restore(photo, mask, RestoreOptions(dilate=9), dilate=5, feather=2),
+        engine.run(photo, mask, wide).image,
+        engine.restore_batch([photo], [mask], wide)[0],
+        next(engine.stream([(photo, mask)], wide)),
+    ):
+        assert np.array_equal(result, expected)
+    with pytest.raises(InputError, match="options is 'bgr'"):
+        engine(photo, mask, "bgr")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="dilated"):
+        engine(photo, mask, dilated=5)  # type: ignore[call-arg]
 
 
 def test_bad_batches(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
