@@ -1,4 +1,7 @@
-"""No pickle, no eval, no shell: looked for in the syntax of every file that is not a test."""
+"""What linters do not look for: libraries that report, and arrays or weights that could bring code with them.
+
+Pickle, eval, exec and shells are refused by ruff (rules S in pyproject.toml).
+"""
 
 from __future__ import annotations
 
@@ -9,49 +12,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("restore_sdk", "training", "export", "engines", "benchmarks", "examples", "scripts")
-
-#: Modules that run what they read.
-PICKLES = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "code", "codeop"}
-#: Names that run text as a program, in Python or in a shell.
-RUNS_TEXT = {"eval", "exec", "compile", "__import__"}
-SHELLS = {
-    "os.system",
-    "os.popen",
-    "subprocess.getoutput",
-    "subprocess.getstatusoutput",
-    "asyncio.create_subprocess_shell",
-}
-#: Calls that unpickle unless told not to: the argument and the one value that it must have.
-LOADS = {
-    "np.load": ("allow_pickle", False),
-    "numpy.load": ("allow_pickle", False),
-    "torch.load": ("weights_only", True),
-}
-
-
-def findings(source: str) -> list[str]:
-    """What a file does that no file may do."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            found += [f"imports {name}" for name in names if name.partition(".")[0] in PICKLES]
-        elif isinstance(node, ast.Call):
-            name = ast.unparse(node.func)
-            options = {word.arg: word.value for word in node.keywords}
-            if name in RUNS_TEXT | SHELLS:
-                found.append(f"calls {name}")
-            if "shell" in options and ast.unparse(options["shell"]) != "False":
-                found.append(f"calls {name} with a shell")
-            if name in LOADS:
-                option, value = LOADS[name]
-                given = options.get(option)
-                if not (isinstance(given, ast.Constant) and given.value is value):
-                    found.append(f"calls {name} without {option}={value}")
-            if name.endswith("extractall") and ast.unparse(options.get("filter", ast.Constant(None))) != "'data'":
-                found.append(f"calls {name} without filter='data'")
-    return found
-
 
 #: Libraries that report that they are used, unless they are imported in the one way that keeps them quiet.
 REPORTERS = {"onnxruntime", "openvino"}
@@ -88,38 +48,10 @@ def test_the_look_finds_a_loud_import() -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_no_file_runs_what_it_reads(room: str) -> None:
+def test_nothing_that_is_loaded_may_bring_code(room: str) -> None:
+    """numpy refuses pickled arrays unless it is told otherwise; torch is used without its loader."""
     files = sorted((ROOT / room).rglob("*.py"))
     assert files
-    bad = {str(path.relative_to(ROOT)): findings(path.read_text(encoding="utf-8")) for path in files}
-    assert {name: what for name, what in bad.items() if what} == {}
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import pickle",
-        "from pickle import loads",
-        "def f():\n    import marshal as m",
-        "eval(text)",
-        "exec(compile(text, '', 'exec'))",
-        "import os; os.system('ls')",
-        "subprocess.run('ls', shell=True)",
-        "subprocess.run(command, shell=flag)",
-        "np.load(path)",
-        "np.load(path, allow_pickle=True)",
-        "torch.load(path)",
-        "torch.load(path, weights_only=False)",
-        "archive.extractall(folder)",
-        "archive.extractall(folder, filter='fully_trusted')",
-    ],
-)
-def test_the_look_finds(source: str) -> None:
-    assert findings(source)
-
-
-@pytest.mark.parametrize(
-    "source", ["re.compile('a')", "model.eval()", "np.load(path, allow_pickle=False)", "json.loads(x)"]
-)
-def test_the_look_lets_pass(source: str) -> None:
-    assert not findings(source)
+    for path in files:
+        calls = [ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        assert not [call for call in calls if "allow_pickle=True" in call or call.startswith("torch.load(")], path
