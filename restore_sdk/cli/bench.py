@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restore_sdk.cli.common import Result, add_bundle, add_device, finish
+from restore_sdk.cli.common import Result, add_bundle, add_device, finish, progress_line
 from restore_sdk.errors import InputError
 from restore_sdk.runtime import RUNTIMES
 
@@ -69,16 +68,16 @@ def bench(options: argparse.Namespace) -> Result:
         "device": options.device,
     }
     baseline = read_baseline(options.compare, host.facts(), settings) if options.compare else None
-    report = measure(
-        Bundle.load(options.bundle),
-        options.runtime,
-        requests=options.requests,
-        cuda_graph=options.cuda_graph,
-        processes=not options.no_processes,
-        progress=_progress,
-        **settings,
-    )
-    _progress("")
+    with progress_line() as say:
+        report = measure(
+            Bundle.load(options.bundle),
+            options.runtime,
+            requests=options.requests,
+            cuda_graph=options.cuda_graph,
+            processes=not options.no_processes,
+            progress=say,
+            **settings,
+        )
     lines, code = describe(report), 0
     drifted = [run["name"] for run in report["runs"] if _beyond(run, options.min_psnr)]
     report["drifted"], report["min_psnr_db"] = drifted, options.min_psnr
@@ -157,8 +156,3 @@ def _times(times: dict[str, float]) -> str:
 def _beyond(run: dict[str, Any], gate: float) -> bool:
     worst = run["drift"]["restored"]["worst_db"]
     return worst is not None and worst < gate
-
-
-def _progress(line: str) -> None:
-    if sys.stderr is not None and sys.stderr.isatty():
-        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)

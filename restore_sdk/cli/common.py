@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,3 +41,17 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", type=Path, metavar="DIR", help="default: $RESTORE_SDK_STORE, else in the user's cache folder"
     )
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """A line on standard error that says what goes on, where that is a terminal; gone when the block ends."""
+    from tqdm import tqdm
+
+    with tqdm(bar_format="{desc}", miniters=1, leave=False, disable=None if sys.stderr is not None else True) as bar:
+
+        def say(text: str) -> None:
+            bar.set_description_str(text, refresh=False)
+            bar.update()  # drawn at most ten times a second
+
+        yield say

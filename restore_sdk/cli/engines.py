@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from restore_sdk.cli.common import Result, add_bundle, add_store, finish
+from restore_sdk.cli.common import Result, add_bundle, add_store, finish, progress_line
 from restore_sdk.engines.edition import EDITIONS
 from restore_sdk.engines.sidecar import Sidecar
 from restore_sdk.errors import EngineError, InputError
@@ -63,14 +65,11 @@ def build(options: argparse.Namespace) -> Result:
         raise InputError("--timeout must be above 0 seconds", "leave it out to wait as long as it takes")
     bundle, store = Bundle.load(options.bundle), EngineStore(options.store)
     plan = prepare(options.target, options.edition, options.device)
-    shown = Display(quiet=options.json)
     started = time.perf_counter()
-    try:
+    with build_progress(quiet=options.json) as shown:
         outcomes = build_chain(
             bundle, plan, store, validate=validate, force=options.force, watch=Watch(options.timeout), progress=shown
         )
-    finally:
-        shown.end()
     seconds = time.perf_counter() - started
     report = {
         "target": plan.recipe.name,
@@ -170,30 +169,23 @@ def verify(options: argparse.Namespace) -> Result:
     return report, lines, 5 if invalid else 0
 
 
-class Display:
-    """Progress on standard error: one line that is overwritten on a terminal, a line for each stage elsewhere."""
+@contextmanager
+def build_progress(*, quiet: bool) -> Iterator[Callable[[str, float, str], None]]:
+    """Progress on standard error: one line that changes on a terminal, a line for each stage elsewhere."""
+    last = ""
+    with progress_line() as say:
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet, self._terminal = quiet, sys.stderr.isatty()
-        self._last, self._shown, self._width = "", 0.0, 0
+        def shown(stage: str, share: float, phase: str) -> None:
+            nonlocal last
+            if quiet:
+                return
+            if sys.stderr.isatty():
+                say(f"{stage or 'build'} {100 * share:3.0f} %  {phase}"[:78])
+            elif (now := stage or phase.partition(" (")[0]) != last:
+                last = now
+                print(f"building {stage} ..." if stage else f"{phase} ...", file=sys.stderr, flush=True)
 
-    def __call__(self, stage: str, share: float, phase: str) -> None:
-        """Show that a stage is done to ``share``, in this phase."""
-        if self._quiet:
-            return
-        if self._terminal and time.monotonic() - self._shown > 0.1:
-            self._shown = time.monotonic()
-            text = f"{stage or 'build'} {100 * share:3.0f} %  {phase}"[:78]
-            print(f"\r{text:<{self._width}}", end="", file=sys.stderr, flush=True)
-            self._width = len(text)
-        elif not self._terminal and (stage or phase.partition(" (")[0]) != self._last:
-            self._last = stage or phase.partition(" (")[0]
-            print(f"building {stage} ..." if stage else f"{phase} ...", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Leave an empty line to whatever comes."""
-        if self._width:
-            print(f"\r{'':<{self._width}}\r", end="", file=sys.stderr, flush=True)
+        yield shown
 
 
 def _targets() -> Result:
