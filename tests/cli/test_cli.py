@@ -151,7 +151,7 @@ def spoiled(case: Case) -> Case:
         ({"photo": "half.png"}, "damaged or truncated"),
         ({"photo": "."}, "is a folder, and -o"),
         ({"photo": "deep.png", "out": "out.jpg"}, "16 bits"),
-        ({"photo": "float.tiff"}, "floating-point"),
+        ({"photo": "float.tiff"}, "floating point"),
         ({"mask": "no.png"}, "does not exist"),
         ({"mask": "empty.png"}, "empty file"),
         ({"mask": "small.png"}, "260 x 200 px, the image 260 x 300 px"),
