@@ -1,176 +1,121 @@
-"""How far every runtime and precision is from the PyTorch reference in float32, and what that means for the picture.
-
-Drift is the PSNR between a runtime's result and the reference's. Beside it stands what users may ask for: by how much
-the PSNR against the undamaged photograph changes.
-"""
+"""How far every runtime and precision is from PyTorch in float32, over the golden vectors or a folder of faces."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
-from benchmarks.processes import MeasurementError
-from benchmarks.subjects import Stable, Subject
+from benchmarks.peers import TorchRunner
 from export.drift import damaged
-from export.gates import Chain, Probe, batches, stack
-from export.reference import load_reference
-from export.runners import Bytes, OnnxStage, TorchStage
+from export.gates import Probe, batches, stack
 from restore_sdk.bundle import Bundle
+from restore_sdk.errors import InputError, RestoreError
 from restore_sdk.imaging.image import HOLE_ABOVE
-from restore_sdk.imaging.quality import Drift, psnr
-
-#: Takes images, masks and edges, gives restored images and completed edges.
-Form = Callable[[Bytes, Bytes, Bytes], tuple[Bytes, Bytes]]
-
-
-@dataclass
-class _Found:
-    """What one runtime made of all pictures."""
-
-    restored: Drift = field(default_factory=Drift)
-    edges: Drift = field(default_factory=Drift)
-    gains: list[float] = field(default_factory=list)  # in PSNR against the truth, beside the reference's
-
-    def to_json(self, probes: Sequence[Probe]) -> dict[str, Any]:
-        gains = self.gains or [0.0]
-        return {
-            name: {**drift.to_json(), "worst": probes[drift.worst_picture].name}
-            for name, drift in (("restored", self.restored), ("completed_edges", self.edges))
-        } | {
-            "truth_db": {"mean": round(float(np.mean(gains)), 4), "worst": round(min(gains), 4)},
-        }
+from restore_sdk.imaging.quality import Drift
+from restore_sdk.measure.bench import NAMED, require_named, run_name
+from restore_sdk.measure.timing import Progress
+from restore_sdk.runtime import Runtime
+from restore_sdk.runtime.base import StageRunner
+from restore_sdk.runtime.golden import OUTPUTS
+from restore_sdk.runtime.select import open_runner
+from training.data import DataError, find_images
+from training.protocol import read_faces, read_mask
 
 
 def golden_probes(bundle: Bundle) -> list[Probe]:
     """The bundle's golden inputs."""
     golden = bundle.golden()
-    return [
-        Probe(f"golden {i}", *(golden[name][i] for name in ("image", "mask", "edges")))
-        for i in range(len(golden["image"]))
-    ]
+    rows = zip(golden["image"], golden["mask"], golden["edges"], strict=True)
+    return [Probe(f"golden {number}", *row) for number, row in enumerate(rows)]
 
 
 def face_probes(faces: Path, masks: Path | None, limit: int | None) -> list[Probe]:
     """Photographs of a folder, an even choice of at most ``limit``, each with a mask of the other or random damage.
 
     Raises:
-        MeasurementError: a folder has no image, or one that cannot be read.
+        InputError: a folder has no image, or one that cannot be read.
     """
-    from training.data import DataError, find_images
-    from training.protocol import read_faces, read_mask
-
     try:
         photos = dict(read_faces(faces, limit))
         return damaged(photos, [read_mask(path) for path in find_images(masks)] if masks else [])
     except DataError as error:
-        raise MeasurementError(str(error)) from error
+        raise InputError(str(error), "see: python -m benchmarks drift --help") from error
 
 
-def measure_drift(
-    stable: Stable,
-    subjects: Sequence[Subject],
-    probes: Sequence[Probe],
-    *,
-    half: bool = True,
-    progress: Callable[[str], None] = lambda line: None,
+def measure(
+    bundle: Bundle, runtimes: Sequence[Runtime], probes: Sequence[Probe], progress: Progress = lambda line: None
 ) -> dict[str, Any]:
-    """Run all probes through the reference and through every subject.
-
-    Args:
-        half: also what a host without a GPU can say of half precision: PyTorch in half arithmetic, and the FP16 graphs
-            on ONNX Runtime, whose CPU kernels may compute wider.
+    """Run all probes through the reference and through every runtime; none named: through all that open here.
 
     Returns:
-        JSON types. ``pictures``; ``hole``: least and largest share; ``reference_db``: the reference's mean PSNR against
-        the undamaged pictures; ``drift``: by what ran, ``restored`` and ``completed_edges`` (each ``pooled_db``,
-        ``worst_db`` and ``worst``, the picture), and ``truth_db`` (``mean`` and ``worst`` difference of the PSNR
-        against the undamaged picture; below 0 is a loss).
+        JSON types. ``pictures``; ``masked``: least and largest share; ``absent``: what does not open, and why;
+        ``drift``: by what ran, ``restored`` and ``completed_edges``, each as
+        :meth:`restore_sdk.imaging.quality.Drift.to_json`, with ``worst``, the name of the picture; and ``truth_db``: by
+        how much the pooled PSNR against the undamaged pictures changes; below 0 is a loss.
     """
-    reference = _runner(stable.subject("pytorch"))
-    forms = {subject.name: _runner(subject) for subject in subjects}
-    if half:
-        forms |= _half(stable.bundle)
-    found = {name: _Found() for name in forms}
-    truths: list[float] = []
-    done = 0
-    for batch in batches(probes):
-        inputs = stack(batch)
-        restored, edges = reference(*inputs)
-        right = [psnr(probe.image, each) for probe, each in zip(batch, restored, strict=True)]
-        truths += [value for value in right if np.isfinite(value)]
-        for name, form in forms.items():
-            result, completed = form(*inputs)
-            found[name].restored.add(restored, result)
-            found[name].edges.add(edges, completed)
-            values = [psnr(probe.image, each) for probe, each in zip(batch, result, strict=True)]
-            found[name].gains += [v - r for v, r in zip(values, right, strict=True) if np.isfinite(v - r)]
-        done += len(batch)
-        progress(f"drift: {done} of {len(probes)} pictures")
-    holes = [float((probe.mask > HOLE_ABOVE).mean()) for probe in probes]
+    reference = TorchRunner(bundle)
+    runners: dict[str, StageRunner] = {}
+    absent: list[dict[str, str]] = []
+    with ExitStack() as opened:
+        for name in dict.fromkeys(runtimes or NAMED):
+            try:
+                runner, _ = open_runner(name, bundle, device=0, slots=1, threads=None)
+            except RestoreError as error:
+                if runtimes:  # asked for by name: it is measured, or that is an error
+                    raise
+                absent.append({"runtime": name, "why": error.message, "hint": error.hint})
+                continue
+            opened.callback(runner.close)
+            require_named(name, runner.info())
+            runners[run_name(runner.info())] = runner
+        found = {name: {output: Drift() for output in OUTPUTS} for name in runners}
+        truth = {name: Drift() for name in ("", *runners)}
+        for number, batch in enumerate(batches(probes)):
+            progress(f"drift: batch {number + 1}")
+            inputs = stack(batch)
+            right = _outputs(reference, inputs)
+            truth[""].add(inputs[0], right["restored"])
+            for name, runner in runners.items():
+                outputs = _outputs(runner, inputs)
+                truth[name].add(inputs[0], outputs["restored"])
+                for output, drift in found[name].items():
+                    drift.add(right[output], outputs[output])
+    shares = [float((probe.mask > HOLE_ABOVE).mean()) for probe in probes]
     return {
         "pictures": len(probes),
-        "hole": [round(min(holes), 4), round(max(holes), 4)],
-        "reference_db": round(float(np.mean(truths)), 2) if truths else None,
-        "drift": {name: each.to_json(probes) for name, each in found.items()},
+        "masked": [round(min(shares), 4), round(max(shares), 4)],
+        "absent": absent,
+        "drift": {
+            name: {
+                **{out: {**d.to_json(), "worst": probes[d.worst_picture].name} for out, d in found[name].items()},
+                "truth_db": round(truth[name].pooled_db - truth[""].pooled_db, 4),
+            }
+            for name in runners
+        },
     }
 
 
-def beyond(figures: Mapping[str, Any], least: float) -> list[str]:
-    """What is beyond the gate: less than ``least`` dB from the reference in its worst picture."""
-    worst = {name: each["restored"]["worst_db"] for name, each in figures["drift"].items()}
-    return [name for name, db in worst.items() if db is not None and not db >= least]
-
-
-def describe(figures: Mapping[str, Any]) -> list[str]:
+def describe(figures: dict[str, Any]) -> list[str]:
     """The figures for people."""
-    low, high = figures["hole"]
-    lines = [
-        f"{figures['pictures']} pictures, {low:.1%} to {high:.1%} missing; "
-        f"the reference is {figures['reference_db']} dB from the undamaged pictures",
-        f"{'':<32} {'mean':>9} {'worst':>9}   {'against the truth':<24}",
-    ]
+    low, high = figures["masked"]
+    lines = [f"{figures['pictures']} pictures, {low:.1%} to {high:.1%} masked"]
     for name, each in figures["drift"].items():
-        drift, truth = each["restored"], each["truth_db"]
+        pooled, worst = ("equal" if (db := each["restored"][key]) is None else f"{db:.2f} dB" for key in _KEYS)
         lines.append(
-            f"{name:<32} {_db(drift['pooled_db'])} {_db(drift['worst_db'])}   "
-            f"{truth['mean']:+.3f}, worst {truth['worst']:+.3f} dB   {drift['worst']}"
+            f"{name:<24} {pooled:>9}, worst {worst:>9} ({each['restored']['worst']}); "
+            f"{each['truth_db']:+.3f} dB against the truth"
         )
-    return lines
+    return [*lines, *(f"not here: {each['runtime']}: {each['why']}" for each in figures["absent"])]
 
 
-def _db(value: float | None) -> str:
-    return f"{'equal':>9}" if value is None else f"{value:6.2f} dB"
+_KEYS = ("pooled_db", "worst_db")
 
 
-def _runner(subject: Subject) -> Form:
-    limit = subject.runner.max_batch
-
-    def run(*inputs: Bytes) -> tuple[Bytes, Bytes]:
-        chunks = [[each[i : i + limit] for each in inputs] for i in range(0, len(inputs[0]), limit)]
-        results = [subject.runner.infer(*(np.ascontiguousarray(each) for each in chunk)) for chunk in chunks]
-        return np.concatenate([r.restored for r in results]), np.concatenate([r.completed_edges for r in results])
-
-    return run
-
-
-def _half(bundle: Bundle) -> dict[str, Form]:
-    edge, repair = load_reference(bundle.path)
-    graphs = [OnnxStage(onnx.load_from_string(bundle.read(bundle.file(spec.name, "fp16")))) for spec in bundle.stages]
-    chains = {
-        "PyTorch half arithmetic": Chain("half", TorchStage(edge, half=True), TorchStage(repair, half=True)),
-        "FP16 graphs on onnxruntime, CPU": Chain("fp16", *graphs),
-    }
-
-    def form(chain: Chain) -> Form:
-        def run(*inputs: Bytes) -> tuple[Bytes, Bytes]:
-            completed, restored = chain(*inputs)
-            return restored.output, completed.output
-
-        return run
-
-    return {name: form(chain) for name, chain in chains.items()}
+def _outputs(runner: StageRunner, inputs: Sequence[Any]) -> dict[str, Any]:
+    chunks = [[each[i : i + runner.max_batch] for each in inputs] for i in range(0, len(inputs[0]), runner.max_batch)]
+    results = [runner.infer(*(np.ascontiguousarray(each) for each in chunk)) for chunk in chunks]
+    return {name: np.concatenate([getattr(result, name) for result in results]) for name in OUTPUTS}

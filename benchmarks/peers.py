@@ -1,198 +1,224 @@
-"""What the SDK is measured beside, in the same run: EdgeConnect's two generators, and a plain stack of convolutions.
+"""What the SDK is measured beside, in the same run.
 
-Weights are random, since only the cost is compared. The peers run at their runtimes' own settings, with as many threads
-as the SDK, each on PyTorch, ONNX Runtime, and OpenVINO where that is installed.
+The PyTorch reference, EdgeConnect's two generators, a plain stack of convolutions with about MI-GAN's multiplications,
+and OpenCV's methods.
+
+Of EdgeConnect and the stack only the cost is compared, so their weights are random. All compute with as many threads as
+the SDK, at their runtimes' own settings.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from onnx_ir import to_proto
 from torch import Tensor, nn
 
+from export.errors import ExportError
 from export.graph import trace
-from restore_sdk._util.telemetry import no_telemetry
-from restore_sdk.errors import DeviceError, MissingDependencyError
+from export.reference import load_reference
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError, RestoreError
+from restore_sdk.imaging.quality import psnr
+from restore_sdk.measure.bench import require_known, run_name
+from restore_sdk.measure.timing import Case
 from restore_sdk.runtime.base import U8, Inference
 from restore_sdk.runtime.cores import threads_alone
 from restore_sdk.runtime.onnxruntime import ort
+from training.checkpoint import CheckpointError
 from training.networks.edgeconnect import EdgeConnect
+from training.protocol import navier_stokes, telea
 
 BACKENDS = ("pytorch", "onnxruntime", "openvino", "openvino-bf16")
 
-#: EdgeConnect's two generators on each backend: chains, as the SDK's runtimes are.
-KEYS = tuple(f"edgeconnect-{backend}" for backend in BACKENDS)
+#: Runs that the ratios refer to.
+EDGECONNECT, STACK = "EdgeConnect, onnxruntime fp32", "18 convolutions, onnxruntime fp32"
 
-#: The plain stack: eighteen 3 x 3 convolutions of 64 channels at 128 x 128, 10.9 GMAC, nothing between them.
-STACK_LAYERS, STACK_CHANNELS, STACK_SIZE = 18, 64, 128
-STACK_MACS = STACK_LAYERS * 9 * STACK_CHANNELS**2 * STACK_SIZE**2
+#: The stack: eighteen 3 x 3 convolutions of 64 channels at 128 x 128, 10.9 GMAC, nothing between them.
+LAYERS, CHANNELS, SIZE = 18, 64, 128
 
-_NAMES = {"image": torch.uint8, "mask": torch.uint8, "edges": torch.uint8}
+#: Least PSNR in dB of the reference against the golden vectors that it made itself, on whatever host.
+LEAST_DB = 60.0
 
-
-class Backend(Protocol):
-    """A network on a runtime: arrays in, arrays out."""
-
-    facts: dict[str, Any]
-
-    def __call__(self, *inputs: NDArray[Any]) -> Sequence[NDArray[Any]]:
-        """Compute once."""
-        ...
+Network = Callable[..., Sequence[Any]]
 
 
-class PeerRunner:
-    """EdgeConnect's two generators in a row; see :class:`training.networks.edgeconnect.EdgeConnect`."""
+class TorchRunner:
+    """The reference: both stages in PyTorch, float32, on the weights that the bundle holds, eager or compiled."""
 
     slots = 1
-    max_batch = 1
+    max_batch = 16
 
-    def __init__(self, backend: str, threads: int | None = None) -> None:
-        self._backend = open_backend("edgeconnect", backend, threads or threads_alone())
+    def __init__(self, bundle: Bundle, compiled: bool = False) -> None:
+        try:
+            stages: Sequence[Callable[..., Any]] = load_reference(bundle.path)
+        except (CheckpointError, ExportError) as error:
+            raise BundleError(f"no reference in PyTorch: {error}", "measure a bundle that this version made") from error
+        if compiled:
+            if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+                raise MissingDependencyError("torch.compile needs a C++ compiler", "install g++")
+            # fullgraph: an operator that cannot be compiled is an error, not a silent return to eager
+            stages = [torch.compile(stage, fullgraph=True, dynamic=False) for stage in stages]
+        self._stages, self._name = stages, "PyTorch compiled" if compiled else "PyTorch eager"
 
     def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
-        """Restore a batch of one. It is one graph: all of its time stands under the repair stage."""
-        started = time.perf_counter()
-        restored, completed = self._backend(images, masks, edges)
-        return Inference(restored, completed, 0.0, 1e3 * (time.perf_counter() - started))
+        """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
+        torch.set_num_threads(threads_alone())
+        with torch.inference_mode():
+            started = time.perf_counter()
+            image, mask, given = (torch.from_numpy(each) for each in (images, masks, edges))
+            completed = self._stages[0](image, mask, given)
+            between = time.perf_counter()
+            restored = self._stages[1](image, mask, completed)
+            ended = time.perf_counter()
+        return Inference(restored.numpy(), completed.numpy(), 1e3 * (between - started), 1e3 * (ended - between))
 
     def info(self) -> dict[str, Any]:
         """Facts, as the SDK's runners give them."""
-        facts = self._backend.facts
-        return {**facts, "runtime": f"EdgeConnect, {facts['runtime']}", "device": "cpu", "max_batch": 1}
+        facts = {"runtime": self._name, "runtime_version": torch.__version__, "precision": "fp32", "device": "cpu"}
+        return {**facts, "threads": threads_alone(), "max_batch": self.max_batch}
 
     def close(self) -> None:
-        """Free the network."""
-        del self._backend
+        """Nothing to give back."""
 
 
-def open_peer(key: str, threads: int | None = None) -> PeerRunner:
-    """One of :data:`KEYS`, or a :class:`restore_sdk.errors.RestoreError` that says what is missing."""
-    return PeerRunner(key.removeprefix("edgeconnect-"), threads)
+def cases(bundle: Bundle, compiled: bool = True) -> tuple[list[Case], list[dict[str, str]]]:
+    """All of them that this host has, on the first golden image; and what it does not have, and why."""
+    golden = bundle.golden()
+    inputs = [golden[name][:1] for name in ("image", "mask", "edges")]
+    image, mask = inputs[0][0], inputs[1][0]
+    made: list[Case] = []
+    absent: list[dict[str, str]] = []
+
+    def reference(runner: TorchRunner) -> Case:
+        def check(found: Inference) -> None:
+            require_known(image, mask, found.restored[0])
+            assert psnr(golden["restored"][0], found.restored[0]) >= LEAST_DB, "it is not the reference"
+
+        def parts(found: Inference) -> dict[str, float]:
+            return {"edge": found.edge_ms, "repair": found.repair_ms}
+
+        return Case(run_name(runner.info()), "stages", lambda: runner.infer(*inputs), check, parts)
+
+    def edgeconnect(backend: str) -> Case:
+        name, network = open_network("edgeconnect", backend)
+        return Case(
+            f"EdgeConnect, {name}",
+            "stages",
+            lambda: network(*inputs),
+            lambda found: require_known(image, mask, found[0][0]),
+        )
+
+    def stack(backend: str) -> Case:
+        name, network = open_network("stack", backend)
+        given = np.random.default_rng(0).standard_normal((1, CHANNELS, SIZE, SIZE), np.float32)
+        right = open_network("stack", "pytorch")[1](given)[0]
+
+        def check(found: Any) -> None:
+            assert np.abs(found[0] - right).max() < 0.05 * np.abs(right).max(), "far from PyTorch's result"
+
+        return Case(f"18 convolutions, {name}", "stack", lambda: network(given), check)
+
+    tries: list[tuple[str, Callable[[], Case]]] = [("PyTorch", lambda: reference(TorchRunner(bundle)))]
+    if compiled:
+        tries.append(("PyTorch compiled", lambda: reference(TorchRunner(bundle, compiled=True))))
+    for backend in BACKENDS:
+        tries += [(f"EdgeConnect on {backend}", lambda backend=backend: edgeconnect(backend))]  # type: ignore[misc]
+        tries += [(f"18 convolutions on {backend}", lambda backend=backend: stack(backend))]  # type: ignore[misc]
+    for name, make in tries:
+        try:
+            made.append(make())
+        except RestoreError as error:
+            absent.append({"runtime": name, "why": error.message, "hint": error.hint})
+    for name, method in (("OpenCV Telea", telea), ("OpenCV Navier-Stokes", navier_stokes)):
+        made.append(
+            Case(
+                name,
+                "request",
+                lambda method=method: method(image, mask),  # type: ignore[misc]
+                lambda found: require_known(image, mask, found),
+            )
+        )
+    return made, absent
 
 
-def open_backend(network: str, backend: str, threads: int) -> Backend:
-    """``network`` (``edgeconnect`` or ``stack``) on one of :data:`BACKENDS`."""
+def open_network(network: str, backend: str) -> tuple[str, Network]:
+    """``edgeconnect`` or ``stack`` on one of :data:`BACKENDS`: what runs, and a function from arrays to arrays.
+
+    Raises:
+        RestoreError: this host does not have it.
+    """
+    threads = threads_alone()
     if backend == "pytorch":
-        return _Torch(network, threads)
+        module = _module(network)
+
+        def run_torch(*inputs: Any) -> Sequence[Any]:
+            torch.set_num_threads(threads)
+            with torch.inference_mode():
+                found = module(*(torch.from_numpy(each) for each in inputs))
+            return [each.numpy() for each in (found if isinstance(found, tuple) else (found,))]
+
+        return "PyTorch eager fp32", run_torch
     if backend == "onnxruntime":
-        return _OnnxRuntime(network, threads)
-    return _OpenVino(network, threads, "bf16" if backend.endswith("bf16") else "f32")
-
-
-def stack_input() -> NDArray[np.float32]:
-    """What the plain stack is given: ``(1, 64, 128, 128)``."""
-    shape = 1, STACK_CHANNELS, STACK_SIZE, STACK_SIZE
-    return np.random.default_rng(0).standard_normal(shape, np.float32)
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """PyTorch computes with so many threads inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # whoever is measured next has the cores
+        session = ort.InferenceSession(_graph(network), options, providers=["CPUExecutionProvider"])
+        names = [each.name for each in session.get_inputs()]
+        return "onnxruntime fp32", lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))
     try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        import openvino
+    except ImportError as error:
+        raise MissingDependencyError(f"OpenVINO cannot be imported: {error}", "run: pip install openvino") from error
+    precision = "bf16" if backend.endswith("bf16") else "f32"
+    core = openvino.Core()
+    model = core.read_model(_graph(network))
+    model.reshape({port: list(each.shape) for port, each in zip(model.inputs, _examples(network, 1), strict=True)})
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+    compiled = core.compile_model(model, "CPU", settings)
+    found = str(compiled.get_property("INFERENCE_PRECISION_HINT"))
+    if ("bfloat16" in found) != (precision == "bf16"):
+        raise DeviceError(f"asked OpenVINO for {precision}, got {found}", "this CPU does not compute in it")
+    request = compiled.create_infer_request()
+
+    def run_openvino(*inputs: Any) -> Sequence[Any]:
+        result = request.infer(list(inputs))
+        return [result[port].copy() for port in compiled.outputs]
+
+    return f"openvino {'bf16' if precision == 'bf16' else 'fp32'}", run_openvino
 
 
 @cache
-def network_of(network: str) -> nn.Module:
+def _module(network: str) -> nn.Module:
     """The network, with random weights that are the same in every run."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if network == "edgeconnect":
             return EdgeConnect().eval()
-        layers = [nn.Conv2d(STACK_CHANNELS, STACK_CHANNELS, 3, padding=1) for _ in range(STACK_LAYERS)]
+        layers = [nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1) for _ in range(LAYERS)]
         for layer in layers:  # keeps the values where they are, from layer to layer
-            nn.init.normal_(layer.weight, std=(9 * STACK_CHANNELS) ** -0.5)
+            nn.init.normal_(layer.weight, std=(9 * CHANNELS) ** -0.5)
         return nn.Sequential(*layers).eval()
 
 
 def _examples(network: str, batch: int) -> list[Tensor]:
     if network == "stack":
-        return [torch.zeros(batch, STACK_CHANNELS, STACK_SIZE, STACK_SIZE)]
+        return [torch.zeros(batch, CHANNELS, SIZE, SIZE)]
     planes = [torch.zeros(batch, 256, 256, dtype=torch.uint8) for _ in range(2)]
     return [torch.zeros(batch, 256, 256, 3, dtype=torch.uint8), *planes]
 
 
 @cache
 def _graph(network: str) -> bytes:
-    inputs, outputs = (["x"], ["y"]) if network == "stack" else ([*_NAMES], ["restored", "completed_edges"])
-    graph: bytes = to_proto(trace(network_of(network), _examples(network, 2), inputs, outputs)).SerializeToString()
+    inputs, outputs = ["x"], ["y"]
+    if network == "edgeconnect":
+        inputs, outputs = ["image", "mask", "edges"], ["restored", "completed_edges"]
+    graph: bytes = to_proto(trace(_module(network), _examples(network, 2), inputs, outputs)).SerializeToString()
     return graph
-
-
-class _Torch:
-    def __init__(self, network: str, threads: int) -> None:
-        self._network, self._threads = network_of(network), threads
-        self.facts = _facts("PyTorch eager", torch.__version__, "fp32", threads)
-
-    def __call__(self, *inputs: NDArray[Any]) -> Sequence[NDArray[Any]]:
-        with torch_threads(self._threads), torch.inference_mode():
-            found = self._network(*(torch.from_numpy(each) for each in inputs))
-        return [each.numpy() for each in (found if isinstance(found, tuple) else (found,))]
-
-
-class _OnnxRuntime:
-    """With ONNX Runtime's own settings, but for two: the threads, and that they rest as soon as a run is over."""
-
-    def __init__(self, network: str, threads: int) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.force_spinning_stop", "1")  # whoever is measured next has the cores
-        providers = ["CPUExecutionProvider"]
-        self._session = ort.InferenceSession(_graph(network), options, providers=providers)
-        if self._session.get_providers() != providers:
-            raise DeviceError(f"asked ONNX Runtime for {providers}, got {self._session.get_providers()}")
-        self._names = [each.name for each in self._session.get_inputs()]
-        self.facts = _facts("onnxruntime", ort.__version__, "fp32", threads)
-
-    def __call__(self, *inputs: NDArray[Any]) -> Sequence[NDArray[Any]]:
-        found: list[NDArray[Any]] = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
-        return found
-
-
-class _OpenVino:
-    """For latency, with static shapes: what serves OpenVINO best."""
-
-    def __init__(self, network: str, threads: int, precision: str) -> None:
-        try:
-            with no_telemetry():
-                import openvino
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"OpenVINO cannot be imported: {error}", "run: pip install openvino"
-            ) from error
-        core = openvino.Core()
-        model = core.read_model(_graph(network))
-        model.reshape({port: list(each.shape) for port, each in zip(model.inputs, _examples(network, 1), strict=True)})
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": threads,
-        }
-        self._model = core.compile_model(model, "CPU", settings)
-        found = str(self._model.get_property("INFERENCE_PRECISION_HINT"))
-        name = {"<Type: 'float32'>": "fp32", "<Type: 'bfloat16'>": "bf16"}.get(found, found)
-        if name[-2:] != precision[-2:]:
-            raise DeviceError(f"asked OpenVINO for {precision}, got {found}", "this CPU does not compute in it")
-        self._request = self._model.create_infer_request()
-        self.facts = _facts("openvino", openvino.__version__.partition("-")[0], name, threads)
-
-    def __call__(self, *inputs: NDArray[Any]) -> Sequence[NDArray[Any]]:
-        found = self._request.infer(list(inputs))
-        return [found[port].copy() for port in self._model.outputs]
-
-
-def _facts(runtime: str, version: str, precision: str, threads: int) -> dict[str, Any]:
-    return {"runtime": runtime, "runtime_version": version, "precision": precision, "threads": threads}

@@ -1,278 +1,355 @@
-"""The report: everything measured on one host, kept as JSON, from which the pages and plots are made."""
+"""Everything measured on one host: one JSON, the targets as ratios within it, and its tables."""
 
 from __future__ import annotations
 
-import json
+import os
+import statistics
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import budgets, cases, drift, peers
-from benchmarks.cases import Case
-from benchmarks.figures import SECTIONS
-from benchmarks.inputs import BATCHES, SIZES, Damaged, enlarged, portrait, reference_engine
-from benchmarks.processes import MeasurementError
-from benchmarks.subjects import REFERENCE, RUNTIMES, Stable
-from benchmarks.turns import take_turns
+import cv2
+import numpy as np
+
+from benchmarks import ROOT, peers
 from restore_sdk.bundle import Bundle
-from restore_sdk.engine import RestoreEngine
-from restore_sdk.errors import RestoreError
-from restore_sdk.measure import host
-from restore_sdk.measure.bench import fast_folder
-from restore_sdk.measure.contender import require_named, run_name
+from restore_sdk.errors import ExecutionError
+from restore_sdk.measure import bench
+from restore_sdk.measure.bench import Run, request_case, require_known
 from restore_sdk.measure.fresh import fresh_process
-from restore_sdk.runtime.cores import threads_alone
+from restore_sdk.measure.timing import Case, Progress
+from restore_sdk.runtime import Runtime
+from restore_sdk.runtime.base import U8
 
-KIND, SCHEMA = "restore-sdk benchmarks", 1
+#: The runtime that every host has, and its run.
+BASE: Runtime = "onnxruntime"
+BASE_RUN = "onnxruntime fp32"
 
-Section = dict[str, Any]
-Progress = Callable[[str], None]
+#: A large photograph, width and height; 12 megapixels.
+LARGE = (4000, 3000)
+
+#: Photographs a call of ``restore_batch``.
+BATCHES = (4, 16)
+
+#: Requests after which memory must be where it was, and how many ``quick`` has.
+REQUESTS, QUICK_REQUESTS = 5000, 300
+
+_Report = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Amount:
-    """How much is measured: seconds a case, processes a figure, requests for the memory."""
+class Target:
+    """A figure and its limit; ``value`` is ``None`` where it was not measured.
 
-    seconds: float
-    processes: int
-    requests: int
+    Where two things are to be equal at least, the median of equal ones is below the limit half of the time: ``highest``
+    is then the best block, and a limit between the two is ``within the spread``.
+    """
 
+    name: str
+    value: float | None
+    limit: float
+    unit: str = ""
+    least: bool = False
+    highest: float | None = None
 
-FULL, QUICK = Amount(4.0, 5, 5000), Amount(1.2, 3, 300)
-
-
-class Bench:
-    """What all sections share: subjects, engines on every runtime of this host, the right answers."""
-
-    def __init__(self, bundle: Bundle, runtimes: Sequence[str], quick: bool, progress: Progress) -> None:
-        self.bundle, self.progress, self.quick = bundle, progress, quick
-        self.amount = QUICK if quick else FULL
-        with ExitStack() as stack:
-            self.stable = stack.enter_context(Stable(bundle))
-            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=fast_folder())))
-            self._reference = stack.enter_context(reference_engine(bundle))
-            self.absent: list[dict[str, str]] = []
-            if runtimes:  # asked for by name: each opens, or that is an error
-                subjects = [self.stable.subject(key) for key in dict.fromkeys(runtimes)]
-            else:
-                subjects, self.absent = self.stable.here(RUNTIMES)
-            self.keys = [subject.key for subject in subjects]
-            self.right = self.answer(portrait())
-            self._stack = stack.pop_all()  # only now: what fails above closes what is open
-
-    def answer(self, damaged: Damaged) -> Any:
-        """What the reference makes of it."""
-        return self._reference.restore(damaged.photo, damaged.mask)
-
-    def engine(self, key: str, **options: Any) -> tuple[str, RestoreEngine]:
-        """What runs, and an engine on it that is closed at the end."""
-        engine = self._stack.enter_context(RestoreEngine(self.bundle, runtime=key, **options))  # type: ignore[arg-type]
-        require_named(key, engine.info())  # type: ignore[arg-type]
-        return run_name(engine.info()), engine
-
-    def turns(self, made: Sequence[Case]) -> Section:
-        """The cases' figures."""
-        return {"figures": take_turns(made, self.amount.seconds, self.progress)}
-
-    def __enter__(self) -> Bench:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    @property
+    def verdict(self) -> str:
+        """``reached``, ``within the spread``, ``MISSED`` or ``not measured``."""
+        if self.value is None:
+            return "not measured"
+        if self.highest is not None and self.value < self.limit <= self.highest:
+            return "within the spread"
+        return "reached" if (self.value >= self.limit if self.least else self.value <= self.limit) else "MISSED"
 
 
 def measure(
     bundle: Bundle,
+    runtimes: Sequence[Runtime] = (),
     *,
-    sections: Sequence[str] = SECTIONS,
-    runtimes: Sequence[str] = (),
     quick: bool = False,
-    faces: Path | None = None,
-    masks: Path | None = None,
-    kept: dict[str, Any] | None = None,
-    save: Callable[[dict[str, Any]], None] = lambda report: None,
     progress: Progress = lambda line: None,
-) -> dict[str, Any]:
-    """Measure the sections.
-
-    Args:
-        runtimes: of the SDK; one that does not open is an error. None named: all that open on this host.
-        faces, masks: also measure the drift over these folders.
-        kept: an earlier report of this host and these versions, whose other sections are carried over.
-        save: is given the report as it is after every section, so that an interrupted measurement keeps what it has.
+) -> _Report:
+    """What ``restore-sdk bench`` measures; reference, peers, batches and a large photograph take turns with it.
 
     Returns:
-        JSON types: ``kind``, ``schema``, ``host``, ``bundle``, ``absent`` (runtimes that are not measured, and why)
-        and ``sections``, each with ``measured`` (when), ``load`` (of the machine, before), ``quick`` and its figures.
+        What :func:`restore_sdk.measure.bench.measure` does, with ``budgets``: see :func:`budgets`.
     """
-    report: dict[str, Any] = {
-        "kind": KIND,
-        "schema": SCHEMA,
-        "host": host.facts(),
-        "bundle": _about(bundle),
-        "absent": [],
-        "sections": dict((kept or {}).get("sections", {})),
-    }
-    probes = drift.face_probes(faces, masks, None) if faces else []  # before the long work
-    with Bench(bundle, runtimes, quick, progress) as bench:
-        report["absent"] = bench.absent
-        for name in SECTIONS:
-            if name in sections:
-                load = host.facts()["load"]
-                found = drift_section(bench, probes) if name == "drift" else _MEASURES[name](bench)
-                now = datetime.now(UTC).isoformat(timespec="seconds")
-                report["sections"][name] = {"measured": now, "load": load, "quick": quick, **found}
-                save(report)
+    made, absent = peers.cases(bundle, compiled=not quick)
+    report = bench.measure(
+        bundle,
+        runtimes,
+        requests=QUICK_REQUESTS if quick else REQUESTS,
+        seconds=1.2 if quick else 4.0,
+        more=lambda runs: [*made, *(case for run in runs for case in more_cases(run, bundle))],
+        progress=progress,
+    )
+    report["absent"] += absent
+    report["budgets"] = budgets(bundle, 2 if quick else 5, progress)
     return report
 
 
-def latency(bench: Bench) -> Section:
-    """Every runtime, the reference and the peers: the two stages, whole requests, whole photographs."""
-    made: list[Case] = []
-    right = bench.stable.subject("pytorch").runner.infer(*portrait().batch(1))
-    reference, absent = REFERENCE, []
-    if bench.quick:  # compiling takes longer than all else
-        reference = REFERENCE[:1]
-        absent.append({"runtime": REFERENCE[1], "why": "--quick leaves it out", "hint": "measure without --quick"})
-    for keys in (reference, peers.KEYS):
-        found, others = bench.stable.here(keys)
-        absent += others
-        made += [cases.chain(subject, right if keys is reference else None) for subject in found]
-    made += [cases.chain(bench.stable.subject(key), right) for key in bench.keys]
-    for backend in peers.BACKENDS:
-        try:
-            made.append(cases.stack(backend, threads_alone()))
-        except RestoreError as error:
-            absent.append({"runtime": f"stack-{backend}", "why": error.message, "hint": error.hint})
-    made += cases.opencv()
-    for key in bench.keys:
-        name, engine = bench.engine(key)
-        made.append(cases.request(name, engine, portrait(), bench.right, key=key))
-        folder = bench.folder / key
-        folder.mkdir()
-        made.append(cases.photo(name, engine, folder, portrait(), bench.right, key=key))
-    return {**bench.turns(made), "absent": absent}
+def more_cases(run: Run, bundle: Bundle) -> list[Case]:
+    """Batches of photographs, and a large one with a mask of 120 x 100 px in its middle."""
+    golden = bundle.golden()
+    image, mask = golden["image"][0], golden["mask"][0]
+
+    def batch(count: int) -> Case:
+        return Case(
+            run.name,
+            f"batch of {count}",
+            lambda: run.engine.restore_batch([image] * count, [mask] * count),
+            lambda found: [require_known(image, mask, each) for each in found],
+            images=count,
+            requests=count,
+        )
+
+    large, large_mask = enlarged(image, *LARGE)
+    name = f"{LARGE[0]} x {LARGE[1]}"
+    return [*map(batch, BATCHES), request_case(run.name, name, run.engine, large, large_mask)]
 
 
-def parts(bench: Bench) -> Section:
-    """What the host does around the stages."""
-    return bench.turns(cases.host_parts(bench.folder))
+def enlarged(image: U8, width: int, height: int) -> tuple[U8, U8]:
+    """A photograph scaled to a size, and a mask with one ellipse of 120 x 100 px in its middle."""
+    mask = np.zeros((height, width), np.uint8)
+    cv2.ellipse(mask, (width // 2, height // 2), (60, 50), 0, 0, 360, 255, -1)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)), mask
 
 
-def batch(bench: Bench) -> Section:
-    """Batches, threads of one request, several callers, with whole requests; batches of the reference's stages."""
-    reference = bench.stable.subject("pytorch")
-    right = reference.runner.infer(*portrait().batch(1))
-    made = [replace(cases.chain(reference, right, count), group="batch") for count in BATCHES]
-    for key in bench.keys:
-        name, engine = bench.engine(key)
-        made += [cases.batch(name, engine, count, bench.right, key=key) for count in BATCHES]
-        for count in (1, 2):
-            made.append(cases.callers(*bench.engine(key, slots=count), count, bench.right, key=key))
-            name, engine = bench.engine(key, threads=count)
-            facts = {"key": key, "threads": count}
-            made.append(cases.request(name, engine, portrait(), bench.right, group="threads", **facts))
-    return bench.turns(made)
+def budgets(bundle: Bundle, processes: int, progress: Progress = lambda line: None) -> dict[str, list[float]]:
+    """Of fresh processes on the default path, ``processes`` values a figure.
 
-
-def size(bench: Bench) -> Section:
-    """Photographs of every size with a hole of one size, and the largest with a hole that grows with it."""
-    made: list[Case] = []
-    width, height = SIZES[-1]
-    large = enlarged(width, height, (width // 5, height // 4))
-    answers = {each: bench.answer(enlarged(*each)) for each in SIZES}
-    large_answer = bench.answer(large)
-    for key in bench.keys:
-        name, engine = bench.engine(key)
-        facts = {"group": "size", "key": key}
-        made += [cases.request(name, engine, enlarged(*each), answers[each], **facts) for each in SIZES]
-        case = cases.request(name, engine, large, large_answer, **facts)
-        made.append(replace(case, group="size, wide hole"))
-    return bench.turns(made)
-
-
-def start(bench: Bench) -> Section:
-    """The budgets, and a fresh process on every runtime."""
-    bench.progress("budgets")
-    path, processes = bench.bundle.path, bench.amount.processes
-    found: dict[str, Any] = {}
-    for key in bench.keys:
-        bench.progress(f"fresh processes on {key}")
-        runs = [fresh_process(path, key, requests=1) for _ in range(processes)]  # type: ignore[arg-type]
-        found[bench.stable.subject(key).name] = {
-            name: sorted(run[name] for run in runs) for name in ("import_ms", "cold_ms", "warm_ms")
-        }
-    return {"budgets": [result.to_json() for result in budgets.measure(processes, path)], "processes": found}
-
-
-def memory(bench: Bench) -> Section:
-    """Memory over many requests, in a fresh process on every runtime."""
-    found: dict[str, Any] = {}
-    for key in bench.keys:
-        bench.progress(f"{bench.amount.requests} requests in a fresh process on {key}")
-        run = fresh_process(bench.bundle.path, key, requests=bench.amount.requests)  # type: ignore[arg-type]
-        found[bench.stable.subject(key).name] = {
-            name: run[name] for name in ("first_mb", "peak_mb", "grown_percent", "memory")
-        }
-    return {"requests": bench.amount.requests, "runs": found}
-
-
-def drift_section(bench: Bench, probes: Sequence[Any]) -> Section:
-    """Over the golden vectors, and over faces where there are some."""
-    keys = bench.keys if bench.quick else ["pytorch-compiled", *bench.keys]
-    subjects, _ = bench.stable.here(keys)
-    pictures = {"golden": drift.golden_probes(bench.bundle)} | ({"faces": probes} if probes else {})
-    return {
-        name: drift.measure_drift(bench.stable, subjects, each, progress=bench.progress)
-        for name, each in pictures.items()
-    }
-
-
-_VERSIONS = ("restore_sdk", "python", "packages")
-
-_MEASURES: dict[str, Callable[[Bench], Section]] = {
-    "latency": latency,
-    "parts": parts,
-    "batch": batch,
-    "size": size,
-    "start": start,
-    "memory": memory,
-}
-
-
-def read_kept(path: Path, bundle: Bundle) -> dict[str, Any] | None:
-    """An earlier report whose sections may stand beside new ones; ``None`` where there is none yet.
+    Seconds of the import, from the start to the first image, of the whole command; and the peak of memory in MB.
 
     Raises:
-        MeasurementError: what is there is no report, or one of another machine, of other versions or another model.
+        ExecutionError: one of them failed.
     """
-    clear = f"measure everything, or name another folder than {path.parent}"
-    try:
-        report: dict[str, Any] = json.loads(path.read_bytes())
-        if report["kind"] != KIND or report["schema"] != SCHEMA:
-            raise ValueError(f"kind {report['kind']}, schema {report['schema']}")
-        there, here, sections = report["host"], host.facts(), dict(report["sections"])
-        differ = [host.other_machine(here, there)] if host.other_machine(here, there) else []
-        differ += [f"{key} {there[key]} there, {here[key]} here" for key in _VERSIONS if there[key] != here[key]]
-        differ += [f"model {report['bundle']} there"] if report["bundle"] != _about(bundle) else []
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise MeasurementError(f"{path} is no report whose other sections can be kept ({error}); {clear}") from error
-    if differ:
-        raise MeasurementError(f"{path} cannot be kept beside new figures: {'; '.join(differ)}; {clear}")
-    return {**report, "sections": sections}
+    found: dict[str, list[float]] = {"import_s": [], "first_image_s": [], "command_s": [], "peak_mb": []}
+    for number in range(processes + 1):
+        progress(f"processes: {number} of {processes}")
+        fresh = fresh_process(bundle.path, BASE, requests=25)
+        command = _command_seconds(bundle)
+        if number == 0:  # reads the files from the disk and writes byte code, once
+            continue
+        found["import_s"].append(fresh["import_ms"] / 1e3)
+        found["first_image_s"].append(fresh["cold_ms"] / 1e3)
+        found["command_s"].append(command)
+        found["peak_mb"] += [] if fresh["peak_mb"] is None else [fresh["peak_mb"]]
+    return {name: [round(value, 4) for value in values] for name, values in found.items()}
 
 
-def _about(bundle: Bundle) -> dict[str, Any]:
-    stages = bundle.manifest.stages
-    return {
-        "name": bundle.name,
-        "fingerprint": bundle.fingerprint,
-        "parameters": sum(stage.parameters for stage in stages),
-        "macs": sum(stage.macs for stage in stages),
-    }
+def _command_seconds(bundle: Bundle) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        photo, mask = ROOT / "examples" / "portrait_damaged.png", ROOT / "examples" / "portrait_mask.png"
+        command = [sys.executable, "-m", "restore_sdk", "restore", photo, "--mask", mask, "-o", Path(folder, "out.png")]
+        started = time.perf_counter()
+        done = subprocess.run(
+            [*map(str, command), "--bundle", str(bundle.path.resolve())],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        seconds = time.perf_counter() - started
+    if done.returncode:
+        raise ExecutionError(f"restore-sdk restore failed: {done.stderr.strip()[-200:]}", "run: restore-sdk doctor")
+    return seconds
+
+
+def figure(report: _Report, run: str, name: str) -> dict[str, Any] | None:
+    """One figure of a run, ``None`` where it was not measured."""
+    found: list[dict[str, Any]] = [each for each in report["runs"] if each["name"] == run]
+    return found[0]["figures"].get(name) if found else None
+
+
+def ratios(above: dict[str, Any] | None, below: dict[str, Any] | None) -> list[float]:
+    """Time of ``above`` by that of ``below``, block by block, since what slows the machine slows both."""
+    return [a / b for a, b in zip(above["blocks"], below["blocks"], strict=False)] if above and below else []
+
+
+def targets(report: _Report) -> list[Target]:
+    """Every target, in order."""
+    return [*_speed(report), *_each_runtime(report), *_budget_targets(report)]
+
+
+def _speed(report: _Report) -> Iterator[Target]:
+    request = figure(report, BASE_RUN, "request")
+    stack = figure(report, peers.STACK, "stack")
+    edgeconnect = figure(report, peers.EDGECONNECT, "stages")
+    name = "a whole request on ONNX Runtime"
+    yield Target(
+        f"{name}: faster than EdgeConnect's stages on it, times", _median(ratios(edgeconnect, request)), 20, "", True
+    )
+    yield Target(f"{name}: of eighteen convolutions on it", _median(ratios(request, stack)), 0.55)
+    others = [run for run in _own(report) if run["name"] != BASE_RUN and run["runtime"]["device"].lower() == "cpu"]
+    fastest = min(others, key=lambda run: run["figures"]["request"]["ms"]["p50"], default=None)
+    share = _median(ratios(fastest["figures"]["request"], request)) if fastest else None
+    yield Target("the fastest other CPU runtime: of ONNX Runtime's time", share, 0.5)
+
+
+def _each_runtime(report: _Report) -> Iterator[Target]:
+    for run in _own(report):
+        name, figures = run["name"], run["figures"]
+        request, stages = figures["request"], figures["stages"]
+        worst = run["drift"]["restored"]["worst_db"]
+        yield Target(f"{name}: worst drift", 999.0 if worst is None else worst, 45.0, "dB", True)
+        yield Target(f"{name}: host work in a request", host_percent(request), 10.0, "%")
+        large = _median(ratios(figures.get(f"{LARGE[0]} x {LARGE[1]}"), request))
+        yield Target(f"{name}: 12 megapixels, of the 256 px request", large, 2.0)
+        batches = [figures[f"batch of {count}"] for count in BATCHES if f"batch of {count}" in figures]
+        best = max(batches, key=lambda each: each["images_per_second"], default=None)
+        yield _at_least(f"{name}: restore_batch, of single requests", best, request)
+        yield _at_least(f"{name}: two callers, of one", figures["throughput"], stages)
+        grown = run.get("process", {}).get("grown_percent")
+        enough = grown is not None and report["requests"] >= REQUESTS
+        yield Target(f"{name}: memory over {REQUESTS} requests", abs(grown) if enough else None, 1.0, "%")
+
+
+def _budget_targets(report: _Report) -> Iterator[Target]:
+    for key, name, limit, unit in (
+        ("import_s", "import restore_sdk", 0.2, "s"),
+        ("first_image_s", "from process start to the first image", 1.5, "s"),
+        ("command_s", "restore-sdk restore, one photograph", 1.5, "s"),
+        ("peak_mb", "peak memory, 25 images", 400.0, "MB"),
+    ):
+        yield Target(name, _median(report["budgets"].get(key, [])), limit, unit)
+
+
+def host_percent(request: dict[str, Any]) -> float:
+    """Percent of a request that is not in the two stages."""
+    stages = sum(request["parts"][part]["p50"] for part in ("edge", "repair"))
+    return float(100 * (1 - stages / request["ms"]["p50"]))
+
+
+def target_rows(found: Sequence[Target]) -> list[list[str]]:
+    """Name, value, limit, verdict."""
+    return [
+        [
+            each.name,
+            "" if each.value is None else f"{each.value:.4g} {each.unit}".strip(),
+            f"{'at least' if each.least else 'at most'} {each.limit:g} {each.unit}".strip(),
+            each.verdict,
+        ]
+        for each in found
+    ]
+
+
+def page(report: _Report) -> str:
+    """The whole report as Markdown."""
+    facts = report["host"]
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    edgeconnect = figure(report, peers.EDGECONNECT, "stages")
+    rows = []
+    for run in report["runs"]:
+        for name, each in run["figures"].items():
+            ms, blocks = each["ms"], each["blocks"]
+            tails = (_ms(ms[which]) if each["calls"] >= calls else "" for which, calls in (("p95", 20), ("p99", 100)))
+            of = _median(ratios(each, edgeconnect))
+            spread = f"{_ms(min(blocks))} to {_ms(max(blocks))}"
+            rate = f"{each['images_per_second']:.1f}"
+            rows.append([run["name"], name, _ms(ms["p50"]), *tails, spread, rate, "" if of is None else f"{of:.3g}"])
+    parts, starts = [], []
+    for run in _own(report):
+        parts += [
+            [
+                run["name"],
+                name,
+                ", ".join(f"{part} {_ms(ms['p50'])}" for part, ms in run["figures"][name]["parts"].items()),
+            ]
+            for name in ("stages", "request", "photo")
+        ]
+        process = run.get("process", {})
+        worst = (_decibel(run["drift"]["restored"][key]) for key in ("pooled_db", "worst_db"))
+        starts.append([run["name"], *(str(process.get(key)) for key in _PROCESS), " and ".join(worst)])
+    return "\n".join(
+        (
+            f"# Benchmarks of {report['bundle']}",
+            "",
+            f"{facts['processor']}, {facts['cores']} cores, load {facts['load']}, {facts['platform']}; "
+            f"restore-sdk {facts['restore_sdk']}, Python {facts['python']}, {packages}. Times do not carry over to",
+            "another machine; ratios within one report do, roughly. A spread is the lowest and highest median of five",
+            "blocks, in which all that is compared took turns; a ratio is the median of the blocks' ratios.",
+            "",
+            *table(["target", "measured", "limit", ""], target_rows(targets(report))),
+            "",
+            *table(["run", "figure", "p50, ms", "p95", "p99", "spread", "images/s", "of EdgeConnect"], rows),
+            "",
+            *table(["run", "figure", "parts, p50, ms"], parts),
+            "",
+            *table(["a fresh process", *_PROCESS, "drift, pooled and worst"], starts),
+            "",
+            *(f"- not here: {each['runtime']}: {each['why']}" for each in report["absent"]),
+            "",
+        )
+    )
+
+
+_PROCESS = ("import_ms", "cold_ms", "warm_ms", "first_mb", "peak_mb", "grown_percent")
+
+
+def readme_table(report: _Report) -> str:
+    """What one 256 x 256 image takes on the SDK's runtimes and beside them, fastest first; the machine under it."""
+    edgeconnect = figure(report, peers.EDGECONNECT, "stages")
+    rows = []
+    for run in report["runs"]:
+        own = "runtime" in run
+        each = run["figures"].get("request") or run["figures"].get("stages")
+        if each is None:
+            continue  # a yardstick for the machine, no method
+        label = f"**Restore SDK, {run['name']}, whole request**" if own else run["name"]
+        worst = run["drift"]["restored"]["worst_db"] if own else None
+        blocks, faster = each["blocks"], _median(ratios(edgeconnect, each))
+        row = [
+            label if own or "request" in run["figures"] else f"{label}, stages only",
+            f"{_ms(each['ms']['p50'])} ({_ms(min(blocks))} to {_ms(max(blocks))})",
+            "" if faster is None else f"{faster:.1f}",
+            "" if worst is None else f"{worst:.0f} dB",
+        ]
+        rows.append((each["ms"]["p50"], row))
+    facts = report["host"]
+    shown = ("onnxruntime", "openvino", "torch", "opencv-python-headless", "tensorrt")
+    versions = ", ".join(f"{name} {facts['packages'][name]}" for name in shown if name in facts["packages"])
+    head = ["one 256 x 256 image", "ms, median (spread)", "times EdgeConnect's speed", "drift, worst picture"]
+    return "\n".join(
+        (
+            *table(head, [row for _, row in sorted(rows)]),
+            "",
+            f"*{facts['processor']}, {facts['cores']} cores, {facts['system']}; Python {facts['python']}, {versions}.",
+            "EdgeConnect's speed is that of its two stages on ONNX Runtime, written from the published layer sizes,",
+            "with random weights. Drift is the distance from the PyTorch reference in float32.*",
+        )
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _own(report: _Report) -> list[dict[str, Any]]:
+    return [run for run in report["runs"] if "runtime" in run]
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def _at_least(name: str, above: dict[str, Any] | None, below: dict[str, Any]) -> Target:
+    """That the images a second of the one are those of the other at least."""
+    found: list[float] = []
+    if above:
+        images = above["images_per_second"] * above["ms"]["p50"] / (below["images_per_second"] * below["ms"]["p50"])
+        found = [images * each for each in ratios(below, above)]
+    return Target(name, _median(found), 1.0, "", True, highest=max(found, default=None))
+
+
+def _decibel(value: float | None) -> str:
+    return "equal" if value is None else f"{value:.1f} dB"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"

@@ -85,7 +85,7 @@ def bench(options: argparse.Namespace) -> Result:
         comparison = compare(baseline, report, options.tolerance / 100)
         report["comparison"] = comparison.to_json()
         lines += ["", f"compared with {options.compare}", *describe_comparison(comparison)]
-        code = NOTHING if comparison.empty else SLOWER if comparison.regressed else 0
+        code = NOTHING if not comparison.changes else SLOWER if comparison.regressed else 0
     if drifted:
         lines.append(f"FAILED: {', '.join(drifted)} beyond the gate of {options.min_psnr:g} dB")
         code = DRIFTED
@@ -103,25 +103,26 @@ def describe(report: dict[str, Any]) -> list[str]:
     for run in report["runs"]:
         facts = run["runtime"]
         lines += ["", f"{run['name']} ({facts['runtime_version']}, {facts['device']}; {run['reason']})"]
-        lines.append(f"  {'open':<10} {run['open_ms']:.0f} ms")
-        for name, times in run["latency_ms"].items():
-            lines.append(f"  {name:<10} {_times(times)}")
-        lines.append(f"  {'throughput':<10} {run['images_per_second']:.1f} images/s")
-        parts = [f"{part} {times['p50']:.2f}" for part, times in run["photo_ms"].items() if part != "total"]
-        lines.append(f"  {'photo':<10} {_times(run['photo_ms']['total'])}")
-        lines.append(f"  {'':<10} {', '.join(parts)}")
+        lines.append(f"  {'open':<15} {run['open_ms']:.0f} ms")
+        for name, figure in run["figures"].items():
+            if name == "throughput":
+                lines.append(f"  {name:<15} {figure['images_per_second']:.1f} images/s, {figure['callers']} callers")
+                continue
+            times = "  ".join(f"{which} {figure['ms'][which]:8.3f}" for which in ("p50", "p95", "p99"))
+            parts = ", ".join(f"{part} {ms['p50']:.2f}" for part, ms in figure["parts"].items())
+            lines += [f"  {name:<15} {times} ms", f"  {'':<15} {parts}"]
         if "process" in run:
             found = run["process"]
             lines.append(
-                f"  {'start':<10} import {found['import_ms']:.0f} ms, first image after {found['cold_ms']:.0f} ms, "
+                f"  {'start':<15} import {found['import_ms']:.0f} ms, first image after {found['cold_ms']:.0f} ms, "
                 f"a second engine's after {found['warm_ms']:.0f} ms"
             )
             if found["peak_mb"] is not None:
                 grown = "" if found["grown_percent"] is None else f", grown by {found['grown_percent']:.2f} %"
-                lines.append(f"  {'memory':<10} peak {found['peak_mb']:.0f} MB{grown}")
-        for name, drifts in run["drift"].items():
+                lines.append(f"  {'memory':<15} peak {found['peak_mb']:.0f} MB{grown}")
+        for name, drift in run["drift"].items():
             text = ", ".join(
-                "equal" if drifts[d] is None else f"{d[:-3]} {drifts[d]} dB" for d in ("pooled_db", "worst_db")
+                "equal" if drift[f"{d}_db"] is None else f"{d} {drift[f'{d}_db']} dB" for d in ("pooled", "worst")
             )
             lines.append(f"  {name:<15} {text}")
     if report["absent"]:
@@ -141,16 +142,12 @@ def describe_comparison(comparison: Comparison) -> list[str]:
             f"  {change.verdict:<8} {change.ratio:6.2f} x  {change.run} {change.figure}: {then} -> {now} {change.unit}"
         )
     if any(change.verdict == "unclear" for change in comparison.changes):
-        lines.append("  unclear: changed by more than the tolerance, but the rounds overlap; measure on a quieter host")
-    if comparison.empty:
+        lines.append("  unclear: changed by more than the tolerance, but the blocks overlap; measure on a quieter host")
+    if not comparison.changes:
         lines.append("FAILED: nothing to compare; pass --runtime with one that the baseline has")
     else:
         lines.append("FAILED: slower than the baseline, or drifted" if comparison.regressed else "no regression")
     return lines
-
-
-def _times(times: dict[str, float]) -> str:
-    return "  ".join(f"{which} {times[which]:8.3f}" for which in ("p50", "p95", "p99")) + " ms"
 
 
 def _beyond(run: dict[str, Any], gate: float) -> bool:

@@ -2,35 +2,99 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import DeviceError, InputError, RestoreError
+from restore_sdk.files import read_mask, read_photo, write_image
+from restore_sdk.imaging.image import HOLE_ABOVE
 from restore_sdk.measure import host
-from restore_sdk.measure.contender import Contender
 from restore_sdk.measure.fresh import fresh_process
-from restore_sdk.runtime import Runtime
+from restore_sdk.measure.timing import Case, Progress, time_in_blocks
+from restore_sdk.runtime import RUNTIMES, Runtime
+from restore_sdk.runtime.base import U8, Inference, StageRunner
+from restore_sdk.runtime.golden import golden_drift
 from restore_sdk.runtime.select import open_runner
 
 #: Schema of the report, and the kind that it says it is.
-SCHEMA = 1
+SCHEMA = 2
 KIND = "restore-sdk bench"
-
-#: The requests that count come in as many rounds; between two rounds of a runtime, all others have theirs. What slows
-#: the machine down for a while then slows all of them, and the rounds' medians show how much it does.
-ROUNDS = 5
 
 #: How the chain is queued on TensorRT: one way or the other, or both, taking turns.
 Graphs = Literal["both", "on", "off"]
 
 #: Every runtime that has a name of its own.
-NAMED: tuple[Runtime, ...] = tuple(name for name in get_args(Runtime) if name != "auto")
+NAMED: tuple[Runtime, ...] = tuple(name for name in RUNTIMES if name != "auto")
+
+
+class Run:
+    """One way of running the model: an open runner for the stages, an engine for whole requests, and their cases."""
+
+    def __init__(self, asked: Runtime, runner: StageRunner, reason: str, open_ms: float, engine: RestoreEngine) -> None:
+        require_named(asked, runner.info())
+        self.asked, self.runner, self.engine = asked, runner, engine
+        self.name = run_name(runner.info())
+        self._about = {"name": self.name, "asked": asked, "reason": reason, "open_ms": round(open_ms, 2)}
+
+    def cases(self, bundle: Bundle, batch: int, folder: Path) -> list[Case]:
+        """Its four figures, on the golden inputs.
+
+        ``stages``: both stages on a batch. ``request``: from array to array. ``photo``: from file to file.
+        ``throughput``: the stages, with one request more under way than it computes at a time.
+        """
+        golden = bundle.golden()
+        self._about["drift"] = {name: drift.to_json() for name, drift in golden_drift(self.runner, golden).items()}
+        chunks = _chunks([golden[name] for name in ("image", "mask", "edges")], batch, self.runner.max_batch)
+        image, mask = golden["image"][0], golden["mask"][0]
+        files = folder / "photo.png", folder / "mask.png", folder / "restored.png"
+        write_image(files[0], image[..., ::-1])
+        write_image(files[1], mask)
+        callers = self.runner.slots + 1
+
+        def stages(_: object = None) -> list[Inference]:
+            return [self.runner.infer(*chunk) for chunk in chunks]
+
+        def throughput() -> list[list[Inference]]:
+            with ThreadPoolExecutor(callers) as pool:
+                return list(pool.map(stages, range(2 * callers)))
+
+        def check_stages(results: list[Inference]) -> None:
+            require_known(chunks[0][0][0], chunks[0][1][0], results[0].restored[0])
+
+        return [
+            Case(self.name, "stages", stages, check_stages, _stage_parts, images=batch),
+            request_case(self.name, "request", self.engine, image, mask),
+            Case(
+                self.name,
+                "photo",
+                lambda: restore_file(self.engine, *files),
+                lambda _: require_known(image, mask, read_photo(files[2])[..., ::-1]),
+                lambda found: found,
+            ),
+            Case(
+                self.name,
+                "throughput",
+                throughput,
+                lambda results: check_stages(results[-1]),
+                images=2 * callers * batch,
+                requests=2 * callers,
+                facts={"callers": callers},
+            ),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Its entry among the ``runs``, without figures."""
+        return {**self._about, "runtime": self.runner.info()}
 
 
 def measure(
@@ -44,31 +108,31 @@ def measure(
     device: int = 0,
     cuda_graph: Graphs = "both",
     processes: bool = True,
-    progress: Callable[[str], None] = lambda line: None,
+    seconds: float = math.inf,
+    more: Callable[[Sequence[Run]], Sequence[Case]] = lambda runs: (),
+    progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """Time the two stages and whole requests on golden inputs, the runtimes taking turns.
+    """Time stages and whole requests on the golden inputs, all runtimes taking turns.
 
     Args:
         runtimes: those to measure; one that cannot be opened is an error. None named: all that open on this host, and
             the report says why the others do not.
-        requests: how many are counted, after :data:`restore_sdk.measure.contender.WARMUP` that are not.
+        requests: how many are counted of each figure. ``seconds``: about how long a figure may take, if that is less.
         batch: images a request of the stages and of the throughput.
         slots: how many requests may compute at the same time; one-after-another latency does not depend on it.
         threads: see :class:`restore_sdk.RestoreEngine`.
         cuda_graph: on TensorRT, ``"both"`` measures two ways, with the chain queued call by call and as one CUDA graph;
             ``"on"`` and ``"off"`` measure one. On a CPU there is no such thing.
         processes: also start a fresh process a runtime, for its start and its memory.
+        more: gives further cases that take turns with these, from what is open.
         progress: told what is being done.
 
     Returns:
         JSON types. ``host``: see :func:`restore_sdk.measure.host.facts`. ``absent``: what does not open. ``runs``:
-        one entry a way of running, with ``name`` (what ran, never only what was asked for), ``runtime`` (facts on the
-        runner, device memory among them), ``open_ms`` (from nothing to ready), ``drift`` (PSNR in dB against the
-        float32 reference, ``None`` where equal), ``latency_ms`` (of ``request``, wall-clock, and of its parts ``edge``,
-        ``repair``, on a GPU also ``upload``, ``download``, ``compute``: each ``p50``, ``p95``, ``p99``, ``max``),
-        ``photo_ms`` (the same of a 256 x 256 photograph from file to file: ``decode``, ``prepare``, ``wait``, ``edge``,
-        ``repair``, ``paste``, ``encode``, ``total``), ``images_per_second`` with all slots busy, ``rounds`` (medians
-        of each round), and ``process`` (see :func:`restore_sdk.measure.fresh.fresh_process`).
+        one entry for what ran, with ``name`` (what ran, never only what was asked for) and ``figures``: by name what
+        :func:`restore_sdk.measure.timing.time_in_blocks` gives, see :meth:`Run.cases`. Runs of the SDK have ``runtime``
+        (facts on the runner, device memory among them), ``open_ms`` (from nothing to ready), ``drift`` by output (see
+        :meth:`restore_sdk.imaging.quality.Drift.to_json`) and ``process`` (see :mod:`restore_sdk.measure.fresh`).
 
     Raises:
         InputError: an argument out of its range, or a CUDA graph asked for where there is none. The rest as
@@ -83,24 +147,24 @@ def measure(
     settings = {"slots": slots, "threads": threads, "device": device}
     about = host.facts()  # now: later its load is what this has made
     with ExitStack() as stack:
-        contenders, absent = _open(bundle, runtimes, cuda_graph, settings, stack, progress)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=fast_folder())))
-        for contender in contenders:
-            contender.load(bundle, batch, folder)
-        rounds = min(ROUNDS, requests)
-        for number in range(rounds):
-            progress(f"round {number + 1} of {rounds}")
-            share = requests * (number + 1) // rounds - requests * number // rounds
-            for contender in _turned(contenders, number):
-                contender.round(share)
-        runs = [contender.report() for contender in contenders]
-    if processes:
-        for run in runs:
-            progress(f"a fresh process on {run['name']}")
-            graph = bool(run["runtime"].get("cuda_graph"))
-            run["process"] = fresh_process(
-                bundle.path, run["asked"], requests=requests, threads=threads, device=device, cuda_graph=graph
-            )
+        opened, absent = _open(bundle, runtimes, cuda_graph, settings, stack, progress)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=_fast_folder()))
+        cases: list[Case] = []
+        for number, run in enumerate(opened):
+            Path(folder, str(number)).mkdir()
+            cases += run.cases(bundle, batch, Path(folder, str(number)))
+        cases += more(opened)
+        entries = time_in_blocks(cases, requests, seconds, progress)
+        # only now is it known whether the driver took the CUDA graph
+        runs: dict[str, dict[str, Any]] = {run.name: run.to_json() for run in opened}
+    for case, entry in zip(cases, entries, strict=True):
+        runs.setdefault(case.run, {"name": case.run}).setdefault("figures", {})[case.figure] = entry
+    for entry in (runs[run.name] for run in opened if processes):
+        progress(f"a fresh process on {entry['name']}")
+        graph = bool(entry["runtime"].get("cuda_graph"))
+        entry["process"] = fresh_process(
+            bundle.path, entry["asked"], requests=requests, threads=threads, device=device, cuda_graph=graph
+        )
     return {
         "kind": KIND,
         "schema": SCHEMA,
@@ -111,8 +175,60 @@ def measure(
         **settings,
         "host": about,
         "absent": absent,
-        "runs": runs,
+        "runs": list(runs.values()),
     }
+
+
+def request_case(run: str, figure: str, engine: RestoreEngine, image: U8, mask: U8) -> Case:
+    """A whole request from array to array: checks, crop, Canny, both stages, paste."""
+    return Case(
+        run,
+        figure,
+        lambda: engine.run(image, mask),
+        lambda found: require_known(image, mask, found.image),
+        lambda found: _request_parts(found.timings),
+    )
+
+
+def restore_file(engine: RestoreEngine, photo: Path, mask: Path, restored: Path) -> dict[str, float]:
+    """Restore a photograph from file to file, and say how many milliseconds each part took."""
+    started = time.perf_counter()
+    pixels, masked = read_photo(photo), read_mask(mask)
+    decoded = time.perf_counter()
+    result = engine.run(pixels, masked, color="bgr")
+    computed = time.perf_counter()
+    write_image(restored, result.image)
+    ended = time.perf_counter()
+    return {"decode": 1e3 * (decoded - started), **_request_parts(result.timings), "encode": 1e3 * (ended - computed)}
+
+
+def require_known(image: U8, mask: U8, restored: U8) -> None:
+    """Raise ``AssertionError`` unless every known pixel is as it was."""
+    known = mask <= HOLE_ABOVE
+    assert restored.shape == image.shape, f"{restored.shape} is not the photograph's {image.shape}"
+    assert np.array_equal(restored[known], image[known]), "known pixels were changed"
+
+
+def run_name(facts: dict[str, Any]) -> str:
+    """What a runner's facts say it is: runtime, precision, and whether the chain is one CUDA graph."""
+    return f"{facts['runtime']} {facts['precision']}{', CUDA graph' if facts.get('cuda_graph') else ''}"
+
+
+def require_named(asked: Runtime, facts: dict[str, Any]) -> None:
+    """Raise unless a runner is what was asked for by name, so that no fallback is reported under that name.
+
+    Raises:
+        DeviceError: it runs something else, or in another precision than the name says.
+    """
+    family, _, precision = asked.partition("-")
+    if not precision and family == "openvino":
+        precision = "fp32"
+    found = str(facts["runtime"])
+    named = found in (asked, family) or (found.startswith(family) and found not in RUNTIMES)
+    if asked != "auto" and not (named and (not precision or facts["precision"] == precision)):
+        raise DeviceError(
+            f"asked for {asked}, but what opened is {run_name(facts)}", "nothing was measured; run: restore-sdk doctor"
+        )
 
 
 def _open(
@@ -121,58 +237,63 @@ def _open(
     graphs: Graphs,
     settings: dict[str, Any],
     stack: ExitStack,
-    progress: Callable[[str], None],
-) -> tuple[list[Contender], list[dict[str, str]]]:
+    progress: Progress,
+) -> tuple[list[Run], list[dict[str, str]]]:
     """What was asked for, or all that opens, and what does not and why."""
-    contenders: list[Contender] = []
+    opened: list[Run] = []
     absent: list[dict[str, str]] = []
     for name in dict.fromkeys(runtimes or NAMED):
         progress(f"opening {name}")
         try:
-            contenders += _ways(bundle, name, graphs, settings, stack, absent)
+            opened.append(_open_one(bundle, name, graphs == "on", settings, stack))
         except RestoreError as error:
             if runtimes:
                 raise
             absent.append({"runtime": name, "why": error.message, "hint": error.hint})
-    if not contenders:
+            continue
+        if graphs == "both" and "cuda_graph" in opened[-1].runner.info():
+            try:
+                opened.append(_open_one(bundle, name, True, settings, stack))
+            except RestoreError as error:
+                absent.append({"runtime": f"{name}, CUDA graph", "why": error.message, "hint": error.hint})
+    if not opened:
         raise DeviceError("no runtime opens on this host", "run: restore-sdk doctor")
-    return contenders, absent
+    return opened, absent
 
 
-def _ways(
-    bundle: Bundle,
-    name: Runtime,
-    graphs: Graphs,
-    settings: dict[str, Any],
-    stack: ExitStack,
-    absent: list[dict[str, str]],
-) -> list[Contender]:
-    def opened(cuda_graph: bool) -> Contender:
-        with ExitStack() as own:  # closed at once where only a part opens
-            started = time.perf_counter()
-            runner, reason = open_runner(name, bundle, cuda_graph=cuda_graph, **settings)
-            own.callback(runner.close)
-            open_ms = 1e3 * (time.perf_counter() - started)
-            engine = own.enter_context(RestoreEngine(bundle, runtime=name, cuda_graph=cuda_graph, **settings))
-            stack.push(own.pop_all())
-        return Contender(name, runner, reason, open_ms, engine)
-
-    first = opened(graphs == "on")
-    if graphs != "both" or "cuda_graph" not in first.facts:
-        return [first]
-    try:
-        second = opened(True)
-    except RestoreError as error:
-        absent.append({"runtime": f"{name}, CUDA graph", "why": error.message, "hint": error.hint})
-        return [first]
-    return [first, second]
+def _open_one(bundle: Bundle, name: Runtime, graph: bool, settings: dict[str, Any], stack: ExitStack) -> Run:
+    with ExitStack() as own:  # closed at once where only a part opens
+        started = time.perf_counter()
+        runner, reason = open_runner(name, bundle, cuda_graph=graph, **settings)
+        own.callback(runner.close)
+        open_ms = 1e3 * (time.perf_counter() - started)
+        engine = own.enter_context(RestoreEngine(bundle, runtime=name, cuda_graph=graph, **settings))
+        run = Run(name, runner, reason, open_ms, engine)
+        stack.push(own.pop_all())
+    return run
 
 
-def _turned(contenders: Sequence[Contender], by: int) -> Iterable[Contender]:
-    first = by % len(contenders)
-    return (*contenders[first:], *contenders[:first])
+def _chunks(arrays: Sequence[U8], batch: int, limit: int) -> list[list[U8]]:
+    """A batch of the arrays' items, repeated as often as needed, in runs of at most ``limit``."""
+    numbers = np.arange(batch) % len(arrays[0])
+    runs = [numbers[start : start + limit] for start in range(0, batch, limit)]
+    return [[np.ascontiguousarray(array[run]) for array in arrays] for run in runs]
 
 
-def fast_folder() -> str | None:
+def _stage_parts(results: list[Inference]) -> dict[str, float]:
+    names = ["edge", "repair"]
+    if getattr(results[0], "upload_ms", None) is not None:
+        names += ["upload", "download"]
+    found = {name: float(sum(getattr(result, f"{name}_ms") for result in results)) for name in names}
+    if "upload" in found:
+        found["compute"] = found["edge"] + found["repair"] - found["upload"] - found["download"]
+    return found
+
+
+def _request_parts(times: Any) -> dict[str, float]:
+    return {part: getattr(times, f"{part}_ms") for part in ("prepare", "wait", "edge", "repair", "paste")}
+
+
+def _fast_folder() -> str | None:
     """A folder in memory, where there is one: encoding is measured, not the disk."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, distributions, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,13 @@ MODELS = ("default", "vivid")
 
 #: Seconds that one import may take before it counts as hanging.
 PROBE_SECONDS = 60
+
+_ONNXRUNTIME = """
+from restore_sdk._util.telemetry import no_telemetry
+with no_telemetry():
+    import onnxruntime as o
+p = o.get_available_providers(); print(o.__version__, ' '.join(p)); assert 'CPUExecutionProvider' in p
+"""
 
 _OPENCV_WHEELS = (
     "opencv-python",
@@ -60,9 +67,9 @@ def examine() -> list[Finding]:
         Finding("restore-sdk", "ok", f"{__version__} at {Path(__file__).parents[1]}"),
         Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
         Finding("cpu", "ok", f"{usable_cores()} of {os.cpu_count()} cores usable, {platform.machine()}"),
-        _required("numpy", "numpy", "print(numpy.__version__)", "pip install 'numpy>=1.26,<3'"),
+        _probe("numpy", "import numpy; print(numpy.__version__)", "pip install 'numpy>=1.26,<3'", required=True),
         _opencv(),
-        _onnxruntime(),
+        _probe("onnxruntime", _ONNXRUNTIME, "pip install --force-reinstall onnxruntime", required=True),
         *(_model(name) for name in MODELS),
         _openvino(),
         driver,
@@ -73,11 +80,10 @@ def examine() -> list[Finding]:
     ]
 
 
-def _required(module: str, package: str, show: str, install: str) -> Finding:
-    found, text = _run(f"import {module}; {show}")
-    if found:
-        return Finding(package, "ok", text, required=True)
-    return Finding(package, "broken", text, install, required=True)
+def _probe(name: str, code: str, hint: str, *, required: bool = False) -> Finding:
+    """What code says in a process of its own; ``broken``, with the hint, where it fails."""
+    works, text = _run(code)
+    return Finding(name, "ok" if works else "broken", text, "" if works else hint, required)
 
 
 def _opencv() -> Finding:
@@ -97,36 +103,19 @@ def _opencv() -> Finding:
     return Finding("opencv", "broken", text, hint, required=True)
 
 
-def _onnxruntime() -> Finding:
-    found, text = _run(
-        "from restore_sdk._util.telemetry import no_telemetry\nwith no_telemetry():\n    import onnxruntime as o\n"
-        "p = o.get_available_providers(); print(o.__version__, ' '.join(p)); assert 'CPUExecutionProvider' in p"
-    )
-    if found:
-        return Finding("onnxruntime", "ok", text, required=True)
-    return Finding("onnxruntime", "broken", text, "pip install --force-reinstall onnxruntime", required=True)
-
-
 def _model(name: str) -> Finding:
-    found, text = _run(
+    code = (
         f"from restore_sdk.bundle import Bundle; b = Bundle.load({name!r}); b.verify_files(); "
         "print(f'{b.name}, all {len(b.manifest.files)} files match their hashes')"
     )
-    if found:
-        return Finding(f"model {name}", "ok", text, required=name == "default")
-    hint = "reinstall restore-sdk, or pass --bundle"
-    return Finding(f"model {name}", "broken", text, hint, required=name == "default")
+    return _probe(f"model {name}", code, "reinstall restore-sdk, or pass --bundle", required=name == "default")
 
 
 def _openvino() -> Finding:
     if importlib.util.find_spec("openvino") is None:
         return Finding("openvino", "absent", "not installed", f"faster on many CPUs: {install_command('openvino')}")
-    found, text = _run(
-        "from restore_sdk.runtime.openvino import offers; v, p = offers(); print(v, 'computes in', ' and '.join(p))"
-    )
-    if found:
-        return Finding("openvino", "ok", text)
-    return Finding("openvino", "broken", text, "pip install --force-reinstall openvino")
+    code = "from restore_sdk.runtime.openvino import offers; v, p = offers(); print(v, 'computes in', ' and '.join(p))"
+    return _probe("openvino", code, "pip install --force-reinstall openvino")
 
 
 def _driver() -> Finding:
@@ -147,13 +136,9 @@ def _pycuda(driver: Finding) -> Finding:
     if importlib.util.find_spec("pycuda") is None:
         return Finding("pycuda", "absent", "not installed", f"only for NVIDIA GPUs: {install_command('tensorrt')}")
     if driver.status != "ok":
-        return Finding("pycuda", "absent", f"{_version('pycuda')} installed, but it needs the NVIDIA driver")
-    found, text = _run("import pycuda, pycuda.driver; print(pycuda.VERSION_TEXT)")
-    if found:
-        return Finding("pycuda", "ok", text)
-    return Finding(
-        "pycuda", "broken", text, "build it for this CUDA: pip install --force-reinstall --no-cache-dir pycuda"
-    )
+        return Finding("pycuda", "absent", "installed, but it needs the NVIDIA driver")
+    hint = "build it for this CUDA: pip install --force-reinstall --no-cache-dir pycuda"
+    return _probe("pycuda", "import pycuda, pycuda.driver; print(pycuda.VERSION_TEXT)", hint)
 
 
 def _tensorrt(edition: str, hint: str, driver: Finding) -> Finding:
@@ -161,13 +146,13 @@ def _tensorrt(edition: str, hint: str, driver: Finding) -> Finding:
         return Finding(edition, "absent", "not installed", hint)
     # Only imported: without a driver, an object of TensorRT can take the process down.
     fits = "require_driver(t, device_facts()); " if driver.status == "ok" else ""
-    found, text = _run(
+    code = (
         "from restore_sdk.engines.edition import load, require_driver; "
         "from restore_sdk.engines.driver import device_facts; "
         f"t = load({edition!r}); {fits}a = ' '.join(t.ahead_of_time); c = f'for CUDA {{t.cuda}}, ' if t.cuda else ''; "
         "print(t.version, c + ('builds on any host for compute capability ' + a if a else 'builds on the GPU at hand'))"
     )
-    return Finding(edition, "ok", text) if found else Finding(edition, "broken", text, hint)
+    return _probe(edition, code, hint)
 
 
 def _engines() -> Finding:
@@ -213,12 +198,5 @@ def _run(code: str) -> tuple[bool, str]:
 def _name(distribution: Any) -> str:
     try:
         return str(distribution.metadata["Name"]).lower().replace("_", "-")
-    except Exception:  # broken metadata of some other package is not our patient
+    except Exception:  # broken metadata of some other package is not our concern
         return ""
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown version"

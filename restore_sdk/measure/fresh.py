@@ -6,15 +6,11 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import restore_sdk
 from restore_sdk.engine import RestoreEngine
@@ -26,16 +22,13 @@ from restore_sdk.runtime import Runtime
 #: Requests before memory counts: buffers are made, pools of memory fill.
 SETTLE = 50
 
-#: Points of the curve of memory over requests.
-POINTS = 100
-
 _PROGRAM = """
 import time
 started = time.perf_counter()
 import restore_sdk
 imported = time.perf_counter() - started
-from restore_sdk.measure.fresh import serve
-serve(imported)
+from restore_sdk.measure.fresh import measured
+measured(imported)
 """
 
 
@@ -54,9 +47,9 @@ def fresh_process(
     Returns:
         JSON types. ``import_ms``: of ``import restore_sdk``. ``cold_ms``: from the start of the process to its first
         restored image. ``warm_ms``: once that engine is closed, another one and its first image, in the same process.
-        ``first_mb``: memory after the first image; ``peak_mb``: the most there was; ``memory``: pairs of the number of
-        requests done and MB; ``grown_percent``: the last tenth of them against the first tenth after :data:`SETTLE`
-        requests. Memory is ``None`` where the system does not tell.
+        ``first_mb``: memory after the first image; ``peak_mb``: the most there was; ``grown_percent``: memory over the
+        last tenth of the requests against the first tenth after :data:`SETTLE`, ``None`` for too few requests. Memory
+        is ``None`` where the system does not tell.
 
     Raises:
         InputError: ``requests`` below 1.
@@ -71,112 +64,61 @@ def fresh_process(
         "device": device,
         "cuda_graph": cuda_graph,
     }
-    arguments = json.dumps({"engine": engine, "requests": requests})
     home = str(Path(restore_sdk.__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-c", _PROGRAM, arguments]
-    run = watched(command, timeout, env={**os.environ, "PYTHONPATH": path})
-    if run.late:
-        raise ExecutionError(f"a process on {runtime} took longer than {timeout:g} s", "ask for fewer requests")
-    if run.code:
-        last = (run.errors.strip().splitlines() or [f"exit status {run.code}"])[-1]
+    arguments = json.dumps({"engine": engine, "requests": requests, "started": time.time()})
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, "PYTHONPATH": path},
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        message = f"a process on {runtime} took longer than {timeout:g} s"
+        raise ExecutionError(message, "ask for fewer requests") from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise ExecutionError(f"a fresh process on {runtime} failed: {last}", "run: restore-sdk doctor")
-    found: dict[str, Any] = json.loads(run.rest)
-    return {"cold_ms": round(1e3 * run.seconds, 1), **found}
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
-class Run(NamedTuple):
-    """What a process did: seconds from before its start to its first line, that line, what it printed after it and on
-    standard error, its exit status, and whether it was killed for taking too long."""
-
-    seconds: float
-    line: str
-    rest: str
-    errors: str
-    code: int
-    late: bool
-
-
-def watched(command: Sequence[str], timeout: float, **how: Any) -> Run:
-    """Run a command to its end, at most ``timeout`` seconds; ``how`` are arguments of :class:`subprocess.Popen`."""
-    late = threading.Event()
-    with tempfile.TemporaryFile("w+") as errors:  # not a pipe: nobody reads it before the first line
-        started = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, **how) as process:
-            assert process.stdout is not None
-
-            def kill() -> None:
-                late.set()
-                process.kill()
-
-            timer = threading.Timer(timeout, kill)
-            timer.daemon = True  # whoever interrupts this does not wait for it
-            timer.start()
-            try:
-                line = process.stdout.readline()
-                seconds = time.perf_counter() - started
-                rest = process.stdout.read()
-                process.wait()
-            finally:
-                timer.cancel()
-        errors.seek(0)
-        return Run(seconds, line, rest, errors.read(), process.returncode, late.is_set())
-
-
-def serve(imported: float) -> None:
-    """The measured process: one JSON argument in, a line at the first image, one JSON object at the end."""
+def measured(imported: float) -> None:
+    """The measured process: one JSON argument in, one JSON object out."""
     options = json.loads(sys.argv[1])
-    photo, mask = _picture()
-
-    def opened() -> RestoreEngine:
-        return RestoreEngine(**options["engine"])
-
-    with opened() as engine:
+    y, x = np.mgrid[:MODEL_SIZE, :MODEL_SIZE].astype(np.uint8)
+    photo, mask = np.stack((y, x, 255 - y), axis=-1), np.zeros((MODEL_SIZE, MODEL_SIZE), np.uint8)
+    mask[40:100, 40:120] = 255
+    with RestoreEngine(**options["engine"]) as engine:
         engine(photo, mask)
-        print("first", flush=True)
-        first = resident_mb()
+        cold, first = time.time() - options["started"], resident_mb()
     started = time.perf_counter()
-    with opened() as engine:
+    with RestoreEngine(**options["engine"]) as engine:
         engine(photo, mask)
         warm = time.perf_counter() - started
-        every, curve = max(1, options["requests"] // POINTS), []
-        for turn in range(1, options["requests"] + 1):
+        memory = []
+        for _ in range(options["requests"]):
             engine(photo, mask)
-            if turn % every == 0:
-                curve.append((turn, resident_mb()))
-    print(
-        json.dumps(
-            {
-                "import_ms": round(1e3 * imported, 2),
-                "warm_ms": round(1e3 * warm, 1),
-                "first_mb": _short(first),
-                "peak_mb": _short(peak_mb()),
-                "memory": [(turn, _short(value)) for turn, value in curve],
-                "grown_percent": _grown(curve),
-            }
-        )
-    )
+            memory.append(resident_mb())
+    found = {
+        "import_ms": 1e3 * imported,
+        "cold_ms": 1e3 * cold,
+        "warm_ms": 1e3 * warm,
+        "first_mb": first,
+        "peak_mb": peak_mb(),
+        "grown_percent": grown_percent(memory),
+    }
+    print(json.dumps({name: None if value is None else round(value, 2) for name, value in found.items()}))
 
 
-def _grown(curve: list[tuple[int, float | None]]) -> float | None:
-    """Percent between the means of the first tenth that counts and of the last tenth; ``None`` for too few points."""
-    values = [value for turn, value in curve if turn > SETTLE and value is not None]
+def grown_percent(memory: list[float | None]) -> float | None:
+    """Percent between the means of the first tenth after :data:`SETTLE` and of the last; ``None`` for too few."""
+    values = [value for value in memory[SETTLE:] if value is not None]
     tenth = len(values) // 10
     if tenth == 0:
         return None
     before, after = float(np.mean(values[:tenth])), float(np.mean(values[-tenth:]))
-    return round(100 * (after - before) / before, 3)
-
-
-def _picture() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A picture of gradients with a square in it, and a hole over a corner of that."""
-    y, x = np.mgrid[:MODEL_SIZE, :MODEL_SIZE].astype(np.uint8)
-    photo = np.stack((y, x, 255 - y), axis=-1)
-    photo[64:192, 64:192] //= 2
-    mask = np.zeros((MODEL_SIZE, MODEL_SIZE), np.uint8)
-    mask[40:100, 40:120] = 255
-    return photo, mask
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
+    return 100 * (after - before) / before

@@ -58,12 +58,12 @@ def test_bench(built: str, capsys: pytest.CaptureFixture[str]) -> None:
     plain, graph = report["runs"]
     assert (plain["runtime"]["cuda_graph"], graph["runtime"]["cuda_graph"]) == (False, True)
     for entry in (plain, graph):
-        times = entry["latency_ms"]
-        assert set(times) == {"request", "edge", "repair", "upload", "download", "compute"}
-        for part in times.values():
-            assert 0 <= part["p50"] <= part["p95"] <= part["p99"] <= part["max"]
-        assert times["compute"]["p50"] < times["request"]["p50"]
-        assert entry["images_per_second"] > 0
+        stages = entry["figures"]["stages"]
+        assert set(stages["parts"]) == {"edge", "repair", "upload", "download", "compute"}
+        for times in (stages["ms"], *stages["parts"].values()):
+            assert 0 <= times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
+        assert stages["parts"]["compute"]["p50"] < stages["ms"]["p50"]
+        assert entry["figures"]["throughput"]["images_per_second"] > 0
         assert entry["runtime"]["device_memory_bytes"] > 0
         assert [engine["stage"] for engine in entry["runtime"]["engines"]] == ["edge", "repair"]
         assert all(engine["plan_bytes"] > 0 for engine in entry["runtime"]["engines"])

@@ -1,0 +1,173 @@
+"""``python -m benchmarks``: the report and its targets, drift from PyTorch, refusals, the suite itself."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import drift, peers, report
+from benchmarks.cli import main
+from benchmarks.report import Target, page, readme_table, targets
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import DeviceError
+from restore_sdk.measure.fresh import fresh_process
+from tests.docs.pages import ROOT
+
+
+@pytest.fixture(scope="module")
+def measured(toy_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A real report of the toy bundle on ONNX Runtime, beside what takes no long time."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(peers, "BACKENDS", ())
+    patch.setattr(report, "QUICK_REQUESTS", 2)
+    patch.setattr(report, "LARGE", (400, 300))
+    out = tmp_path_factory.mktemp("out")
+    with patch.context():
+        arguments = ["--quick", "--runtime", "onnxruntime", "--bundle", str(toy_bundle.path), "--out", str(out)]
+        assert main(["report", *arguments]) in (0, 1)  # 1: a limit is missed, as on a busy host
+    patch.undo()
+    found: dict[str, Any] = json.loads((out / "report.json").read_bytes())
+    assert (out / "report.md").read_text().startswith("# Benchmarks of toy 1.0")
+    assert "| OpenCV Telea |" in (out / "readme.md").read_text()
+    return found
+
+
+def made_up(measured: dict[str, Any]) -> dict[str, Any]:
+    """The report with figures that nobody measured; their ratios are easy to see."""
+    made = copy.deepcopy(measured)
+    own = made["runs"][0]
+    other = {**copy.deepcopy(own), "name": "openvino bf16"}
+    other["drift"]["restored"]["worst_db"] = 50.0
+    peer = [{"name": name, "figures": {}} for name in (peers.EDGECONNECT, peers.STACK)]
+    made["runs"] += [other, *peer]
+    made["requests"] = report.REQUESTS
+    for run, ms in ((own, 20.0), (other, 8.0)):
+        run["figures"] |= {f"{report.LARGE[0]} x {report.LARGE[1]}": entry(1.5 * ms)}
+        run["figures"] |= {"stages": entry(ms), "request": entry(ms), "throughput": entry(3 * ms, 4)}
+        run["figures"] |= {f"batch of {count}": entry(count * ms / 1.1, count) for count in report.BATCHES}
+        run["process"]["grown_percent"] = 0.5
+    peer[0]["figures"]["stages"], peer[1]["figures"]["stack"] = entry(600.0), entry(40.0)
+    made["budgets"] = {"import_s": [0.1], "first_image_s": [1.0], "command_s": [1.0], "peak_mb": [100.0]}
+    return made
+
+
+def entry(ms: float, images: int = 1) -> dict[str, Any]:
+    parts = {part: {"p50": share * ms} for part, share in (("edge", 0.3), ("repair", 0.65), ("paste", 0.01))}
+    times = {"p50": ms, "p95": ms, "p99": ms, "max": ms}
+    blocks = [0.9 * ms, ms, ms, ms, 1.1 * ms]
+    rate = 1e3 * images / ms
+    return {"calls": 9, "ms": times, "blocks": blocks, "parts": parts, "images_per_second": rate, "callers": 2}
+
+
+def test_the_report_has_every_figure(measured: dict[str, Any]) -> None:
+    own = measured["runs"][0]
+    assert set(own["figures"]) == {"stages", "request", "photo", "throughput", "batch of 4", "batch of 16", "400 x 300"}
+    assert {each["runtime"] for each in measured["absent"]} >= {"PyTorch"}, "the toy bundle has no networks"
+    assert set(measured["budgets"]) == {"import_s", "first_image_s", "command_s", "peak_mb"}
+    assert 0 < min(measured["budgets"]["import_s"]) < min(measured["budgets"]["first_image_s"])
+    assert own["process"]["peak_mb"] < 400
+
+
+def test_importing_and_memory_stay_within_their_budgets() -> None:
+    """With the model that ships; the best of ten, for a busy host."""
+    runs = (fresh_process(Bundle.load().path, "onnxruntime", requests=25) for _ in range(10))
+    assert any(found["import_ms"] < 200 and found["peak_mb"] < 400 for found in runs)
+
+
+def test_targets_are_ratios_within_the_report(measured: dict[str, Any]) -> None:
+    made = made_up(measured)
+    found = {each.name: each for each in targets(made)}
+    assert {each.verdict for each in found.values()} == {"reached"}
+    values = [each.value for each in found.values()]
+    assert values[:3] == [30.0, 0.5, 0.4]
+    assert found["openvino bf16: worst drift"].value == 50.0
+    assert found["openvino bf16: host work in a request"].value == pytest.approx(5.0)
+    assert found["onnxruntime fp32: 12 megapixels, of the 256 px request"].value == pytest.approx(1.5)
+    assert found["onnxruntime fp32: restore_batch, of single requests"].value == pytest.approx(1.1)
+    made["runs"][0]["figures"]["request"]["blocks"] = [100.0] * 5
+    assert "MISSED" in {each.verdict for each in targets(made)}
+    assert "not measured" in {each.verdict for each in targets(measured)}
+    assert "| **Restore SDK, openvino bf16, whole request** | 8 (7.2 to 8.8) | 75.0 | 50 dB |" in readme_table(made)
+    assert "| EdgeConnect, onnxruntime fp32 | stages | 600.0 |" in page(made)
+
+
+def test_what_is_to_be_equal_has_a_spread() -> None:
+    found = [Target("x", value, 1.0, least=True, highest=high) for value, high in ((0.99, 0.995), (0.99, 1.02), (1, 1))]
+    assert [each.verdict for each in found] == ["MISSED", "within the spread", "reached"]
+
+
+def test_drift_over_the_golden_vectors_has_a_gate(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drift", "--runtime", "onnxruntime", "--json", "--min-psnr", "200"]) == 6
+    report = json.loads(capsys.readouterr().out)
+    assert report["beyond"] == ["onnxruntime fp32"]
+    found = report["drift"]["onnxruntime fp32"]
+    assert 60 < found["restored"]["worst_db"] <= found["restored"]["pooled_db"]
+    assert abs(found["truth_db"]) < 0.1
+
+
+def test_a_runtime_that_is_not_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise DeviceError("no such device", "buy one")
+
+    monkeypatch.setattr(drift, "open_runner", missing)  # stands for a host without it
+    assert main(["drift", "--runtime", "tensorrt"]) == 2
+    assert "no such device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["drift", "--faces", "{folder}"], "{folder}"),
+        (["drift", "--masks", "{folder}"], "--masks needs --faces"),
+        (["drift", "--runtime", "onnxruntime", "--bundle", "{toy}"], "no reference in PyTorch"),
+        (["budgets", "--bundle", "{folder}/none"], "no bundle at"),
+        (["plans", "--photos", "{folder}"], "no colour photographs of more than 256 px"),
+        (["plans", "--photos", "{folder}/none"], "is not a folder"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    arguments: list[str], message: str, tmp_path: Path, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("no face")
+    assert main([each.format(folder=tmp_path, toy=toy_bundle.path) for each in arguments]) == 2
+    assert message.format(folder=tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["drift", "--limit", "0"], ["drift", "--min-psnr", "nan"], ["budgets", "--runs", "1.5"]]
+)
+def test_nonsense_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+
+
+def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(drift, "measure", interrupted)
+    assert main(["drift"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.slow
+def test_the_suite_runs_and_says_what_it_skips() -> None:
+    """A part of it, each case once: the whole takes minutes."""
+    chosen = "(onnxruntime or tensorrt) and (stages or request or drift)"
+    command = [sys.executable, "-m", "pytest", "benchmarks", "-q", "-k", chosen, "--benchmark-disable"]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+    if not find_spec("tensorrt"):
+        assert re.search(r"SKIPPED.*tensorrt", done.stdout), "what is left out is said"
