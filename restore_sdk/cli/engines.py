@@ -86,7 +86,7 @@ def build(options: argparse.Namespace) -> Result:
     for outcome in outcomes:
         sidecar = outcome.sidecar
         how = "was there already" if outcome.reused else f"built in {sidecar.build.get('seconds', 0):.1f} s"
-        lines.append(f"  {sidecar.key.stage:<7} {sidecar.plan_bytes / 1e6:5.1f} MB  {how}, {_proof(sidecar)}")
+        lines.append(f"  {sidecar.key.stage:<7} {sidecar.plan_bytes / 1e6:5.1f} MB  {how}, {_validation(sidecar)}")
     return report, lines, 0
 
 
@@ -103,7 +103,7 @@ def list_engines(options: argparse.Namespace) -> Result:
             f"{key.stage + '.' + key.digest[:8]:<16} {entry.sidecar.target:<12} {key.edition} {key.version}  "
             f"sm {' '.join(key.compute_capabilities)}{' ' + key.device_name if key.device_name else ''}  "
             f"batch {key.min_batch}-{key.max_batch}  {entry.sidecar.plan_bytes / 1e6:.1f} MB  "
-            f"{entry.sidecar.bundle}  {_proof(entry.sidecar)}"
+            f"{entry.sidecar.bundle}  {_validation(entry.sidecar)}"
         )
     lines.append(f"{len(entries)} engine(s) in {store.root}")
     report = {"store": str(store.root), "engines": [_entry(entry) for entry in entries]}
@@ -233,7 +233,7 @@ def _summary(sidecar: Sidecar) -> dict[str, Any]:
     }
 
 
-def _proof(sidecar: Sidecar) -> str:
+def _validation(sidecar: Sidecar) -> str:
     if sidecar.verified:
         return f"golden vectors passed on {sidecar.verification.get('device', 'this device')}"
     return "golden vectors not run yet"

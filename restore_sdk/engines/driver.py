@@ -83,12 +83,7 @@ def device_facts(index: int = 0) -> DeviceFacts:
     Raises:
         DeviceError: no driver, no usable device, or no device of that index.
     """
-    library = load_driver()
-    with _answering():
-        count = _count(library)
-        if not 0 <= index < count:
-            raise DeviceError(f"there is no device {index}: the driver sees {count}", "devices count from 0")
-        return _ask(library, index)
+    return _devices(index)[0]
 
 
 def all_devices() -> list[DeviceFacts]:
@@ -97,9 +92,7 @@ def all_devices() -> list[DeviceFacts]:
     Raises:
         DeviceError: no driver, or no usable device.
     """
-    library = load_driver()
-    with _answering():
-        return [_ask(library, index) for index in range(_count(library))]
+    return _devices(None)
 
 
 def find_gpu(index: int = 0) -> DeviceFacts:
@@ -124,11 +117,11 @@ def current(gpu: DeviceFacts | None) -> Iterator[None]:
     if gpu is None:
         yield
         return
-    driver, handle, context = load_driver(), ctypes.c_int(), ctypes.c_void_p()
+    driver, context = load_driver(), ctypes.c_void_p()
     try:
-        check(driver, "cuDeviceGet", ctypes.byref(handle), gpu.index)
+        device = _number(driver, "cuDeviceGet", gpu.index)
         # Never given back, as in runtime/cuda.py: the CUDA runtime inside TensorRT keeps to this context for good.
-        check(driver, "cuDevicePrimaryCtxRetain", ctypes.byref(context), handle)
+        check(driver, "cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
         check(driver, "cuCtxPushCurrent_v2", context)
     except DriverCallError as error:
         raise DeviceError(f"{gpu.name} cannot be used: {error}", "look at nvidia-smi") from error
@@ -138,37 +131,38 @@ def current(gpu: DeviceFacts | None) -> Iterator[None]:
         driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
 
 
-@contextmanager
-def _answering() -> Iterator[None]:
+def _devices(index: int | None) -> list[DeviceFacts]:
+    library = load_driver()
     try:
-        yield
+        count = _number(library, "cuDeviceGetCount")
+        if index is not None and not 0 <= index < count:
+            raise DeviceError(f"there is no device {index}: the driver sees {count}", "devices count from 0")
+        return [_ask(library, each) for each in (range(count) if index is None else [index])]
     except DriverCallError as error:
         raise DeviceError(f"the NVIDIA driver does not answer: {error}", "look at nvidia-smi") from error
 
 
-def _count(library: ctypes.CDLL) -> int:
-    count = ctypes.c_int()
-    check(library, "cuDeviceGetCount", ctypes.byref(count))
-    return count.value
+def _number(library: ctypes.CDLL, entry: str, *arguments: Any, kind: Any = ctypes.c_int) -> int:
+    """The number that an entry point gives through its first argument."""
+    number = kind()
+    check(library, entry, ctypes.byref(number), *arguments)
+    return int(number.value)
 
 
 def _ask(library: ctypes.CDLL, index: int) -> DeviceFacts:
-    version, device, multiprocessors = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    check(library, "cuDeviceGet", ctypes.byref(device), index)
-    check(library, "cuDriverGetVersion", ctypes.byref(version))
-    name, memory, major, minor = ctypes.create_string_buffer(256), ctypes.c_size_t(), ctypes.c_int(), ctypes.c_int()
+    device, name = _number(library, "cuDeviceGet", index), ctypes.create_string_buffer(256)
     check(library, "cuDeviceGetName", name, 256, device)
-    check(library, "cuDeviceTotalMem_v2", ctypes.byref(memory), device)
-    check(library, "cuDeviceGetAttribute", ctypes.byref(major), _MAJOR, device)
-    check(library, "cuDeviceGetAttribute", ctypes.byref(minor), _MINOR, device)
-    check(library, "cuDeviceGetAttribute", ctypes.byref(multiprocessors), _MULTIPROCESSORS, device)
+    major, minor, multiprocessors = (
+        _number(library, "cuDeviceGetAttribute", attribute, device) for attribute in (_MAJOR, _MINOR, _MULTIPROCESSORS)
+    )
+    version = _number(library, "cuDriverGetVersion")
     return DeviceFacts(
         index=index,
         name=name.value.decode(errors="replace"),
-        compute_capability=f"{major.value}.{minor.value}",
-        memory_bytes=memory.value,
-        cuda=f"{version.value // 1000}.{version.value % 1000 // 10}",
-        multiprocessors=multiprocessors.value,
+        compute_capability=f"{major}.{minor}",
+        memory_bytes=_number(library, "cuDeviceTotalMem_v2", device, kind=ctypes.c_size_t),
+        cuda=f"{version // 1000}.{version % 1000 // 10}",
+        multiprocessors=multiprocessors,
     )
 
 

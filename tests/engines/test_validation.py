@@ -55,7 +55,7 @@ print(json.dumps(seen))
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    found: dict[str, Any] = on_double(CODE, tmp_path_factory.mktemp("proof"))
+    found: dict[str, Any] = on_double(CODE, tmp_path_factory.mktemp("validation"))
     return found
 
 
