@@ -45,14 +45,13 @@ def test_it_is_sound_and_within_the_budgets(name: str) -> None:
 def test_this_host_computes_what_the_reference_computed(name: str) -> None:
     found = verify(Bundle.load(name))
     found.require()
-    assert found.images >= 2
+    assert found.drift["restored"].pictures >= 2
 
 
-def test_the_second_shares_the_bytes_of_the_first() -> None:
-    """Two thirds of its weights; and it says the same as the default about where it knows no better: edges."""
+def test_the_second_completes_edges_as_the_first() -> None:
+    """It was trained on from it: the edge stage is the very same file, so engines of it serve both."""
     default, vivid = Bundle.load(), Bundle.load("vivid")
     assert vivid.fingerprint != default.fingerprint
-    assert sum(path.stat().st_size for path in vivid.path.iterdir()) < 7_000_000
     for precision in ("fp32", "fp16"):
         name = vivid.file("edge", precision)
         assert vivid.manifest.files[name].sha256 == default.manifest.files[name].sha256
