@@ -42,7 +42,6 @@ _THUMBNAILS = (1033, 1036)
 #: Largest content of a JPEG's segment, and how much of it the names of XMP and ICC take.
 _SEGMENT, _XMP_NAME, _ICC_NAME = 65_533, 29, 14
 
-
 _ONE_AT_A_TIME = threading.Lock()
 
 

@@ -40,7 +40,7 @@ from restore_sdk.files.check import (
     truncated,
 )
 from restore_sdk.files.metadata import JpegSettings, Metadata, quiet_pillow, read_metadata
-from restore_sdk.files.write import Encoded, Pixels, encode
+from restore_sdk.files.write import FORMATS, Encoded, Pixels, encode
 
 #: Largest picture that is decoded, in pixels, unless the caller says otherwise; largest file that is read, in bytes.
 MAX_PIXELS, MAX_BYTES = 100_000_000, 512 * 1024 * 1024
@@ -136,7 +136,7 @@ class Photo:
                 large for it.
         """
         path = Path(name)
-        if self.format == "jpeg" and path.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif"):
+        if self.format == "jpeg" and FORMATS.get(path.suffix.lower()) == "jpeg":
             turned = _UPRIGHT[{6: 8, 8: 6}.get(self.orientation, self.orientation)](pixels)
             return encode(path, turned, self.metadata, quality=quality, jpeg=self.jpeg)
         metadata = self.metadata.upright(self.orientation)

@@ -68,7 +68,7 @@ class Directory:
         self.used = used
         if used > len(data):
             raise ValueError("values that lie over one another")
-        self.end = self.next_at = at + 2 + 12 * count
+        self.next_at = at + 2 + 12 * count
         (self.next,) = struct.unpack_from(self.order + "I", data.ljust(self.next_at + 4, b"\0"), self.next_at)
 
     def integers(self, tag: int) -> tuple[int, ...]:
@@ -143,7 +143,7 @@ def without_thumbnail(exif: bytes) -> bytes:
             end = place if place + size >= end - 2 else end  # usually it is the last thing
     kept = [root] + [found for tag in (EXIF, GPS) if (found := below(root, tag)) is not None]
     ends = [entry.at + entry.values * _TYPE_BYTES[entry.type] for each in kept for entry in each.entries.values()]
-    if end >= max(ends + [each.end + 4 for each in kept], default=0):
+    if end >= max(ends + [each.next_at + 4 for each in kept], default=0):
         del data[end:]
     return bytes(data)
 
