@@ -31,7 +31,8 @@ class Restore(RestoreBatches):
 def main() -> None:
     cpu = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
     try:
-        head = {"include_dashboard": False, "node_ip_address": "127.0.0.1", **cpu}
+        light = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+        head = {"node_ip_address": "127.0.0.1", **light, **cpu}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         nodes = [cluster.add_node(**cpu) for _ in range(2)]
         ray.init(cluster.address, logging_level="ERROR", log_to_driver=False)
