@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,9 +16,7 @@ from numpy.typing import NDArray
 
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
-from restore_sdk.engines.edition import host_platform
-from restore_sdk.engines.sidecar import EngineKey, Sidecar, Tensor
-from restore_sdk.engines.store import EngineStore, StoredEngine, graph_sha256
+from restore_sdk.engines.store import EngineStore, StoredEngine
 from restore_sdk.errors import (
     DeviceError,
     DriftError,
@@ -34,6 +31,7 @@ from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
 from tests.conftest import make_photo
 from tests.cuda_double.double import Double
 from tests.cuda_double.stages import VERSION, make_module, make_plan
+from tests.engines.conftest import made_up
 from tests.runtime.tensorrt.conftest import plans, requests, same
 from tests.toy_bundle import edge_graph, repair_graph, write_toy_bundle
 
@@ -52,39 +50,12 @@ def publish(
     store: EngineStore, bundle: Bundle, built: tuple[bytes, bytes], *, verified: bool = True, **changes: Any
 ) -> list[StoredEngine]:
     """Put plans into the store as a build would."""
+    here = {"edition": "tensorrt", "version": VERSION, "hardware": "capability", "device_name": ""}
+    verification = {"status": "passed", **HERE} if verified else {"status": "not run"}
     engines = []
     for spec, plan in zip(bundle.stages, built, strict=True):
-        key = EngineKey(
-            stage=spec.name,
-            onnx_sha256=graph_sha256(bundle, spec.name),
-            min_batch=1,
-            opt_batch=1,
-            max_batch=4,
-            workspace_mib=1024,
-            optimization_level=3,
-            edition="tensorrt",
-            version=VERSION,
-            platform=host_platform(),
-            hardware="capability",
-            compute_capabilities=("8.6",),
-        )
-        tensors = [Tensor(t.name, "input", "uint8", (-1, *t.shape[1:])) for t in spec.inputs]  # type: ignore[arg-type]
-        tensors += [Tensor(t.name, "output", "uint8", (-1, *t.shape[1:])) for t in spec.outputs]  # type: ignore[arg-type]
-        sidecar = Sidecar(
-            key=replace(key, **changes),
-            target="double",
-            bundle=bundle.name,
-            plan_sha256=sha256(plan).hexdigest(),
-            plan_bytes=len(plan),
-            tensors=tuple(tensors),
-            precision={"half": 1},
-            precision_source="network",
-            verified=verified,
-            verification={"status": "passed", **HERE} if verified else {"status": "not run"},
-            build={},
-            created="2026-01-01T00:00:00+00:00",
-        )
-        engines.append(store.publish(plan, sidecar))
+        sidecar = made_up(bundle, spec.name, plan, **(here | changes))
+        engines.append(store.publish(plan, replace(sidecar, verified=verified, verification=verification)))
     return engines
 
 
