@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from export.errors import ExportError
 from export.graph import trace
 from export.reference import load_reference
+from restore_sdk._util.telemetry import no_telemetry
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError, RestoreError
 from restore_sdk.imaging.quality import psnr
@@ -174,7 +175,8 @@ def open_network(network: str, backend: str) -> tuple[str, Network]:
         names = [each.name for each in session.get_inputs()]
         return "onnxruntime fp32", lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))
     try:
-        import openvino
+        with no_telemetry():
+            import openvino
     except ImportError as error:
         raise MissingDependencyError(f"OpenVINO cannot be imported: {error}", "run: pip install openvino") from error
     precision = "bf16" if backend.endswith("bf16") else "f32"
