@@ -17,6 +17,7 @@ from benchmarks import drift, plans, report, serve
 from restore_sdk._util.atomic import write_file
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli.bench import DRIFTED, MIN_PSNR
+from restore_sdk.cli.common import progress_line
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import InputError, RestoreError
 from restore_sdk.measure import bench
@@ -44,8 +45,8 @@ def _report(bundle: Bundle, arguments: argparse.Namespace) -> int:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}", "pass --out") from error
-    found = report.measure(bundle, arguments.runtime, quick=arguments.quick, progress=_progress)
-    _progress("")
+    with progress_line() as progress:
+        found = report.measure(bundle, arguments.runtime, quick=arguments.quick, progress=progress)
     for name, text in (
         ("report.json", json.dumps(found, indent=1)),
         ("report.md", report.page(found)),
@@ -57,9 +58,9 @@ def _report(bundle: Bundle, arguments: argparse.Namespace) -> int:
 
 
 def _budgets(bundle: Bundle, arguments: argparse.Namespace) -> int:
-    found = bench.measure(bundle, [report.BASE], requests=60, processes=False, progress=_progress)
-    found["budgets"] = report.budgets(bundle, arguments.runs, _progress)
-    _progress("")
+    with progress_line() as progress:
+        found = bench.measure(bundle, [report.BASE], requests=60, processes=False, progress=progress)
+        found["budgets"] = report.budgets(bundle, arguments.runs, progress)
     ours = [each for each in report.targets(found) if each.value is not None and not each.least]
     if arguments.json:
         print(json.dumps({**found, "targets": report.target_rows(ours)}, indent=1))
@@ -79,8 +80,8 @@ def _drift(bundle: Bundle, arguments: argparse.Namespace) -> int:
     probes = drift.golden_probes(bundle)
     if arguments.faces:
         probes = drift.face_probes(arguments.faces, arguments.masks, arguments.limit)
-    found = drift.measure(bundle, arguments.runtime, probes, _progress)
-    _progress("")
+    with progress_line() as progress:
+        found = drift.measure(bundle, arguments.runtime, probes, progress)
     worst = {name: each["restored"]["worst_db"] for name, each in found["drift"].items()}
     beyond = [name for name, db in worst.items() if db is not None and db < arguments.min_psnr]
     found |= {"ok": not beyond, "min_psnr_db": arguments.min_psnr, "beyond": beyond}
@@ -93,9 +94,8 @@ def _drift(bundle: Bundle, arguments: argparse.Namespace) -> int:
 def _plans(bundle: Bundle, arguments: argparse.Namespace) -> int:
     photos = plans.photographs(arguments.photos)
     faces = evenly(plans.photographs(arguments.faces, above=128), arguments.limit) if arguments.faces else []
-    with RestoreEngine(bundle) as engine:
-        found = plans.measure(engine, photos, faces, arguments.cases, _progress)
-    _progress("")
+    with RestoreEngine(bundle) as engine, progress_line() as progress:
+        found = plans.measure(engine, photos, faces, arguments.cases, progress)
     print(json.dumps(found, indent=2) if arguments.json else plans.tables(found))
     return 0
 
@@ -150,11 +150,6 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--seconds", type=_positive, default=60, help="how long (default 60)")
     made.add_argument("--max-requests", type=_positive, default=16, help="the service's own limit (default 16)")
     return parser
-
-
-def _progress(line: str) -> None:
-    if sys.stderr is not None and sys.stderr.isatty():
-        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
 
 def _decibel(text: str) -> float:
