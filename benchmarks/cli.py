@@ -50,10 +50,10 @@ def _report(bundle: Bundle, arguments: argparse.Namespace) -> int:
     for name, text in (
         ("report.json", json.dumps(found, indent=1)),
         ("report.md", report.page(found)),
-        ("readme.md", report.readme_table(found)),
+        ("latency.md", report.latency_table(found)),
     ):
         write_file(out / name, text.encode())
-    print(f"wrote report.json, report.md and readme.md in {out}")
+    print(f"wrote report.json, report.md and latency.md in {out}")
     return _print_targets(report.targets(found))
 
 

@@ -291,7 +291,7 @@ def page(report: _Report) -> str:
 _PROCESS = ("import_ms", "cold_ms", "warm_ms", "first_mb", "peak_mb", "grown_percent")
 
 
-def readme_table(report: _Report) -> str:
+def latency_table(report: _Report) -> str:
     """What one 256 x 256 image takes on the SDK's runtimes and beside them, fastest first; the machine under it."""
     edgeconnect = figure(report, peers.EDGECONNECT, "stages")
     rows = []

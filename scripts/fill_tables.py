@@ -1,10 +1,8 @@
-"""Put measured tables between the markers of README.md and docs/model-card.md; all pages are filled, or none.
+"""Put measured tables between the markers of docs/benchmarks.md and docs/model-card.md.
 
-    python scripts/fill_tables.py latency out/benchmarks/readme.md     of `python -m benchmarks report`
-    python scripts/fill_tables.py quality quality.md                   of `python -m training evaluate --markdown`
-    python scripts/fill_tables.py vivid vivid.md                       the same with `--bundle vivid`
-
-Of `quality` the README gets the first table, the model card all; `vivid` goes into the model card alone.
+python scripts/fill_tables.py latency out/benchmarks/latency.md    of `python -m benchmarks report`
+python scripts/fill_tables.py quality quality.md                   of `python -m training evaluate --markdown`
+python scripts/fill_tables.py vivid vivid.md                       the same with `--bundle vivid`
 """
 
 from __future__ import annotations
@@ -13,12 +11,11 @@ import argparse
 import re
 from pathlib import Path
 
-from restore_sdk._util.atomic import check_writable, write_file
+from restore_sdk._util.atomic import write_file
 from restore_sdk.errors import OutputError
 
 ROOT = Path(__file__).resolve().parent.parent
-README, CARD = ROOT / "README.md", ROOT / "docs" / "model-card.md"
-PAGES = {"latency": (README,), "quality": (README, CARD), "vivid": (CARD,)}
+PAGES = {"latency": "docs/benchmarks.md", "quality": "docs/model-card.md", "vivid": "docs/model-card.md"}
 
 
 def filled(page: str, table: str, marker: str) -> str:
@@ -31,23 +28,18 @@ def filled(page: str, table: str, marker: str) -> str:
 
 
 def main() -> None:
-    """Fill the pages, or none."""
-    parser = argparse.ArgumentParser(description="Put measured tables into the README and the model card.")
+    """Fill the page."""
+    parser = argparse.ArgumentParser(description="Put a measured table into its page.")
     parser.add_argument("what", choices=PAGES)
-    parser.add_argument("tables", type=Path, help="a Markdown file")
+    parser.add_argument("table", type=Path, help="a Markdown file")
     arguments = parser.parse_args()
+    page = ROOT / PAGES[arguments.what]
     try:
-        tables, pages = arguments.tables.read_text(encoding="utf-8"), {}
-        for page in PAGES[arguments.what]:
-            table = tables.partition("\n\n")[0] if (arguments.what, page) == ("quality", README) else tables
-            pages[page] = filled(page.read_text(encoding="utf-8"), table, arguments.what)
-        for page in pages:
-            check_writable(page)
-        for page, text in pages.items():
-            write_file(page, text.encode())
+        table = arguments.table.read_text(encoding="utf-8")
+        write_file(page, filled(page.read_text(encoding="utf-8"), table, arguments.what).encode())
     except (OSError, ValueError, OutputError) as error:
         parser.error(str(error))
-    print(*pages)
+    print(page)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class _Slot:
     """Buffers of one caller at a time, bound to both stages.
 
     The images of a batch are computed one after another, by a graph compiled for one: with shapes known, OpenVINO plans
-    layouts and memory once, and a larger batch gained nothing (benchmarks/NOTES.md).
+    layouts and memory once, and a larger batch gained nothing (docs/lab/measurements.md).
     """
 
     def __init__(self, edge: Any, repair: Any) -> None:

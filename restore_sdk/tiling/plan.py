@@ -312,7 +312,7 @@ def _limited(side: float, box: Box, shape: tuple[int, int]) -> int:
     """The side, within the picture or reaching out of it no further than is good for the box.
 
     A tile that reaches out shows the picture at a coarser scale than one within would, but more of what lies around the
-    mask; see benchmarks/NOTES.md. Above the model's size in multiples of 32 where that can be, which are scaled fast.
+    mask; see docs/lab/measurements.md. Above the model's size in multiples of 32 where that can be: those scale fast.
     """
     limit = min(max(shape), max(min(shape), math.ceil(REACH * box.longest)))
     if side <= MODEL_SIZE:

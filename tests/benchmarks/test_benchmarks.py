@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import drift, peers, report
 from benchmarks.cli import main
-from benchmarks.report import Target, page, readme_table, targets
+from benchmarks.report import Target, latency_table, page, targets
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DeviceError
 from restore_sdk.measure.fresh import fresh_process
@@ -36,7 +36,7 @@ def measured(toy_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> di
     patch.undo()
     found: dict[str, Any] = json.loads((out / "report.json").read_bytes())
     assert (out / "report.md").read_text().startswith("# Benchmarks of toy 1.0")
-    assert "| OpenCV Telea |" in (out / "readme.md").read_text()
+    assert "| OpenCV Telea |" in (out / "latency.md").read_text()
     return found
 
 
@@ -95,7 +95,7 @@ def test_targets_are_ratios_within_the_report(measured: dict[str, Any]) -> None:
     made["runs"][0]["figures"]["request"]["blocks"] = [100.0] * 5
     assert "MISSED" in {each.verdict for each in targets(made)}
     assert "not measured" in {each.verdict for each in targets(measured)}
-    assert "| **Restore SDK, openvino bf16, whole request** | 8 (7.2 to 8.8) | 75.0 | 50 dB |" in readme_table(made)
+    assert "| **Restore SDK, openvino bf16, whole request** | 8 (7.2 to 8.8) | 75.0 | 50 dB |" in latency_table(made)
     assert "| EdgeConnect, onnxruntime fp32 | stages | 600.0 |" in page(made)
 
 

@@ -43,7 +43,7 @@ def test_example_runs(script: str, arguments: tuple[str, ...], written: str, tmp
 
 
 def test_a_large_photograph_is_restored_better_in_its_own_resolution(tmp_path: Path) -> None:
-    """The shipped model on a real photograph: what one square around all damage loses."""
+    """The shipped model on a real photograph: what one tile around all damage loses."""
     lines = run("large_photo.py", folder=tmp_path).stdout.splitlines()
     single, usual = (float(re.findall(r"([\d.]+) dB", line)[0]) for line in lines[:2])
     assert usual > single + 1

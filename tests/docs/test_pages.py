@@ -15,7 +15,8 @@ import pytest
 import restore_sdk
 from tests.docs.pages import PAGES, ROOT, commands, links, name
 
-COMMANDS = [(page, words) for page in PAGES for words in commands(page)]
+# docs/lab is a record of what was done, with the commands of its time.
+COMMANDS = [(page, words) for page in PAGES if page.parent.name != "lab" for words in commands(page)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

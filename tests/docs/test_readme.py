@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from pathlib import Path
 
@@ -45,13 +44,10 @@ def test_commands_run(command: list[str], checkout: Path, capsys: pytest.Capture
     if command[1] == "restore":
         output = checkout / command[command.index("-o") + 1]
         assert_restored(output / "portrait_damaged.png" if output.is_dir() else output)
-    for option, path in itertools.pairwise(command):
-        if option == "--edges":
-            assert cv2.imread(path, cv2.IMREAD_GRAYSCALE) is not None
 
 
 def test_there_is_something_to_run() -> None:
-    assert len(blocks(README, "python")) >= 2
+    assert blocks(README, "python")
     assert {words[1] for words in block_commands(README)} >= {"restore", "info", "doctor", "verify"}
 
 
@@ -76,12 +72,12 @@ def test_model_size_is_that_of_the_bundle() -> None:
 
 
 def assert_restored(path: Path) -> None:
-    """The file is the example with its hole, and nothing else, repainted."""
+    """The file is the example with its masked pixels, and nothing else, repainted."""
     restored = cv2.imread(str(path))
     damaged = cv2.imread(str(ROOT / "examples" / "portrait_damaged.png"))
-    hole = cv2.imread(str(ROOT / "examples" / "portrait_mask.png"), cv2.IMREAD_GRAYSCALE) > 127
+    masked = cv2.imread(str(ROOT / "examples" / "portrait_mask.png"), cv2.IMREAD_GRAYSCALE) > 127
     assert restored.shape == damaged.shape
-    assert np.array_equal(restored[~hole], damaged[~hole])
+    assert np.array_equal(restored[~masked], damaged[~masked])
     original = cv2.imread(str(ROOT / "examples" / "portrait.png")).astype(float)
-    error, before = (np.abs(picture - original)[hole].mean() for picture in (restored, damaged))
-    assert error < before / 2, "the restored hole is hardly closer to the original than the damage was"
+    error, before = (np.abs(picture - original)[masked].mean() for picture in (restored, damaged))
+    assert error < before / 2, "what was restored is hardly closer to the original than the damage was"
