@@ -31,6 +31,8 @@ from restore_sdk.runtime.golden import GATES
 from tests.conftest import make_photo
 from tests.toy_bundle import golden_vectors, write_toy_bundle
 
+COMMAND = [sys.executable, "-m", "restore_sdk"]
+
 
 class Case:
     """A folder with a photo, a mask and a toy bundle, and the command run in it."""
@@ -116,68 +118,52 @@ def test_grey_and_alpha_files(case: Case, form: str) -> None:
     assert case.restore()[0] == 0
     restored = cv2.imread(str(case.folder / "out.png"), cv2.IMREAD_UNCHANGED)
     assert restored.shape == picture.shape
-    hole = case.mask > 127
-    assert np.array_equal(restored[~hole], picture[~hole])
-    assert not np.array_equal(restored[hole], picture[hole])
+    masked = case.mask > 127
+    assert np.array_equal(restored[~masked], picture[~masked])
+    assert not np.array_equal(restored[masked], picture[masked])
     if form == "alpha":
         assert np.array_equal(restored[..., 3], grey)
         missing = case.folder / "no bundle"  # the format is refused before the model is looked for
         assert "alpha" in case.refused("--bundle", missing, out="other.jpg")
 
 
-@pytest.fixture
-def spoiled(case: Case) -> Case:
-    """With photographs and masks that cannot be used."""
-    for name in ("empty.png", "text.png", "half.png"):
-        (case.folder / name).touch()
-    (case.folder / "text.png").write_text("no picture")
+def test_bad_input(case: Case) -> None:
+    """One of each kind; the others are in the tests of files and arrays."""
     (case.folder / "half.png").write_bytes((case.folder / "photo.png").read_bytes()[:5000])
     (case.folder / "folder.png").mkdir()
-    case.save("small.png", case.mask[:200])
-    case.save("black.png", np.zeros_like(case.mask))
-    case.save("white.png", np.full_like(case.mask, 255))
-    case.save("ones.png", case.mask // 255)
-    case.save("deep.png", case.photo.astype(np.uint16) * 257)
-    case.save("float.tiff", case.photo.astype(np.float32) / 255)
-    return case
-
-
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
+    for name, picture in (
+        ("small.png", case.mask[:200]),
+        ("black.png", np.zeros_like(case.mask)),
+        ("deep.png", case.photo.astype(np.uint16) * 257),
+        ("huge.png", np.zeros((20_000, 20_000), np.uint8)),
+    ):
+        case.save(name, picture)
+    for names, said in (
         ({"photo": "no.png"}, "does not exist"),
-        ({"photo": "empty.png"}, "empty file"),
-        ({"photo": "text.png"}, "known format"),
         ({"photo": "half.png"}, "damaged or truncated"),
         ({"photo": "."}, "is a folder, and -o"),
         ({"photo": "deep.png", "out": "out.jpg"}, "16 bits"),
-        ({"photo": "float.tiff"}, "floating point"),
+        ({"photo": "huge.png"}, "20000 x 20000 px"),
         ({"mask": "no.png"}, "does not exist"),
-        ({"mask": "empty.png"}, "empty file"),
+        ({"mask": "huge.png"}, "20000 x 20000 px"),
         ({"mask": "small.png"}, "260 x 200 px, the image 260 x 300 px"),
         ({"mask": "black.png"}, "all black"),
-        ({"mask": "white.png"}, "whole image"),
-        ({"mask": "ones.png"}, "nothing in it is above 127"),
         ({"out": "no/out.png"}, "does not exist"),
         ({"out": "out.xyz"}, "unknown extension"),
         ({"out": "photo.png"}, "is the input"),
         ({"out": "mask.png"}, "is the input"),
         ({"out": "folder.png"}, "is a folder"),
-    ],
-    ids=lambda value: " ".join(value.values()) if isinstance(value, dict) else None,
-)
-def test_bad_input(spoiled: Case, names: dict[str, str], said: str) -> None:
-    assert said in spoiled.refused(**names)
+    ):
+        assert said in case.refused(**names), names
 
 
 def test_options_that_cannot_be_used(case: Case) -> None:
-    case.save("huge.png", np.zeros((20_000, 20_000), np.uint8))
-    assert "20000 x 20000 px" in case.refused(photo="huge.png")
-    assert "20000 x 20000 px" in case.refused(mask="huge.png")
     for limit, said in (("0.05", "over the limit of 0.05 MP"), ("0", "above 0"), ("-1", "above 0"), ("nan", "above 0")):
         assert said in case.refused("--max-megapixels", limit)
     assert "is the input" in case.refused("--edges", case.folder / "photo.png")
     assert "both name" in case.refused("--edges", case.folder / "out.png")
+    assert "no bundle" in case.refused("--bundle", case.folder / "no", code=5)
+    assert "NVIDIA driver" in case.refused("--runtime", "tensorrt", code=3)
 
 
 def test_output_that_cannot_be_written(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,34 +174,20 @@ def test_output_that_cannot_be_written(case: Case, monkeypatch: pytest.MonkeyPat
     assert "cannot be written" in case.refused(out="locked/out.png")
 
 
-def test_bundle_and_runtime(case: Case, tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert "no bundle" in case.refused("--bundle", case.folder / "no", code=5)
-    altered = write_toy_bundle(tmp_path_factory.mktemp("b") / "altered").path
-    (altered / "repair.onnx").write_bytes(b"other")
-    assert "repair.onnx" in case.refused("--bundle", altered, code=5)
-    assert "NVIDIA driver" in case.refused("--runtime", "tensorrt", code=3)
-
-
 def test_bad_input_as_json(case: Case) -> None:
     code, out, err = case.restore("--json", photo="no.png")
-    report = json.loads(out)
-    assert (code, report["ok"]) == (2, False)
-    assert report["error"]["type"] == "ImageError"
-    assert report["error"]["exit_code"] == 2
-    assert report["error"]["message"] in err
-    assert report["error"]["hint"]
+    report, error = json.loads(out), json.loads(out)["error"]
+    assert (code, report["ok"], error["type"], error["exit_code"]) == (2, False, "ImageError", 2)
+    assert error["message"] in err
+    assert error["hint"]
 
 
 @pytest.mark.parametrize("json", [[], ["--json"]])
 def test_names_beyond_the_letters_of_the_terminal(case: Case, json: list[str]) -> None:
     photo, mask, out = case.folder / "photo.png", case.folder / "mask.png", case.folder / "猫.png"
-    command = [sys.executable, "-m", "restore_sdk", "restore", photo, "--mask", mask, "-o", out, *json]
-    done = subprocess.run(
-        [*command, "--bundle", case.bundle],
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        check=False,
-    )
+    command = [*COMMAND, "restore", photo, "--mask", mask, "-o", out, *json, "--bundle", case.bundle]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=ascii_only, capture_output=True, check=False)
     assert (done.returncode, out.exists()) == (0, True), done.stderr
     assert b"\\u732b.png" in done.stdout
 
@@ -261,32 +233,22 @@ def test_exit_codes(
     assert "Traceback" not in err
     assert len(err.splitlines()) <= 2
     assert f"    {code} " in (cli.__doc__ or "")  # the documented table has it
-
-
-def test_the_traceback_of_an_internal_fault_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError("why")
-
-    monkeypatch.setattr(Bundle, "load", fail)
-    with pytest.raises(ZeroDivisionError, match="why"):
-        cli.main(["--traceback", "info"])
+    if isinstance(raised, ZeroDivisionError):
+        with pytest.raises(ZeroDivisionError, match="two"):
+            cli.main(["--traceback", "info"])
 
 
 def test_info(case: Case) -> None:
     code, out, _ = case.run("info", "--bundle", case.bundle)
-    assert code == 0
-    assert "toy 1.0" in out
-    assert "onnxruntime" in out
+    assert (code, "toy 1.0" in out, "onnxruntime" in out) == (0, True, True)
     report = json.loads(case.run("info", "--bundle", case.bundle, "--json")[1])
-    assert report["ok"] is True
-    assert report["bundle"]["name"] == "toy"
+    assert (report["ok"], report["bundle"]["name"]) == (True, "toy")
     assert report["training"] == {"data": [], "images_seen": 0}
 
 
-def test_verify(case: Case, tmp_path: Path) -> None:
+def test_verify(case: Case) -> None:
     code, out, _ = case.run("verify", "--bundle", case.bundle)
-    assert code == 0
-    assert "passed" in out
+    assert (code, "passed" in out) == (0, True)
     report = json.loads(case.run("verify", "--bundle", case.bundle, "--json")[1])
     assert report["passed"] is True
     assert report["restored"] == {"pooled_db": None, "worst_db": None, "worst_picture": 0}  # equal to the last bit
@@ -327,23 +289,20 @@ def test_an_equal_picture_hides_no_drift_of_the_others(
 def test_verify_checks_files_that_the_runtime_does_not_use(case: Case, writable_bundle: Path) -> None:
     (writable_bundle / "edge.fp16.onnx").write_bytes(b"other")
     code, _, err = case.run("verify", "--bundle", writable_bundle)
-    assert code == 5
-    assert "edge.fp16.onnx" in err
+    assert (code, "edge.fp16.onnx" in err) == (5, True)
+    (writable_bundle / "repair.onnx").write_bytes(b"other")
+    assert "repair.onnx" in case.refused("--bundle", writable_bundle, code=5)
 
 
 def test_in_a_process_of_its_own(case: Case) -> None:
     """Nothing on the streams but what the command says, whatever libraries would like to add."""
-    command = [sys.executable, "-m", "restore_sdk", "restore"]
     half = case.folder / "half.jpg"
     half.write_bytes(cv2.imencode(".jpg", case.photo)[1].tobytes()[:5000])
     names = ["--mask", case.folder / "mask.png", "-o", case.folder / "out.png", "--bundle", case.bundle]
-    done = subprocess.run([*command, case.folder / "photo.png", *names], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == 1
-    for photo in (half, case.folder / "no.png"):
-        done = subprocess.run([*command, photo, *names], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert len(done.stderr.splitlines()) == 2
+    for photo, wanted in (("photo.png", (0, 1, 0)), ("half.jpg", (2, 0, 2)), ("no.png", (2, 0, 2))):
+        command = [*COMMAND, "restore", case.folder / photo, *names]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, len(done.stdout.splitlines()), len(done.stderr.splitlines())) == wanted
 
 
 def test_a_closed_pipe_turns_no_failure_into_success(case: Case, tmp_path: Path) -> None:
@@ -358,7 +317,6 @@ def test_a_closed_pipe_turns_no_failure_into_success(case: Case, tmp_path: Path)
     ):
         read, write = os.pipe()
         os.close(read)
-        command = [sys.executable, "-m", "restore_sdk", *arguments]
-        done = subprocess.run(command, stdout=write, stderr=write, check=False)
+        done = subprocess.run([*COMMAND, *arguments], stdout=write, stderr=write, check=False)
         os.close(write)
         assert done.returncode == code, arguments
