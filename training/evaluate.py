@@ -109,9 +109,9 @@ class Report:
         return table
 
     def to_markdown(self) -> str:
-        """PSNR, SSIM and L1 as a table for a README."""
+        """PSNR, SSIM and L1 as a table for the model card."""
         lines = [
-            "| hole | PSNR, dB: model | Telea | Navier-Stokes | SSIM: model | Telea | Navier-Stokes "
+            "| masked | PSNR, dB: model | Telea | Navier-Stokes | SSIM: model | Telea | Navier-Stokes "
             "| L1, %: model | Telea | Navier-Stokes |",
             "|---|---|---|---|---|---|---|---|---|---|",
         ]
@@ -127,7 +127,7 @@ class Report:
     def realism_markdown(self) -> str:
         """What :mod:`training.realism` measures, as a table of the same shape."""
         lines = [
-            "| hole | detail, share of the truth's: model | Telea | Navier-Stokes | SWD, grey levels: model | Telea "
+            "| masked | detail, share of the truth's: model | Telea | Navier-Stokes | SWD, grey levels: model | Telea "
             "| Navier-Stokes |",
             "|---|---|---|---|---|---|---|",
         ]
@@ -138,7 +138,7 @@ class Report:
         return "\n".join(lines) + "\n"
 
     def sheet(self) -> Image:
-        """Rows of damaged, edges, restored and original, from the smallest holes to the widest; RGB."""
+        """Rows of damaged, edges, restored and original, from the smallest masks to the widest; RGB."""
         return np.vstack([row for bucket in self.buckets() for row in self.rows[bucket]])
 
 

@@ -7,7 +7,7 @@ Exit codes:
     2    usage, or an input or output that cannot be used
     3    environment: a missing or broken dependency, no such device
     4    engine: not built, incompatible, or its build failed
-    5    integrity: the model bundle or a built engine is missing, altered or unsound
+    5    integrity: the model bundle or a built engine is missing, altered or invalid
     6    drift: the runtime computes something else than the reference
     7    the runtime failed while it computed, or ran out of memory
     8    slower than the baseline that `bench --compare` was given, beyond tolerance and spread
