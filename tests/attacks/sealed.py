@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 from restore_sdk._util.telemetry import ORT_SWITCH
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.child import ROOT, python
 
 #: Number of the system call ``socket`` by processor, and the processor's number for the filter.
 _CALLS = {"x86_64": (41, 0xC000003E), "aarch64": (198, 0xC00000B7)}
@@ -43,9 +42,7 @@ def sealable() -> bool:
     return sys.platform == "linux" and platform.machine() in _CALLS
 
 
-def run_sealed(
-    code: str, *arguments: str, timeout: float = 120, home: Path | None = None
-) -> subprocess.CompletedProcess[str]:
+def run_sealed(code: str, *arguments: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run Python code in a sealed child; ``returncode`` is ``-SIGSYS`` where it made a socket.
 
     The child has no switch that keeps ONNX Runtime quiet, as the tests' own process has: the SDK has to see to that.
@@ -53,17 +50,8 @@ def run_sealed(
     Args:
         home: the user's folder, where a library may leave something; that of this process by default.
     """
-    program = _SEAL % _CALLS[platform.machine()] + code
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != ORT_SWITCH}
-        | {
-            "PYTHONPATH": str(ROOT),
-            **({} if home is None else {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}),
-        },
-        timeout=timeout,
-    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop(ORT_SWITCH, None)
+    if home is not None:
+        environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
+    return python("-c", _SEAL % _CALLS[platform.machine()] + code, *arguments, env=environment, timeout=120)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
+from PIL import Image
 
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ImageError, InputError, MaskError, ShapeError
@@ -58,9 +59,7 @@ FORMS: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     "a buffer of bytes": lambda array: np.frombuffer(array.tobytes(), np.uint8).reshape(array.shape),
     "a subclass": lambda array: array.view(Strange),
     "masked": lambda array: np.ma.masked_array(array, array > 100),
-    "a record's field": lambda array: np.rec.fromarrays([array.ravel(), array.ravel()], names="a,b").a.reshape(
-        array.shape
-    ),
+    "a record's field": lambda array: np.rec.fromarrays([array.ravel()] * 2, names="a,b").a.reshape(array.shape),
 }
 
 
@@ -71,9 +70,8 @@ def test_forms_of_the_same_values(engine: RestoreEngine, of_image: str, of_mask:
     expected = engine(PHOTO, MASK, feather=3)
     restored = engine(image, mask, feather=3)
     assert type(restored) is np.ndarray
-    assert restored.flags.c_contiguous
+    assert restored.flags.carray
     assert restored.flags.owndata
-    assert restored.flags.writeable
     assert np.array_equal(restored, expected)
     assert np.array_equal(np.asarray(image), PHOTO)  # and left as it was
     assert np.array_equal(np.asarray(mask), MASK)
@@ -113,40 +111,46 @@ def test_bool_masks_that_hold_any_byte(engine: RestoreEngine, byte: int) -> None
 
 
 @pytest.mark.parametrize(
-    "image",
+    ("image", "message"),
     [
-        np.full((40, 50, 3), np.nan, np.float32),
-        np.full((40, 50, 3), np.inf, np.float64),
-        PHOTO.astype(np.float16),
-        PHOTO.astype(">u2"),
-        PHOTO.astype(np.int8),
-        PHOTO.astype(np.complex64),
-        PHOTO.astype(object),
-        PHOTO.astype("S3"),
-        PHOTO.astype("datetime64[s]"),
-        PHOTO > 100,
-        np.zeros((40, 50), [("r", "u1"), ("g", "u1"), ("b", "u1")]),
-        np.zeros((0, 0, 3), np.uint8),
-        np.zeros((0, 50, 3), np.uint8),
-        np.zeros((40, 0, 3), np.uint8),
-        np.zeros((40, 50, 0), np.uint8),
-        np.zeros((40, 50, 2), np.uint8),
-        np.zeros((40, 50, 5), np.uint8),
-        np.zeros((1, 40, 50, 3), np.uint8),
-        np.zeros((40,), np.uint8),
-        np.uint8(3),
-        np.array(7, np.uint8),
-        np.zeros((1,) * 32, np.uint8),
-        b"\x89PNG",
-        "portrait.png",
-        None,
-        PHOTO.tolist(),
-        memoryview(PHOTO),
+        (np.full((40, 50, 3), np.nan, np.float32), r"float32.*\* 255"),
+        (np.full((40, 50, 3), np.inf, np.float64), "float64"),
+        (PHOTO.astype(np.float16), "float16"),
+        (PHOTO.astype(np.uint16), r"uint16.*/ 257"),
+        (PHOTO.astype(">u2"), "uint16|>u2"),
+        (PHOTO.astype(np.int8), "int8"),
+        (PHOTO.astype(np.complex64), "complex64"),
+        (PHOTO.astype(object), "object"),
+        (PHOTO.astype("S3"), "S3"),
+        (PHOTO.astype("datetime64[s]"), "datetime64"),
+        (PHOTO > 100, "bool"),
+        (np.zeros((40, 50), [("r", "u1"), ("g", "u1"), ("b", "u1")]), ""),
+        (np.zeros((0, 50, 3), np.uint8), "no pixels"),
+        (np.zeros((40, 0, 3), np.uint8), "no pixels"),
+        (np.zeros((40, 50, 0), np.uint8), ""),
+        (np.zeros((40, 50, 2), np.uint8), r"\(40, 50, 2\)"),
+        (np.zeros((40, 50, 5), np.uint8), r"\(40, 50, 5\)"),
+        (np.zeros((3, 40, 50), np.uint8), "channels last"),
+        (np.zeros((1, 40, 50, 3), np.uint8), "one image a call"),
+        (np.zeros((40,), np.uint8), r"\(40,\)"),
+        (np.uint8(3), ""),
+        (np.array(7, np.uint8), r"\(\)"),
+        (np.zeros((1,) * 32, np.uint8), ""),
+        (b"\x89PNG", "bytes"),
+        ("portrait.png", "str"),
+        (None, "NoneType"),
+        (PHOTO.tolist(), "list"),
+        (memoryview(PHOTO), "memoryview"),
+        (Image.new("P", (4, 4)), "'P'"),
+        (Image.new("CMYK", (4, 4)), "'CMYK'"),
+        (Image.new("I;16", (4, 4)), "'I;16'.*numpy.asarray"),
+        (Image.new("F", (4, 4)), "'F'.*numpy.asarray"),
+        (Image.new("LA", (4, 4)), "'LA'.*\"RGBA\""),
     ],
     ids=lambda image: f"{type(image).__name__} {getattr(image, 'dtype', '')} {getattr(image, 'shape', '')}"[:40],
 )
-def test_images_that_are_none(engine: RestoreEngine, image: object) -> None:
-    with pytest.raises(ImageError) as caught:
+def test_images_that_are_none(engine: RestoreEngine, image: object, message: str) -> None:
+    with pytest.raises(ImageError, match=f"(?s){message}") as caught:
         engine(image, MASK)
     assert caught.value.hint
     with pytest.raises(InputError):
@@ -155,25 +159,29 @@ def test_images_that_are_none(engine: RestoreEngine, image: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mask", "kind"),
+    ("mask", "kind", "message"),
     [
-        (np.full(MASK.shape, np.nan), MaskError),
-        (MASK.astype(np.float32) / 255, MaskError),
-        (MASK.astype(np.uint16), MaskError),
-        (MASK.astype(object), MaskError),
-        (np.zeros((0, 0), np.uint8), ShapeError),
-        (np.zeros((40, 0), np.uint8), ShapeError),
-        (np.zeros((40, 50, 3), np.uint8), MaskError),
-        (np.zeros((2, 40, 50), np.uint8), MaskError),
-        (np.ones(MASK.shape, bool), MaskError),
-        (np.full(MASK.shape, 255, np.uint8), MaskError),
-        (MASK // 255, MaskError),
-        (MASK.T, ShapeError),
-        (None, MaskError),
-        (True, MaskError),
+        (np.full(MASK.shape, np.nan), MaskError, "float64"),
+        (MASK.astype(np.float32) / 255, MaskError, "float32"),
+        (MASK.astype(np.uint16), MaskError, "uint16"),
+        (MASK.astype(np.int64), MaskError, "int64"),
+        (MASK.astype(object), MaskError, "object"),
+        (np.zeros((40, 0), np.uint8), ShapeError, "0 x 40 px"),
+        (MASK.T, ShapeError, "40 x 50 px, the image 50 x 40 px"),
+        (np.zeros((40, 50, 3), np.uint8), MaskError, "one channel"),
+        (np.zeros((2, 40, 50), np.uint8), MaskError, r"\(2, 40, 50\)"),
+        (np.ones(MASK.shape, bool), MaskError, "whole image"),
+        (np.full(MASK.shape, 255, np.uint8), MaskError, "whole image"),
+        (MASK // 255, MaskError, "0/1 mask"),
+        (np.full(MASK.shape, 90, np.uint8), MaskError, "highest: 90"),
+        (np.ma.masked_array(np.ones(MASK.shape, np.uint8), mask=True), MaskError, "highest: 1"),
+        (None, MaskError, "NoneType"),
+        (True, MaskError, "bool"),
+        ([[0]], MaskError, "list"),
+        (Image.new("RGB", (50, 40)), MaskError, "'RGB'"),
     ],
 )
-def test_masks_that_are_none(engine: RestoreEngine, mask: object, kind: type[InputError]) -> None:
-    with pytest.raises(kind) as caught:
+def test_masks_that_are_none(engine: RestoreEngine, mask: object, kind: type[InputError], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
         engine(PHOTO, mask)
     assert caught.value.hint

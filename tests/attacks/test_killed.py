@@ -6,34 +6,19 @@ Folders of photographs are killed in tests/folder/test_kill.py.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.attacks.sealed import ROOT
-
-
-def python(code: str, *arguments: object, limit: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *code.split("\0"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=limit,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=300,
-    )
+from tests.child import python
 
 
 @pytest.mark.parametrize(("work", "least"), [("export", 40), ("store", 80), ("training", 3)])
 def test_at_every_line(tmp_path: Path, work: str, least: int) -> None:
     """For training, at some; see the script."""
-    done = python("-m\0tests.attacks.kill_writers", work, tmp_path)
+    done = python("-m", "tests.attacks.kill_writers", work, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     moments = int(done.stdout.split()[-1])
     assert moments >= least
@@ -90,15 +75,9 @@ def snapshot(place: Path) -> dict[str, bytes]:
 
 
 def write_all(place: Path, bundle: Path, *more: object, limit: Callable[[], None] | None = None) -> list[str]:
-    done = python(f"-c\0{WRITE_ALL}", place, bundle, *more, limit=limit)
+    done = python("-c", WRITE_ALL, place, bundle, *more, preexec_fn=limit)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.splitlines()
-
-
-def test_there_is_room(place: Path, writable_bundle: Path) -> None:
-    """Without a fault all four are written; what follows is about faults alone."""
-    old_content(place)
-    assert write_all(place, writable_bundle) == ["written"] * 4
 
 
 def test_a_full_disk(place: Path, writable_bundle: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from restore_sdk._util.telemetry import ORT_SWITCH, no_telemetry
 from restore_sdk.bundle import Bundle
-from tests.attacks.sealed import ROOT, run_sealed, sealable
+from tests.attacks.sealed import run_sealed, sealable
 
 pytestmark = pytest.mark.skipif(not sealable(), reason="seals processes on Linux only")
 
@@ -112,16 +112,19 @@ with RestoreEngine(sys.argv[1], slots=2) as engine:
     assert done.stdout.strip() == "(90, 80, 3) onnxruntime"
 
 
-@pytest.mark.parametrize("command", ["info", "doctor", "verify", "bench", "restore"])
-def test_commands_need_no_socket(toy_bundle: Bundle, tmp_path: Path, command: str) -> None:
-    portrait = [str(ROOT / "examples" / f"portrait_{name}.png") for name in ("damaged", "mask")]
-    bundle = ["--bundle", str(toy_bundle.path)]
-    arguments = {
-        "doctor": ["doctor"],
-        "restore": ["restore", portrait[0], "--mask", portrait[1], "-o", str(tmp_path / "out.png"), *bundle],
-        "bench": ["bench", "--requests", "2", "--no-processes", *bundle],
-    }.get(command, [command, *bundle])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "doctor",
+        "info --bundle BUNDLE",
+        "verify --bundle BUNDLE",
+        "bench --requests 2 --no-processes --bundle BUNDLE",
+        "restore examples/portrait_damaged.png --mask examples/portrait_mask.png -o OUT/out.png --bundle BUNDLE",
+    ],
+)
+def test_commands_need_no_socket(toy_bundle: Bundle, tmp_path: Path, arguments: str) -> None:
     code = "import sys; from restore_sdk.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    done = run_sealed(code, *arguments)
+    line = arguments.replace("BUNDLE", str(toy_bundle.path)).replace("OUT", str(tmp_path))
+    done = run_sealed(code, *line.split())
     assert done.returncode == 0, done.stderr
-    assert (command != "restore") or os.listdir(tmp_path) == ["out.png"]
+    assert "restore " not in line or os.listdir(tmp_path) == ["out.png"]

@@ -28,10 +28,11 @@ from restore_sdk.errors import (
     ShapeError,
 )
 from restore_sdk.runtime.golden import GATES
+from tests.child import python
 from tests.conftest import make_photo
 from tests.toy_bundle import golden_vectors, write_toy_bundle
 
-COMMAND = [sys.executable, "-m", "restore_sdk"]
+COMMAND = ("-m", "restore_sdk")
 
 
 class Case:
@@ -186,10 +187,9 @@ def test_bad_input_as_json(case: Case) -> None:
 def test_names_beyond_the_letters_of_the_terminal(case: Case, json: list[str]) -> None:
     photo, mask, out = case.folder / "photo.png", case.folder / "mask.png", case.folder / "猫.png"
     command = [*COMMAND, "restore", photo, "--mask", mask, "-o", out, *json, "--bundle", case.bundle]
-    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, env=ascii_only, capture_output=True, check=False)
+    done = python(*command, environment={"PYTHONIOENCODING": "ascii"})
     assert (done.returncode, out.exists()) == (0, True), done.stderr
-    assert b"\\u732b.png" in done.stdout
+    assert r"\u732b.png" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [[], ["restore"], ["restore", "a.png"], ["nonsense"], ["info", "--runtime", "x"]])
@@ -300,8 +300,7 @@ def test_in_a_process_of_its_own(case: Case) -> None:
     half.write_bytes(cv2.imencode(".jpg", case.photo)[1].tobytes()[:5000])
     names = ["--mask", case.folder / "mask.png", "-o", case.folder / "out.png", "--bundle", case.bundle]
     for photo, wanted in (("photo.png", (0, 1, 0)), ("half.jpg", (2, 0, 2)), ("no.png", (2, 0, 2))):
-        command = [*COMMAND, "restore", case.folder / photo, *names]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = python(*COMMAND, "restore", case.folder / photo, *names)
         assert (done.returncode, len(done.stdout.splitlines()), len(done.stderr.splitlines())) == wanted
 
 
@@ -317,6 +316,6 @@ def test_a_closed_pipe_turns_no_failure_into_success(case: Case, tmp_path: Path)
     ):
         read, write = os.pipe()
         os.close(read)
-        done = subprocess.run([*COMMAND, *arguments], stdout=write, stderr=write, check=False)
+        done = subprocess.run([sys.executable, *COMMAND, *arguments], stdout=write, stderr=write, check=False)
         os.close(write)
         assert done.returncode == code, arguments

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from restore_sdk.bundle.manifest import parse_manifest
 from restore_sdk.errors import BundleError
 from tests.attacks.caught import error_of
-from tests.attacks.sealed import ROOT
+from tests.child import python
 from tests.fuzz.__main__ import changed_json
 from tests.fuzz.corpus import corpus
 from tests.fuzz.targets import TARGETS, seeds
@@ -27,15 +26,7 @@ BUDGET = {"image": 2000, "manifest": 6000, "graph": 6000, "golden": 1500, "sidec
 def fuzz(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
     """Run the fuzzer in a child."""
     program = f"{code}\nimport sys; from tests.fuzz.__main__ import main; main()"
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        cwd=ROOT,
-        timeout=300,
-    )
+    return python("-W", "ignore", "-c", program, *arguments)
 
 
 @pytest.fixture(scope="module")

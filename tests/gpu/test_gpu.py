@@ -12,16 +12,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.child import python
+
 pytestmark = pytest.mark.gpu
-ROOT = Path(__file__).resolve().parents[2]
 MINUTES = 30
 
 _PROBE = """
@@ -137,21 +136,10 @@ print(json.dumps({"free_after_first": free[0], "free_after_last": free[-1]}))
 """
 
 
-def python(code: str, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=60 * MINUTES,
-        env=os.environ | (environment or {}),
-    )
-
-
 @pytest.fixture(scope="module", params=["tensorrt", "tensorrt_rtx"])
 def edition(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    probe = python(_PROBE)
+    probe = python("-c", _PROBE)
     if probe.returncode:
         pytest.skip(f"no GPU here: {probe.stderr.strip().splitlines()[-1]}")
     if importlib.util.find_spec(name) is None:
@@ -159,7 +147,7 @@ def edition(request: pytest.FixtureRequest) -> str:
         pytest.skip(f"a GPU, but no {name}: pip install 'restore-sdk[{extra}]'")
     if importlib.util.find_spec("pycuda") is None:
         pytest.skip("a GPU, but no pycuda: pip install pycuda")
-    served = python(_SERVED, name)
+    served = python("-c", _SERVED, name)
     if served.returncode:
         pytest.skip((served.stderr.strip() or f"{name} does not load").splitlines()[-1])
     return name
@@ -190,11 +178,16 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"RESTORE_SDK_STORE": str(tmp_path_factory.mktemp("gpu") / "store")}
 
 
+def done(code: str, *arguments: str, environment: dict[str, str]) -> str:
+    """What the code printed, in a process that must succeed."""
+    ended = python("-c", code, *arguments, environment=environment, timeout=60 * MINUTES)
+    assert ended.returncode == 0, f"{' '.join(arguments)}: {ended.stdout}\n{ended.stderr}"
+    return ended.stdout
+
+
 def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
     code = "import sys; from restore_sdk.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    done = python(code, *arguments, "--json", environment=environment)
-    assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}\n{done.stderr}"
-    answer: dict[str, Any] = json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done(code, *arguments, "--json", environment=environment))
     return answer
 
 
@@ -218,9 +211,7 @@ def test_bench(edition: str, environment: dict[str, str], report: dict[str, Any]
 
 
 def test_serving_from_eight_threads(edition: str, environment: dict[str, str], report: dict[str, Any]) -> None:
-    done = python(_SERVE, edition, environment=environment)
-    assert done.returncode == 0, done.stderr
-    report["serve"] = json.loads(done.stdout)
+    report["serve"] = json.loads(done(_SERVE, edition, environment=environment))
     for found in report["serve"].values():
         assert found["differing_from_serial"] == 0
         assert found["known_pixels_equal"]
@@ -228,23 +219,19 @@ def test_serving_from_eight_threads(edition: str, environment: dict[str, str], r
 
 
 def test_a_hundred_times_open_and_close(edition: str, environment: dict[str, str], report: dict[str, Any]) -> None:
-    done = python(_OPEN_CLOSE, edition, environment=environment)
-    assert done.returncode == 0, done.stderr
-    report["open_close"] = json.loads(done.stdout)
+    report["open_close"] = json.loads(done(_OPEN_CLOSE, edition, environment=environment))
     lost = report["open_close"]["free_after_first"] - report["open_close"]["free_after_last"]
     assert lost < 32 << 20, f"{lost >> 20} MiB of GPU memory are gone"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork(edition: str, environment: dict[str, str]) -> None:
-    done = python(_FORK, edition, environment=environment)
-    assert done.returncode == 0, done.stderr
+    done(_FORK, edition, environment=environment)
 
 
 @pytest.mark.parametrize("imported", ["before", "after"])
 def test_beside_pytorch(edition: str, environment: dict[str, str], imported: str) -> None:
-    probe = python("import sys, torch; sys.exit(0 if torch.cuda.is_available() else 'no CUDA in this PyTorch')")
+    probe = python("-c", "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 'no CUDA in this PyTorch')")
     if probe.returncode:
         pytest.skip(f"no PyTorch with CUDA: {probe.stderr.strip().splitlines()[-1]}")
-    done = python(_TORCH, edition, imported, environment=environment)
-    assert done.returncode == 0, done.stderr
+    done(_TORCH, edition, imported, environment=environment)

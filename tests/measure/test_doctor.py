@@ -1,7 +1,5 @@
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ from restore_sdk.bundle import SHIPPED
 from restore_sdk.cli import main as cli
 from restore_sdk.measure import doctor
 from restore_sdk.measure.doctor import Finding, examine
+from tests.child import python
 from tests.cuda_double.build import driver
 from tests.cuda_double.double import Double
 
@@ -19,18 +18,6 @@ def install(folder: Path, name: str, version: str) -> None:
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-
-
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process that sees the folder's packages first."""
-    return subprocess.run(
-        [sys.executable, "-m", "restore_sdk", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PYTHONPATH": str(folder)},
-        cwd=Path(doctor.__file__).parents[2],
-    )
 
 
 def finding(name: str) -> Finding:
@@ -132,12 +119,12 @@ def test_it_works_where_opencv_and_onnxruntime_do_not(tmp_path: Path) -> None:
     """``restore-sdk doctor`` in a process in which nothing native imports."""
     for name in ("cv2", "onnxruntime", "numpy"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('broken on purpose')")
-    done = command(tmp_path, "doctor", "--json")
+    done = python("-m", "restore_sdk", "doctor", "--json", env={"PYTHONPATH": str(tmp_path)})
     report = json.loads(done.stdout)
     assert (done.returncode, report["works"]) == (3, False)
     statuses = {item["name"]: item["status"] for item in report["findings"]}
     assert statuses["opencv"] == statuses["onnxruntime"] == statuses["numpy"] == "broken"
-    other = command(tmp_path, "info")
+    other = python("-m", "restore_sdk", "info", env={"PYTHONPATH": str(tmp_path)})
     assert other.returncode == 3
     assert "restore-sdk doctor" in other.stderr
     assert "Traceback" not in other.stderr

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -15,8 +13,9 @@ from packaging.version import Version
 
 from scripts import lock, release
 from tests import fetched
+from tests.child import ROOT, python
 
-ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def locked(name: str) -> dict[str, set[str]]:
@@ -31,10 +30,9 @@ def locked(name: str) -> dict[str, set[str]]:
 
 def declared(*extras: str) -> list[Requirement]:
     """What pyproject.toml asks for, extras of its own taken apart."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    found = [Requirement(text) for text in project["dependencies"]]
+    found = [Requirement(text) for text in PROJECT["dependencies"]]
     for extra in extras:
-        for requirement in map(Requirement, project["optional-dependencies"][extra]):
+        for requirement in map(Requirement, PROJECT["optional-dependencies"][extra]):
             found += declared(*requirement.extras) if requirement.name == "restore-sdk" else [requirement]
     return found
 
@@ -66,8 +64,7 @@ def test_what_tests_fetch_is_locked_by_hash() -> None:
 
 
 def test_every_dependency_has_bounds() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert [str(each) for each in declared(*project["optional-dependencies"]) if not each.specifier] == []
+    assert [str(each) for each in declared(*PROJECT["optional-dependencies"]) if not each.specifier] == []
 
 
 def test_only_what_the_host_chooses_is_left_out_of_a_lock() -> None:
@@ -81,11 +78,8 @@ def test_only_what_the_host_chooses_is_left_out_of_a_lock() -> None:
 def test_the_audit_reads_the_locks() -> None:
     """All but asking the advisory service, which needs a network."""
     options = ("--dry-run", "--disable-pip", "--require-hashes", "--progress-spinner=off")
-    command = [sys.executable, "-m", "pip_audit", *options]
     for name in lock.LOCKS:
-        done = subprocess.run(
-            [*command, "-r", str(lock.FOLDER / name)], capture_output=True, text=True, check=False, timeout=60
-        )
+        done = python("-m", "pip_audit", *options, "-r", lock.FOLDER / name, timeout=60)
         assert done.returncode == 0, done.stderr
         assert re.search(r"would have audited \d+ packages", done.stdout + done.stderr), done.stderr
 
@@ -94,7 +88,7 @@ def test_the_audit_reads_the_locks() -> None:
 def test_a_release_is_the_same_bytes_whoever_makes_it() -> None:
     """``make`` builds twice and compares; what it gives is whole and says the truth about itself."""
     files = release.make(ROOT)
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    version = PROJECT["version"]
     assert sorted(files) == [
         "SHA256SUMS",
         f"restore-sdk-{version}.cdx.json",
@@ -122,8 +116,7 @@ def test_a_build_that_differs_is_no_release(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    command = [sys.executable, str(ROOT / "scripts" / "release.py"), "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = python(ROOT / "scripts" / "release.py", "--out", tmp_path)
     assert done.returncode == 2
     assert "holds something already" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

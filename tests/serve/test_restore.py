@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -16,7 +15,8 @@ from PIL import Image, ImageCms
 
 from restore_sdk import FaceDetector, RestoreEngine
 from restore_sdk.bundle import Bundle
-from tests.serve.conftest import JSON, MULTIPART, ROOT, Service, as_json, decoded, encoded, files, form, pair, start
+from tests.child import ROOT, python
+from tests.serve.conftest import JSON, MULTIPART, Service, as_json, decoded, encoded, files, form, pair, start
 from tests.yunet_double import MAGENTA, write_yunet_double
 
 
@@ -231,8 +231,7 @@ def test_the_service_describes_itself(service: Service) -> None:
 
 def test_the_example_client(service: Service, tmp_path: Path) -> None:
     def ask(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "examples" / "ask_service.py"), *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        return python(ROOT / "examples" / "ask_service.py", *arguments, cwd=tmp_path, timeout=60)
 
     done = ask(service.url)
     assert done.returncode == 0, done.stderr
