@@ -12,14 +12,7 @@ from PIL import Image
 import restore_sdk
 from restore_sdk import RestoreEngine, RestoreOptions
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import (
-    BundleError,
-    ClosedError,
-    DeviceError,
-    InputError,
-    RestoreError,
-    ShapeError,
-)
+from restore_sdk.errors import BundleError, ClosedError, DeviceError, InputError, RestoreError, ShapeError
 from restore_sdk.imaging.image import canny_edges
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.tiling.crop import Crop

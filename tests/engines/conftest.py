@@ -124,9 +124,7 @@ def half_graph(stage: str, *, compute: int = TensorProto.FLOAT16, operator: str 
         helper.make_node("Add", ["image_h", "maps_4d"], ["sum"], name="sum"),
     ]
     if stage == "edge":
-        nodes += [
-            helper.make_node("ReduceMean", ["sum", "last"], ["result"], keepdims=0, name="mean"),
-        ]
+        nodes += [helper.make_node("ReduceMean", ["sum", "last"], ["result"], keepdims=0, name="mean")]
     else:
         nodes += [helper.make_node("Identity", ["sum"], ["result"], name="same")]
     nodes += [helper.make_node("Cast", ["result"], [output], to=TensorProto.UINT8, name="out")]

@@ -24,13 +24,7 @@ from restore_sdk.engines.plan import BuildPlan
 from restore_sdk.engines.progress import Watch
 from restore_sdk.engines.sidecar import Host
 from restore_sdk.engines.store import EngineStore
-from restore_sdk.errors import (
-    BuildError,
-    DriftError,
-    MissingDependencyError,
-    OutOfMemoryError,
-    OutputError,
-)
+from restore_sdk.errors import BuildError, DriftError, MissingDependencyError, OutOfMemoryError, OutputError
 from tests.engines.conftest import half_graph, rtx_recipe, write_half_bundle
 from tests.toy_bundle import repair_graph
 

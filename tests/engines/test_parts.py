@@ -23,9 +23,7 @@ from restore_sdk.engines.network import failure, measured_precision
 from restore_sdk.engines.progress import Phases
 from restore_sdk.engines.recipe import load_recipe
 from restore_sdk.engines.store import EngineStore
-from restore_sdk.errors import (
-    BuildError,
-)
+from restore_sdk.errors import BuildError
 
 A10 = DeviceFacts(0, "NVIDIA A10", "8.6", 24 << 30, "13.0")
 TRT = TensorRT(types.ModuleType("tensorrt"), "tensorrt", "10.16.1.11")
@@ -274,10 +272,7 @@ class TestInspection:
         ("Error Code 2: OutOfMemory (Requested size was 4294967296 bytes.) out of memory", "memory"),
         ("Tactic Selection: no tactics to implement the operation within workspace limit.", "memory"),
         ("Network has dynamic or shape inputs, but no optimization profile has been defined.", "profile"),
-        (
-            "Operation SUM must have same input types. But they are of types Half and Float.",
-            "precision",
-        ),
+        ("Operation SUM must have same input types. But they are of types Half and Float.", "precision"),
         ("IBuilder::buildSerializedNetwork: Error Code 7: BuildCanceled (Build canceled by user)", "cancelled"),
         ("Plugin not found, are the plugin name, version, and namespace correct?", "parse"),
         ("Internal Error: something else", ""),

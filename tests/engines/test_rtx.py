@@ -16,9 +16,7 @@ from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.progress import Watch
 from restore_sdk.engines.recipe import Recipe, load_recipe
 from restore_sdk.engines.store import EngineStore
-from restore_sdk.errors import (
-    BuildError,
-)
+from restore_sdk.errors import BuildError
 from tests.engines.conftest import half_graph, rtx_recipe
 
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")

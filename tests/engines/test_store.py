@@ -14,10 +14,7 @@ from msgspec.structs import replace as changed
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.sidecar import dump_sidecar, parse_sidecar
 from restore_sdk.engines.store import EngineStore, StoredEngine, default_root
-from restore_sdk.errors import (
-    EngineError,
-    OutputError,
-)
+from restore_sdk.errors import EngineError, OutputError
 from tests.engines.conftest import HOST, PLAN, made_up, write_half_bundle
 
 OTHER_PLAN = b"ftrt" + bytes(600)

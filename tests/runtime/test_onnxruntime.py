@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle, StageFiles
-from restore_sdk.errors import (
-    BundleError,
-    ClosedError,
-    DeviceError,
-    ExecutionError,
-    OutOfMemoryError,
-    RestoreError,
-)
+from restore_sdk.errors import BundleError, ClosedError, DeviceError, ExecutionError, OutOfMemoryError, RestoreError
 from restore_sdk.runtime.base import Inference
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from tests.toy_bundle import edge_graph, expected, repair_graph, write_toy_bundle

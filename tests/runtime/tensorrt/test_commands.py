@@ -102,11 +102,7 @@ def test_no_engine_is_an_exit_code_of_its_own(
 
 
 def test_the_scripts_of_the_gpu_suite(
-    built: str,
-    toy_bundle: Bundle,
-    double: Double,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    built: str, toy_bundle: Bundle, double: Double, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody runs them where this is developed, so they run on the doubles, lest they fail on the GPU they are for."""
     monkeypatch.setattr(Bundle, "load", classmethod(lambda cls: toy_bundle))

@@ -13,13 +13,7 @@ import pytest
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines import driver
-from restore_sdk.errors import (
-    DeviceError,
-    EngineError,
-    ExecutionError,
-    MissingDependencyError,
-    OutOfMemoryError,
-)
+from restore_sdk.errors import DeviceError, EngineError, ExecutionError, MissingDependencyError, OutOfMemoryError
 from restore_sdk.runtime import cuda, pipeline, trtstage
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt

@@ -17,14 +17,7 @@ from numpy.typing import NDArray
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
 from restore_sdk.engines.store import EngineStore, StoredEngine
-from restore_sdk.errors import (
-    DeviceError,
-    DriftError,
-    EngineError,
-    InputError,
-    OutOfMemoryError,
-    RestoreError,
-)
+from restore_sdk.errors import DeviceError, DriftError, EngineError, InputError, OutOfMemoryError, RestoreError
 from restore_sdk.runtime.golden import require_golden
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
