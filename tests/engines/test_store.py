@@ -6,7 +6,9 @@ import os
 import stat
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace as changed
@@ -15,7 +17,7 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.engines.sidecar import dump_sidecar, parse_sidecar
 from restore_sdk.engines.store import EngineStore, StoredEngine, default_root
 from restore_sdk.errors import EngineError, OutputError
-from tests.engines.conftest import HOST, PLAN, made_up, write_half_bundle
+from tests.engines.conftest import HOST, PLAN, half_graph, made_up, write_half_bundle
 
 OTHER_PLAN = b"ftrt" + bytes(600)
 
@@ -110,8 +112,6 @@ def test_nothing_built(store: EngineStore, half_bundle: Bundle, stored: StoredEn
 
 
 def test_a_changed_model_makes_the_engine_stale(store: EngineStore, stored: StoredEngine, tmp_path: Path) -> None:
-    from tests.engines.conftest import half_graph
-
     other = write_half_bundle(tmp_path / "other", edge=half_graph("edge", operator="Add"))
     with pytest.raises(EngineError, match="model"):
         store.find(other, "edge", HOST)
@@ -128,23 +128,26 @@ class TestSpoiledPlans:
         return caught.value.hint
 
     @pytest.mark.parametrize(
-        ("spoilt", "why"),
+        ("spoil", "why"),
         [
-            (PLAN[:100], "truncated, 100 of 504 bytes"),
-            (b"", "truncated, 0 of"),
-            (b'{"json": 1}' + PLAN, "11 bytes stand before the plan"),
-            (PLAN[:-1] + b"x", "SHA-256 differs"),
-            (PLAN + b"x", "SHA-256 differs"),
-            (OTHER_PLAN, "the plan of stage repair"),
-            (None, "is gone"),
+            (lambda path: path.write_bytes(PLAN[:100]), "truncated, 100 of 504 bytes"),
+            (lambda path: path.write_bytes(b""), "truncated, 0 of"),
+            (lambda path: path.write_bytes(b'{"json": 1}' + PLAN), "11 bytes stand before the plan"),
+            (lambda path: path.write_bytes(PLAN[:-1] + b"x"), "SHA-256 differs"),
+            (lambda path: path.write_bytes(PLAN + b"x"), "SHA-256 differs"),
+            (lambda path: path.write_bytes(OTHER_PLAN), "the plan of stage repair"),
+            (lambda path: path.write_bytes(half_graph("edge")), "ONNX graph"),
+            (lambda path: path.unlink(), "is gone"),
+            (lambda path: path.symlink_to(path.rename(path.with_name("elsewhere"))), "is a link"),
+            (lambda path: (path.unlink(), os.mkfifo(path, 0o600)), "not a plain file"),
         ],
     )
     def test_what_it_seems_to_be_is_said(
-        self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, spoilt: bytes | None, why: str
+        self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, spoil: Any, why: str
     ) -> None:
         store.publish(OTHER_PLAN, made_up(half_bundle, "repair", OTHER_PLAN))
-        stored.path.unlink() if spoilt is None else stored.path.write_bytes(spoilt)
-        assert self.refused(store, half_bundle, why)
+        spoil(stored.path)
+        self.refused(store, half_bundle, why)
 
     @pytest.mark.parametrize("target", ["a10", "sm86"])
     def test_the_hint_removes_it_and_names_a_shipped_recipe(
@@ -155,30 +158,12 @@ class TestSpoiledPlans:
         assert "restore-sdk engines prune" in hint
         assert ("--edition tensorrt --target a10 --bundle " in hint) == (target == "a10")
 
-    def test_an_onnx_graph(self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:
+    def test_what_is_not_published(self, store: EngineStore, half_bundle: Bundle) -> None:
+        """Another plan than the sidecar's, and what is no plan."""
         graph = half_bundle.read("edge.fp16.onnx")
-        stored.path.write_bytes(graph)
-        self.refused(store, half_bundle, "ONNX graph")
-        with pytest.raises(EngineError, match="ONNX graph"):
-            store.publish(graph, made_up(half_bundle, plan=graph))
-
-    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs links and pipes")
-    def test_not_a_plain_file(
-        self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, tmp_path: Path
-    ) -> None:
-        elsewhere = tmp_path / "elsewhere"
-        elsewhere.write_bytes(PLAN)
-        elsewhere.chmod(0o600)
-        stored.path.unlink()
-        stored.path.symlink_to(elsewhere)
-        self.refused(store, half_bundle, "is a link")
-        stored.path.unlink()
-        os.mkfifo(stored.path, 0o600)
-        self.refused(store, half_bundle, "not a plain file")
-
-    def test_a_plan_other_than_its_sidecar_s_is_not_published(self, store: EngineStore, half_bundle: Bundle) -> None:
-        with pytest.raises(EngineError):
-            store.publish(PLAN + b"x", made_up(half_bundle))
+        for plan, sidecar in ((PLAN + b"x", made_up(half_bundle)), (graph, made_up(half_bundle, plan=graph))):
+            with pytest.raises(EngineError):
+                store.publish(plan, sidecar)
         assert not store.root.exists()
 
 
@@ -188,8 +173,8 @@ def checksum(root: object) -> str:
 
 
 class TestSpoiledSidecars:
-    def refused(self, store: EngineStore, bundle: Bundle, path: Path, text: str) -> None:
-        path.write_text(text)
+    def refused(self, store: EngineStore, bundle: Bundle, stored: StoredEngine, text: str) -> None:
+        (store.root / stored.sidecar.file).write_text(text)
         with pytest.raises(EngineError, match=r"sidecar .* is not valid") as caught:
             store.find(bundle, "edge", HOST)
         assert "restore-sdk build" in caught.value.hint
@@ -200,58 +185,60 @@ class TestSpoiledSidecars:
     def test_edited(
         self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, key: str, value: object
     ) -> None:
-        path = store.root / stored.sidecar.file
-        root = json.loads(path.read_text())
+        root = json.loads((store.root / stored.sidecar.file).read_text())
         assert root[key] != value
-        self.refused(store, half_bundle, path, json.dumps(root | {key: value}))
+        self.refused(store, half_bundle, stored, json.dumps(root | {key: value}))
 
     def test_edited_for_another_gpu(self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:
         """Even with a checksum made anew: the file's name stands for the key."""
-        path = store.root / stored.sidecar.file
         key = changed(stored.sidecar.key, compute_capabilities=("8.9",))
-        self.refused(store, half_bundle, path, dump_sidecar(changed(stored.sidecar, key=key)).decode())
+        self.refused(store, half_bundle, stored, dump_sidecar(changed(stored.sidecar, key=key)).decode())
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"schema": 1}', '{"schema": 2}', "[" * 100_000])
     def test_no_sidecar(self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, text: str) -> None:
-        self.refused(store, half_bundle, store.root / stored.sidecar.file, text)
+        self.refused(store, half_bundle, stored, text)
 
     @pytest.mark.parametrize(
-        "spoil",
+        ("part", "change"),
         [
-            lambda root: root.pop("tensors"),
-            lambda root: root.update(extra=1),
-            lambda root: root["key"].pop("stage"),
-            lambda root: root["key"].update(edition="other"),
-            lambda root: root["key"].update(hardware="other"),
-            lambda root: root["key"].update(compute_capabilities=None),
-            lambda root: root.update(tensors=[1]),
-            lambda root: root.update(plan_bytes="504"),
-            lambda root: root.update(plan_sha256="../../elsewhere"),
-            lambda root: root.update(build=[]),
-            lambda root: root["key"].update(max_batch="4"),
-            lambda root: root["key"].update(max_batch=True),
-            lambda root: root["key"].update(compute_capabilities=[8]),
+            ("root", {"tensors": ...}),
+            ("root", {"extra": 1}),
+            ("root", {"tensors": [1]}),
+            ("root", {"plan_bytes": "504"}),
+            ("root", {"plan_sha256": "../../elsewhere"}),
+            ("root", {"build": []}),
+            ("key", {"stage": ...}),
+            ("key", {"edition": "other"}),
+            ("key", {"hardware": "other"}),
+            ("key", {"compute_capabilities": None}),
+            ("key", {"compute_capabilities": [8]}),
+            ("key", {"max_batch": "4"}),
+            ("key", {"max_batch": True}),
         ],
     )
-    def test_a_sidecar_of_another_form_with_a_valid_checksum(self, half_bundle: Bundle, spoil: object) -> None:
+    def test_a_sidecar_of_another_form_with_a_valid_checksum(
+        self, half_bundle: Bundle, part: str, change: dict[str, Any]
+    ) -> None:
         sidecar = made_up(half_bundle)
         root = json.loads(dump_sidecar(sidecar))
         del root["checksum"]
-        before = checksum(root)
-        spoil(root)  # type: ignore[operator]
-        root["checksum"] = after = checksum(root)
-        name = sidecar.file
-        if isinstance(root.get("key"), dict) and "stage" in root["key"]:  # not refused for its name alone
-            name = f"edge.{checksum(root['key'])[:24]}.json"
-        assert before != after
+        place = root["key"] if part == "key" else root
+        place |= change
+        for name in [name for name, value in change.items() if value is ...]:
+            del place[name]
+        root["checksum"] = checksum(root)
+        name = (
+            f"edge.{checksum(root['key'])[:24]}.json" if "stage" in root["key"] else sidecar.file
+        )  # not refused for its name
         with pytest.raises(EngineError):
             parse_sidecar(json.dumps(root).encode(), name)
 
     def test_a_valid_engine_is_found_beside_an_invalid_one(
         self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, caplog: pytest.LogCaptureFixture
     ) -> None:
-        (store.root / "edge.000000000000000000000000.json").write_text("{")
-        (store.root / "edge.000000000000000000000000.json").chmod(0o600)
+        other = store.root / "edge.000000000000000000000000.json"
+        other.write_text("{")
+        other.chmod(0o600)
         assert store.find(half_bundle, "edge", HOST).plan == PLAN
         assert "not valid" in caplog.text
 
@@ -269,24 +256,22 @@ class TestOwnership:
         self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, mode: int
     ) -> None:
         store.root.chmod(mode)
-        for use in (
-            lambda: store.find(half_bundle, "edge", HOST),
-            store.entries,
-            store.verify,
-            store.prune,
-            lambda: store.publish(PLAN, made_up(half_bundle)),
-        ):
+        find, publish = (
+            partial(store.find, half_bundle, "edge", HOST),
+            partial(store.publish, PLAN, made_up(half_bundle)),
+        )
+        for use in (find, store.entries, store.verify, store.prune, publish):
             with pytest.raises(EngineError, match="others can write") as caught:
                 use()
             assert "chmod" in caught.value.hint
 
-    @pytest.mark.parametrize("which", ["plan", "sidecar"])
-    def test_a_file_that_others_can_write(
-        self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, which: str
-    ) -> None:
-        (stored.path if which == "plan" else store.root / stored.sidecar.file).chmod(0o666)
-        with pytest.raises(EngineError, match="others can write"):
-            store.find(half_bundle, "edge", HOST)
+    def test_a_file_that_others_can_write(self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:
+        for path in (stored.path, store.root / stored.sidecar.file):
+            path.chmod(0o666)
+            with pytest.raises(EngineError, match="others can write"):
+                store.find(half_bundle, "edge", HOST)
+            path.chmod(0o600)
+        assert store.find(half_bundle, "edge", HOST).plan == PLAN
 
     @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
     def test_another_user_s_store(self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:

@@ -68,25 +68,21 @@ def test_a_full_disk_leaves_the_old_engine(
 def test_prune(store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:
     repair = store.publish(PLAN, made_up(half_bundle, "repair"))
     some, other = "0123456789abcdef01234567", "fedcba9876543210"
-    torn = [
-        store.root / name
-        for name in (f"edge.{some}.{other}.plan", f".edge.{some}.json.{other[:12]}.part", f"repair.{some}.json")
-    ]
-    torn.append(store.root / f".tensorrt-10.16.1.11-sm86-nvidia-a10.ti.{other[:12]}.part")
-    names = (
+    names = f"edge.{some}.{other}.plan", f".edge.{some}.json.{other[:12]}.part", f"repair.{some}.json"
+    torn = [store.root / name for name in (*names, f".tensorrt-10.16.1.11-sm86-nvidia-a10.ti.{other[:12]}.part")]
+    names = [
         "package.json",
         "model.plan",
         ".download.part",
         ".movie.avi.part",
         ".data.zip.0123456789ab",
         "edge.ab.json",
-    )
+    ]
     foreign = [store.root / name for name in names]
-    for path in (*torn, *foreign):
+    timing = store.root / "tensorrt-10.16.1.11-sm86-nvidia-a10.timing"
+    for path in (*torn, *foreign, timing):
         path.write_bytes(b"torn")
     (store.root / "a folder.json").mkdir()
-    timing = store.root / "tensorrt-10.16.1.11-sm86-nvidia-a10.timing"
-    timing.write_bytes(b"cache")
     assert store.prune(dry_run=True) == sorted(torn)
     assert all(path.exists() for path in torn)
     assert store.prune() == sorted(torn)
