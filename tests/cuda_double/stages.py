@@ -149,7 +149,7 @@ class Runtime:
 _SESSIONS: dict[str, Any] = {}
 
 
-def _session(graph: bytes) -> Any:
+def session_of(graph: bytes) -> Any:
     key = hashlib.sha256(graph).hexdigest()
     if key not in _SESSIONS:
         options = ort.SessionOptions()
@@ -166,7 +166,7 @@ class Engine:
     num_optimization_profiles = 1
 
     def __init__(self, control: Control, head: dict[str, Any], graph: bytes, weights: int) -> None:
-        self.control, self.head, self.session, self._weights = control, head, _session(graph), weights
+        self.control, self.head, self.session, self._weights = control, head, session_of(graph), weights
         self.contexts = 0
         self.inputs = {tensor.name: (-1, *tensor.shape[1:]) for tensor in self.session.get_inputs()}
         self.outputs = {tensor.name: (-1, *tensor.shape[1:]) for tensor in self.session.get_outputs()}

@@ -226,30 +226,6 @@ class TestConfiguration:
 
 
 class TestInspection:
-    def layers(self, *layers: tuple[str, str]) -> str:
-        return json.dumps(
-            {
-                "Layers": [
-                    {"Name": "l", "LayerType": kind, "Outputs": [{"Format/Datatype": form}]} for kind, form in layers
-                ]
-            }
-        )
-
-    def test_counts(self) -> None:
-        text = self.layers(
-            ("CaskConvolution", "Channel major FP16 format where channel % 8 == 0"),
-            ("PointWiseV2", "Half"),
-            ("Reduce", "Row major linear FP32"),
-            ("Myelin", "UInt8"),
-        )
-        assert measured_precision(text, "edge") == {"float16": 2, "float32": 1}
-
-    @pytest.mark.parametrize("kind", ["CaskConvolution", "CaskGemmMatrixMultiply", "Deconvolution"])
-    @pytest.mark.parametrize("form", ["Row major linear FP32", "Float"])
-    def test_fp32_arithmetic_is_refused(self, kind: str, form: str) -> None:
-        with pytest.raises(BuildError, match="stage edge"):
-            measured_precision(self.layers((kind, form)), "edge")
-
     @pytest.mark.parametrize(("operand", "valid"), [("Half", True), ("Float", False)])
     def test_half_operands_may_be_summed_in_float32(self, operand: str, valid: bool) -> None:
         factors = [{"Dimensions": [1], "Format/Datatype": "Half"}]  # alpha and beta say nothing

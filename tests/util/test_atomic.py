@@ -1,7 +1,9 @@
 """A final name never holds half a file, and what stands there already is lost to nothing that fails."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -57,18 +59,12 @@ def test_what_was_written_is_not_called_a_failure(
         ("file/out.bin", "Not a directory"),
         ("x" * 300, "nothing can be written"),
         ("a\0b", "nothing can be written"),
-        ("pipe.png", "pipe"),
+        ("pipe", "pipe"),
     ],
 )
-def test_places_for_no_file(tmp_path: Path, name: str, why: str) -> None:
-    (tmp_path / "file").write_bytes(b"x")
-    (tmp_path / "folder").mkdir()
-    os.mkfifo(tmp_path / "pipe.png")
-    before = sorted(os.listdir(tmp_path))
+def test_places_for_no_file(places: Path, name: str, why: str) -> None:
     with pytest.raises(OutputError, match=why):
-        write_file(tmp_path / name, b"x")
-    assert sorted(os.listdir(tmp_path)) == before
-    assert (tmp_path / "pipe.png").is_fifo()
+        write_file(places / name, b"x")
 
 
 @pytest.mark.parametrize(
@@ -81,12 +77,22 @@ def test_places_for_no_file(tmp_path: Path, name: str, why: str) -> None:
         ("a\0b", "nothing can be written"),
     ],
 )
-def test_places_for_no_folder(tmp_path: Path, name: str, why: str) -> None:
-    (tmp_path / "file").write_bytes(b"x")
-    (tmp_path / "link").symlink_to(tmp_path)
+def test_places_for_no_folder(places: Path, name: str, why: str) -> None:
     with pytest.raises(OutputError, match=why):
-        write_folder(tmp_path / name, {"a": b"x"})
-    assert sorted(os.listdir(tmp_path)) == ["file", "link"]
+        write_folder(places / name, {"a": b"x"})
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Iterator[Path]:
+    """A folder with one of each kind, which must stay as it is."""
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    yield tmp_path
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder", "link", "pipe"]
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,15 +107,13 @@ def test_a_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.M
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("broken", ["fsync", "write"])
-def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+@pytest.mark.parametrize(("module", "name"), [(os, "fsync"), (atomic, "write_synced")])
+def test_a_full_disk_leaves_the_old_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: object, name: str
+) -> None:
     target = tmp_path / "out.bin"
     target.write_bytes(b"old")
-
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(*((os, "fsync", fail) if broken == "fsync" else (atomic, "write_synced", fail)))
+    monkeypatch.setattr(module, name, Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(OutputError, match="No space left"):
         write_file(target, b"new")
     monkeypatch.undo()

@@ -7,6 +7,7 @@ import io
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,12 +18,10 @@ from restore_sdk.errors import InputError
 class Asked(io.FileIO):
     """A file that notes for how many bytes it was asked."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.asked: list[int] = []
+    asked: tuple[int, ...] = ()
 
-    def read(self, size: int | None = -1, /) -> Any:
-        self.asked.append(-1 if size is None else size)
+    def read(self, size: int = -1, /) -> Any:
+        self.asked += (size,)
         return super().read(size)
 
 
@@ -49,7 +48,7 @@ def test_the_limit(
     monkeypatch.setattr(os, "fstat", lambda _: before)
     with Asked(path) as file:
         assert read_at_most(file, limit) == (b"y" * size if fits else None)
-        assert file.asked == [told + 1] if told == size <= limit else sum(file.asked) <= max(3 * size, 3 * 4096)
+        assert file.asked == (told + 1,) if told == size <= limit else sum(file.asked) <= max(3 * size, 3 * 4096)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc: no files without a size")
@@ -64,16 +63,9 @@ def test_a_file_that_tells_no_size() -> None:
 def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.touch()
-    assert is_folder(tmp_path)
-    assert not is_folder(file)
-    assert is_there(file)
+    assert (is_folder(tmp_path), is_folder(file), is_there(file)) == (True, False, True)
     for nothing in (tmp_path / "none", tmp_path / ("long" * 100), file / "below", Path("null\0character")):
-        assert not is_folder(nothing)
-        assert not is_there(nothing)
-
-    def denied(_: Path) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(Path, "stat", denied)
+        assert (is_folder(nothing), is_there(nothing)) == (False, False)
+    monkeypatch.setattr(Path, "stat", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
     with pytest.raises(InputError, match="cannot be looked at: Permission denied"):
         is_folder(tmp_path)

@@ -6,19 +6,26 @@ import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from restore_sdk.bundle import Bundle
+from restore_sdk.engines.store import EngineStore, StoredEngine
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner
 from tests.cuda_double import double as doubles
 from tests.cuda_double.double import Double
-from tests.cuda_double.stages import make_module, make_plan
+from tests.cuda_double.stages import VERSION, make_module, make_plan
+from tests.engines.conftest import made_up
+
+#: Where the golden vectors passed: on the driver double, as it stands after a reset.
+HERE = {"device": "CUDA driver double (no GPU), 1 multiprocessors", "driver_cuda": "13.0", "tensorrt": VERSION}
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -96,3 +103,29 @@ def reference(toy_bundle: Bundle) -> Iterator[OnnxRunner]:
 
 def same(left: Any, right: Any) -> bool:
     return np.array_equal(left.restored, right.restored) and np.array_equal(left.completed_edges, right.completed_edges)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineStore:
+    """An empty store, the one that the SDK finds."""
+    monkeypatch.setenv("RESTORE_SDK_STORE", str(tmp_path / "store"))
+    return EngineStore()
+
+
+@pytest.fixture
+def built(store: EngineStore, toy_bundle: Bundle, trt: ModuleType) -> list[StoredEngine]:
+    """Engines of the toy bundle in it."""
+    return publish(store, toy_bundle, plans(toy_bundle))
+
+
+def publish(
+    store: EngineStore, bundle: Bundle, built: tuple[bytes, bytes], *, verified: bool = True, **changes: Any
+) -> list[StoredEngine]:
+    """Put plans into the store as a build would."""
+    here = {"edition": "tensorrt", "version": VERSION, "hardware": "capability", "device_name": ""}
+    verification = {"status": "passed", **HERE} if verified else {"status": "not run"}
+    engines = []
+    for spec, plan in zip(bundle.stages, built, strict=True):
+        sidecar = made_up(bundle, spec.name, plan, **(here | changes))
+        engines.append(store.publish(plan, replace(sidecar, verified=verified, verification=verification)))
+    return engines

@@ -11,16 +11,22 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ShapeError
 from restore_sdk.runtime.base import SlotPool
 from restore_sdk.runtime.onnxruntime import OnnxRunner
+from restore_sdk.runtime.tensorrt import TensorRtRunner
 from tests.cuda_double.double import Double
-from tests.runtime.tensorrt.conftest import Open, requests, same
+from tests.runtime.tensorrt.conftest import Open, plans, requests, same
 
 
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("slots", [1, 2])
 def test_equal_to_onnx_runtime(open_runner: Open, reference: OnnxRunner, slots: int, graph: bool) -> None:
+    work = requests(10) + requests(5, batch=3)
     with open_runner(slots=slots, graph=graph) as runner:
-        for request in requests(12):
-            assert same(runner.infer(*request), reference.infer(*request))
+        for turn in range(3):
+            for request in work:
+                result = runner.infer(*request)
+                assert same(result, reference.infer(*request))
+                assert graph or not result.graph
+                assert result.graph or not graph or turn < slots, "captured once, replayed ever after"
 
 
 def test_batches_of_changing_sizes(open_runner: Open, reference: OnnxRunner) -> None:
@@ -75,17 +81,15 @@ def test_the_stages_share_an_address_and_the_workspace(open_runner: Open, toy_bu
             del pipeline, edge, repair
 
 
-def test_workspace_is_the_larger_of_the_two(toy_bundle: Bundle, trt: ModuleType) -> None:
-    from restore_sdk.runtime.tensorrt import TensorRtRunner
-    from tests.runtime.tensorrt.conftest import plans
-
+def test_the_larger_workspace_and_the_smaller_profile_count(toy_bundle: Bundle, trt: ModuleType) -> None:
     edge, repair = (
-        plans(toy_bundle, scratch=200_000, max_batch=1)[0],
-        plans(toy_bundle, scratch=300_000, max_batch=1)[1],
+        plans(toy_bundle, scratch=200_000, max_batch=3)[0],
+        plans(toy_bundle, scratch=400_000, max_batch=2)[1],
     )
     runner = TensorRtRunner(toy_bundle, edge, repair, trt, slots=3)
     try:
-        assert runner.info()["workspace_bytes"] == 900_000
+        assert runner.max_batch == 2
+        assert runner.info()["workspace_bytes"] == 3 * 2 * 400_000
     finally:
         runner.close()
 

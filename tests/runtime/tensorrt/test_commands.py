@@ -17,17 +17,8 @@ from restore_sdk.engines.store import EngineStore
 from restore_sdk.files import read_photo
 from tests.cuda_double.double import Double
 from tests.gpu import test_gpu
-from tests.runtime.tensorrt.conftest import plans
-from tests.runtime.tensorrt.test_open import publish, store
 
-__all__ = ["store"]
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def built(store: EngineStore, toy_bundle: Bundle, trt: ModuleType) -> str:
-    publish(store, toy_bundle, plans(toy_bundle))
-    return str(toy_bundle.path)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -35,24 +26,21 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_verify(built: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, report = run(capsys, "verify", "--runtime", "tensorrt", "--bundle", built)
-    assert (code, report["passed"], report["runtime"]) == (0, True, "tensorrt_double")
-    assert report["min_psnr_db"] == 55.0, "half precision has a gate of its own"
-    assert report["cuda_graph"] is False
-
-
-def test_verify_as_one_graph(built: str, double: Double, capsys: pytest.CaptureFixture[str]) -> None:
-    before = double.counters()
-    code, report = run(capsys, "verify", "--runtime", "tensorrt", "--bundle", built, "--cuda-graph", "on")
-    assert (code, report["passed"], report["cuda_graph"]) == (0, True, True)
-    assert double.counters().since(before).graph_launches == report["images"]
-    code, report = run(capsys, "verify", "--runtime", "onnxruntime", "--bundle", built, "--cuda-graph", "on")
+def test_verify(built: object, toy_bundle: Bundle, double: Double, capsys: pytest.CaptureFixture[str]) -> None:
+    for graph in (False, True):
+        before = double.counters()
+        options = ("--bundle", str(toy_bundle.path), *(("--cuda-graph", "on") if graph else ()))
+        code, report = run(capsys, "verify", "--runtime", "tensorrt", *options)
+        assert (code, report["passed"], report["runtime"]) == (0, True, "tensorrt_double")
+        assert report["cuda_graph"] is graph
+        assert report["min_psnr_db"] == 55.0, "half precision has a gate of its own"
+        assert double.counters().since(before).graph_launches == (report["images"] if graph else 0)
+    code, report = run(capsys, "verify", "--runtime", "onnxruntime", *options)
     assert (code, report["error"]["type"]) == (2, "InputError")
 
 
-def test_bench(built: str, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ("--runtime", "tensorrt", "--bundle", built, "--requests", "8", "--batch", "2")
+def test_bench(built: object, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--runtime", "tensorrt", "--bundle", str(toy_bundle.path), "--requests", "8", "--batch", "2")
     code, report = run(capsys, "bench", *arguments, "--no-processes")  # a fresh process would not see the doubles
     assert code == 0
     plain, graph = report["runs"]
@@ -70,26 +58,40 @@ def test_bench(built: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert set(entry["drift"]) == {"restored", "completed_edges"}
 
 
-def test_bench_of_more_images_than_the_profile_takes(built: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_of_more_images_than_the_profile_takes(
+    built: object, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
     """They go in as many runs as they need: 4, 4 and 1."""
     options = ("--requests", "1", "--batch", "9", "--cuda-graph", "off", "--no-processes")
-    code, report = run(capsys, "bench", "--runtime", "tensorrt", "--bundle", built, *options)
+    code, report = run(capsys, "bench", "--runtime", "tensorrt", "--bundle", str(toy_bundle.path), *options)
     assert (code, report["batch"]) == (0, 9)
     assert report["runs"][0]["runtime"]["max_batch"] == 4
 
 
-def test_restore_and_info(built: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_restore_and_info(
+    built: object, toy_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     photo, mask = ROOT / "examples" / "portrait_damaged.png", ROOT / "examples" / "portrait_mask.png"
     results = []
     for runtime in ("tensorrt", "onnxruntime"):
         out = tmp_path / f"{runtime}.png"
         code, _ = run(
-            capsys, "restore", str(photo), "--mask", str(mask), "-o", str(out), "--runtime", runtime, "--bundle", built
+            capsys,
+            "restore",
+            str(photo),
+            "--mask",
+            str(mask),
+            "-o",
+            str(out),
+            "--runtime",
+            runtime,
+            "--bundle",
+            str(toy_bundle.path),
         )
         assert code == 0
         results.append(read_photo(out))
     assert np.array_equal(*results)
-    assert main(["info", "--runtime", "tensorrt", "--bundle", built]) == 0
+    assert main(["info", "--runtime", "tensorrt", "--bundle", str(toy_bundle.path)]) == 0
     assert "driver double" in capsys.readouterr().out
 
 
@@ -102,7 +104,11 @@ def test_no_engine_is_an_exit_code_of_its_own(
 
 
 def test_the_scripts_of_the_gpu_suite(
-    built: str, toy_bundle: Bundle, double: Double, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    built: object,
+    toy_bundle: Bundle,
+    double: Double,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Nobody runs them where this is developed, so they run on the doubles, lest they fail on the GPU they are for."""
     monkeypatch.setattr(Bundle, "load", classmethod(lambda cls: toy_bundle))

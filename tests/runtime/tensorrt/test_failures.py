@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,56 +19,33 @@ from tests.cuda_double.double import LAUNCH_FAILED, Double
 from tests.cuda_double.stages import make_plan
 from tests.runtime.tensorrt.conftest import Open, plans, requests, same
 
-ROOT = Path(__file__).resolve().parents[3]
 
-
-@pytest.mark.parametrize("spoil", ["torn", "prefixed", "onnx", "empty"])
-def test_a_plan_that_tensorrt_refuses(toy_bundle: Bundle, trt: ModuleType, spoil: str) -> None:
-    """The store stops these before; here they reach TensorRT all the same."""
-    edge, repair = plans(toy_bundle)
-    repair = {"torn": repair[: len(repair) // 2][20:], "prefixed": b"{}" + repair, "empty": b""}.get(
-        spoil, toy_bundle.read(toy_bundle.file("repair", "fp16"))
-    )
-    with pytest.raises(EngineError, match=r"repair.*magicTag") as caught:
-        TensorRtRunner(toy_bundle, edge, repair, trt)
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (lambda edge, repair, graph: (edge, repair[20 : len(repair) // 2]), r"repair.*magicTag"),
+        (lambda edge, repair, graph: (edge, b"{}" + repair), r"repair.*magicTag"),
+        (lambda edge, repair, graph: (edge, b""), r"repair.*magicTag"),
+        (lambda edge, repair, graph: (edge, graph), r"repair.*magicTag"),
+        (lambda edge, repair, graph: (repair, edge), r"no engine of stage edge.*completed_edges"),
+        (lambda edge, repair, graph: (make_plan(graph, min_batch=2), repair), "batches of 2 to 4"),
+    ],
+    ids=["torn", "prefixed", "empty", "onnx", "swapped", "no single image"],
+)
+def test_a_plan_that_cannot_be_used(toy_bundle: Bundle, trt: ModuleType, spoil: Any, match: str) -> None:
+    """The store stops most of these before; here they reach TensorRT all the same."""
+    graphs = {stage: toy_bundle.read(toy_bundle.file(stage, "fp16")) for stage in ("edge", "repair")}
+    with pytest.raises(EngineError, match=match) as caught:
+        TensorRtRunner(toy_bundle, *spoil(*plans(toy_bundle), graphs["edge" if "batches" in match else "repair"]), trt)
     assert "restore-sdk build" in caught.value.hint
 
 
-def test_a_version_compatible_plan_carries_host_code(open_runner: Open, toy_bundle: Bundle, trt: ModuleType) -> None:
-    edge, repair = plans(toy_bundle, host_code=True)
-    runner = TensorRtRunner(toy_bundle, edge, repair, trt)
-    runner.close()
+def test_a_version_compatible_plan_carries_host_code(toy_bundle: Bundle, trt: ModuleType) -> None:
+    TensorRtRunner(toy_bundle, *plans(toy_bundle, host_code=True), trt).close()
 
 
-def test_swapped_plans(toy_bundle: Bundle, trt: ModuleType) -> None:
-    edge, repair = plans(toy_bundle)
-    with pytest.raises(EngineError, match=r"no engine of stage edge.*completed_edges"):
-        TensorRtRunner(toy_bundle, repair, edge, trt)
-
-
-def test_a_profile_that_takes_no_single_image(toy_bundle: Bundle, trt: ModuleType) -> None:
-    with pytest.raises(EngineError, match="batches of 2 to 4") as caught:
-        TensorRtRunner(toy_bundle, *plans(toy_bundle, min_batch=2), trt)
-    assert "restore-sdk build" in caught.value.hint
-
-
-def test_the_smaller_profile_counts(toy_bundle: Bundle, trt: ModuleType) -> None:
-    runner = TensorRtRunner(toy_bundle, plans(toy_bundle, max_batch=3)[0], plans(toy_bundle, max_batch=2)[1], trt)
-    try:
-        assert runner.max_batch == 2
-    finally:
-        runner.close()
-
-
-def test_stages_without_workspace_are_fine(toy_bundle: Bundle) -> None:
-    """An engine may need none: nothing is allocated then."""
-    from restore_sdk.runtime.pipeline import Workspace
-
-    class NoGpu:
-        def allocate(self, size: int) -> None:
-            raise AssertionError(size)
-
-    assert Workspace(NoGpu(), 0).span == (0, 0)  # type: ignore[arg-type]
+def test_a_stage_without_workspace_allocates_none() -> None:
+    assert pipeline.Workspace(None, 0).span == (0, 0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -173,18 +148,13 @@ def test_no_device_of_that_index(toy_bundle: Bundle, trt: ModuleType, double: Do
             TensorRtRunner(toy_bundle, *plans(toy_bundle), trt, device=index)
 
 
-def test_the_second_device(toy_bundle: Bundle, trt: ModuleType, double: Double, reference: OnnxRunner) -> None:
+def test_the_second_device(open_runner: Open, double: Double, reference: OnnxRunner) -> None:
     double.reset(devices=2)
     (request,) = requests(1)
-    first = TensorRtRunner(toy_bundle, *plans(toy_bundle), trt, device=0)
-    second = TensorRtRunner(toy_bundle, *plans(toy_bundle), trt, device=1)
-    try:
+    with open_runner(device=0) as first, open_runner(device=1) as second:
         for runner in (first, second, first):
             assert same(runner.infer(*request), reference.infer(*request))
         assert (first.info()["device_index"], second.info()["device_index"]) == (0, 1)
-    finally:
-        second.close()
-        first.close()
 
 
 @pytest.mark.parametrize(("status", "text"), [(100, "CUDA_VISIBLE_DEVICES"), (803, "restart"), (999, "nvidia-smi")])
@@ -201,36 +171,10 @@ def test_facts_of_the_device(double: Double) -> None:
     assert (facts.compute_capability, facts.memory_bytes, facts.cuda) == ("12.0", 3 << 30, "13.0")
 
 
-def python(code: str) -> str:
-    """In a process of its own, without the doubles."""
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_no_driver() -> None:
-    code = """
-import ctypes
-def missing(name, *a, **k): raise OSError(f"{name}: cannot open shared object file")
-ctypes.CDLL = missing
-from restore_sdk.errors import DeviceError
-from restore_sdk.runtime.cuda import Gpu
-try: Gpu(0)
-except DeviceError as error: print(error.message, "|", error.hint, "|", "pycuda" in sys.modules)
-"""
-    said = python(code)
-    assert "no NVIDIA driver" in said
-    assert 'runtime="onnxruntime"' in said
-    assert said.strip().endswith("False"), "pycuda is not even imported"
-
-
 def test_no_pycuda(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
-    from restore_sdk.runtime.cuda import Gpu
-
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
     with pytest.raises(MissingDependencyError, match="pycuda") as caught:
-        Gpu(0)
+        cuda.Gpu(0)
     assert "pip install" in caught.value.hint
 
 
@@ -241,17 +185,6 @@ def test_no_tensorrt(double: Double, toy_bundle: Bundle, monkeypatch: pytest.Mon
         with pytest.raises(MissingDependencyError, match=edition) as caught:
             open_tensorrt(toy_bundle, edition)  # type: ignore[arg-type]
         assert extra in caught.value.hint
-
-
-def test_a_tensorrt_that_does_not_load(
-    double: Double, toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "tensorrt_rtx").mkdir()
-    (tmp_path / "tensorrt_rtx" / "__init__.py").write_text("raise OSError('libnvinfer.so.10: cannot open')")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
-    with pytest.raises(MissingDependencyError, match="libnvinfer"):
-        open_tensorrt(toy_bundle, "tensorrt_rtx")
 
 
 def test_the_log_of_tensorrt_is_kept_out_of_stdout(

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,11 +20,8 @@ from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import DeviceError, EngineError, ExecutionError
 from restore_sdk.runtime.tensorrt import open_tensorrt
 from tests.cuda_double.stages import make_plan
-from tests.runtime.tensorrt.conftest import plans
-from tests.runtime.tensorrt.test_open import publish, store
+from tests.runtime.tensorrt.conftest import plans, publish
 from tests.toy_bundle import edge_graph, repair_graph, write_toy_bundle
-
-__all__ = ["store"]
 
 
 def command(error: EngineError | ExecutionError) -> list[str]:
@@ -61,14 +59,9 @@ def test_the_device_is_named(store: EngineStore, toy_bundle: Bundle) -> None:
 
 
 def test_a_tensorrt_that_does_not_start(
-    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, monkeypatch: pytest.MonkeyPatch
+    built: object, toy_bundle: Bundle, trt: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish(store, toy_bundle, plans(toy_bundle))
-
-    def refuse(_logger: object) -> None:
-        raise TypeError("pybind11::init(): factory function returned nullptr")
-
-    monkeypatch.setattr(trt, "Runtime", refuse)
+    monkeypatch.setattr(trt, "Runtime", Mock(side_effect=TypeError("pybind11::init(): factory returned nullptr")))
     with pytest.raises(DeviceError, match=r"does not start.*nullptr") as caught:
         open_tensorrt(toy_bundle)
     assert "driver" in caught.value.hint

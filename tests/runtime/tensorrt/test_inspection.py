@@ -23,16 +23,23 @@ def read_back(module: ModuleType, plan: bytes) -> tuple[dict[str, int], int]:
 
 
 def test_precision_and_workspace(trt: ModuleType, double: Double) -> None:
-    layers = (("CaskConvolution", "Half"), ("Reduce", "Row major linear FP32"), ("NoOp", "UInt8"))
+    layers = (
+        ("CaskConvolution", "Channel major FP16 format where channel % 8 == 0"),
+        ("PointWiseV2", "Half"),
+        ("Reduce", "Row major linear FP32"),
+        ("NoOp", "UInt8"),
+    )
     before = double.counters().living
     plan = make_plan(edge_graph(), max_batch=2, scratch=300_000, layers=layers)
-    assert read_back(trt, plan) == ({"float16": 1, "float32": 1}, 600_000)
+    assert read_back(trt, plan) == ({"float16": 2, "float32": 1}, 600_000)
     assert double.counters().living == before, "the engine is freed while its context is current"
 
 
-def test_an_engine_that_was_built_in_fp32(trt: ModuleType) -> None:
-    with pytest.raises(BuildError, match="'layer 0' in FP32"):
-        read_back(trt, make_plan(edge_graph(), layers=(("CaskConvolution", "Row major linear FP32"),)))
+@pytest.mark.parametrize("kind", ["CaskConvolution", "CaskGemmMatrixMultiply", "Deconvolution"])
+@pytest.mark.parametrize("form", ["Row major linear FP32", "Float"])
+def test_arithmetic_in_fp32_is_refused(trt: ModuleType, kind: str, form: str) -> None:
+    with pytest.raises(BuildError, match=r"stage edge.*'layer 0' in FP32"):
+        read_back(trt, make_plan(edge_graph(), layers=((kind, form),)))
 
 
 def test_an_engine_that_does_not_load(trt: ModuleType) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from types import ModuleType
 
 import pytest
@@ -93,16 +94,10 @@ def test_too_little_memory_to_open(toy_bundle: Bundle, trt: ModuleType, double: 
     with pytest.raises(OutOfMemoryError) as caught:
         TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
     assert "smaller batch" in caught.value.hint
-    assert "memory" in str(caught.value)
+    assert re.search(r"\d+ of \d+ MiB of GPU memory are free" if megabytes == 2 else "memory", str(caught.value))
     del caught
     gc.collect()
     assert double.counters().living == before
-
-
-def test_out_of_memory_says_how_much_is_left(toy_bundle: Bundle, trt: ModuleType, double: Double) -> None:
-    double.reset(memory=double.counters().device_bytes + (2 << 20))
-    with pytest.raises(OutOfMemoryError, match=r"\d+ of \d+ MiB of GPU memory are free"):
-        TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
 
 
 @pytest.mark.parametrize(

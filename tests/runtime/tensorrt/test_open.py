@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from restore_sdk import RestoreEngine
-from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
+from restore_sdk.bundle import Bundle
 from restore_sdk.engines.store import EngineStore, StoredEngine
 from restore_sdk.errors import DeviceError, DriftError, EngineError, InputError, OutOfMemoryError, RestoreError
 from restore_sdk.runtime.golden import require_golden
@@ -23,33 +23,9 @@ from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
 from tests.conftest import make_photo
 from tests.cuda_double.double import Double
-from tests.cuda_double.stages import VERSION, make_module, make_plan
-from tests.engines.conftest import made_up
-from tests.runtime.tensorrt.conftest import plans, requests, same
+from tests.cuda_double.stages import make_module, make_plan, session_of
+from tests.runtime.tensorrt.conftest import HERE, plans, publish, requests, same
 from tests.toy_bundle import edge_graph, repair_graph, write_toy_bundle
-
-#: Where the golden vectors passed: on the driver double, as it stands after a reset.
-HERE = {"device": "CUDA driver double (no GPU), 1 multiprocessors", "driver_cuda": "13.0", "tensorrt": VERSION}
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineStore:
-    """An empty store, the one that the SDK finds."""
-    monkeypatch.setenv("RESTORE_SDK_STORE", str(tmp_path / "store"))
-    return EngineStore()
-
-
-def publish(
-    store: EngineStore, bundle: Bundle, built: tuple[bytes, bytes], *, verified: bool = True, **changes: Any
-) -> list[StoredEngine]:
-    """Put plans into the store as a build would."""
-    here = {"edition": "tensorrt", "version": VERSION, "hardware": "capability", "device_name": ""}
-    verification = {"status": "passed", **HERE} if verified else {"status": "not run"}
-    engines = []
-    for spec, plan in zip(bundle.stages, built, strict=True):
-        sidecar = made_up(bundle, spec.name, plan, **(here | changes))
-        engines.append(store.publish(plan, replace(sidecar, verified=verified, verification=verification)))
-    return engines
 
 
 def pairs(count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
@@ -112,31 +88,22 @@ def test_a_cuda_graph_is_asked_for_and_seen(
 @pytest.mark.slow
 def test_the_shipped_model_equals_onnx_runtime(trt: ModuleType) -> None:
     """Its FP16 graphs on the doubles, against the same graphs in ONNX Runtime directly; the golden gate passes."""
-    import onnxruntime as ort
-
-    if not (DEFAULT_BUNDLE / "manifest.json").is_file():
-        pytest.skip("this checkout has no trained bundle")
     bundle = Bundle.load()
-    sessions = []
-    for spec in bundle.stages:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.use_deterministic_compute = True
-        options.log_severity_level = 3
-        graph = bundle.read(bundle.file(spec.name, "fp16"))
-        sessions.append(ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"]))
     images, masks, edges = requests(1)[0]
-    (completed,) = sessions[0].run(["completed_edges"], {"image": images, "mask": masks, "edges": edges})
-    (restored,) = sessions[1].run(["restored"], {"image": images, "mask": masks, "completed_edges": completed})
+    (completed,) = session_of(bundle.read(bundle.file("edge", "fp16"))).run(
+        ["completed_edges"], {"image": images, "mask": masks, "edges": edges}
+    )
+    (restored,) = session_of(bundle.read(bundle.file("repair", "fp16"))).run(
+        ["restored"], {"image": images, "mask": masks, "completed_edges": completed}
+    )
     runner = TensorRtRunner(bundle, *plans(bundle, max_batch=1), trt)
     try:
         result = runner.infer(images, masks, edges)
         assert np.array_equal(result.completed_edges, completed)
         assert np.array_equal(result.restored, restored)
-        figures = require_golden(runner, bundle)
+        assert require_golden(runner, bundle)["images"] > 0
     finally:
         runner.close()
-    assert figures["images"] > 0
 
 
 @pytest.mark.parametrize(
@@ -187,18 +154,15 @@ def test_an_engine_that_drifts_is_refused(tmp_path: Path, store: EngineStore, tr
     """An engine of the right form, the right graph by its sidecar, that computes something else."""
     bundle = write_toy_bundle(tmp_path / "bundle")
     other = repair_graph().replace(np.float32(1.0).tobytes(), np.float32(1.25).tobytes())  # a darker mean colour
-    assert other != repair_graph()
     engines = publish(store, bundle, (make_plan(edge_graph()), make_plan(other)), verified=False)
     before = double.counters().living
     with pytest.raises(DriftError, match=r"restored is \d.* dB") as caught:
-        open_tensorrt(bundle)
+        RestoreEngine(bundle, runtime="tensorrt")
     assert f"build it again: restore-sdk build --edition tensorrt --force --bundle {bundle.path}" in caught.value.hint
     assert double.counters().living == before
     sidecar = store.lookup(engines[0].sidecar.key)
     assert sidecar is not None
     assert not sidecar.verified
-    with pytest.raises(DriftError):
-        RestoreEngine(bundle, runtime="tensorrt")
 
 
 def test_a_store_that_cannot_be_written_still_serves(
@@ -209,13 +173,8 @@ def test_a_store_that_cannot_be_written_still_serves(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     publish(store, toy_bundle, plans(toy_bundle), verified=False)
-
-    def refuse(*_: Any) -> None:
-        raise PermissionError("read-only file system")
-
-    monkeypatch.setattr(EngineStore, "_write", refuse)
-    with caplog.at_level(logging.WARNING, logger="restore_sdk"):
-        open_tensorrt(toy_bundle).close()
+    monkeypatch.setattr(EngineStore, "_write", Mock(side_effect=PermissionError("read-only file system")))
+    open_tensorrt(toy_bundle).close()
     assert "could not be noted" in caplog.text
 
 
@@ -228,13 +187,16 @@ def test_a_store_that_cannot_be_written_still_serves(
         {"platform": "plan9-vax"},
         {"onnx_sha256": "0" * 64},
         {"hardware": "device", "device_name": "NVIDIA A10"},
+        None,
     ],
-    ids=lambda change: next(iter(change)),
+    ids=lambda change: next(iter(change or ["altered"])),
 )
-def test_an_engine_of_another_kind_never_reaches_tensorrt(
-    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, double: Double, change: dict[str, Any]
+def test_what_does_not_fit_never_reaches_tensorrt(
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, double: Double, change: dict[str, Any] | None
 ) -> None:
-    publish(store, toy_bundle, plans(toy_bundle), **change)
+    edge, _ = publish(store, toy_bundle, plans(toy_bundle), **(change or {}))
+    if change is None:
+        edge.path.write_bytes(edge.plan[:-1] + b"!")
     before = double.counters().allocations
     with pytest.raises(EngineError) as caught:
         RestoreEngine(toy_bundle, runtime="tensorrt")
@@ -242,22 +204,9 @@ def test_an_engine_of_another_kind_never_reaches_tensorrt(
     assert double.counters().allocations == before
 
 
-def test_an_altered_plan_never_reaches_tensorrt(
-    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, double: Double
-) -> None:
-    edge, _ = publish(store, toy_bundle, plans(toy_bundle))
-    edge.path.chmod(0o600)
-    edge.path.write_bytes(edge.plan[:-1] + b"!")
-    before = double.counters().allocations
-    with pytest.raises(EngineError):
-        RestoreEngine(toy_bundle, runtime="tensorrt")
-    assert double.counters().allocations == before
-
-
 def test_auto_takes_a_built_engine(
-    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, caplog: pytest.LogCaptureFixture
+    toy_bundle: Bundle, built: list[StoredEngine], caplog: pytest.LogCaptureFixture
 ) -> None:
-    publish(store, toy_bundle, plans(toy_bundle))
     with caplog.at_level(logging.INFO, logger="restore_sdk"), RestoreEngine(toy_bundle) as engine:
         info = engine.info()
     assert info["runtime"] == "tensorrt_double"
@@ -304,47 +253,46 @@ def test_rtx_compiles_at_once_and_once_for_all_contexts(
     assert double.counters().living == before
 
 
-@pytest.mark.parametrize("trouble", ["no device", "no memory", "another GPU", "unsound"])
+@pytest.mark.parametrize(
+    ("trouble", "kind", "said"),
+    [
+        ({"init": 100}, DeviceError, "cannot be used"),
+        ({"memory": 4096}, OutOfMemoryError, "cannot be used"),
+        ({"capability": "12.0"}, EngineError, "cannot be used"),
+        (None, EngineError, "others can write"),
+    ],
+    ids=["no device", "no memory", "another GPU", "copied by somebody whose group may write"],
+)
 def test_auto_says_why_a_built_engine_is_not_used(
     store: EngineStore,
     toy_bundle: Bundle,
-    trt: ModuleType,
+    built: list[StoredEngine],
     double: Double,
     caplog: pytest.LogCaptureFixture,
-    trouble: str,
+    trouble: dict[str, Any] | None,
+    kind: type[RestoreError],
+    said: str,
 ) -> None:
-    published = publish(store, toy_bundle, plans(toy_bundle))
-    errors: dict[str, type[RestoreError]] = {
-        "no device": DeviceError,
-        "no memory": OutOfMemoryError,
-        "another GPU": EngineError,
-        "unsound": EngineError,
-    }
-    if trouble == "no device":
-        double.reset(init=100)
-    elif trouble == "no memory":
-        double.reset(memory=double.counters().device_bytes + 4096)
-    elif trouble == "unsound":  # as copied by somebody whose group may write
-        for engine in published:
+    if trouble is None:
+        for engine in built:
             (store.root / engine.sidecar.file).chmod(0o664)
+    elif "memory" in trouble:
+        double.reset(memory=double.counters().device_bytes + trouble["memory"])
     else:
-        double.reset(capability="12.0")
+        double.reset(**trouble)
     with caplog.at_level(logging.WARNING, logger="restore_sdk"), RestoreEngine(toy_bundle) as engine:
         info = engine.info()
     assert info["runtime"] == "onnxruntime"
-    assert ("others can write" if trouble == "unsound" else "tensorrt") in info["reason"]
-    assert ("others can write" if trouble == "unsound" else "cannot be used") in caplog.text
-    with pytest.raises(errors[trouble]):
+    assert ("tensorrt" if trouble else said) in info["reason"]
+    assert said in caplog.text
+    with pytest.raises(kind):
         RestoreEngine(toy_bundle, runtime="tensorrt")
 
 
 def test_auto_without_engines_touches_no_driver(
     store: EngineStore, toy_bundle: Bundle, double: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(*_: Any) -> None:
-        raise AssertionError("the driver was asked")
-
-    monkeypatch.setattr("restore_sdk.engines.driver.load_driver", never)
+    monkeypatch.setattr("restore_sdk.engines.driver.load_driver", lambda *_: pytest.fail("the driver was asked"))
     with RestoreEngine(toy_bundle) as engine:
         assert engine.info()["runtime"] == "onnxruntime"
         assert "no built engine" in engine.info()["reason"]
