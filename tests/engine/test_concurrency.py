@@ -47,28 +47,21 @@ def test_eight_threads_equal_one(toy_bundle: Bundle, runtime: Any, slots: int) -
 
 
 def test_no_more_than_slots_compute_at_a_time() -> None:
-    pool, inside, most = SlotPool([1, 2, 3]), 0, 0
-    lock, full = threading.Lock(), threading.Event()
+    slots, inside, most, full = SlotPool([1, 2, 3]), set(), [], threading.Event()
 
-    def use() -> None:
-        nonlocal inside, most
-        with pool.take():
-            with lock:
-                inside += 1
-                most = max(most, inside)
-                if inside == 3:
-                    full.set()
+    def use(number: int) -> None:
+        with slots.take() as slot:
+            assert slot not in inside
+            inside.add(slot)
+            most.append(len(inside))
+            full.set() if len(inside) == 3 else None
             assert full.wait(10)
             time.sleep(0.002)
-            with lock:
-                inside -= 1
+            inside.remove(slot)
 
-    threads = [threading.Thread(target=use) for _ in range(24)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 3
+    with ThreadPoolExecutor(24) as pool:
+        list(pool.map(use, range(24)))
+    assert max(most) == 3
 
 
 @pytest.mark.parametrize("where", ["__enter__", "__exit__"])
@@ -103,36 +96,30 @@ def test_an_interrupt_while_a_slot_is_taken_loses_none_and_gives_none_twice(wher
 
 
 def test_closing_waits_for_those_inside_and_wakes_those_outside() -> None:
-    pool, entered, leave, outcomes = SlotPool(["only"]), threading.Event(), threading.Event(), []
+    slots, entered, leave = SlotPool(["only"]), threading.Event(), threading.Event()
 
     def inside() -> None:
-        with pool.take():
+        with slots.take():
             entered.set()
-            leave.wait(10)
-            outcomes.append("inside finished")
+            assert leave.wait(10)
 
     def outside() -> None:
-        with pytest.raises(ClosedError), pool.take():
+        with pytest.raises(ClosedError), slots.take():
             pass
-        outcomes.append("outside refused")
 
-    def close() -> None:
-        outcomes.append(("closed with", pool.close()))
-
-    threads = [threading.Thread(target=inside)]
-    threads[0].start()
-    assert entered.wait(10)
-    threads += [threading.Thread(target=outside), threading.Thread(target=close)]
-    threads[1].start()
-    time.sleep(0.05)
-    threads[2].start()
-    threads[1].join(10)
-    assert outcomes == ["outside refused"]
-    leave.set()
-    for thread in threads:
-        thread.join(10)
-    assert outcomes == ["outside refused", "inside finished", ("closed with", ["only"])]
-    assert pool.close() == []
+    with ThreadPoolExecutor(3) as pool:
+        working = pool.submit(inside)
+        assert entered.wait(10)
+        waiting = pool.submit(outside)
+        time.sleep(0.05)
+        closing = pool.submit(slots.close)
+        waiting.result(10)
+        assert not working.done()
+        assert not closing.done()
+        leave.set()
+        assert closing.result(10) == ["only"]
+        working.result(10)
+    assert slots.close() == []
 
 
 def test_close_while_threads_work(toy_bundle: Bundle) -> None:
@@ -208,36 +195,42 @@ def test_without_threads_the_reason_is_told_after_what_was_done(monkeypatch: pyt
 @pytest.mark.parametrize("suffix", ["png", "jpeg"])
 def test_a_lazily_opened_pil_image_is_decoded_by_one_thread(suffix: str) -> None:
     """Its file is decoded when it is first asked for pixels; two threads at once would make a mess of that."""
-    data, photo = io.BytesIO(), make_photo(700, 700)
-    Image.fromarray(photo).save(data, suffix)
-    truth = np.asarray(Image.open(data))
-    opened = Image.open(io.BytesIO(data.getvalue()))
-    real, inside, most, decoded, lock = opened.load, 0, 0, False, threading.Lock()
+    data = io.BytesIO()
+    Image.fromarray(make_photo(700, 700)).save(data, suffix)
+    truth, opened = np.asarray(Image.open(data)), Image.open(io.BytesIO(data.getvalue()))
+    real, inside, most, decoded = opened.load, [], [], []
 
     def load() -> object:
-        nonlocal inside, most, decoded
-        if decoded:  # then as many threads as like may read it
-            return real()
-        with lock:
-            inside += 1
-            most = max(most, inside)
-        time.sleep(0.01)
+        if not decoded:  # afterwards as many threads as like may read it
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
         found = real()
-        with lock:
-            inside -= 1
-            decoded = True
+        decoded.append(True)
         return found
 
     opened.load = load
     barrier = threading.Barrier(4)
-
-    def ask(_: int) -> bool:
-        barrier.wait(10)
-        return np.array_equal(as_pixels(opened), truth)
-
     with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(ask, range(4)))
-    assert most == 1
+        assert all(pool.map(lambda _: barrier.wait(10) >= 0 and np.array_equal(as_pixels(opened), truth), range(4)))
+    assert max(most) == 1
+
+
+@pytest.mark.parametrize("where", ["source", "work"])
+def test_ordered_map_gives_what_came_before_an_error_and_leaves_no_thread(where: str) -> None:
+    def fail(index: int, here: str) -> int:
+        if index == 3 and where == here:
+            raise ValueError("boom")
+        return index
+
+    before, got = threading.active_count(), []
+    with pytest.raises(ValueError, match="boom"):
+        got.extend(
+            ordered_map(lambda item: fail(item, "work"), (fail(item, "source") for item in range(100)), workers=2)
+        )
+    assert got == [0, 1, 2]
+    assert threading.active_count() == before
 
 
 def test_ordered_map_yields_a_ready_result_before_it_reads_on() -> None:
@@ -253,36 +246,6 @@ def test_ordered_map_yields_a_ready_result_before_it_reads_on() -> None:
             read += 1
             yield index
 
-    def work(index: int) -> int:
-        worked.set()
-        return index
-
-    for position, value in enumerate(ordered_map(work, live(), workers=4)):
+    for position, value in enumerate(ordered_map(lambda index: worked.set() or index, live(), workers=4)):
         assert value == position
         assert read <= position + 2
-
-
-def test_ordered_map_stops_at_an_error_and_leaves_no_thread() -> None:
-    before = threading.active_count()
-
-    def fail(index: int) -> int:
-        if index == 3:
-            raise KeyError(index)
-        return index
-
-    results = ordered_map(fail, range(100), workers=2)
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(KeyError):
-        next(results)
-    assert threading.active_count() == before
-
-
-def test_ordered_map_gives_what_came_before_a_broken_source() -> None:
-    def source() -> Iterator[int]:
-        yield from range(5)
-        raise ValueError("boom")
-
-    got: list[int] = []
-    with pytest.raises(ValueError, match="boom"):
-        got.extend(ordered_map(lambda item: item, source(), workers=3))
-    assert got == list(range(5))

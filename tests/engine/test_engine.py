@@ -2,6 +2,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import onnxruntime
@@ -180,17 +181,23 @@ def test_the_callers_exception_survives_the_with_block(toy_bundle: Bundle) -> No
 
 
 def test_warmup_and_info(toy_bundle: Bundle) -> None:
-    with RestoreEngine(toy_bundle, slots=3, threads=1) as engine:
-        assert engine.warmup() > 0
-        info = engine.info()
-    assert info["version"] == restore_sdk.__version__
-    assert info["asked"] == "auto"
-    assert info["runtime"] == "onnxruntime"
-    assert info["runtime_version"] == onnxruntime.__version__
-    assert info["providers"] == ["CPUExecutionProvider"]
-    assert (info["slots"], info["threads"]) == (3, 1)
-    assert info["bundle"]["name"] == "toy"
-    assert info["bundle"]["path"] == str(toy_bundle.path)
+    for bundle in (toy_bundle, toy_bundle.path, str(toy_bundle.path)):
+        with RestoreEngine(bundle, slots=3, threads=1) as engine:
+            assert engine.warmup() > 0
+            info = engine.info()
+        assert (
+            info.items()
+            >= {
+                "version": restore_sdk.__version__,
+                "asked": "auto",
+                "runtime": "onnxruntime",
+                "runtime_version": onnxruntime.__version__,
+                "slots": 3,
+                "threads": 1,
+            }.items()
+        )
+        assert info["providers"] == ["CPUExecutionProvider"]
+        assert (info["bundle"]["name"], info["bundle"]["path"]) == ("toy", str(toy_bundle.path))
 
 
 def test_the_choice_of_auto_is_logged_once(
@@ -202,12 +209,6 @@ def test_the_choice_of_auto_is_logged_once(
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "onnxruntime" in caplog.text
     assert "toy 1.0" in caplog.text
-
-
-def test_a_bundle_may_be_a_path_or_a_bundle(toy_bundle: Bundle, photo: NDArray[np.uint8]) -> None:
-    for bundle in (toy_bundle, toy_bundle.path, str(toy_bundle.path)):
-        with RestoreEngine(bundle) as engine:
-            assert engine.info()["bundle"]["version"] == "1.0"
 
 
 @pytest.mark.parametrize(
@@ -250,11 +251,7 @@ def test_tensorrt_by_name_never_falls_back(toy_bundle: Bundle, tmp_path: Path, m
     for name in ("tensorrt", "pycuda"):
         (tmp_path / f"{name}.py").write_text("raise SystemError('must not be imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("restore_sdk.engines.driver.ctypes.CDLL", no_driver)
+    monkeypatch.setattr("restore_sdk.engines.driver.ctypes.CDLL", Mock(side_effect=OSError("cannot open")))
     with pytest.raises(DeviceError, match="no NVIDIA driver") as caught:
         RestoreEngine(toy_bundle, runtime="tensorrt")
     assert "onnxruntime" in caught.value.hint
-
-
-def no_driver(name: str) -> None:
-    raise OSError(f"{name}: cannot open shared object file")
