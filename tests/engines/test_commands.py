@@ -104,12 +104,15 @@ class TestEngines:
         for stage in ("edge", "repair"):
             run.store.publish(PLAN, made_up(half_bundle, stage))
 
-    def test_list(self, run: Run) -> None:
+    def test_list(self, run: Run, tmp_path: Path) -> None:
         code, out, _ = run("engines", "list")
         assert code == 0
         assert "a10" in out
         assert "2 engine(s)" in out
         assert [one["stage"] for one in run.json("engines", "list")[1]["engines"]] == ["edge", "repair"]
+        run.store = EngineStore(tmp_path / "empty")
+        assert [run("engines", command)[0] for command in ("list", "verify", "prune")] == [0, 0, 0]
+        assert not run.store.root.exists()
 
     def test_show(self, run: Run, half_bundle: Bundle) -> None:
         code, out, _ = run("engines", "show", "edge")
@@ -173,13 +176,6 @@ class TestEngines:
         found = finding()
         assert (found.status, found.detail.split(" in ")[0]) == ("warning", "1 of 2")
         assert "engines prune" in found.hint
-
-
-def test_an_empty_store(run: Run) -> None:
-    assert run.json("engines", "list")[1]["engines"] == []
-    assert run("engines", "verify")[0] == 0
-    assert run("engines", "prune")[0] == 0
-    assert not run.store.root.exists()
 
 
 def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

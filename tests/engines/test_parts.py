@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from msgspec.structs import replace as changed
@@ -55,19 +56,14 @@ class TestLog:
 
     def test_there_is_one_a_process(self, rtx: TensorRT) -> None:
         """TensorRT ignores every later one, and warns."""
-        assert trtlog.logger(rtx.module) is trtlog.logger(rtx.module)
         with trtlog.capture() as kept:
-            rtx.module.Builder(trtlog.logger(rtx.module))
-            rtx.module.Builder(trtlog.logger(rtx.module))
+            for _ in range(2):
+                rtx.module.Builder(trtlog.logger(rtx.module))
         assert not [text for text in kept.of("WARNING", "ERROR") if "logger" in text]
 
     def test_it_never_raises(self, rtx: TensorRT, monkeypatch: pytest.MonkeyPatch) -> None:
         """An exception in it would end the process inside of C++."""
-
-        def broken(*_: Any) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(trtlog._LOG, "log", broken)
+        monkeypatch.setattr(trtlog._LOG, "log", Mock(side_effect=KeyboardInterrupt))
         trtlog.logger(rtx.module).log(rtx.module.ILogger.ERROR, "text")
         trtlog.logger(rtx.module).log("no severity", None)
 
@@ -89,15 +85,11 @@ class TestLog:
 
 
 def test_progress_grows_through_nested_phases() -> None:
-    phases, shares = Phases(), []
-    shares.append(phases.start("all", None, 2))
-    shares.append(phases.start("part", "all", 4))
+    phases = Phases()
+    shares = [phases.start("all", None, 2), phases.start("part", "all", 4)]
     shares += [phases.step("part", step) for step in range(4)]
-    shares.append(phases.finish("part"))
-    shares.append(phases.step("all", 0))
-    shares.append(phases.step("nobody", 7))
-    shares.append(phases.step("all", 1))
-    shares.append(phases.finish("all"))
+    shares += [phases.finish("part"), phases.step("all", 0), phases.step("nobody", 7), phases.step("all", 1)]
+    shares += [phases.finish("all")]
     assert shares == sorted(shares)
     assert shares[:6] == [0, 0, 0.125, 0.25, 0.375, 0.5]
     assert shares[-1] == 1
@@ -135,7 +127,7 @@ class TestTimingCache:
             pass
         assert [self.round(store, Config()) for _ in range(3)] == [b"", b"+", b"++"]
         (path,) = store.root.glob("*.timing")
-        assert path.name == "tensorrt-10.16.1.11-sm86-nvidia-a10.timing"
+        assert path.name == "tensorrt-10.16.1.11-sm86-nvidia-a10.timing", "one a version and device"
 
     def test_with_a_real_configuration(
         self, store: EngineStore, rtx: TensorRT, caplog: pytest.LogCaptureFixture
@@ -153,13 +145,6 @@ class TestTimingCache:
                 keep_timing(store, trt, A10, config)
         assert cache_path(store, trt, A10).stat().st_size > 0
         assert not [record for record in caplog.records if record.name == "restore_sdk"]
-
-    def test_one_a_device_and_version(self, store: EngineStore) -> None:
-        other = TensorRT(TRT.module, "tensorrt", "11.4.0.106")
-        names = {cache_path(store, trt, gpu).name for trt in (TRT, other) for gpu in (
-            A10, DeviceFacts(1, "NVIDIA A40", "8.6", 1, "13.0")
-        )}  # fmt: skip
-        assert len(names) == 4
 
     def test_a_spoiled_one_is_left_alone(self, store: EngineStore, caplog: pytest.LogCaptureFixture) -> None:
         with store.lock("build"):
@@ -186,43 +171,37 @@ class TestTimingCache:
         assert "not kept" in caplog.text
 
 
-class TestConfiguration:
-    """What a recipe asks of TensorRT, on real enumerations; RTX's own configuration forgets the hardware level."""
+@pytest.mark.parametrize(
+    ("changes", "level", "flags"),
+    [
+        ({}, None, []),
+        ({"hardware": "capability"}, "SAME_COMPUTE_CAPABILITY", []),
+        ({"hardware": "ampere_plus"}, "AMPERE_PLUS", []),
+        ({"version_compatible": True}, None, ["VERSION_COMPATIBLE"]),
+    ],
+)
+def test_what_a_recipe_asks_of_tensorrt(
+    rtx: TensorRT, changes: dict[str, Any], level: str | None, flags: list[str]
+) -> None:
+    """A real configuration takes all of it; RTX's own forgets the hardware level, so that is seen on a made-up one."""
+    recipe, trt = changed(load_recipe("a10"), **changes), replace(rtx, edition="tensorrt")
+    module, made_up, limits = rtx.module, Mock(spec_set=CONFIG), {}
+    made_up.set_memory_pool_limit = limits.__setitem__
+    configure(trt, Mock(**{"create_builder_config.return_value": made_up}), recipe)
+    assert limits == {module.MemoryPoolType.WORKSPACE: 2048 << 20}
+    assert [call.args[0].name for call in made_up.set_flag.call_args_list] == flags
+    found = made_up.hardware_compatibility_level
+    assert (None if isinstance(found, Mock) else found.name) == level
+    real = configure(trt, module.Builder(trtlog.logger(module)), recipe)
+    assert real.get_memory_pool_limit(module.MemoryPoolType.WORKSPACE) == 2048 << 20
+    assert real.builder_optimization_level == made_up.builder_optimization_level == 4
+    assert real.get_flag(module.BuilderFlag.VERSION_COMPATIBLE) == ("VERSION_COMPATIBLE" in flags)
 
-    def configure(self, rtx: TensorRT, **changes: Any) -> types.SimpleNamespace:
-        flags: list[Any] = []
-        limits: dict[Any, int] = {}
-        config = types.SimpleNamespace(
-            flags=flags, limits=limits, set_flag=flags.append, set_memory_pool_limit=limits.__setitem__
-        )
-        builder = types.SimpleNamespace(create_builder_config=lambda: config)
-        configure(replace(rtx, edition="tensorrt"), builder, changed(load_recipe("a10"), **changes))
-        return config
 
-    @pytest.mark.parametrize(
-        ("changes", "level", "flags"),
-        [
-            ({}, None, []),
-            ({"hardware": "capability"}, "SAME_COMPUTE_CAPABILITY", []),
-            ({"hardware": "ampere_plus"}, "AMPERE_PLUS", []),
-            ({"version_compatible": True}, None, ["VERSION_COMPATIBLE"]),
-        ],
-    )
-    def test_what_is_set(self, rtx: TensorRT, changes: dict[str, Any], level: str | None, flags: list[str]) -> None:
-        config = self.configure(rtx, **changes)
-        assert config.limits == {rtx.module.MemoryPoolType.WORKSPACE: 2048 << 20}
-        assert config.builder_optimization_level == 4
-        assert [flag.name for flag in config.flags] == flags
-        found = getattr(config, "hardware_compatibility_level", None)
-        assert (None if found is None else found.name) == level
-
-    def test_a_real_configuration_takes_it(self, rtx: TensorRT) -> None:
-        builder = rtx.module.Builder(trtlog.logger(rtx.module))
-        recipe = changed(load_recipe("a10"), version_compatible=True)
-        config = configure(replace(rtx, edition="tensorrt"), builder, recipe)
-        assert config.get_memory_pool_limit(rtx.module.MemoryPoolType.WORKSPACE) == 2048 << 20
-        assert config.builder_optimization_level == 4
-        assert config.get_flag(rtx.module.BuilderFlag.VERSION_COMPATIBLE)
+CONFIG = [
+    *("set_memory_pool_limit", "set_flag", "hardware_compatibility_level", "builder_optimization_level"),
+    "profiling_verbosity",
+]
 
 
 class TestInspection:
