@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import onnxruntime
@@ -42,23 +43,19 @@ def test_altered_graphs_are_not_loaded(writable_bundle: Path, monkeypatch: pytes
     ],
 )
 def test_failures_of_the_runtime_are_mapped(
-    toy_bundle: Bundle,
+    engine: RestoreEngine,
     photo: NDArray[np.uint8],
     mask: NDArray[np.uint8],
     raised: Exception,
     kind: type[RestoreError],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(*_: object) -> None:
-        raise raised
-
-    with RestoreEngine(toy_bundle) as engine:
-        monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", fail)
-        with pytest.raises(kind, match="edge stage failed") as caught:
-            engine(photo, mask)
-        assert caught.value.__cause__ is raised
-        monkeypatch.undo()
-        assert np.array_equal(engine(photo, mask), expected(photo, mask))  # the slot came back
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", Mock(side_effect=raised))
+    with pytest.raises(kind, match="edge stage failed") as caught:
+        engine(photo, mask)
+    assert caught.value.__cause__ is raised
+    monkeypatch.undo()
+    assert np.array_equal(engine(photo, mask), expected(photo, mask))  # the slot came back
 
 
 def test_a_provider_that_was_not_asked_for(toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
