@@ -158,8 +158,8 @@ def test_an_error_in_a_stream_comes_in_its_place(
 
 
 def test_closing(toy_bundle: Bundle, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
-    engine = RestoreEngine(toy_bundle)
-    engine.close()
+    with pytest.raises(KeyError, match="mine"), RestoreEngine(toy_bundle) as engine:
+        raise KeyError("mine")  # the caller's exception survives the with block
     engine.close()
     for use in (
         lambda: engine(photo, mask),
@@ -173,11 +173,6 @@ def test_closing(toy_bundle: Bundle, photo: NDArray[np.uint8], mask: NDArray[np.
         with pytest.raises(ClosedError) as caught:
             use()
         assert caught.value.hint
-
-
-def test_the_callers_exception_survives_the_with_block(toy_bundle: Bundle) -> None:
-    with pytest.raises(KeyError, match="mine"), RestoreEngine(toy_bundle):
-        raise KeyError("mine")
 
 
 def test_warmup_and_info(toy_bundle: Bundle) -> None:

@@ -59,6 +59,7 @@ def test_no_such_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        *({field: ...} for field in VALID),
         {"fp16": True},
         {"name": "other"},
         {"edition": "tensorflow"},
@@ -84,14 +85,8 @@ def test_no_such_recipe(tmp_path: Path) -> None:
 def test_invalid_recipes_are_refused(change: dict[str, object]) -> None:
     assert parse_recipe(VALID, "valid").max_batch == 4
     with pytest.raises(InputError, match="not valid") as caught:
-        parse_recipe(VALID | change, "mine")
+        parse_recipe({key: value for key, value in (VALID | change).items() if value is not ...}, "mine")
     assert caught.value.hint
-
-
-@pytest.mark.parametrize("field", sorted(VALID))
-def test_what_every_recipe_needs(field: str) -> None:
-    with pytest.raises(InputError, match=field):
-        parse_recipe({key: value for key, value in VALID.items() if key != field}, "mine")
 
 
 def test_the_gpu_at_hand() -> None:
