@@ -131,6 +131,11 @@ class TestPlans:
         with pytest.raises(DeviceError, match=r"is for CUDA 14, the driver of NVIDIA A10 serves CUDA up to 13\.0"):
             prepare(target)
 
+    def test_a_device_that_was_named_and_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        on(None, monkeypatch)
+        with pytest.raises(DeviceError):
+            prepare(rtx_recipe("7.5"), device=7)
+
     def test_boards_of_one_name_are_told_apart(self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
         keys = set()
         for multiprocessors in (4, 8, 16):

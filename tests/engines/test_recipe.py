@@ -86,6 +86,7 @@ def test_invalid_recipes_are_refused(change: dict[str, object]) -> None:
     assert parse_recipe(VALID, "valid").max_batch == 4
     with pytest.raises(InputError, match="not valid") as caught:
         parse_recipe({key: value for key, value in (VALID | change).items() if value is not ...}, "mine")
+    assert all(field in caught.value.message for field, value in change.items() if value is ...)
     assert caught.value.hint
 
 
