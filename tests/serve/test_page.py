@@ -148,29 +148,22 @@ def test_with_the_keyboard_alone(visit: Visit, engine: RestoreEngine) -> None:
     press("Space")  # a dab in the middle
     dab = visitor.mask()
     assert dab[100, 100] == 255
-    press("Enter")  # a stroke to the right
-    for _ in range(8):
-        press("ArrowRight")
-    press("Enter")
-    press("ArrowUp")
+    for key in ("Enter", *["ArrowRight"] * 8, "Enter", "ArrowUp"):  # a stroke to the right
+        press(key)
     stroke = visitor.mask()
     assert stroke.sum() > dab.sum()
     assert stroke[100, 110] == 255
-    press("Shift+ArrowDown")
-    press("]")
-    press("Space")
-    press("Control+z")
+    for key in ("Shift+ArrowDown", "]", "Space", "Control+z"):
+        press(key)
     assert np.array_equal(visitor.mask(), stroke)
     press("e")
     assert page.get_by_label("Eraser").is_checked()
     press("e")
-    seen = []
     for _ in range(6):
         press("Tab")
-        seen.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
-        if seen[-1] == "restore":
+        if page.evaluate("document.activeElement.id") == "restore":
             break
-    assert seen[-1] == "restore"
+    assert page.evaluate("document.activeElement.id") == "restore"
     press("Enter")
     page.locator("#slider:focus").wait_for(state="attached")
     assert "Restored in" in page.get_by_role("status").inner_text()
@@ -207,11 +200,9 @@ def test_faces_and_options(visit: Visit, engine: RestoreEngine) -> None:
     page.get_by_role("button", name="Forget faces").click()
     page.locator("#paint").focus()
     press = page.keyboard.press
-    press("e")
-    press("f")
-    press("Enter")  # with the keyboard alone
-    for key in ("Shift+ArrowRight", "Shift+ArrowDown", "Escape", "Enter", "Shift+ArrowRight", "Shift+ArrowUp", "Enter"):
-        press(key)
+    box = "Shift+ArrowRight", "Shift+ArrowDown", "Escape", "Enter", "Shift+ArrowRight", "Shift+ArrowUp"
+    for key in ("e", "f", "Enter", *box, "Enter"):
+        press(key)  # with the keyboard alone
     assert page.locator("#faces rect").count() == 1
     assert np.array_equal(visitor.mask(), mask)
     for key in ("Enter", *["ArrowRight"] * 3, *["ArrowDown"] * 3):  # half a box is none
