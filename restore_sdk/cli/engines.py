@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restore_sdk.cli.common import Result, add_bundle, add_store, finish, progress_line
 from restore_sdk.engines.edition import EDITIONS
-from restore_sdk.engines.sidecar import Sidecar
 from restore_sdk.errors import EngineError, InputError
+
+if TYPE_CHECKING:
+    from restore_sdk.engines.sidecar import Sidecar
 
 
 def register(commands: Any) -> None:
