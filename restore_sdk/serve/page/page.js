@@ -209,8 +209,8 @@ async function about() {
     }
     const { limits } = await answer.json();
     find("limits").textContent = `, at most ${limits.pixels / 1e6} megapixels and ${Math.floor(limits.body_bytes / 2 ** 20)} MB`;
+    if (!find("token-form").hidden) fail(""); // said of the token; an error of a file that was just dropped stays
     find("token-form").hidden = true;
-    fail("");
   } catch {
     fail("The service cannot be reached.");
   }
