@@ -117,7 +117,9 @@ def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def check_png(data: bytes) -> None:
-    """Raise for chunks that leave the file, animations, HDR, and with 16 bits a transparent shade."""
+    """Raise for no header, chunks that leave the file, animations, HDR, and with 16 bits a transparent shade."""
+    if data[12:16] != b"IHDR":
+        raise truncated()
     for kind, content in png_chunks(data):
         if kind == b"acTL" and content[:4] != b"\0\0\0\1":
             raise InvalidImageError("is animated", "save one frame of it as PNG")

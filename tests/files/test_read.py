@@ -233,6 +233,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "empty file"),
     "text": (lambda: b"hello", "known format"),
     "zeros": (lambda: bytes(1000), "known format"),
+    "PNG without a header": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(4) + b"IEND\xaeB`\x82", "damaged or truncated"),
     "GIF": (lambda: b"GIF89a" + bytes(20), "no image of a known format, but a GIF"),
     "video": (lambda: bytes(4) + b"ftypisom" + bytes(20), "but a video"),
     "Photoshop": (lambda: b"8BPS" + bytes(20), "but a Photoshop file"),
