@@ -135,7 +135,7 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
     A TIFF is not to be loaded before: Pillow then turns it upright, and forgets how it lay.
     """
     kind: Format = image.format.lower()  # type: ignore[union-attr,assignment]
-    exif, xmp = image.info.get("exif") or b"", image.info.get("xmp") or b""
+    exif, xmp = image.info.get("exif") or b"", (kind != "tiff" and image.info.get("xmp")) or b""
     parts: list[tuple[bytes, bytes]] = []
     try:
         if isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -154,9 +154,11 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
                 notes.append("metadata in text chunks of ImageMagick's kind was left out")
             parts = [chunk for chunk in parts if not chunk[1].startswith(_PNG_XMP)]
         elif isinstance(image, TiffImagePlugin.TiffImageFile):
-            exif, xmp = _tiff_exif(image), image.tag_v2.get(_TIFF_XMP) or b""
-            if isinstance(iptc := image.tag_v2.get(_TIFF_IPTC), bytes):
-                parts = [(b"IPTC", iptc)]
+            page = tags.directories(data)[image.tell()]
+            # Pillow gives these by their types, of which programs write several, and looks into XMP itself later.
+            image.info["xmp"] = xmp = page.raw(_TIFF_XMP)
+            parts = [(b"IPTC", iptc)] if (iptc := page.raw(_TIFF_IPTC)) else []
+            exif = _tiff_exif(image)
     except Exception:  # hostile bytes, read by Pillow
         notes.append("its metadata is damaged and was left out in part")
     exif = exif.removeprefix(_EXIF)

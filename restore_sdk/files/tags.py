@@ -83,6 +83,11 @@ class Directory:
         """The first value of a tag."""
         return next(iter(self.integers(tag)), default)
 
+    def raw(self, tag: int) -> bytes:
+        """A tag's bytes, of whatever type; empty where there are none."""
+        entry = self.entries.get(tag)
+        return b"" if entry is None else self.data[entry.at : entry.at + entry.values * _TYPE_BYTES[entry.type]]
+
     def dpi(self) -> tuple[float, float] | None:
         """Pixels per inch, horizontal and vertical, where they are told."""
         unit, found = {2: 1.0, 3: 2.54}.get(self.integer(UNIT, 2)), []

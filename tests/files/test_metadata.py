@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from restore_sdk.files import InvalidImageError, open_photo
 from restore_sdk.files.tags import turned_upright, without_thumbnail, xmp_turned_upright, xmp_without_thumbnails
@@ -89,6 +89,24 @@ def test_what_only_one_format_has_stays_in_it(save: Save) -> None:
     assert "BMP holds no metadata but the resolution: it was left out" in notes
     assert bmp.info["dpi"] == pytest.approx((150, 300), abs=0.1)
     assert data.startswith(b"\xff\xd8\xff\xe0")
+
+
+@pytest.mark.parametrize(("kind", "size"), [(1, 1), (2, 1), (4, 4), (7, 1)])  # bytes, text, long numbers, undefined
+def test_xmp_and_iptc_of_a_tiff_whatever_their_type(save: Save, kind: int, size: int) -> None:
+    xmp, iptc = b'<x tiff:Orientation="1"/>   ', b"\x1c\x02\x05\0\5title\0\0"
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[700], tags[33723] = xmp, iptc
+    path = save("a.tif", tiffinfo=tags)
+    data = path.read_bytes()
+    for tag, before, content in ((700, 1, xmp), (33723, 7, iptc)):
+        entry = struct.pack("<HHI", tag, before, len(content))
+        assert data.count(entry) == 1
+        data = data.replace(entry, struct.pack("<HHI", tag, kind, len(content) // size))
+    path.write_bytes(data)
+    tiff, notes, _ = carried(path, "b.tif")
+    assert tiff.tag_v2[700] == xmp  # type: ignore[attr-defined]
+    assert tiff.tag_v2[33723] == iptc  # type: ignore[attr-defined]
+    assert notes == ()
 
 
 def test_photoshop_resources_lose_their_thumbnail(save: Save, tmp_path: Path) -> None:
