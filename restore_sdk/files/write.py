@@ -182,4 +182,4 @@ def _deep(kind: Format, picture: Pixels, options: dict[str, Any]) -> bytes:
         return data
     model = _save("png", np.zeros((1, 1) if picture.ndim == 2 else (1, 1, 3), np.uint8), options)
     head = 33  # signature and first chunk
-    return data[:head] + model[head : model.index(b"IDAT") - 4] + data[head:]
+    return data[:head] + model[head : model.rindex(b"IDAT") - 4] + data[head:]  # the last: texts may hold the word

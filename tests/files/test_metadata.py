@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from restore_sdk.files import InvalidImageError, open_photo
 from restore_sdk.files.tags import turned_upright, without_thumbnail, xmp_turned_upright, xmp_without_thumbnails
@@ -73,6 +73,16 @@ def test_with_sixteen_bits(save: Save, tmp_path: Path, suffix: str) -> None:
     again = open_photo(file.data)
     assert np.array_equal(again.pixels, deep)
     assert exif_of(opened(again.encode(f"c{suffix}", again.pixels).data))[271] == "A camera"
+
+
+def test_with_sixteen_bits_and_a_text_that_names_a_chunk(save: Save, picture: NDArray[np.uint8]) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Title", "IDAT and IDAT")
+    photo = open_photo(save("a.png", pnginfo=info))
+    deep = picture.astype(np.uint16) * 257 + 3
+    data = photo.encode("b.png", deep).data
+    assert np.array_equal(open_photo(data).pixels, deep)
+    assert opened(data).info["Title"] == "IDAT and IDAT"  # type: ignore[attr-defined]
 
 
 def test_what_only_one_format_has_stays_in_it(save: Save) -> None:
