@@ -55,13 +55,18 @@ class Journal:
         made_from = lines[-1]["settings"], lines[-1]["fingerprint"]
         return made_from == (self._settings, pair.fingerprint()) and _is_file(pair.output, lines[-1])
 
-    def conflict(self, pair: Pair) -> OutputError | None:
+    def conflict(self, pair: Pair, *, make_folder: bool = False) -> OutputError | None:
         """Why no result may be put at the pair's output: it cannot be written, or a strange file stands there."""
+        folder = pair.output.parent
         try:
-            if pair.output.parent.is_dir():
+            if make_folder:
+                folder.mkdir(parents=True, exist_ok=True)
+            if folder.is_dir():
                 check_writable(pair.output)
         except OutputError as error:
             return error
+        except OSError as error:
+            return OutputError(f"the folder {folder} cannot be made: {error.strerror}", "check what stands there")
         lines = reversed(self._announced.get(pair.name, []))
         if self._overwrite or not os.path.lexists(pair.output) or any(_is_file(pair.output, line) for line in lines):
             return None
@@ -76,7 +81,6 @@ class Journal:
         """
         part = self._parts / "result.part"
         try:
-            pair.output.parent.mkdir(parents=True, exist_ok=True)
             written = write_synced(part, result.data)
             line = {
                 "bytes": written.st_size,

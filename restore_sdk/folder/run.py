@@ -118,7 +118,7 @@ def restore_folder(
                 for pair, outcome in found:
                     bar.update()
                     if isinstance(outcome, Result):  # once more: hours may have passed
-                        outcome = journal.conflict(pair) or outcome
+                        outcome = journal.conflict(pair, make_folder=True) or outcome
                     # A photograph that is too large for this host says nothing about the others.
                     runtime = isinstance(outcome, ExecutionError) and outcome.reason != "photo"
                     runtime_failures = runtime_failures + 1 if runtime else 0

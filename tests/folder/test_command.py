@@ -97,6 +97,15 @@ def test_what_somebody_else_put_there_stays(filled: Folder) -> None:
     assert (filled.target / "2.png").read_bytes() == b"touched up by hand"
 
 
+def test_a_file_where_a_folder_should_be_stops_nobody_else(folder: Folder) -> None:
+    folder.fill("1.png", "sub/2.png", "sub/deep/3.png", "z.png")
+    folder.write(folder.target / "sub", b"precious")
+    report = folder.json()
+    assert (report["code"], report["restored"], report["failed"]) == (9, 2, 2)
+    assert all("cannot be made" in failure["message"] for failure in report["failures"])
+    assert (folder.target / "sub").read_bytes() == b"precious"
+
+
 @pytest.mark.parametrize(("options", "counts"), [([], (3, 1)), (["--overwrite"], (4, 0))])
 def test_what_somebody_puts_there_during_the_run_stays_too(
     filled: Folder, monkeypatch: pytest.MonkeyPatch, options: list[str], counts: tuple[int, int]
