@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -137,6 +138,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float = T
                 changes.append(_judge(name, figure, before[name]["figures"][figure], entry, tolerance))
         then, db = (each["drift"]["restored"]["worst_db"] for each in (before[name], run))
         then, db = (EQUAL_DB if each is None else float(each) for each in (then, db))
+        if not (math.isfinite(then) and math.isfinite(db)):
+            raise ValueError(f"the drift of {name} is no number")
         if db < then - DRIFT_DB:
             changes.append(Change(name, "worst drift", "dB", then, db, (then, then), (db, db), "drifted"))
     return Comparison(tuple(changes), tuple(notes))
@@ -144,8 +147,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float = T
 
 def _judge(run: str, figure: str, then: Mapping[str, Any], here: Mapping[str, Any], tolerance: float) -> Change:
     old, new = then["blocks"], here["blocks"]
-    if min(*old, *new) <= 0:
-        raise ValueError(f"{figure} holds no figure above 0")
+    if not all(0 < float(each) < math.inf for each in (*old, *new)):  # so written that a NaN does not pass
+        raise ValueError(f"{figure} holds what is no figure above 0")
     ratio = statistics.median(new) / statistics.median(old)
     verdict: Verdict = "same"
     if not 1 / (1 + tolerance) <= ratio <= 1 + tolerance:

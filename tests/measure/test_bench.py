@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 import shutil
 import time
 from pathlib import Path
@@ -260,6 +261,9 @@ def test_what_is_measured_is_kept_where_nothing_can_be_compared(
         (lambda r: r.update(runs=[{}]), "is not whole"),
         (lambda r: r.update(device=1), "measured with device 1, this is 0"),
         (lambda r: r["runs"][0]["figures"]["request"].update(blocks=[0.0]), "no figure above 0"),
+        (lambda r: r["runs"][0]["figures"]["request"].update(blocks=[1.0, math.nan]), "no figure above 0"),
+        (lambda r: r["runs"][0]["figures"]["request"].update(blocks=[10**400]), "is not whole"),
+        (lambda r: r["runs"][0]["drift"]["restored"].update(worst_db=math.nan), "the drift of .* is no number"),
         (lambda r: r["runs"][0]["figures"]["request"].update(blocks=[]), "is not whole"),
         (lambda r: r["runs"][0]["figures"]["request"].update(blocks=["x"]), "is not whole"),
     ],
