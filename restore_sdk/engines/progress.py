@@ -88,8 +88,9 @@ def make_monitor(trt: Any, watch: Watch, progress: Progress | None) -> Any:
     """An ``IProgressMonitor`` for a TensorRT module. It never raises: an exception in it would end the process."""
     phases = Phases()
 
-    def show(share: float, phase: str) -> None:
+    def show(move: Callable[[], float], phase: str) -> None:
         try:
+            share = move()
             if progress is not None:
                 progress(share, phase)
         except BaseException as error:
@@ -100,13 +101,13 @@ def make_monitor(trt: Any, watch: Watch, progress: Progress | None) -> Any:
             trt.IProgressMonitor.__init__(self)
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            show(phases.start(phase_name, parent_phase, num_steps), phase_name)
+            show(lambda: phases.start(phase_name, parent_phase, num_steps), phase_name)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            show(phases.step(phase_name, step), phase_name)
+            show(lambda: phases.step(phase_name, step), phase_name)
             return not watch.over
 
         def phase_finish(self, phase_name: str) -> None:
-            show(phases.finish(phase_name), phase_name)
+            show(lambda: phases.finish(phase_name), phase_name)
 
     return Monitor()

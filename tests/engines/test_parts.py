@@ -21,7 +21,7 @@ from restore_sdk.engines.builder import attach_timing, cache_path, configure, ke
 from restore_sdk.engines.driver import DeviceFacts
 from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.network import failure, measured_precision
-from restore_sdk.engines.progress import Phases
+from restore_sdk.engines.progress import Phases, Watch, make_monitor
 from restore_sdk.engines.recipe import load_recipe
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import BuildError
@@ -94,6 +94,16 @@ def test_progress_grows_through_nested_phases() -> None:
     assert shares[:6] == [0, 0, 0.125, 0.25, 0.375, 0.5]
     assert shares[-1] == 1
     assert phases.start("again", None, 3) == 1  # it does not fall
+
+
+def test_a_monitor_raises_nothing_whatever_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    monitor = make_monitor(types.SimpleNamespace(IProgressMonitor=object), Watch(), None)
+    told: Any = "no number"
+    monitor.phase_start("part", None, told)
+    monitor.phase_start("part", None, 2)
+    assert monitor.step_complete("part", told)
+    monitor.phase_finish("part")
+    assert caplog.text.count("showing the progress of a build failed") == 2
 
 
 class Config:
