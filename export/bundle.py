@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from export.command import decibel
 from export.gates import check_numbers, make_probes
 from export.golden import golden_inputs, golden_vectors
 from export.graph import cpu_graph, fp16_graph
@@ -117,9 +118,9 @@ def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Map
 
 def _summary(figures: Mapping[str, Any]) -> str:
     errors, drift = figures["max_error"], figures["fp16_psnr_db"]
-    half, ort = drift["pytorch_half"], drift["onnxruntime_fp16"]
+    half, ort = ({key: decibel(db) for key, db in drift[name].items()} for name in ("pytorch_half", "onnxruntime_fp16"))
     return (
         f"{figures['probes']} probes: float32 off by {max(errors.values()):.1e} of full scale at most; FP16 "
-        f"{half['pooled']:.1f} dB, worst {half['worst']:.1f} (ONNX Runtime {ort['pooled']:.1f}, {ort['worst']:.1f}); "
+        f"{half['pooled']}, worst {half['worst']} (ONNX Runtime {ort['pooled']}, {ort['worst']}); "
         f"FP16 headroom {figures['fp16_headroom']:.0f} times"
     )

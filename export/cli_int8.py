@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.command import status
+from export.command import decibel, status
 from export.errors import ExportError
 
 
@@ -46,7 +46,7 @@ def _add(options: argparse.Namespace) -> None:
     drift, count = made.facts["psnr_db"], sum(map(len, made.facts["convolutions"].values()))
     print(
         f"wrote {options.out}: {count} convolutions in 8 bits, {made.facts['macs_share']:.0%} of the multiplications, "
-        f"{drift['pooled']:.1f} dB from float32, worst {drift['worst']:.1f}; "
+        f"{decibel(drift['pooled'])} from float32, worst {decibel(drift['worst'])}; "
         f"{sum(map(len, made.graphs.values())) / 1e6:.2f} MB more"
     )
 

@@ -1,4 +1,4 @@
-"""How every command of ``python -m export`` ends."""
+"""How every command of ``python -m export`` ends, and what it says of drift."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Callable
 
 from export.errors import ExportError, GateError
 from restore_sdk.errors import RestoreError
+
+
+def decibel(value: float | None) -> str:
+    """For people; ``None`` is no difference at all."""
+    return "equal" if value is None else f"{value:.1f} dB"
 
 
 def status(work: Callable[[], None], *, gate: int = 1, gate_note: str = ". Nothing was written.") -> int:

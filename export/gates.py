@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,8 +88,8 @@ def check_numbers(
         probes: what to run, in batches of one and of up to four.
 
     Returns:
-        The figures measured, JSON types only: ``max_error`` by stage, ``fp16_psnr_db`` (pooled, worst) by arithmetic,
-        ``largest_activation`` by stage and layer, ``fp16_headroom``, ``probes``.
+        The figures measured, JSON types only: ``max_error`` by stage, ``fp16_psnr_db`` (pooled and worst,
+        ``None``: all equal) by arithmetic, ``largest_activation`` by stage and layer, ``fp16_headroom``, ``probes``.
 
     Raises:
         GateError: a number is off; the message names gate, stage, probe and figure.
@@ -207,5 +208,6 @@ def _check_hole_is_ignored(chain: Chain, probes: Sequence[Probe]) -> None:
             )
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
+def _short(value: float) -> float | None:
+    """Four digits; ``None`` for infinite, which JSON has not: no difference at all."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from onnx import numpy_helper
 
 import export.bundle
+from export import gates
 from export.card import read_card
 from export.cli import main
 from export.errors import ExportError
@@ -23,7 +25,7 @@ from export.reference import load_reference
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.imaging.image import canny_edges
-from restore_sdk.imaging.quality import psnr
+from restore_sdk.imaging.quality import Drift, psnr
 from restore_sdk.measure.verify import verify
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from tests.export.conftest import Graphs, small_config
@@ -46,6 +48,15 @@ def test_the_manifest_states_what_the_model_is(bundle: Bundle) -> None:
     assert all(entry["licence"] for entry in manifest.training["data"])
     assert manifest.quality["psnr"] == {"1-10%": 31.25}
     assert manifest.quality["export"]["fp16_psnr_db"]["pytorch_half"]["worst"] >= 60
+
+
+def test_graphs_without_any_drift_are_no_infinity_that_json_has_not() -> None:
+    drift = Drift().add(*2 * [np.zeros((1, 4, 4, 3), np.uint8)])
+    db = {"pooled": gates._short(drift.pooled_db), "worst": gates._short(drift.worst_db)}
+    figures = {"max_error": {"edge": 0.0}, "probes": 1, "fp16_headroom": 2.0}
+    figures["fp16_psnr_db"] = {"pytorch_half": {"pooled": 61.0, "worst": 60.0}, "onnxruntime_fp16": db}
+    json.dumps(figures, allow_nan=False)
+    assert "FP16 61.0 dB, worst 60.0 dB (ONNX Runtime equal, equal)" in export.bundle._summary(figures)
 
 
 def test_the_engine_gives_what_the_reference_gives(bundle: Bundle) -> None:
