@@ -29,6 +29,8 @@ def file_lock(path: Path, poll: Callable[[float], None] | None = None) -> Iterat
     lock, owner, started = FileLock(path, mode=0o600, fallback_to_soft=False), os.getpid(), time.monotonic()
     while True:
         try:
+            # filelock makes folders that are missing, and tries for ever where a file cannot be made (ENOENT in /proc).
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
             lock.acquire(timeout=-1 if poll is None else 0, poll_interval=POLL_SECONDS)
             break
         except Timeout:

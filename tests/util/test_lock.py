@@ -53,3 +53,12 @@ def test_a_child_that_leaves_the_block_does_not_free_its_parent_s_lock(tmp_path:
     except KeyboardInterrupt:
         os._exit(0)
     assert not held(path)
+
+
+@pytest.mark.parametrize("place", ["missing/lock", "/proc/self/lock"])
+def test_a_lock_that_cannot_be_made_is_an_error_at_once(place: str, tmp_path: Path) -> None:
+    if place.startswith("/proc") and not Path("/proc/self").is_dir():
+        pytest.skip("no /proc on this system")
+    with pytest.raises(OutputError, match="cannot lock"), file_lock(tmp_path / place, lambda _: pytest.fail("waits")):
+        pass
+    assert not (tmp_path / "missing").exists()
