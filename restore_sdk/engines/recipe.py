@@ -82,7 +82,7 @@ def load_recipe(target: str) -> Recipe:
             root = tomllib.load(file)
     except OSError as error:
         raise InputError(f"cannot read the recipe {path}: {error.strerror}", f"take one of {there}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no TOML: {error}", "see the shipped recipes for the form") from error
     return parse_recipe(root, path.stem.lower())
 

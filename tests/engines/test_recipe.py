@@ -51,9 +51,10 @@ def test_no_such_recipe(tmp_path: Path) -> None:
             load_recipe(name)
     with pytest.raises(InputError, match="cannot read"):
         load_recipe(str(tmp_path / "no.toml"))
-    (tmp_path / "bad.toml").write_bytes(b"\xff\xfe = 1")
-    with pytest.raises(InputError, match="no TOML"):
-        load_recipe(str(tmp_path / "bad.toml"))
+    for data in (b"\xff\xfe = 1", b"max_batch = " + b"9" * 5000, b"platforms = " + b"[" * 5000):
+        (tmp_path / "bad.toml").write_bytes(data)
+        with pytest.raises(InputError, match="no TOML"):
+            load_recipe(str(tmp_path / "bad.toml"))
 
 
 @pytest.mark.parametrize(
