@@ -141,8 +141,8 @@ async def _result(request: Request, asked: RestoreRequest, pixels: int) -> Resto
     """The result, unless time runs out or the client leaves; then the request leaves the queue."""
     queue: RestoreQueue = request.app.state.queue
     seconds = request.app.state.settings.request_s
-    left = asyncio.ensure_future(_until_disconnect(request))
     job = queue.submit(asked, pixels)
+    left = asyncio.ensure_future(_until_disconnect(request))
     try:
         both: set[asyncio.Future[Any]] = {left, job.result}
         await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

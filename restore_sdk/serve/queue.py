@@ -140,8 +140,8 @@ class RestoreQueue:
                 jobs.append(self._waiting.popleft())
             for job in jobs:
                 self._took(job, "wait", time.perf_counter() - job.queued)
-            self._busy += 1
             run = asyncio.get_running_loop().run_in_executor(self._pool, self._work, jobs)
+            self._busy += 1  # only now: the system may give no thread
             run.add_done_callback(partial(self._finished, jobs, time.perf_counter()))
 
     def _finished(self, jobs: list[Job], started: float, run: asyncio.Future[None]) -> None:

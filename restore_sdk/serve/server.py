@@ -30,7 +30,8 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         # Who connects while the model is loaded waits, and is not turned away.
-        return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=":" in host)
+        dual = ":" in host and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=dual)
     except (OSError, UnicodeError) as error:
         raise OutputError(f"cannot listen on {host} port {port}: {error}", "choose another --port or --host") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -20,6 +21,8 @@ from benchmarks import serve as load
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli import main as cli
+from restore_sdk.errors import OutputError
+from restore_sdk.serve import server
 from restore_sdk.serve.settings import Settings
 from tests.attacks.caught import error_of
 from tests.serve.conftest import MULTIPART, Launch, Service, encoded, files, form, pair, start
@@ -296,3 +299,9 @@ def test_what_ends_the_command_before_it_serves(
     assert (code, captured.out) == (2 if options else 3, "")
     assert message.replace("TAKEN", str(service.port)) in captured.err
     assert captured.err.splitlines()[1].startswith("  hint: ")
+
+
+def test_an_address_of_ipv6_where_a_socket_has_one_kind_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with contextlib.suppress(OutputError), server.bind("::1", 0) as listener:  # the host may have no IPv6 at all
+        assert listener.getsockname()[0] == "::1"
