@@ -144,7 +144,7 @@ def edition(request: pytest.FixtureRequest) -> str:
         pytest.skip(f"no GPU here: {probe.stderr.strip().splitlines()[-1]}")
     if importlib.util.find_spec(name) is None:
         extra = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}[name]
-        pytest.skip(f"a GPU, but no {name}: pip install 'restore-sdk[{extra}]'")
+        pytest.skip(f"a GPU, but no {name}: pip install '/path/to/restore-sdk[{extra}]'")
     if importlib.util.find_spec("pycuda") is None:
         pytest.skip("a GPU, but no pycuda: pip install pycuda")
     served = python("-c", _SERVED, name)
