@@ -11,7 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from training.networks.contours import ContourRaster, ShapeNetwork
 from training.networks.edge import EdgeGenerator
+from training.networks.edgemap import EdgeMap
 from training.networks.prefill import pull_push
 from training.networks.repair import RepairGenerator
 
@@ -54,21 +56,29 @@ def hole_of(mask: Tensor) -> Tensor:
 class EdgeStage(_Stage):
     """Completes the edges of a damaged image.
 
-    ``image`` ``(N, 256, 256, 3)``, ``mask`` and ``edges`` ``(N, 256, 256)``, all ``uint8``; above 127 in ``mask`` is a
-    hole. Returns ``completed_edges`` ``(N, 256, 256)`` ``uint8``: the given edges where the image is known, 255 times
-    the probability of an edge in the hole.
+    ``image`` ``(N, 256, 256, 3)`` and ``mask`` ``(N, 256, 256)``, both ``uint8``; above 127 in ``mask`` is a hole.
+    Returns ``completed_edges`` ``(N, 256, 256)`` ``uint8``, 255 for a sure line: those of the known part of the image,
+    and in the hole those that the generator draws, and the contours of the face.
     """
 
     generator: EdgeGenerator
 
-    def forward(self, image: Tensor, mask: Tensor, edges: Tensor) -> Tensor:
-        soft_mask, given = self._maps(mask, edges)
+    def __init__(self, shape: ShapeNetwork, generator: EdgeGenerator) -> None:
+        super().__init__(generator)
+        self.shape = shape
+        self.raster, self.lines = ContourRaster(256, 1.2), EdgeMap()
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        (soft_mask,) = self._maps(mask)
         hole = hole_of(soft_mask)
-        given = given * (1.0 - hole)
-        grey = pull_push(grey_of(to_unit(self._image(image))), hole)
-        probability = torch.sigmoid(self.generator(grey, given * (1.0 / 255.0), hole))
-        completed = given + hole * (255.0 * probability)
-        return completed.round().squeeze(1).to(torch.uint8)
+        guess = pull_push(to_unit(self._image(image)), hole)
+        grey = grey_of(guess)
+        known = self.lines(grey, hole) * (1.0 - hole)
+        points, presence = self.shape(guess, hole)
+        contours = self.raster(points) * torch.sigmoid(presence).view(-1, 1, 1, 1)
+        drawn = torch.sigmoid(self.generator(grey, known, contours, hole))
+        completed = known + hole * (1.0 - (1.0 - drawn) * (1.0 - contours))
+        return (255.0 * completed).round().squeeze(1).to(torch.uint8)
 
 
 class RepairStage(_Stage):
