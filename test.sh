@@ -1,7 +1,7 @@
 #!/bin/sh
 # From a fresh checkout to passed tests: sets everything up in .venv-test (with PyTorch) and checks style, types, tests.
 #     ./test.sh                  everything
-#     ./test.sh tests/unit -x    only pytest, with these arguments
+#     ./test.sh tests/imaging -x only pytest, with these arguments
 set -eu
 cd "$(dirname "$0")"
 . scripts/venv.sh
@@ -16,6 +16,7 @@ python=.venv-test/bin/python
 if [ $# -eq 0 ]; then
     "$python" -m ruff check .
     "$python" -m mypy
+    .venv-test/bin/lint-imports --no-logo
     say "The CUDA driver double, and pycuda against it (three minutes, once) ..."
     "$python" -m tests.cuda_double.build || say "It cannot be built here: the tests that need it say so."
 fi

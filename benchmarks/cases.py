@@ -16,12 +16,12 @@ import numpy as np
 from benchmarks import peers
 from benchmarks.inputs import LEAST_DB, Damaged, portrait, require_close, require_known
 from benchmarks.subjects import Subject
-from restore_sdk.contender import restore_file
-from restore_sdk.crop import Crop, cut, paste
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.files import read_mask, read_photo, write_image
-from restore_sdk.image import HOLE_ABOVE, MODEL_SIZE, canny_edges
+from restore_sdk.imaging.image import HOLE_ABOVE, MODEL_SIZE, canny_edges
+from restore_sdk.measure.contender import restore_file
 from restore_sdk.runtime.base import U8, Inference
+from restore_sdk.tiling.crop import Crop, cut, paste
 from training.protocol import navier_stokes, telea
 
 #: Requests that several callers send in one call of a case.

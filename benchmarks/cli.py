@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import budgets
+from benchmarks.figures import SECTIONS
 from benchmarks.processes import MeasurementError
-from restore_sdk.atomic import write_file
-from restore_sdk.bench import NAMED as RUNTIMES
-from restore_sdk.cli_bench import DRIFTED, MIN_PSNR
+from restore_sdk._util.atomic import write_file
+from restore_sdk.cli.bench import DRIFTED, MIN_PSNR
 from restore_sdk.errors import RestoreError
-
-#: What `report` measures; :data:`benchmarks.report.SECTIONS`, without importing PyTorch.
-SECTIONS = ("latency", "parts", "batch", "size", "start", "memory", "drift")
+from restore_sdk.measure.bench import NAMED as RUNTIMES
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,9 +19,9 @@ from benchmarks.cases import Case
 from benchmarks.inputs import Damaged, portrait, reference_engine
 from benchmarks.subjects import Stable, Subject
 from restore_sdk.bundle import Bundle
-from restore_sdk.contender import require_named, run_name
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import RestoreError
+from restore_sdk.measure.contender import require_named, run_name
 from restore_sdk.runtime.base import Inference
 
 #: Seconds a case is timed for, and rounds at least and at most; with ``--long``, and without.

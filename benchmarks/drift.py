@@ -16,13 +16,13 @@ import onnx
 
 from benchmarks.processes import MeasurementError
 from benchmarks.subjects import Stable, Subject
-from export.drift import Tally, damaged
+from export.drift import damaged
 from export.gates import Chain, Probe, batches, stack
 from export.reference import load_reference
 from export.runners import Bytes, OnnxStage, TorchStage
 from restore_sdk.bundle import Bundle
-from restore_sdk.image import HOLE_ABOVE
-from restore_sdk.quality import psnr
+from restore_sdk.imaging.image import HOLE_ABOVE
+from restore_sdk.imaging.quality import Drift, psnr
 
 #: Takes images, masks and edges, gives restored images and completed edges.
 Form = Callable[[Bytes, Bytes, Bytes], tuple[Bytes, Bytes]]
@@ -32,15 +32,16 @@ Form = Callable[[Bytes, Bytes, Bytes], tuple[Bytes, Bytes]]
 class _Found:
     """What one runtime made of all pictures."""
 
-    restored: Tally = field(default_factory=Tally)
-    edges: Tally = field(default_factory=Tally)
+    restored: Drift = field(default_factory=Drift)
+    edges: Drift = field(default_factory=Drift)
     gains: list[float] = field(default_factory=list)  # in PSNR against the truth, beside the reference's
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, probes: Sequence[Probe]) -> dict[str, Any]:
         gains = self.gains or [0.0]
         return {
-            "restored": self.restored.to_json(),
-            "completed_edges": self.edges.to_json(),
+            name: {**drift.to_json(), "worst": probes[drift.worst_picture].name}
+            for name, drift in (("restored", self.restored), ("completed_edges", self.edges))
+        } | {
             "truth_db": {"mean": round(float(np.mean(gains)), 4), "worst": round(min(gains), 4)},
         }
 
@@ -86,7 +87,7 @@ def measure_drift(
 
     Returns:
         JSON types. ``pictures``; ``hole``: least and largest share; ``reference_db``: the reference's mean PSNR against
-        the undamaged pictures; ``drift``: by what ran, ``restored`` and ``completed_edges`` (each ``mean_db``,
+        the undamaged pictures; ``drift``: by what ran, ``restored`` and ``completed_edges`` (each ``pooled_db``,
         ``worst_db`` and ``worst``, the picture), and ``truth_db`` (``mean`` and ``worst`` difference of the PSNR
         against the undamaged picture; below 0 is a loss).
     """
@@ -104,8 +105,8 @@ def measure_drift(
         truths += [value for value in right if np.isfinite(value)]
         for name, form in forms.items():
             result, completed = form(*inputs)
-            found[name].restored.add(batch, restored, result)
-            found[name].edges.add(batch, edges, completed)
+            found[name].restored.add(restored, result)
+            found[name].edges.add(edges, completed)
             values = [psnr(probe.image, each) for probe, each in zip(batch, result, strict=True)]
             found[name].gains += [v - r for v, r in zip(values, right, strict=True) if np.isfinite(v - r)]
         done += len(batch)
@@ -115,13 +116,14 @@ def measure_drift(
         "pictures": len(probes),
         "hole": [round(min(holes), 4), round(max(holes), 4)],
         "reference_db": round(float(np.mean(truths)), 2) if truths else None,
-        "drift": {name: each.to_json() for name, each in found.items()},
+        "drift": {name: each.to_json(probes) for name, each in found.items()},
     }
 
 
 def beyond(figures: Mapping[str, Any], least: float) -> list[str]:
     """What is beyond the gate: less than ``least`` dB from the reference in its worst picture."""
-    return [name for name, each in figures["drift"].items() if not each["restored"]["worst_db"] >= least]
+    worst = {name: each["restored"]["worst_db"] for name, each in figures["drift"].items()}
+    return [name for name, db in worst.items() if db is not None and not db >= least]
 
 
 def describe(figures: Mapping[str, Any]) -> list[str]:
@@ -135,10 +137,14 @@ def describe(figures: Mapping[str, Any]) -> list[str]:
     for name, each in figures["drift"].items():
         drift, truth = each["restored"], each["truth_db"]
         lines.append(
-            f"{name:<32} {drift['mean_db']:6.2f} dB {drift['worst_db']:6.2f} dB   "
+            f"{name:<32} {_db(drift['pooled_db'])} {_db(drift['worst_db'])}   "
             f"{truth['mean']:+.3f}, worst {truth['worst']:+.3f} dB   {drift['worst']}"
         )
     return lines
+
+
+def _db(value: float | None) -> str:
+    return f"{'equal':>9}" if value is None else f"{value:6.2f} dB"
 
 
 def _runner(subject: Subject) -> Form:

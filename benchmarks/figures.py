@@ -6,6 +6,9 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+#: What ``report`` measures.
+SECTIONS = ("latency", "parts", "batch", "size", "start", "memory", "drift")
+
 Report = Mapping[str, Any]
 Figure = Mapping[str, Any]
 
@@ -77,7 +80,7 @@ def peer(report: Report, key: str) -> Figure | None:
 
 def worst_drift(report: Report, what: str) -> float | None:
     """The worst picture's PSNR in dB against the reference, over all pictures of the report."""
-    found = [each["drift"][what]["restored"]["worst_db"] for each in _drifts(report) if what in each["drift"]]
+    found = [each["drift"][what]["restored"]["worst_db"] or 107.0 for each in _drifts(report) if what in each["drift"]]
     return min(found) if found else None
 
 

@@ -12,8 +12,8 @@ from benchmarks.subjects import TorchRunner
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.files import read_mask, read_photo
-from restore_sdk.image import HOLE_ABOVE, canny_edges
-from restore_sdk.quality import psnr
+from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
+from restore_sdk.imaging.quality import psnr
 from restore_sdk.runtime.base import U8
 
 PORTRAIT = ROOT / "examples" / "portrait.png"

@@ -274,8 +274,8 @@ def _drift(report: Report) -> list[str]:
                 [
                     [
                         what,
-                        f"{run['restored']['mean_db']:.1f} dB",
-                        f"{run['restored']['worst_db']:.1f} dB",
+                        f"{run['restored']['pooled_db'] or 107:.1f} dB",
+                        f"{run['restored']['worst_db'] or 107:.1f} dB",
                         f"{run['truth_db']['mean']:+.3f} dB",
                         f"{run['truth_db']['worst']:+.3f} dB",
                         run["restored"]["worst"],

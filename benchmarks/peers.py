@@ -19,11 +19,11 @@ from onnx_ir import to_proto
 from torch import Tensor, nn
 
 from export.graph import trace
+from restore_sdk._util.telemetry import no_telemetry
 from restore_sdk.errors import DeviceError, MissingDependencyError
 from restore_sdk.runtime.base import U8, Inference
 from restore_sdk.runtime.cores import threads_alone
 from restore_sdk.runtime.onnxruntime import ort
-from restore_sdk.telemetry import no_telemetry
 from training.networks.edgeconnect import EdgeConnect
 
 BACKENDS = ("pytorch", "onnxruntime", "openvino", "openvino-bf16")

@@ -1,9 +1,9 @@
 """How good photographs larger than the model's square come out, by the plan.
 
 Damage of a known thickness is drawn on photographs, and restored under several plans: as usual, in one square
-(``max_crops=1``), and with squares of more or fewer thicknesses (:data:`restore_sdk.plan.CONTEXT`). Small faces are
-scratched and restored with and without their boxes; strips of faces, narrower than the square that a blot in them
-wants, with squares that reach out of the picture more or less (:data:`restore_sdk.plan.REACH`).
+(``max_crops=1``), and with squares of more or fewer thicknesses (:data:`restore_sdk.tiling.plan.CONTEXT`). Small
+faces are scratched and restored with and without their boxes; strips of faces, narrower than the square that a
+blot in them wants, with squares that reach out of the picture more or less (:data:`restore_sdk.tiling.plan.REACH`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import cv2
 import numpy as np
 
 from benchmarks.processes import ROOT, MeasurementError
-from restore_sdk import RestoreEngine, plan
+from restore_sdk import RestoreEngine
 from restore_sdk.engine import Restoration
 from restore_sdk.errors import InputError
 from restore_sdk.files import MAX_PIXELS, read_photo
-from restore_sdk.image import MODEL_SIZE
-from restore_sdk.quality import psnr
+from restore_sdk.imaging.image import MODEL_SIZE
+from restore_sdk.imaging.quality import psnr
 from restore_sdk.runtime.base import U8
+from restore_sdk.tiling import plan
 
 #: The photograph of the checkout that is larger than the model's square.
 PHOTO = ROOT / "docs" / "images" / "astronaut.jpg"
@@ -255,7 +256,7 @@ def _means(values: dict[str, Any]) -> dict[str, float]:
 
 @contextmanager
 def _planned(**constants: float) -> Iterator[None]:
-    """Plan with other constants of :mod:`restore_sdk.plan`, which no caller of the engine can choose."""
+    """Plan with other constants of :mod:`restore_sdk.tiling.plan`, which no caller of the engine can choose."""
     usual = {name: getattr(plan, name) for name in constants}
     for name, value in constants.items():
         setattr(plan, name, value)

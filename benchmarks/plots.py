@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.figures import EDGECONNECT, Report, figures, p50, peer, ratio, section, worst_drift
 from benchmarks.inputs import LEAST_DB
-from restore_sdk.atomic import write_file
+from restore_sdk._util.atomic import write_file
 
 #: What is the SDK's own, the reference, and what others made.
 OURS, REFERENCE, PEER = "#0b6e8a", "#6b7280", "#c2762e"

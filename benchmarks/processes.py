@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from restore_sdk.fresh import watched
+from restore_sdk.measure.fresh import watched
 
 #: The root of the checkout: what the measured processes import from.
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,18 +13,18 @@ from typing import Any
 
 from benchmarks import budgets, cases, drift, peers
 from benchmarks.cases import Case
-from benchmarks.cli import SECTIONS
+from benchmarks.figures import SECTIONS
 from benchmarks.inputs import BATCHES, SIZES, Damaged, enlarged, portrait, reference_engine
 from benchmarks.processes import MeasurementError
 from benchmarks.subjects import REFERENCE, RUNTIMES, Stable
 from benchmarks.turns import take_turns
-from restore_sdk import host
-from restore_sdk.bench import fast_folder
 from restore_sdk.bundle import Bundle
-from restore_sdk.contender import require_named, run_name
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import RestoreError
-from restore_sdk.fresh import fresh_process
+from restore_sdk.measure import host
+from restore_sdk.measure.bench import fast_folder
+from restore_sdk.measure.contender import require_named, run_name
+from restore_sdk.measure.fresh import fresh_process
 from restore_sdk.runtime.cores import threads_alone
 
 KIND, SCHEMA = "restore-sdk benchmarks", 1

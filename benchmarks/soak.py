@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.serve import picture
 from restore_sdk import Bundle, RestoreEngine
-from restore_sdk.contender import run_name
+from restore_sdk.measure.contender import run_name
 from restore_sdk.runtime.select import Runtime
 
 Pixels = NDArray[np.uint8]

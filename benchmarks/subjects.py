@@ -17,10 +17,10 @@ from benchmarks import peers
 from benchmarks.peers import torch_threads
 from export.errors import ExportError
 from export.reference import load_reference
-from restore_sdk.bench import NAMED
 from restore_sdk.bundle import Bundle
-from restore_sdk.contender import require_named, run_name
 from restore_sdk.errors import BundleError, MissingDependencyError, RestoreError
+from restore_sdk.measure.bench import NAMED
+from restore_sdk.measure.contender import require_named, run_name
 from restore_sdk.runtime.base import U8, Inference, StageRunner
 from restore_sdk.runtime.cores import threads_alone
 from restore_sdk.runtime.select import open_runner

@@ -15,7 +15,7 @@ from benchmarks.processes import MASK, PHOTO, answer, seconds_to_exit
 from benchmarks.subjects import RUNTIMES
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import RestoreError
-from restore_sdk.fresh import fresh_process
+from restore_sdk.measure.fresh import fresh_process
 from restore_sdk.runtime.select import open_runner
 
 #: Requests after which memory must be where it was; with ``--long``, and without.

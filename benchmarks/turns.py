@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks.cases import Case
 from benchmarks.processes import WrongResultError
-from restore_sdk.bench import ROUNDS
-from restore_sdk.contender import percentiles
+from restore_sdk.measure.bench import ROUNDS
+from restore_sdk.measure.contender import percentiles
 
 #: Calls of a case in a round, at most.
 MOST_CALLS = 50
@@ -27,7 +27,7 @@ Figure = dict[str, Any]
 def take_turns(
     cases: Sequence[Case], seconds: float, progress: Callable[[str], None] = lambda line: None
 ) -> list[Figure]:
-    """Time every case in :data:`restore_sdk.bench.ROUNDS` rounds, in turns, about ``seconds`` a case; check each.
+    """Time every case in :data:`restore_sdk.measure.bench.ROUNDS` rounds, in turns, about ``seconds`` a case.
 
     Two results of every case are checked before any is timed, and the last one of all.
 

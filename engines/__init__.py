@@ -1,4 +1,4 @@
 """A fleet of engines: builds every recipe that can be built on this host. Needs the checkout; a target host does not.
 
-The recipes' home is ``restore_sdk/build/targets``, from where the wheel carries them; ``targets`` here is a link to it.
+The recipes' home is ``restore_sdk/engines/targets``, from where the wheel carries them; ``targets`` is a link to it.
 """

@@ -1,4 +1,4 @@
-"""Builds recipe after recipe, each in a process of its own: the flavours do not meet, and a crash costs one target."""
+"""Builds recipe after recipe, each in a process of its own: the editions do not meet, and a crash costs one target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from restore_sdk.build.recipe import load_recipe, names
+from restore_sdk.engines.recipe import load_recipe, names
 from restore_sdk.errors import RestoreError
 
 #: The git-ignored store of the checkout.

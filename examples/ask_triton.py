@@ -11,8 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from restore_sdk import RestoreEngine, RestoreError
-from restore_sdk.files import read_mask, read_photo, write_image
+from restore_sdk import RestoreEngine, RestoreError, read_mask, read_photo, write_image
 
 HERE = Path(__file__).resolve().parent
 DEFAULTS = ("127.0.0.1:8001", HERE / "portrait_damaged.png", HERE / "portrait_mask.png", "restored.png")
@@ -22,7 +21,7 @@ def main() -> None:
     """An engine as any other, but for where the model runs."""
     url, photo, mask, out = [*sys.argv[1:], *DEFAULTS[len(sys.argv) - 1 :]][:4]
     try:
-        from restore_sdk.runtime.triton import TritonRunner
+        from restore_sdk import TritonRunner
 
         with RestoreEngine(runtime=TritonRunner(str(url))) as engine:
             restored = engine.run(read_photo(Path(photo)), read_mask(Path(mask)), color="bgr")

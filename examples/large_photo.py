@@ -14,8 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from restore_sdk import RestoreEngine
-from restore_sdk.quality import psnr
+from restore_sdk import RestoreEngine, psnr
 
 PHOTO = Path(__file__).resolve().parent.parent / "docs" / "images" / "astronaut.jpg"
 PAPER = (222, 232, 238)

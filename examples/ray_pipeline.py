@@ -16,7 +16,7 @@ import cv2
 import ray
 import ray.data
 
-from restore_sdk.cluster import RestoreBatches
+from restore_sdk import RestoreBatches
 
 HERE = Path(__file__).resolve().parent
 

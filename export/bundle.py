@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from export.gates import check_numbers, make_probes
 from export.golden import golden_inputs, golden_vectors
@@ -14,11 +15,10 @@ from export.model import Model
 from export.pictures import Image, Mask
 from export.runners import TorchStage
 from export.structure import check_structure
-from restore_sdk.atomic import write_folder
-from restore_sdk.bundle import DEFAULT_BUNDLE, SHIPPED, Bundle, StageFiles, check_bundle_target, write_bundle
-from restore_sdk.errors import OutputError
-from restore_sdk.manifest import sealed_manifest
-from training.networks.cost import cost
+from restore_sdk._util.atomic import write_folder
+from restore_sdk.bundle import Bundle, StageFiles, check_bundle_target, write_bundle
+from restore_sdk.bundle.manifest import sealed_manifest
+from training.cost import cost
 
 
 def export_bundle(
@@ -53,7 +53,6 @@ def export_bundle(
         GateError: a gate did not pass; nothing was written.
         restore_sdk.errors.OutputError: ``path`` cannot be written, or holds something that is no bundle.
     """
-    require_unshared(path)
     graphs = {}
     for stage, module in model.stages.items():
         graphs[stage] = {"fp32": cpu_graph(stage, module), "fp16": fp16_graph(stage, module)}
@@ -89,30 +88,6 @@ def export_bundle(
     )
 
 
-def require_unshared(path: Path, names: Collection[str] | None = None) -> None:
-    """Refuse to replace files of the default bundle that another shipped one is kept as a change of.
-
-    Args:
-        path: the folder that is to be written.
-        names: the files that will be others; ``None`` for all.
-
-    Raises:
-        restore_sdk.errors.OutputError: names the other bundle.
-    """
-    if path.resolve() != DEFAULT_BUNDLE:
-        return
-    for name, folder in SHIPPED.items():
-        if folder == DEFAULT_BUNDLE or not folder.is_dir():
-            continue
-        deltas = [file for file, spec in Bundle.load(name).manifest.files.items() if spec.delta]
-        if any(names is None or file in names for file in deltas):
-            raise OutputError(
-                f"the bundle {name} is kept as what it changes of {path}, and would be lost",
-                f"keep its weights first: python -m export weights --bundle {name} --out {name}.safetensors; then "
-                f"remove {folder}, and export it again afterwards",
-            )
-
-
 def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Mapping[str, Any]) -> Bundle:
     """Write a bundle anew with 8-bit graphs, in one step as :func:`restore_sdk.bundle.write_bundle` does, and open it.
 
@@ -129,12 +104,11 @@ def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Map
     manifest = bundle.manifest
     check_bundle_target(path)
     names = {stage: f"{stage}.int8.onnx" for stage in graphs}
-    require_unshared(path, names.values())
     files = {name: bundle.read(name) for name in manifest.files if name not in names.values()}
     files |= {names[stage]: graph for stage, graph in graphs.items()}
     named = replace(
         manifest,
-        stages=tuple(replace(spec, files={**spec.files, "int8": names[spec.name]}) for spec in manifest.stages),
+        stages=tuple(replace(spec, files=spec.files | {"int8": names[spec.name]}) for spec in manifest.stages),
         quality={**manifest.quality, "int8": dict(facts)},
     )
     write_folder(path, {**files, "manifest.json": sealed_manifest(named, files)})
@@ -146,6 +120,6 @@ def _summary(figures: Mapping[str, Any]) -> str:
     half, ort = drift["pytorch_half"], drift["onnxruntime_fp16"]
     return (
         f"{figures['probes']} probes: float32 off by {max(errors.values()):.1e} of full scale at most; FP16 "
-        f"{half['mean']:.1f} dB, worst {half['worst']:.1f} (ONNX Runtime {ort['mean']:.1f}, {ort['worst']:.1f}); "
+        f"{half['pooled']:.1f} dB, worst {half['worst']:.1f} (ONNX Runtime {ort['pooled']:.1f}, {ort['worst']:.1f}); "
         f"FP16 headroom {figures['fp16_headroom']:.0f} times"
     )

@@ -10,7 +10,6 @@ hold the aim; it begins beyond the aim, where few convolutions are taken, since 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +24,8 @@ from export.pictures import Image, mask_of
 from export.quantize import Ranges, Setting, candidates, folded, inputs_of, quantized, stored
 from export.runners import Bytes
 from restore_sdk.bundle import Bundle
-from restore_sdk.image import HOLE_ABOVE, canny_edges
-from restore_sdk.quality import drift_psnr
+from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
+from restore_sdk.imaging.quality import Drift
 from restore_sdk.runtime.onnxruntime import ort
 
 #: Shares of the picture that are missing while ranges and errors are measured: where much is missing, activations
@@ -111,7 +110,7 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
         chosen = choose(costs, errors, AIM_DB + more)
         names = {stage: {name: settings[stage, name] for at, name in sorted(chosen) if at == stage} for stage in models}
         tried = {stage: quantized(model, names[stage], ranges[stage]) for stage, model in models.items()}
-        if not min(_drift(right, _Chain(tried), probes)) >= AIM_DB:
+        if not min(drift.worst_db for drift in _drift(right, _Chain(tried), probes)) >= AIM_DB:
             if any(taken.values()):
                 break
             continue
@@ -120,8 +119,8 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
         raise GateError("no convolution of a stage stands 8 bits", "use the other precisions for this model")
     report(f"the gate, {len(photos[3::4])} pictures")
     held = damage(photos[3::4], 20_000)
-    drift = _drift([reference(probe) for probe in held], _Chain(made), held)
-    restored = drift[: len(held)]
+    restored, edges = _drift([reference(probe) for probe in held], _Chain(made), held)
+    worst = min(restored.worst_db, edges.worst_db)
     shares = (macs[stage][name] for stage in taken for name in taken[stage])
     facts = {
         "convolutions": {
@@ -129,12 +128,12 @@ def quantize_bundle(bundle: Bundle, photos: Sequence[Image], report: Report = la
         },
         "macs_share": round(sum(shares) / sum(spec.macs for spec in bundle.stages), 4),
         "pictures": len(photos),
-        "psnr_db": {"mean": round(float(np.mean(restored)), 2), "worst": round(float(min(restored)), 2)},
-        "edges_worst_db": round(float(min(drift[len(held) :])), 2),
+        "psnr_db": {"pooled": restored.to_json()["pooled_db"], "worst": restored.to_json()["worst_db"]},
+        "edges_worst_db": edges.to_json()["worst_db"],
     }
-    if not min(drift) >= GATE_DB:
+    if not worst >= GATE_DB:
         raise GateError(
-            f"the 8-bit graphs are {min(drift):.1f} dB from float32 in the worst picture or its edges, the gate is "
+            f"the 8-bit graphs are {worst:.1f} dB from float32 in the worst picture or its edges, the gate is "
             f"{GATE_DB:g} dB",
             "calibrate on more pictures, of the kind that will be restored",
         )
@@ -250,12 +249,11 @@ def _errors(
     return settings, {key: errors.ravel() for key, errors in found.items()}
 
 
-def _drift(right: Sequence[tuple[Bytes, Bytes]], other: _Chain, probes: Sequence[Probe]) -> list[float]:
-    """PSNR of each restored picture, then of each one's completed edges; finite where they are equal."""
-    best = 10 * math.log10(255.0**2 * probes[0].image.size / 0.25)
-    found = [other(probe) for probe in probes]
-    return [
-        min(float(drift_psnr(wanted[part], got[part])[0]), best)
-        for part in (0, 1)
-        for wanted, got in zip(right, found, strict=True)
-    ]
+def _drift(right: Sequence[tuple[Bytes, Bytes]], other: _Chain, probes: Sequence[Probe]) -> tuple[Drift, Drift]:
+    """Of the restored pictures, and of their completed edges."""
+    restored, edges = Drift(), Drift()
+    for wanted, probe in zip(right, probes, strict=True):
+        found = other(probe)
+        restored.add(wanted[0], found[0])
+        edges.add(wanted[1], found[1])
+    return restored, edges

@@ -4,7 +4,6 @@ python -m export --weights W.safetensors --out BUNDLE     export a bundle
 python -m export drift --faces FOLDER [--bundle BUNDLE]   how far half precision is from float32
 python -m export int8 --faces FOLDER --out BUNDLE         a bundle with 8-bit graphs besides, for openvino-int8
 python -m export weights --out W.safetensors [--bundle B] the weights of a bundle, to go on training from
-python -m export delta --bundle B --out BUNDLE            a bundle as what it changes of the default one
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export import cli_delta, cli_int8
+from export import cli_int8
 from export.command import status
 from export.errors import ExportError
 from restore_sdk.errors import RestoreError
@@ -35,8 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _drift_command(argv[1:])
     if argv[:1] == ["int8"]:
         return cli_int8.main(argv[1:])
-    if argv[:1] == ["delta"]:
-        return cli_delta.main(argv[1:])
     if argv[:1] == ["weights"]:
         return _weights_command(argv[1:])
     parser = _parser()
@@ -54,8 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Export trained weights as a checked model bundle for restore_sdk.",
         epilog="python -m export drift --help: how far the FP16 graphs of a bundle are from float32; "
         "python -m export int8 --help: 8-bit graphs for CPUs; "
-        "python -m export weights --help: the weights of a bundle, to go on training from; "
-        "python -m export delta --help: a second bundle for the wheel",
+        "python -m export weights --help: the weights of a bundle, to go on training from",
     )
     parser.add_argument("--weights", type=Path, required=True, help="weights.safetensors of python -m training fit")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaces one there")
@@ -78,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from export.bundle import export_bundle, require_unshared
+    from export.bundle import export_bundle
     from export.card import DATA_CARD, read_card
     from export.model import load_model
     from restore_sdk.bundle import check_bundle_target
@@ -88,7 +84,6 @@ def _export(arguments: argparse.Namespace) -> None:
     from training.protocol import read_faces, read_mask, square
 
     check_bundle_target(arguments.out)  # before the long work
-    require_unshared(arguments.out)
     try:
         chosen = [] if arguments.drawn_only else _existing(arguments.photo or [PORTRAIT])
         golden = [square(read_rgb(path)) for path in chosen]

@@ -46,11 +46,9 @@ def _add(options: argparse.Namespace) -> None:
     drift, count = made.facts["psnr_db"], sum(map(len, made.facts["convolutions"].values()))
     print(
         f"wrote {options.out}: {count} convolutions in 8 bits, {made.facts['macs_share']:.0%} of the multiplications, "
-        f"{drift['mean']:.1f} dB from float32, worst {drift['worst']:.1f}; "
+        f"{drift['pooled']:.1f} dB from float32, worst {drift['worst']:.1f}; "
         f"{sum(map(len, made.graphs.values())) / 1e6:.2f} MB more"
     )
-    if any(spec.delta for spec in bundle.manifest.files.values()):
-        print("it is whole now; python -m export delta keeps it as what it changes of the default bundle")
 
 
 def _progress(line: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +15,13 @@ from export.errors import GateError
 from export.model import Model
 from export.pictures import Image, Mask, drawn_face, mask_of, noise, plain
 from export.runners import Bytes, OnnxStage, Outcome, Runnable, TorchStage
-from restore_sdk.image import HOLE_ABOVE, canny_edges
-from restore_sdk.quality import drift_psnr
+from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
+from restore_sdk.imaging.quality import Drift
 
 #: Float32 graphs against PyTorch: largest absolute error before rounding, as a share of full scale.
 MAX_ERROR = 1e-3
 
-#: FP16 chain against the float32 reference, each picture; :mod:`export.drift` gates means and stages as well.
+#: FP16 chain against the float32 reference, each picture; :mod:`export.drift` gates their pool and each stage as well.
 MIN_PSNR = 60.0
 
 #: Shares of the picture that the probes' masks cover.
@@ -88,7 +87,7 @@ def check_numbers(
         probes: what to run, in batches of one and of up to four.
 
     Returns:
-        The figures measured, JSON types only: ``max_error`` by stage, ``fp16_psnr_db`` (mean, worst) by arithmetic,
+        The figures measured, JSON types only: ``max_error`` by stage, ``fp16_psnr_db`` (pooled, worst) by arithmetic,
         ``largest_activation`` by stage and layer, ``fp16_headroom``, ``probes``.
 
     Raises:
@@ -103,7 +102,7 @@ def check_numbers(
         ),
     }
     errors = {"edge": 0.0, "repair": 0.0}
-    drift: dict[str, list[float]] = {name: [] for name in halves}
+    drift = {name: Drift() for name in halves}
     with watch(model.edge.generator) as edge_peaks, watch(model.repair.generator) as repair_peaks:
         for batch in batches(probes):
             inputs = stack(batch)
@@ -117,7 +116,8 @@ def check_numbers(
             for name, chain in halves.items():
                 outcomes = chain(*inputs)
                 check_soundness(chain, batch, inputs, outcomes)
-                drift[name] += _check_drift(chain, batch, wanted[1].output, outcomes[1].output)
+                _check_drift(chain, batch, Drift().add(wanted[1].output, outcomes[1].output))
+                drift[name].add(wanted[1].output, outcomes[1].output)
     for chain in (reference, single, *halves.values()):
         _check_hole_is_ignored(chain, probes)
     peaks = {"edge": edge_peaks, "repair": repair_peaks}
@@ -126,8 +126,7 @@ def check_numbers(
         "probes": len(probes),
         "max_error": {stage: _short(value) for stage, value in errors.items()},
         "fp16_psnr_db": {
-            name: {"mean": _short(float(np.mean(values))), "worst": _short(min(values))}
-            for name, values in drift.items()
+            name: {"pooled": _short(each.pooled_db), "worst": _short(each.worst_db)} for name, each in drift.items()
         },
         "fp16_headroom": _short(FP16_MAX / max(largest.values())),
         "largest_activation": {
@@ -182,18 +181,13 @@ def check_soundness(
                 )
 
 
-def _check_drift(chain: Chain, batch: Sequence[Probe], expected: Bytes, found: Bytes) -> list[float]:
-    """PSNR of each picture; of what is equal, that of half a step in a single byte."""
-    values = drift_psnr(expected, found)
-    best = 10 * math.log10(255.0**2 * expected[0].size / 0.25)
-    for probe, value in zip(batch, values, strict=True):
-        if not value >= MIN_PSNR:
-            raise GateError(
-                f"{chain.name}, {probe.name}: {value:.1f} dB from the float32 reference, "
-                f"at least {MIN_PSNR:.0f} are asked for",
-                "find the layer that loses precision; keep activations small and sums short",
-            )
-    return [min(float(value), best) for value in values]
+def _check_drift(chain: Chain, batch: Sequence[Probe], drift: Drift) -> None:
+    if not drift.worst_db >= MIN_PSNR:
+        raise GateError(
+            f"{chain.name}, {batch[drift.worst_picture].name}: {drift.worst_db:.1f} dB from the float32 reference, "
+            f"at least {MIN_PSNR:.0f} are asked for",
+            "find the layer that loses precision; keep activations small and sums short",
+        )
 
 
 def _check_hole_is_ignored(chain: Chain, probes: Sequence[Probe]) -> None:

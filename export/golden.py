@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from export.pictures import Image, drawn_face, mask_of
 from export.runners import TorchStage
-from restore_sdk.image import HOLE_ABOVE, canny_edges
+from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
 
 #: Shares of the picture that are missing, from a speck to almost all.
 SHARES = (0.001, 0.05, 0.15, 0.3, 0.5, 0.85)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from export.errors import ExportError
 from export.model import Stage
 from export.passes import optimize_for_cpu
-from restore_sdk.manifest import STAGE_CONTRACT, tensor_contract
+from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
 
 #: The newest that ONNX Runtime 1.20 (the oldest that the SDK takes) and TensorRT 10.13 both read.
 OPSET = 20

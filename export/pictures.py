@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk.image import MODEL_SIZE
+from restore_sdk.imaging.image import MODEL_SIZE
 from training.masks import DAMAGES
 
 Image = NDArray[np.uint8]

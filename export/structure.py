@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto
 
 from export.errors import GateError
-from restore_sdk.manifest import STAGE_CONTRACT, tensor_contract
+from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
 
 #: Left-overs of an export that did not fold: no stage needs them on its static shapes.
 _UNFOLDED = {"Constant", "Expand", "Gather", "Identity", "If", "Loop", "NonZero", "Range", "Scan", "Shape", "Size"}

@@ -14,30 +14,79 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from restore_sdk._util.clock import Timings as Timings
     from restore_sdk.bundle import Bundle as Bundle
-    from restore_sdk.clock import Timings as Timings
+    from restore_sdk.cluster import RestoreBatches as RestoreBatches
     from restore_sdk.engine import Restoration as Restoration
     from restore_sdk.engine import RestoreEngine as RestoreEngine
     from restore_sdk.errors import RestoreError as RestoreError
+    from restore_sdk.files import open_photo as open_photo
+    from restore_sdk.files import read_mask as read_mask
+    from restore_sdk.files import read_photo as read_photo
+    from restore_sdk.files import write_file as write_file
+    from restore_sdk.files import write_image as write_image
+    from restore_sdk.imaging.image import canny_edges as canny_edges
+    from restore_sdk.imaging.quality import psnr as psnr
+    from restore_sdk.runtime.select import Runtime as Runtime
+    from restore_sdk.runtime.triton import TritonRunner as TritonRunner
+    from restore_sdk.tiling.faces import FaceDetector as FaceDetector
+    from restore_sdk.tiling.request import ImageLike as ImageLike
+    from restore_sdk.tiling.request import MaskLike as MaskLike
+    from restore_sdk.tiling.request import RestoreOptions as RestoreOptions
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Bundle": "restore_sdk.bundle",
-    "RestoreEngine": "restore_sdk.engine",
-    "RestoreError": "restore_sdk.errors",
-    "Restoration": "restore_sdk.engine",
-    "Timings": "restore_sdk.clock",
+    "Bundle": "bundle",
+    "FaceDetector": "tiling.faces",
+    "ImageLike": "tiling.request",
+    "MaskLike": "tiling.request",
+    "Restoration": "engine",
+    "RestoreBatches": "cluster",
+    "RestoreEngine": "engine",
+    "RestoreError": "errors",
+    "RestoreOptions": "tiling.request",
+    "Runtime": "runtime.select",
+    "Timings": "_util.clock",
+    "TritonRunner": "runtime.triton",
+    "canny_edges": "imaging.image",
+    "open_photo": "files",
+    "psnr": "imaging.quality",
+    "read_mask": "files",
+    "read_photo": "files",
+    "write_file": "files",
+    "write_image": "files",
 }
 
-__all__ = ["Bundle", "Restoration", "RestoreEngine", "RestoreError", "Timings", "__version__"]
+__all__ = [
+    "Bundle",
+    "FaceDetector",
+    "ImageLike",
+    "MaskLike",
+    "Restoration",
+    "RestoreBatches",
+    "RestoreEngine",
+    "RestoreError",
+    "RestoreOptions",
+    "Runtime",
+    "Timings",
+    "TritonRunner",
+    "__version__",
+    "canny_edges",
+    "open_photo",
+    "psnr",
+    "read_mask",
+    "read_photo",
+    "write_file",
+    "write_image",
+]
 
 
 def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    value = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from restore_sdk.cli import main
+from restore_sdk.cli.main import main
 
 sys.exit(main())

@@ -5,26 +5,34 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk import __version__
+from restore_sdk._util.clock import Clock, Timings
+from restore_sdk._util.ordered import chunked, ordered_map
 from restore_sdk.bundle import Bundle
-from restore_sdk.clock import Clock, Timings
-from restore_sdk.crop import Crop
-from restore_sdk.errors import ClosedError, ShapeError
-from restore_sdk.faces import FaceDetector, Faces
-from restore_sdk.image import MODEL_SIZE, Color
-from restore_sdk.ordered import chunked, ordered_map
-from restore_sdk.plan import MAX_CROPS
-from restore_sdk.request import Options, Request, settled, whole
+from restore_sdk.errors import ClosedError, InputError, ShapeError
+from restore_sdk.imaging.image import MODEL_SIZE
 from restore_sdk.runtime.base import StageRunner, checked
 from restore_sdk.runtime.select import Runtime, open_model
+from restore_sdk.tiling.crop import Crop
+from restore_sdk.tiling.faces import FaceDetector, Faces
+from restore_sdk.tiling.request import (
+    CommonKeywords,
+    ImageLike,
+    MaskLike,
+    OptionKeywords,
+    Request,
+    RestoreOptions,
+    check_int,
+    wait_on_error,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +52,8 @@ class Restoration:
     crops: tuple[Crop, ...]
 
 
-#: An image, its mask, and where its faces are.
-_Item: TypeAlias = tuple[object, object, Faces | None]
+#: An image, its mask, and where its faces are; ``None``: as the options say.
+_Item: TypeAlias = tuple[ImageLike, MaskLike, Faces | None]
 
 
 class RestoreEngine:
@@ -55,26 +63,24 @@ class RestoreEngine:
     ``(H, W, 4)`` with alpha (kept as it is), or PIL images (``L``, ``RGB``, ``RGBA``; the result is an array). Masks
     are ``(H, W)``, ``bool`` or ``uint8`` above 127: white is what to repaint. Sizes from 1 x 1 up.
 
-    The result is a fresh contiguous array in the form of the image, and outside the hole byte-equal to it. The model
-    takes squares of 256 x 256: thin damage is restored at the image's own resolution, in as many squares as it takes;
-    around a hole thicker than 64 px the square is scaled down and its result up again, so a wide hole comes out softer
-    than the photograph around it (see :func:`restore_sdk.plan.plan`).
+    The result is a fresh contiguous array in the form of the image, and outside the mask byte-equal to it. The model
+    takes tiles of 256 x 256. Thin damage is restored at the image's own resolution, in as many tiles as it takes.
+    Around damage thicker than 64 px the tile is scaled down and its result up again, so wide damage comes out softer
+    than the photograph around it (see :func:`restore_sdk.tiling.plan.plan`).
 
     Threads may share one engine: ``slots`` of them compute at a time, the others wait. Same input, same output,
-    whatever the number of slots. An engine does not survive a fork: open one in each process, started by ``spawn``,
-    since ONNX Runtime does not support a fork: a forked child that ends by ``sys.exit`` hangs or aborts in its library.
+    whatever the number of slots. An engine does not survive a fork: open one in each process, started by ``spawn``.
 
     Args:
         bundle: a model bundle, its folder, or the name of one inside the wheel: ``"default"``, as ``None``, or
             ``"vivid"`` (see :data:`restore_sdk.bundle.SHIPPED`).
         runtime: ``"auto"`` takes what serves best on this host and logs it; one asked for by name never falls back. Or
-            an open runner, such as :class:`restore_sdk.runtime.triton.TritonRunner`, which brings the model and all
-            that the other arguments say, and which :meth:`close` closes.
+            an open runner, such as :class:`restore_sdk.TritonRunner`, which brings the model and all that the other
+            arguments say, and which :meth:`close` closes.
         device: index of the GPU, for runtimes that use one.
         slots: how many requests may compute at the same time.
-        threads: CPU threads that one request computes with at most, on OpenVINO its slot's own, on ONNX Runtime its own
-            and those of a pool shared by the slots. ``None`` keeps the usable cores busy, at most 8 for one request.
-            A photograph of 4 MiB of pixels or more is copied by one more thread, meanwhile. TensorRT takes none of it.
+        threads: CPU threads that one request computes with at most; ``None`` keeps the usable cores busy, at most 8 for
+            one request. TensorRT takes none of it.
         cuda_graph: where TensorRT serves, queue each request as one CUDA graph; ``info()["cuda_graph"]`` says if it is.
 
     Raises:
@@ -93,85 +99,57 @@ class RestoreEngine:
         threads: int | None = None,
         cuda_graph: bool = False,
     ) -> None:
-        slots = whole("slots", slots, 1, 256)
-        threads = None if threads is None else whole("threads", threads, 1, 256)
+        slots = check_int("slots", slots, 1, 256)
+        threads = None if threads is None else check_int("threads", threads, 1, 256)
         self._runner, self._facts = open_model(
             runtime, bundle, device=device, slots=slots, threads=threads, cuda_graph=cuda_graph
         )
         self._process = os.getpid()
         self._closed = False
 
-    def __call__(
-        self,
-        image: object,
-        mask: object,
-        *,
-        color: Color = "rgb",
-        faces: Faces | None = None,
-        dilate: int = 0,
-        feather: int = 0,
-        max_crops: int = MAX_CROPS,
-    ) -> NDArray[np.uint8]:
-        """Same as :meth:`restore`."""
-        return self.restore(image, mask, color=color, faces=faces, dilate=dilate, feather=feather, max_crops=max_crops)
-
     def restore(
         self,
-        image: object,
-        mask: object,
-        *,
-        color: Color = "rgb",
-        faces: Faces | None = None,
-        dilate: int = 0,
-        feather: int = 0,
-        max_crops: int = MAX_CROPS,
+        image: ImageLike,
+        mask: MaskLike,
+        options: RestoreOptions | None = None,
+        **keywords: Unpack[OptionKeywords],
     ) -> NDArray[np.uint8]:
-        """The image with its hole restored. An empty mask gives a copy, without running the model.
+        """The image with its masked pixels restored. An empty mask gives a copy, without running the model.
 
         The arrays must not change until the result is there: they are not copied first.
 
         Args:
-            image: see the class. ``mask``: ``(H, W)`` of the same height and width.
-            color: channel order of ``image`` and of the result.
-            faces: where faces are, so that crops around them are framed as the model was trained: boxes
-                ``(x, y, width, height)`` in pixels, from forehead to chin, or a
-                :class:`restore_sdk.faces.FaceDetector`, which is asked. Without, the damage alone decides.
-            dilate: first grow the hole by so many pixels, for a mask drawn too tightly: 0 to 1024.
-            feather: over so many pixels, 0 to 1024, inwards from the border of the (dilated) hole, blend what was
-                restored with what ``image`` holds there: for a mask drawn generously. Pixels outside stay as they are.
-            max_crops: at most so many squares are shown to the model; where the damage would need more, the finest
-                ones get coarser. 1 restores everything in one square: the quickest, and the softest.
+            image: see the class.
+            mask: ``(H, W)`` of the same height and width.
+            options: how; ``None`` for the defaults. ``keywords`` are its fields, and replace those of ``options``.
 
         Returns:
             A fresh contiguous ``uint8`` array, shaped as the image.
 
         Raises:
             ImageError: the image's form is not taken.
-            MaskError: the mask's form is not taken, or all of it is hole: as it is, dilated, or scaled for the model.
+            MaskError: the mask's form is not taken, or it marks everything: as it is, dilated, or scaled for the model.
             ShapeError: image and mask differ in size.
-            InputError: another argument is out of its range.
+            InputError: an option is out of its range.
             ExecutionError: the runtime failed.
             ClosedError: the engine was closed, or opened in another process.
         """
-        options = Options(color, dilate, feather, max_crops)
-        return self._restore_chunk([(image, mask, faces)], options)[0]
+        return self._restore_chunk([(image, mask, None)], _options(options, keywords))[0]
+
+    __call__ = restore
 
     def run(
         self,
-        image: object,
-        mask: object,
-        *,
-        color: Color = "rgb",
-        faces: Faces | None = None,
-        dilate: int = 0,
-        feather: int = 0,
-        max_crops: int = MAX_CROPS,
+        image: ImageLike,
+        mask: MaskLike,
+        options: RestoreOptions | None = None,
+        **keywords: Unpack[OptionKeywords],
     ) -> Restoration:
         """As :meth:`restore`, with the completed edges, the crops and the time that each part took."""
         clock = Clock()
         with clock.part("prepare"):
-            request = Request(image, mask, Options(color, dilate, feather, max_crops), faces=faces, edges=True)
-        with settled([request]):
+            request = Request(image, mask, _options(options, keywords), edges=True)
+        with wait_on_error([request]):
             self._compute([request], clock)
             with clock.part("paste"):
                 restored = request.finish()
@@ -180,16 +158,19 @@ class RestoreEngine:
 
     def restore_batch(
         self,
-        images: Sequence[object],
-        masks: Sequence[object],
+        images: Sequence[ImageLike],
+        masks: Sequence[MaskLike],
+        options: RestoreOptions | None = None,
         *,
-        color: Color = "rgb",
         faces: Sequence[Faces | None] | FaceDetector | None = None,
-        dilate: int = 0,
-        feather: int = 0,
-        max_crops: int = MAX_CROPS,
+        **keywords: Unpack[CommonKeywords],
     ) -> list[NDArray[np.uint8]]:
         """Restore many images, of mixed sizes and forms, in as few runs of the model as it allows.
+
+        Args:
+            images, masks: one mask an image.
+            options, keywords: as for :meth:`restore`, for all of them.
+            faces: boxes for each image, or a detector; where given, in place of those of ``options``.
 
         Returns:
             One array an image, in order; each as :meth:`restore` gives it.
@@ -200,25 +181,21 @@ class RestoreEngine:
         """
         if len(images) != len(masks):
             raise ShapeError(f"{len(images)} images but {len(masks)} masks", "pass one mask an image")
-        options, runner = Options(color, dilate, feather, max_crops), self._open()
+        chosen, runner = _options(options, keywords), self._open()
         each = [faces] * len(images) if faces is None or isinstance(faces, FaceDetector) else faces
         if len(images) != len(each):
             raise ShapeError(
                 f"{len(images)} images but faces for {len(each)}", "pass a list of boxes, or None, an image"
             )
         chunks = chunked(enumerate(zip(images, masks, each, strict=True)), runner.max_batch)
-        results = ordered_map(lambda chunk: self._restore_numbered(chunk, options), chunks, runner.slots + 1)
+        results = ordered_map(lambda chunk: self._restore_numbered(chunk, chosen), chunks, runner.slots + 1)
         return [image for chunk in results for image in chunk]
 
     def stream(
         self,
-        pairs: Iterable[tuple[object, object] | tuple[object, object, Faces | None]],
-        *,
-        color: Color = "rgb",
-        faces: FaceDetector | None = None,
-        dilate: int = 0,
-        feather: int = 0,
-        max_crops: int = MAX_CROPS,
+        pairs: Iterable[tuple[ImageLike, MaskLike] | tuple[ImageLike, MaskLike, Faces | None]],
+        options: RestoreOptions | None = None,
+        **keywords: Unpack[OptionKeywords],
     ) -> Iterator[NDArray[np.uint8]]:
         """Restore ``(image, mask)`` or ``(image, mask, faces)`` as they come; yields the results in order.
 
@@ -228,19 +205,19 @@ class RestoreEngine:
         An error is raised in its pair's place and ends the stream. Arrays that were given must not change before their
         result was yielded: a source that fills one buffer again and again has to copy it.
         """
-        options = Options(color, dilate, feather, max_crops)
-        items = enumerate((pair[0], pair[1], pair[2] if len(pair) > 2 else faces) for pair in pairs)
-        return ordered_map(lambda item: self._restore_numbered([item], options)[0], items, self._open().slots + 1)
+        chosen = _options(options, keywords)
+        items = enumerate((pair[0], pair[1], pair[2] if len(pair) > 2 else None) for pair in pairs)
+        return ordered_map(lambda item: self._restore_numbered([item], chosen)[0], items, self._open().slots + 1)
 
     def warmup(self) -> float:
         """Run the model once in every slot, so that the first request is as fast as the next; returns milliseconds."""
         runner = self._open()
         started = time.perf_counter()
-        square = np.zeros((1, MODEL_SIZE, MODEL_SIZE), np.uint8)
-        mask = square.copy()
+        edges = np.zeros((1, MODEL_SIZE, MODEL_SIZE), np.uint8)
+        mask = edges.copy()
         mask[:, : MODEL_SIZE // 2] = 255
         for _ in range(runner.slots):
-            runner.infer(np.zeros((*square.shape, 3), np.uint8), mask, square)
+            runner.infer(np.zeros((*edges.shape, 3), np.uint8), mask, edges)
         return 1e3 * (time.perf_counter() - started)
 
     def info(self) -> dict[str, Any]:
@@ -273,16 +250,16 @@ class RestoreEngine:
             raise ClosedError("the engine was opened before this process forked", "open an engine in each process")
         return self._runner
 
-    def _restore_numbered(self, chunk: Sequence[tuple[int, _Item]], options: Options) -> list[NDArray[np.uint8]]:
+    def _restore_numbered(self, chunk: Sequence[tuple[int, _Item]], options: RestoreOptions) -> list[NDArray[np.uint8]]:
         return self._restore_chunk([item for _, item in chunk], options, first=chunk[0][0])
 
     def _restore_chunk(
-        self, items: Sequence[_Item], options: Options, first: int | None = None
+        self, items: Sequence[_Item], options: RestoreOptions, first: int | None = None
     ) -> list[NDArray[np.uint8]]:
         """Restore some images together; ``first`` is the number of the first one, for messages."""
         self._open()
         requests: list[Request] = []
-        with settled(requests):
+        with wait_on_error(requests):
             for number, (image, mask, faces) in enumerate(items, first or 0):
                 name = "" if first is None else f"item {number}: "
                 requests.append(Request(image, mask, options, faces=faces, name=name))
@@ -300,7 +277,7 @@ class RestoreEngine:
                     images, masks, edges = (_stacked(arrays) for arrays in zip(*samples, strict=True))
                 with clock.part("wait"):
                     result = checked(runner.infer(images, masks, edges), len(group))
-                clock.computed(result)
+                clock.computed(result.edge_ms, result.repair_ms)
                 with clock.part("paste"):
                     for number, (request, tile) in enumerate(group):
                         request.put(tile, result.restored[number], result.completed_edges[number])
@@ -308,3 +285,12 @@ class RestoreEngine:
 
 def _stacked(arrays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.stack(arrays) if len(arrays) > 1 else arrays[0][np.newaxis]  # one alone needs no copy
+
+
+def _options(options: RestoreOptions | None, keywords: CommonKeywords) -> RestoreOptions:
+    """The options of a request, as they were given and with what the keywords replace."""
+    if options is None:
+        return RestoreOptions(**keywords)
+    if not isinstance(options, RestoreOptions):
+        raise InputError(f"options is {options!r}", "pass RestoreOptions(...), or its fields as keywords")
+    return replace(options, **keywords)

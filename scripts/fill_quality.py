@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from restore_sdk.atomic import check_writable, write_file
+from restore_sdk._util.atomic import check_writable, write_file
 from restore_sdk.errors import OutputError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,4 +1,4 @@
-"""The test double ``toy_bundle``: a sound bundle of two small ONNX graphs, so that tests need no trained model.
+"""The test double ``toy_bundle``: a valid bundle of two small ONNX graphs, so that tests need no trained model.
 
 Edge stage: keeps the known edges; in the hole, half of the mean of a 9 x 9 window of edges.
 Repair stage: fills the hole with the mean colour of the known pixels, plus a quarter of the completed edges.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from restore_sdk.bundle import Bundle, StageFiles, write_bundle
-from restore_sdk.image import canny_edges
+from restore_sdk.imaging.image import canny_edges
 
 SIZE = 256
 IMAGE = ["batch", SIZE, SIZE, 3]

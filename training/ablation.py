@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from restore_sdk.atomic import write_file
+from restore_sdk._util.atomic import write_file
 from training.config import Config, ConfigError, from_json
+from training.cost import cost
 from training.data import find_images
 from training.evaluate import METRICS, Report, weights_model
 from training.fit import Options, fit
-from training.networks.cost import cost
 from training.protocol import BUCKETS, Case
 from training.weights import state_path
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from restore_sdk.image import HOLE_ABOVE, canny_edges
-from restore_sdk.quality import l1, psnr, ssim
+from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
+from restore_sdk.imaging.quality import l1, psnr, ssim
 from training.edges import EdgeCounts
 from training.networks.stages import EdgeStage, RepairStage
 from training.protocol import BUCKETS, Case, Image, navier_stokes, telea

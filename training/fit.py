@@ -153,7 +153,7 @@ class PartTrainer:
 
     def save(self) -> None:
         """Write the whole state, atomically."""
-        modules = {"generator": self.generator, "average": self.average, "critics": self.objective.critics}
+        modules = {"generator": self.generator, "average": self.average, "discriminators": self.objective.critics}
         tensors: dict[str, Tensor] = {}
         for name, module in modules.items():
             tensors |= checkpoint.with_prefix(name, module.state_dict())
@@ -165,7 +165,7 @@ class PartTrainer:
     def _resume(self) -> None:
         if self.path.exists():
             tensors, facts = checkpoint.load_tensors(self.path)
-            modules = {"generator": self.generator, "average": self.average, "critics": self.objective.critics}
+            modules = {"generator": self.generator, "average": self.average, "discriminators": self.objective.critics}
             for name, module in modules.items():
                 checkpoint.load_module(module, checkpoint.under_prefix(name, tensors), self.path)
             refrozen = facts["config"][self.name]["frozen"] != self.settings.frozen

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from restore_sdk._util.ordered import ordered_map
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ExecutionError, OutputError
 from restore_sdk.folder.jobs import Job, Plan, Refusal
 from restore_sdk.folder.ledger import FolderError, Ledger
 from restore_sdk.folder.progress import Progress
 from restore_sdk.folder.work import Done, Failure, Settings, failure, restore_job
-from restore_sdk.ordered import ordered_map
 
 Outcome = Done | Failure
 

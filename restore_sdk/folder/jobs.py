@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from restore_sdk._util.reading import is_folder, is_there
 from restore_sdk.errors import InputError, OutputError
-from restore_sdk.reading import is_folder, is_there
 
 #: Extensions that name a photograph; those after the first line are not read, and each gets an answer that says so.
 PHOTO_SUFFIXES = (

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from restore_sdk.atomic import check_writable, sync_folder, write_synced
+from restore_sdk._util.atomic import check_writable, sync_folder, write_synced
+from restore_sdk._util.lock import file_lock
 from restore_sdk.errors import OutputError
 from restore_sdk.folder.jobs import LOG_NAME, STATE_NAME, Job
 from restore_sdk.folder.work import Done
-from restore_sdk.lock import file_lock
 
 _LOG = logging.getLogger("restore_sdk")
 

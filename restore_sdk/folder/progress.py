@@ -6,7 +6,7 @@ import shutil
 import time
 from typing import TextIO
 
-from restore_sdk.terminal import shown
+from restore_sdk._util.terminal import shown
 
 #: Seconds between two drawings.
 _PACE = 0.1

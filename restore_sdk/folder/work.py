@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from restore_sdk.engine import Restoration, RestoreEngine
 from restore_sdk.errors import ExecutionError, MaskError, PhotoMemoryError, RestoreError, ShapeError
-from restore_sdk.faces import FaceDetector
 from restore_sdk.files import MAX_PIXELS, check_form, read_mask
+from restore_sdk.files.masks import LOSSY_GROWTH, LOSSY_TOLERANCE, mask_of_alpha, mask_of_color
+from restore_sdk.files.photo import Encoded, Photo, open_photo
 from restore_sdk.folder.jobs import Job
-from restore_sdk.masks import LOSSY_GROWTH, LOSSY_TOLERANCE, mask_of_alpha, mask_of_color
-from restore_sdk.photo import Encoded, Photo, open_photo
-from restore_sdk.plan import MAX_CROPS
+from restore_sdk.tiling.faces import FaceDetector
+from restore_sdk.tiling.plan import MAX_CROPS
 
 _LOG = logging.getLogger("restore_sdk")
 
@@ -38,7 +38,7 @@ class Settings:
         dilate, feather, max_crops: see :meth:`restore_sdk.engine.RestoreEngine.restore`.
         faces: boxes of one photograph's faces.
         face_detector: path of the model that finds faces; see :func:`face_detector`.
-        quality: of JPEG and WebP outputs, see :meth:`restore_sdk.photo.Photo.encode`.
+        quality: of JPEG and WebP outputs, see :meth:`restore_sdk.files.photo.Photo.encode`.
         format: extension of all outputs, such as ``".png"``; ``None``: that of each photograph.
     """
 

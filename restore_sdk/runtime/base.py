@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk.errors import ClosedError, ExecutionError, ShapeError
-from restore_sdk.image import MODEL_SIZE
+from restore_sdk.imaging.image import MODEL_SIZE
 
 U8 = NDArray[np.uint8]
 Slot = TypeVar("Slot")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from restore_sdk.engines.sidecar import BUILD_AGAIN
 from restore_sdk.errors import ExecutionError
-from restore_sdk.image import HOLE_ABOVE, MODEL_SIZE
-from restore_sdk.rebuild import AGAIN
+from restore_sdk.imaging.image import HOLE_ABOVE, MODEL_SIZE
 from restore_sdk.runtime.base import U8
 from restore_sdk.runtime.pipeline import DeviceInference, Pipeline
 
@@ -49,4 +49,4 @@ def _check_sense(image: U8, mask: U8, restored: U8, completed: U8) -> None:
         what = "another picture outside the hole"
     else:
         return
-    raise ExecutionError(f"the warm-up gave {what}: the engine does not compute the model", AGAIN)
+    raise ExecutionError(f"the warm-up gave {what}: the engine does not compute the model", BUILD_AGAIN)

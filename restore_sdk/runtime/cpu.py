@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from restore_sdk.errors import ExecutionError, OutOfMemoryError, RestoreError
-from restore_sdk.image import MODEL_SIZE
+from restore_sdk.imaging.image import MODEL_SIZE
 from restore_sdk.runtime.base import U8, Inference, SlotPool, check_batch
 
 #: Largest batch of a call. Four images give the threads of a run longer pieces of work; more only costs memory.

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from restore_sdk.engines.driver import device_facts
 from restore_sdk.errors import ClosedError, DeviceError, ExecutionError, MissingDependencyError, OutOfMemoryError
-from restore_sdk.runtime.driver import device_facts
 from restore_sdk.runtime.fork import hold, release
 
 #: ``CU_STREAM_NON_BLOCKING``: a stream that does not wait for work that others put on the legacy default stream.

@@ -8,8 +8,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
+from restore_sdk.engines.driver import DriverCallError, check, load_driver
 from restore_sdk.errors import ExecutionError
-from restore_sdk.runtime.driver import DriverCallError, check, load_driver
 
 #: ``CU_STREAM_CAPTURE_MODE_THREAD_LOCAL``: other threads may go on calling the driver meanwhile.
 _THREAD_LOCAL = 1

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from restore_sdk._util.telemetry import no_telemetry
 from restore_sdk.bundle import Bundle
+from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
-from restore_sdk.manifest import StageSpec
 from restore_sdk.runtime.base import U8, Inference
 from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
 from restore_sdk.runtime.cpu import MAX_BATCH, CpuRunner, host_buffers, mapped_errors
 from restore_sdk.runtime.fork import keep_in_children
-from restore_sdk.telemetry import no_telemetry
 
 try:
     with no_telemetry():

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from restore_sdk.errors import ExecutionError
-from restore_sdk.image import MODEL_SIZE
+from restore_sdk.imaging.image import MODEL_SIZE
 from restore_sdk.runtime.base import U8, Inference
 from restore_sdk.runtime.cuda import DeviceMemory, Event, Gpu, PinnedMemory, Stream
 from restore_sdk.runtime.graph import CapturedGraph, CaptureRefusedError

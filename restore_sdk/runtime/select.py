@@ -12,7 +12,7 @@ from restore_sdk.runtime.base import StageRunner
 
 Runtime = Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "openvino-int8", "tensorrt", "tensorrt_rtx"]
 
-_FLAVOURS: tuple[Literal["tensorrt", "tensorrt_rtx"], ...] = ("tensorrt", "tensorrt_rtx")
+_EDITIONS: tuple[Literal["tensorrt", "tensorrt_rtx"], ...] = ("tensorrt", "tensorrt_rtx")
 
 _LOG = logging.getLogger("restore_sdk")
 
@@ -70,10 +70,10 @@ def open_runner(
     """
     if runtime not in get_args(Runtime):
         raise InputError(f"there is no runtime {runtime!r}", f"choose one of {', '.join(get_args(Runtime))}")
-    if cuda_graph and runtime not in ("auto", *_FLAVOURS):
+    if cuda_graph and runtime not in ("auto", *_EDITIONS):
         raise InputError(f"runtime {runtime} has no CUDA graph", "leave it out, or choose a TensorRT runtime")
     runner: StageRunner | None
-    if runtime in _FLAVOURS:
+    if runtime in _EDITIONS:
         from restore_sdk.runtime.tensorrt import open_tensorrt  # loaded only where it is used
 
         runner = open_tensorrt(bundle, runtime, device=device, slots=slots, graph=cuda_graph)
@@ -103,7 +103,7 @@ def _built_engine(
     bundle: Bundle, *, device: int, slots: int, cuda_graph: bool
 ) -> tuple[StageRunner, str] | tuple[None, str]:
     """A runner on engines from the store, or why there is none; costs nothing where nothing was built."""
-    from restore_sdk.store import EngineStore, graph_sha256
+    from restore_sdk.engines.store import EngineStore, graph_sha256
 
     wanted = {graph_sha256(bundle, spec.name): spec.name for spec in bundle.stages}
     try:
@@ -113,27 +113,27 @@ def _built_engine(
         return None, f"the engine store cannot be used ({error.message})"
     sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
     built = {
-        flavour: {each.key.onnx_sha256 for each in sidecars if each.key.flavour == flavour} for flavour in _FLAVOURS
+        edition: {each.key.onnx_sha256 for each in sidecars if each.key.edition == edition} for edition in _EDITIONS
     }
     reasons = []
     if not any(wanted.keys() <= hashes for hashes in built.values()):
         for unsound in (entry.error for entry in entries if entry.error is not None):
             _LOG.warning("engine store: %s", unsound)
             reasons.append(unsound.message)
-    for flavour in _FLAVOURS:
-        missing = [stage for graph, stage in wanted.items() if graph not in built[flavour]]
+    for edition in _EDITIONS:
+        missing = [stage for graph, stage in wanted.items() if graph not in built[edition]]
         if len(missing) == len(wanted):
             continue
         if missing:  # models may share a stage, so that its engine was built for another one
-            reasons.append(f"{flavour}: no built engine of stage {', '.join(missing)}")
+            reasons.append(f"{edition}: no built engine of stage {', '.join(missing)}")
             continue
         from restore_sdk.runtime.tensorrt import open_tensorrt
 
         try:
-            runner = open_tensorrt(bundle, flavour, device=device, slots=slots, graph=cuda_graph)
+            runner = open_tensorrt(bundle, edition, device=device, slots=slots, graph=cuda_graph)
         except RestoreError as error:
-            _LOG.warning("runtime %s: a built engine cannot be used: %s", flavour, error)
-            reasons.append(f"{flavour}: {error.message}")
+            _LOG.warning("runtime %s: a built engine cannot be used: %s", edition, error)
+            reasons.append(f"{edition}: {error.message}")
         else:
             return runner, "auto: the engine store holds engines that fit this host"
     return None, "; ".join(reasons) if reasons else "no built engine"

@@ -1,6 +1,6 @@
 """The stage chain on TensorRT: both stages on one GPU, one address between them, one wait a request.
 
-Both flavours, ``tensorrt`` and ``tensorrt_rtx``, run here; they differ in the name of the module.
+Both editions, ``tensorrt`` and ``tensorrt_rtx``, run here; they differ in the name of the module.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from restore_sdk.build.flavour import load, require_driver, require_installed
 from restore_sdk.bundle import Bundle
+from restore_sdk.engines.driver import device_facts
+from restore_sdk.engines.edition import Edition, load, require_driver, require_installed
+from restore_sdk.engines.sidecar import BUILD_AGAIN, Host
+from restore_sdk.engines.store import EngineStore, StoredEngine
 from restore_sdk.errors import ClosedError, DriftError, RestoreError
-from restore_sdk.rebuild import AGAIN, rebuild
 from restore_sdk.runtime.base import U8, SlotPool, check_batch
 from restore_sdk.runtime.checks import warm_up
 from restore_sdk.runtime.cuda import Gpu
-from restore_sdk.runtime.driver import device_facts
 from restore_sdk.runtime.fork import release
 from restore_sdk.runtime.golden import require_golden
 from restore_sdk.runtime.pipeline import DeviceInference, Pipeline, ScratchMemory, free_all
 from restore_sdk.runtime.trtstage import TrtStage, make_runtime
-from restore_sdk.store import EngineStore, Flavour, Host, StoredEngine
 
 _LOG = logging.getLogger("restore_sdk")
 
@@ -69,7 +69,7 @@ class TensorRtRunner:
         self._closing = threading.RLock()
         self._facts = dict(facts or {})
         self._process = os.getpid()
-        self._slots, self._graph, self._version, self._flavour = slots, graph, str(trt.__version__), trt.__name__
+        self._slots, self._graph, self._version, self._edition = slots, graph, str(trt.__version__), trt.__name__
         self._gpu = Gpu(device)
         self._runtime: Any = None
         self._scratches: list[ScratchMemory] = []
@@ -129,7 +129,7 @@ class TensorRtRunner:
         """Facts about the runner, of JSON types."""
         facts = self._gpu.facts
         return {
-            "runtime": self._flavour,
+            "runtime": self._edition,
             "runtime_version": self._version,
             "device": facts.name,
             "device_index": facts.index,
@@ -179,7 +179,7 @@ class TensorRtRunner:
 
 def open_tensorrt(
     bundle: Bundle,
-    flavour: Flavour = "tensorrt",
+    edition: Edition = "tensorrt",
     *,
     device: int = 0,
     slots: int = 1,
@@ -199,10 +199,10 @@ def open_tensorrt(
     """
     # The driver first: without one no package helps, and some builds of TensorRT end the process.
     facts = device_facts(device)
-    require_installed(flavour, "pycuda")
-    trt = load(flavour)
+    require_installed(edition, "pycuda")
+    trt = load(edition)
     require_driver(trt, facts)
-    host = Host(flavour, trt.version, facts.compute_capability, facts.model, cuda=trt.cuda, index=device)
+    host = Host(edition, trt.version, facts.compute_capability, facts.model, cuda=trt.cuda, index=device)
     store = store or EngineStore()
     edge, repair = (store.find(bundle, spec.name, host) for spec in bundle.stages)
     told = {"engines": [_describe(engine) for engine in (edge, repair)]}
@@ -219,8 +219,8 @@ def open_tensorrt(
     except BaseException as error:
         if runner is not None:
             runner.close()
-        if isinstance(error, DriftError) or (isinstance(error, RestoreError) and error.hint == AGAIN):
-            command = rebuild(bundle, store.root, flavour, device=device, force=True)
+        if isinstance(error, DriftError) or (isinstance(error, RestoreError) and error.hint == BUILD_AGAIN):
+            command = store.build_command(bundle, edition, device=device, force=True)
             error.hint = (
                 f"build it again: {command}; if that does not mend it, report it with: restore-sdk doctor --json"
             )

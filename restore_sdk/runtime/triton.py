@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from restore_sdk._util.extras import install
+from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
 from restore_sdk.errors import DeviceError, ExecutionError, InputError, MissingDependencyError, RestoreError
-from restore_sdk.extras import install
-from restore_sdk.manifest import STAGE_CONTRACT, tensor_contract
 from restore_sdk.runtime.base import U8, Inference, SlotPool, check_batch
-from restore_sdk.triton.config import FACTS
-from restore_sdk.triton.repository import MODEL_WITH_EDGES
+from restore_sdk.runtime.tritonnames import FACTS, MODEL_WITH_EDGES
 
 try:
     from tritonclient import grpc

@@ -1,6 +1,6 @@
 """One stage as a TensorRT engine: loaded, compared with the manifest, and queued on a stream.
 
-The code is the same for both flavours of TensorRT; the module is handed in.
+The code is the same for both editions of TensorRT; the module is handed in.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from restore_sdk.bundle.manifest import StageSpec
+from restore_sdk.engines.sidecar import BUILD_AGAIN
+from restore_sdk.engines.trtlog import Capture, capture, logger
 from restore_sdk.errors import DeviceError, EngineError, EngineIncompatibleError, ExecutionError, OutOfMemoryError
-from restore_sdk.manifest import StageSpec
-from restore_sdk.rebuild import AGAIN
 from restore_sdk.runtime.fork import hold, release
-from restore_sdk.trtlog import Capture, capture, logger
 
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "bad_alloc")
 
@@ -126,14 +126,14 @@ class TrtStage:
         if have != want:
             raise EngineError(
                 f"this is no engine of stage {spec.name}: its tensors are {have}, the manifest says {want}",
-                AGAIN,
+                BUILD_AGAIN,
             )
         profiles = [self._engine.get_tensor_profile_shape(tensor.name, 0) for tensor in spec.inputs]
         smallest, largest = max(p[0][0] for p in profiles), min(p[2][0] for p in profiles)
         if smallest != 1:
             raise EngineError(
                 f"the engine of stage {spec.name} takes batches of {smallest} to {largest}, not of one image",
-                AGAIN,
+                BUILD_AGAIN,
             )
         return int(largest)
 
@@ -191,7 +191,7 @@ class _Said:
         if any(sign in text.lower() for sign in _OUT_OF_MEMORY):
             raise OutOfMemoryError(text, "free GPU memory, use fewer slots, or build engines for a smaller batch")
         if issubclass(self._kind, EngineError):
-            raise self._kind(text, AGAIN)
+            raise self._kind(text, BUILD_AGAIN)
         if issubclass(self._kind, DeviceError):
             raise self._kind(text, "the driver may be too old for this TensorRT; see both with: restore-sdk doctor")
         raise self._kind(text, "run: restore-sdk doctor; after an error of the GPU start a new process")

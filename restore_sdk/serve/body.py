@@ -16,11 +16,11 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from restore_sdk.plan import MAX_CROPS
-from restore_sdk.request import MAX_BORDER
 from restore_sdk.serve.pictures import Format
 from restore_sdk.serve.problems import Refused
 from restore_sdk.serve.settings import Settings
+from restore_sdk.tiling.plan import MAX_CROPS
+from restore_sdk.tiling.request import MAX_BORDER
 
 MULTIPART = "multipart/form-data"
 JSON = "application/json"

@@ -8,11 +8,11 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk.decode import UnfitError, check_bytes, decode, to_grey
 from restore_sdk.errors import ImageError, InputError, MaskError
 from restore_sdk.files import check_form, encode_image
-from restore_sdk.formats.header import Header
-from restore_sdk.photo import Encoded, Photo, photo_of
+from restore_sdk.files.decode import UnfitError, check_bytes, decode, to_grey
+from restore_sdk.files.formats.header import Header
+from restore_sdk.files.photo import Encoded, Photo, photo_of
 from restore_sdk.serve.problems import TooManyPixelsError, UnknownFormatError
 
 Format = Literal["png", "jpeg", "webp"]

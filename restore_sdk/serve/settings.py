@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from restore_sdk.errors import InputError
-from restore_sdk.faces import FaceDetector
+from restore_sdk.tiling.faces import FaceDetector
 
 #: Photographs up to this many pixels may share a run of the model with those of other users.
 SMALL_PIXELS = 2_000_000

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk.crop import Crop
 from restore_sdk.engine import Restoration, RestoreEngine
 from restore_sdk.errors import ClosedError, ExecutionError, InputError
-from restore_sdk.photo import Photo
+from restore_sdk.files.photo import Photo
 from restore_sdk.serve.body import Asked, Wishes
 from restore_sdk.serve.metrics import Metrics
 from restore_sdk.serve.pictures import Format, check_answer, decode_mask, decode_photo, encode, encode_edges
 from restore_sdk.serve.settings import SMALL_PIXELS, Settings
+from restore_sdk.tiling.crop import Crop
 
 _LOG = logging.getLogger("restore_sdk.serve")
 

@@ -14,10 +14,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from restore_sdk.atomic import write_folder
+from restore_sdk._util.atomic import write_folder
 from restore_sdk.bundle import Bundle
-from restore_sdk.store import EngineStore
-from tests.build.conftest import HOST, made_up, write_half_bundle
+from restore_sdk.engines.store import EngineStore
+from tests.engines.conftest import HOST, made_up, write_half_bundle
 from tests.killing import survives
 from tests.toy_bundle import write_toy_bundle
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from restore_sdk.telemetry import ORT_SWITCH
+from restore_sdk._util.telemetry import ORT_SWITCH
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ImageError, InputError, MaskError, ShapeError
-from restore_sdk.image import as_hole
+from restore_sdk.imaging.image import as_hole
 from tests.conftest import make_photo
 
 PHOTO = make_photo(40, 50)

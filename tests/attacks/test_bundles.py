@@ -1,6 +1,6 @@
 """Bundles from elsewhere: each ends in the SDK's own error, soon and in bounded memory, or does what a sound one does.
 
-Hashes, names that leave the folder, links, missing files and mistyped manifests are in tests/unit/test_bundle.py.
+Hashes, names that leave the folder, links, missing files and mistyped manifests are in tests/bundle/test_bundle.py.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import pytest
 
 from restore_sdk import errors
 from restore_sdk.bundle import Bundle
-from restore_sdk.cli import main
+from restore_sdk.bundle.manifest import parse_manifest
+from restore_sdk.bundle.onnxfile import check_self_contained
+from restore_sdk.cli.main import main
 from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError, RestoreError
-from restore_sdk.manifest import parse_manifest
-from restore_sdk.onnxfile import check_self_contained
 from tests.attacks.caught import error_of
 from tests.attacks.graphs import ATTACKS, LIMIT_BYTES, SERVED, external, spoiled
 from tests.attacks.sealed import ROOT

@@ -1,6 +1,6 @@
 """Faults on purpose: the request that meets one ends in an error, all others are answered right.
 
-Faults of a GPU and its memory are in tests/runtime_tensorrt, on a double of the driver.
+Faults of a GPU and its memory are in tests/runtime/tensorrt, on a double of the driver.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
+from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import BundleError, ClosedError, ExecutionError, ImageError, OutputError, RestoreError
 from restore_sdk.files import read_photo, write_image
 from restore_sdk.runtime.base import Inference, StageRunner
 from restore_sdk.runtime.onnxruntime import OnnxRunner
-from restore_sdk.store import EngineStore
 from tests.attacks.caught import error_of
 from tests.attacks.sealed import ROOT
 from tests.conftest import make_photo

@@ -1,6 +1,6 @@
 """Image files made to cost: memory that a few bytes ask for, time that a few kilobytes ask for, sizes that are not so.
 
-Bombs by size, files cut short, endless parts before the pixels and other formats are in tests/unit/test_files.py.
+Bombs by size, files cut short, endless parts before the pixels and other formats are in tests/files/test_files.py.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from restore_sdk.errors import ImageError, InputError
 from restore_sdk.files import read_photo
-from restore_sdk.formats.containers import jpeg_scans
-from restore_sdk.formats.header import read_header
+from restore_sdk.files.formats.containers import jpeg_scans
+from restore_sdk.files.formats.header import read_header
 from restore_sdk.serve.pictures import decode_photo
 from tests.attacks.caught import error_of
 from tests.conftest import make_photo

@@ -45,11 +45,11 @@ WRITE_ALL = """
 import sys
 from pathlib import Path
 import numpy as np
-from restore_sdk.atomic import write_file
+from restore_sdk._util.atomic import write_file
 from restore_sdk.errors import RestoreError
 from restore_sdk.files import write_image
-from restore_sdk.store import EngineStore
-from tests.build.conftest import made_up
+from restore_sdk.engines.store import EngineStore
+from tests.engines.conftest import made_up
 from tests.toy_bundle import write_toy_bundle
 from restore_sdk.bundle import Bundle
 place, bundle = Path(sys.argv[1]), Bundle.load(sys.argv[2])

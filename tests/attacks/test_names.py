@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from restore_sdk._util.terminal import shown, word
 from restore_sdk.bundle import Bundle
+from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import OutputError
-from restore_sdk.rebuild import rebuild
-from restore_sdk.store import EngineStore
-from restore_sdk.terminal import shown, word
 from tests.attacks.sealed import ROOT
 from tests.conftest import make_photo
 
@@ -65,7 +64,7 @@ def test_commands_to_paste(tmp_path: Path, writable_bundle: Path) -> None:
     assert shlex.split(word(evil)) == [str(evil)]
     evil.parent.mkdir(exist_ok=True)
     writable_bundle.rename(evil)
-    told = shlex.split(rebuild(Bundle.load(evil), evil / "store", "tensorrt"))
+    told = shlex.split(EngineStore(evil / "store").build_command(Bundle.load(evil), "tensorrt"))
     assert told[-4:] == ["--bundle", str(evil), "--store", str(evil / "store")]
     (evil / "store").mkdir(mode=0o777)
     (evil / "store").chmod(0o777)
@@ -75,7 +74,7 @@ def test_commands_to_paste(tmp_path: Path, writable_bundle: Path) -> None:
 
 
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
-    from restore_sdk.atomic import write_file
+    from restore_sdk._util.atomic import write_file
 
     with pytest.raises(OutputError) as caught:
         write_file(tmp_path / "a;b" / "c", b"")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from restore_sdk._util.telemetry import ORT_SWITCH, no_telemetry
 from restore_sdk.bundle import Bundle
-from restore_sdk.telemetry import ORT_SWITCH, no_telemetry
 from tests.attacks.sealed import ROOT, run_sealed, sealable
 
 pytestmark = pytest.mark.skipif(not sealable(), reason="seals processes on Linux only")
@@ -121,7 +121,7 @@ def test_commands_need_no_socket(toy_bundle: Bundle, tmp_path: Path, command: st
         "restore": ["restore", portrait[0], "--mask", portrait[1], "-o", str(tmp_path / "out.png"), *bundle],
         "bench": ["bench", "--requests", "2", "--no-processes", *bundle],
     }.get(command, [command, *bundle])
-    code = "import sys; from restore_sdk.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from restore_sdk.cli.main import main; sys.exit(main(sys.argv[1:]))"
     done = run_sealed(code, *arguments)
     assert done.returncode == 0, done.stderr
     assert (command != "restore") or os.listdir(tmp_path) == ["out.png"]

@@ -1,6 +1,6 @@
 """Plans torn and spoiled at every byte, and sidecars edited by hand: none is handed out.
 
-Swapped, prefixed, foreign and writable files, other users and other hosts are in tests/build/test_store.py.
+Swapped, prefixed, foreign and writable files, other users and other hosts are in tests/engines/test_store.py.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from restore_sdk.bundle import Bundle
+from restore_sdk.engines.sidecar import Sidecar, dump_sidecar, parse_sidecar
+from restore_sdk.engines.store import EngineStore, StoredEngine
 from restore_sdk.errors import EngineError, EngineIntegrityError
-from restore_sdk.sidecar import Sidecar, dump_sidecar, parse_sidecar
-from restore_sdk.store import EngineStore, StoredEngine
 from tests.attacks.caught import error_of
 from tests.attacks.test_bundles import HOSTILE_VALUES, leaves, replaced
-from tests.build.conftest import HOST, made_up, write_half_bundle
+from tests.engines.conftest import HOST, made_up, write_half_bundle
 
 PLAN = b"ftrt" + bytes(range(100))
 

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from restore_sdk.bundle.manifest import dump_manifest, parse_manifest
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import InputError, MaskError, RestoreError
-from restore_sdk.manifest import dump_manifest, parse_manifest
 from tests.attacks.caught import error_of
 from tests.conftest import make_photo
 from tests.fuzz.targets import seeds
@@ -121,11 +122,9 @@ def test_options_of_any_type(
     ),
 )
 def test_manifests_come_back_as_they_were(name: str, count: int, quality: object) -> None:
-    import dataclasses
-
     manifest = parse_manifest(seeds("manifest")[0])
-    stage = dataclasses.replace(manifest.stages[0], parameters=count)
-    changed = dataclasses.replace(manifest, name=name, stages=(stage, manifest.stages[1]), quality={"table": quality})
+    stage = replace(manifest.stages[0], parameters=count)
+    changed = replace(manifest, name=name, stages=(stage, manifest.stages[1]), quality={"table": quality})
     again = parse_manifest(dump_manifest(changed))
     assert again.name == name
     assert again.stages[0].parameters == count

@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks import plans
 from benchmarks.processes import MeasurementError
-from restore_sdk import RestoreEngine, plan
-from restore_sdk.quality import psnr
+from restore_sdk import RestoreEngine
+from restore_sdk.imaging.quality import psnr
+from restore_sdk.tiling import plan
 from tests.conftest import make_photo
 
 

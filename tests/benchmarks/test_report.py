@@ -26,10 +26,10 @@ from benchmarks.processes import MeasurementError, WrongResultError
 from benchmarks.subjects import Stable
 from benchmarks.targets import Target, targets
 from benchmarks.turns import take_turns
-from restore_sdk import host
-from restore_sdk.bench import ROUNDS
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DeviceError
+from restore_sdk.measure import host
+from restore_sdk.measure.bench import ROUNDS
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from tests.docs.pages import ROOT
 
@@ -66,8 +66,8 @@ def made_up() -> dict[str, Any]:
     latency += [figure("opencv", "OpenCV Telea", 10.0, key="OpenCV Telea")]
     drifts = {
         what: {
-            "restored": {"mean_db": 70.0, "worst_db": 50.0, "worst": "golden 1"},
-            "completed_edges": {"mean_db": 70.0, "worst_db": 50.0, "worst": "golden 1"},
+            "restored": {"pooled_db": 70.0, "worst_db": 50.0, "worst": "golden 1"},
+            "completed_edges": {"pooled_db": 70.0, "worst_db": 50.0, "worst": "golden 1"},
             "truth_db": {"mean": -0.01, "worst": -0.1},
         }
         for what, _ in ours.values()

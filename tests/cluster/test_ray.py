@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow
 import pytest
 
-from restore_sdk import __version__, cli
+from restore_sdk import __version__
 from restore_sdk.bundle import Bundle
+from restore_sdk.cli import main as cli
 from restore_sdk.errors import ExecutionError
 from restore_sdk.folder.jobs import LOG_NAME, STATE_NAME, Job
 from restore_sdk.folder.work import Settings
@@ -143,7 +144,7 @@ def test_without_the_extra(place: Path, capsys: pytest.CaptureFixture[str], monk
 
 
 def test_a_worker_refuses_another_model_or_version(toy_bundle: Bundle) -> None:
-    from restore_sdk.folder.cluster import _outcome, _Worker
+    from restore_sdk.cluster.folder import _outcome, _Worker
 
     job = Job("a", Path("a.png"), Path("m.png"), Path("b.png"))
     asked: dict[str, Any] = {"jobs": [job], "settings": Settings(), "bundle": str(toy_bundle.path), "runtime": "auto"}

@@ -114,17 +114,17 @@ RECEIVERS = {
 
 #: Files that talk to TensorRT: the receivers in them that are of TensorRT.
 FILES: dict[str, tuple[str, ...]] = {
-    "build/builder.py": ("builder", "network", "config"),
-    "build/network.py": ("builder", "network", "layer", "parser", "error", "config", "profile"),
-    "build/timing.py": ("config", "cache"),
-    "build/inspection.py": ("runtime", "engine", "inspector"),
-    "build/monitor.py": (),
-    "trtlog.py": (),
+    "engines/builder.py": ("builder", "network", "config"),
+    "engines/network.py": ("builder", "network", "parser", "error", "config", "profile"),
+    "engines/timing.py": ("config", "cache"),
+    "engines/precision.py": ("network", "layer", "runtime", "engine", "inspector"),
+    "engines/progress.py": (),
+    "engines/trtlog.py": (),
     "runtime/trtstage.py": ("runtime", "engine", "_engine", "context", "_context", "_settings"),
     "runtime/tensorrt.py": (),
 }
 #: Names under which those files keep the module itself.
 MODULES = ("trt", "_trt", "module")
-#: Attributes of the module and of :class:`restore_sdk.build.flavour.TensorRT`, which some files call ``trt``, that are
-#: no part of TensorRT's interface.
-OTHER = {"__name__", "__version__", "module", "flavour", "version", "cuda", "label", "ahead_of_time"}
+#: Attributes of the module and of :class:`restore_sdk.engines.edition.TensorRT`, which some files call ``trt``,
+#: that are no part of TensorRT's interface.
+OTHER = {"__name__", "__version__", "module", "edition", "version", "cuda", "label", "ahead_of_time"}

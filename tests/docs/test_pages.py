@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import runpy
@@ -54,33 +53,6 @@ def test_changelog_has_the_version() -> None:
     assert project["version"] == restore_sdk.__version__
     headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings[:2] == ["Unreleased", restore_sdk.__version__]
-
-
-def test_map_of_the_code_is_complete() -> None:
-    """A new room or a new file of the wheel gets its line in CONTRIBUTING."""
-    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rooms = [path.parent.name for path in ROOT.glob("*/__init__.py")]
-    assert [room for room in rooms if f"| `{room}/` |" not in page] == []
-    files = [path.name for path in (ROOT / "restore_sdk").glob("*.py") if not path.name.startswith("__")]
-    assert [file for file in files if f"`{file}`" not in page] == []
-
-
-def test_files_import_only_those_above_them() -> None:
-    """The order of the map of the wheel; ``build/`` and ``runtime/`` may know each other."""
-    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    table = page.partition("Inside `restore_sdk`, from the bottom up")[2].partition("\n\nTraining, evaluation")[0]
-    names = [re.findall(r"`([\w/.]+)`", row.split("|")[1]) for row in table.splitlines() if row.startswith("| `")]
-    level = {each.rstrip("/").removesuffix(".py"): row for row, found in enumerate(names) for each in found}
-    assert len(level) > 40
-    upwards = set()
-    for path in (ROOT / "restore_sdk").rglob("*.py"):
-        mine = path.relative_to(ROOT / "restore_sdk").parts[0].removesuffix(".py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("restore_sdk."):
-                other = (node.module or "").split(".")[1]
-                if level.get(other, -1) > level.get(mine, len(names)):
-                    upwards.add((mine, other))
-    assert upwards <= {("build", "runtime")}
 
 
 @pytest.mark.parametrize("script", ["demo.sh", "test.sh", ".ci/run"])

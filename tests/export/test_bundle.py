@@ -22,10 +22,10 @@ from export.pictures import drawn_face, mask_of
 from export.reference import load_reference
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
-from restore_sdk.image import canny_edges
-from restore_sdk.quality import psnr
+from restore_sdk.imaging.image import canny_edges
+from restore_sdk.imaging.quality import psnr
+from restore_sdk.measure.verify import verify
 from restore_sdk.runtime.onnxruntime import OnnxRunner
-from restore_sdk.verify import verify
 from tests.export.conftest import Graphs, small_config
 from tests.export.test_gates import few
 from tests.toy_bundle import write_toy_bundle

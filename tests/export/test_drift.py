@@ -46,7 +46,7 @@ def test_figures(bundle: Bundle, folders: tuple[Path, Path], capsys: pytest.Capt
     for parts in figures["drift"].values():
         assert set(parts) == {"edge", "repair", "chain"}
         for found in parts.values():
-            assert 60 <= found["worst_db"] <= found["mean_db"] < 120
+            assert 60 <= found["worst_db"] <= found["pooled_db"] < 120
             assert "missing" in found["worst"]
     assert figures["drift"]["half"]["repair"] != figures["drift"]["onnxruntime_fp16"]["repair"]
     for layers in figures["largest_activation"].values():
@@ -84,15 +84,15 @@ def test_what_is_beyond_the_gate_has_an_exit_code_of_its_own(
     assert "the gate is 60 and 55 dB" in said.err
 
 
-def test_a_mean_beyond_the_gate_is_enough() -> None:
-    found = {"mean_db": 59.9, "worst_db": 58.0, "worst": "a"}
+def test_a_pooled_error_beyond_the_gate_is_enough() -> None:
+    found = {"pooled_db": 59.9, "worst_db": 58.0, "worst": "a"}
     with pytest.raises(drift.GateError, match=r"repair, half: 59\.9 dB"):
         drift.require_drift({"drift": {"half": {"repair": found}}})
     with pytest.raises(drift.GateError, match=r"54\.9 dB at worst"):
-        drift.require_drift({"drift": {"half": {"edge": found | {"mean_db": 70.0, "worst_db": 54.9}}}})
+        drift.require_drift({"drift": {"half": {"edge": found | {"pooled_db": 70.0, "worst_db": 54.9}}}})
     with pytest.raises(drift.GateError):
-        drift.require_drift({"drift": {"half": {"edge": found | {"mean_db": float("nan")}}}})
-    drift.require_drift({"drift": {"half": {"edge": found | {"mean_db": 60.0, "worst_db": 55.0}}}})
+        drift.require_drift({"drift": {"half": {"edge": found | {"pooled_db": float("nan")}}}})
+    drift.require_drift({"drift": {"half": {"edge": found | {"pooled_db": 60.0, "worst_db": 55.0}}}})
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ from export.structure import check_structure
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import BundleError, BundleManifestError, DeviceError, OutputError
+from restore_sdk.measure.verify import verify
 from restore_sdk.runtime.onnxruntime import ort
 from restore_sdk.runtime.openvino import OpenVinoRunner, offers
 from restore_sdk.runtime.select import open_runner
-from restore_sdk.verify import verify
 
 needs_bf16 = pytest.mark.skipif("bf16" not in offers()[1], reason="this CPU has no instructions for bfloat16")
 

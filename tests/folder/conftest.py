@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from restore_sdk import cli
 from restore_sdk.bundle import Bundle
+from restore_sdk.cli import main as cli
 from restore_sdk.folder.jobs import LOG_NAME
 from tests.conftest import make_photo
 

@@ -17,15 +17,15 @@ import cv2
 import numpy as np
 import pytest
 
-from restore_sdk import lock
+from restore_sdk._util import lock
+from restore_sdk._util.terminal import shown
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import PhotoMemoryError
 from restore_sdk.folder.ledger import open_ledger
 from restore_sdk.folder.progress import Progress, clock
 from restore_sdk.folder.work import face_detector
-from restore_sdk.request import Request
-from restore_sdk.terminal import shown
+from restore_sdk.tiling.request import Request
 from tests.conftest import make_photo
 from tests.folder.conftest import HEIGHT, WIDTH, Folder
 from tests.toy_bundle import golden_vectors, write_toy_bundle

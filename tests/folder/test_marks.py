@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from restore_sdk import cli
+from restore_sdk.cli import main as cli
 from tests.conftest import make_photo
 from tests.folder.conftest import HEIGHT, WIDTH, Folder
 

@@ -21,16 +21,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from restore_sdk.build.recipe import TARGETS as RECIPES
-from restore_sdk.build.recipe import parse_recipe
 from restore_sdk.bundle import Bundle
+from restore_sdk.bundle.manifest import Manifest, dump_manifest, parse_manifest
+from restore_sdk.bundle.onnxfile import check_self_contained
+from restore_sdk.engines.recipe import TARGETS as RECIPES
+from restore_sdk.engines.recipe import parse_recipe
+from restore_sdk.engines.sidecar import EngineKey, Host, Sidecar, Tensor, dump_sidecar, parse_sidecar
 from restore_sdk.errors import BundleError, EngineIntegrityError, ImageError, InputError, MaskError, OutputError
 from restore_sdk.files import read_mask
-from restore_sdk.formats.header import read_header
-from restore_sdk.manifest import Manifest, dump_manifest, parse_manifest
-from restore_sdk.onnxfile import check_self_contained
-from restore_sdk.photo import Photo, open_photo
-from restore_sdk.sidecar import EngineKey, Host, Sidecar, Tensor, dump_sidecar, parse_sidecar
+from restore_sdk.files.formats.header import read_header
+from restore_sdk.files.photo import Photo, open_photo
 from tests.attacks.caught import error_of
 from tests.conftest import make_photo
 from tests.memory import bounded

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from restore_sdk.bundle.manifest import parse_manifest
 from restore_sdk.errors import BundleManifestError
-from restore_sdk.manifest import parse_manifest
 from tests.attacks.caught import error_of
 from tests.attacks.sealed import ROOT
 from tests.fuzz.__main__ import changed_json

@@ -2,7 +2,7 @@
 
     pytest tests/gpu -s
 
-prints one JSON object with everything a maintainer needs, by flavour of TensorRT: each that is installed has its turn.
+prints one JSON object with everything a maintainer needs, by edition of TensorRT: each that is installed has its turn.
 ``RESTORE_SDK_GPU_REPORT=FILE`` writes it to a file. Each command runs in a process of its own: an error of a GPU leaves
 a process unusable, and the other tests of a session may have loaded the driver double.
 """
@@ -25,19 +25,19 @@ ROOT = Path(__file__).resolve().parents[2]
 MINUTES = 30
 
 _PROBE = """
-from restore_sdk.runtime.driver import device_facts
+from restore_sdk.engines.driver import device_facts
 facts = device_facts(0)
 print(facts.name, facts.compute_capability)
 """
 
-#: Whether a flavour builds for the GPU at hand; loaded after the probe only: without a driver it may crash.
+#: Whether an edition builds for the GPU at hand; loaded after the probe only: without a driver it may crash.
 _SERVED = """
 import sys
-from restore_sdk.build.flavour import load
-from restore_sdk.runtime.driver import device_facts
+from restore_sdk.engines.edition import load
+from restore_sdk.engines.driver import device_facts
 trt = load(sys.argv[1])
 capability = device_facts(0).compute_capability
-if trt.flavour == "tensorrt_rtx" and capability not in trt.ahead_of_time:
+if trt.edition == "tensorrt_rtx" and capability not in trt.ahead_of_time:
     sys.exit(f"{trt.label} does not serve compute capability {capability}, only {' '.join(trt.ahead_of_time)}")
 """
 
@@ -94,7 +94,7 @@ import json, sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from restore_sdk.bundle import Bundle
-from restore_sdk.quality import drift_psnr
+from restore_sdk.imaging.quality import Drift
 from restore_sdk.runtime.select import open_runner
 bundle = Bundle.load()
 golden = bundle.golden()
@@ -109,12 +109,12 @@ for graph in (False, True):
     differing = sum(not np.array_equal(r.restored, serial[i].restored) for i, r in zip(work, parallel))
     size = min(runner.max_batch, count)
     batch = runner.infer(*(np.ascontiguousarray(golden[n][:size]) for n in names))
-    db = drift_psnr(np.concatenate([r.restored for r in serial[:size]]), batch.restored)
+    drift = Drift().add(np.concatenate([r.restored for r in serial[:size]]), batch.restored)
     known = golden["mask"] <= 127
     kept = np.concatenate([r.restored for r in serial])
     found["graph" if graph else "plain"] = {
         "requests": len(work), "differing_from_serial": differing,
-        "batch": size, "batch_worst_db": float(min(db.min(), 999)),
+        "batch": size, "batch_worst_db": min(drift.worst_db, 999.0),
         "known_pixels_equal": bool(np.array_equal(kept[known], golden["image"][known])),
         "ran_as_graph": bool(parallel[-1].graph),
     }
@@ -149,7 +149,7 @@ def python(code: str, *arguments: str, environment: dict[str, str] | None = None
 
 
 @pytest.fixture(scope="module", params=["tensorrt", "tensorrt_rtx"])
-def flavour(request: pytest.FixtureRequest) -> str:
+def edition(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     probe = python(_PROBE)
     if probe.returncode:
@@ -167,7 +167,7 @@ def flavour(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def collected() -> Iterator[dict[str, Any]]:
-    """By flavour; printed, and written where the environment says, when all tests of the file ran."""
+    """By edition; printed, and written where the environment says, when all tests of the file ran."""
     found: dict[str, Any] = {}
     yield found
     if not found:
@@ -179,46 +179,46 @@ def collected() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def report(flavour: str, collected: dict[str, Any]) -> dict[str, Any]:
-    part: dict[str, Any] = collected.setdefault(flavour, {})
+def report(edition: str, collected: dict[str, Any]) -> dict[str, Any]:
+    part: dict[str, Any] = collected.setdefault(edition, {})
     return part
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A store of this run's own, for all flavours: what is measured was built here and now."""
+    """A store of this run's own, for all editions: what is measured was built here and now."""
     return {"RESTORE_SDK_STORE": str(tmp_path_factory.mktemp("gpu") / "store")}
 
 
 def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
-    code = "import sys; from restore_sdk.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from restore_sdk.cli.main import main; sys.exit(main(sys.argv[1:]))"
     done = python(code, *arguments, "--json", environment=environment)
     assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}\n{done.stderr}"
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
-def test_build(flavour: str, environment: dict[str, str], report: dict[str, Any]) -> None:
+def test_build(edition: str, environment: dict[str, str], report: dict[str, Any]) -> None:
     report["doctor"] = command(environment, "doctor")["findings"]
-    report["build"] = command(environment, "build", "--flavour", flavour)
+    report["build"] = command(environment, "build", "--edition", edition)
 
 
-def test_verify(flavour: str, environment: dict[str, str], report: dict[str, Any]) -> None:
+def test_verify(edition: str, environment: dict[str, str], report: dict[str, Any]) -> None:
     for graph in ("off", "on"):
-        found = command(environment, "verify", "--runtime", flavour, "--cuda-graph", graph)
+        found = command(environment, "verify", "--runtime", edition, "--cuda-graph", graph)
         report[f"verify_graph_{graph}"] = found
         assert found["passed"]
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_bench(flavour: str, environment: dict[str, str], report: dict[str, Any], batch: int) -> None:
-    found = command(environment, "bench", "--runtime", flavour, "--batch", str(batch))
+def test_bench(edition: str, environment: dict[str, str], report: dict[str, Any], batch: int) -> None:
+    found = command(environment, "bench", "--runtime", edition, "--batch", str(batch))
     report[f"bench_{batch}"] = found
     assert [run["runtime"]["cuda_graph"] for run in found["runs"]] == [False, True]
 
 
-def test_serving_from_eight_threads(flavour: str, environment: dict[str, str], report: dict[str, Any]) -> None:
-    done = python(_SERVE, flavour, environment=environment)
+def test_serving_from_eight_threads(edition: str, environment: dict[str, str], report: dict[str, Any]) -> None:
+    done = python(_SERVE, edition, environment=environment)
     assert done.returncode == 0, done.stderr
     report["serve"] = json.loads(done.stdout)
     for found in report["serve"].values():
@@ -227,8 +227,8 @@ def test_serving_from_eight_threads(flavour: str, environment: dict[str, str], r
         assert found["batch_worst_db"] >= 55
 
 
-def test_a_hundred_times_open_and_close(flavour: str, environment: dict[str, str], report: dict[str, Any]) -> None:
-    done = python(_OPEN_CLOSE, flavour, environment=environment)
+def test_a_hundred_times_open_and_close(edition: str, environment: dict[str, str], report: dict[str, Any]) -> None:
+    done = python(_OPEN_CLOSE, edition, environment=environment)
     assert done.returncode == 0, done.stderr
     report["open_close"] = json.loads(done.stdout)
     lost = report["open_close"]["free_after_first"] - report["open_close"]["free_after_last"]
@@ -236,15 +236,15 @@ def test_a_hundred_times_open_and_close(flavour: str, environment: dict[str, str
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_fork(flavour: str, environment: dict[str, str]) -> None:
-    done = python(_FORK, flavour, environment=environment)
+def test_a_fork(edition: str, environment: dict[str, str]) -> None:
+    done = python(_FORK, edition, environment=environment)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("imported", ["before", "after"])
-def test_beside_pytorch(flavour: str, environment: dict[str, str], imported: str) -> None:
+def test_beside_pytorch(edition: str, environment: dict[str, str], imported: str) -> None:
     probe = python("import sys, torch; sys.exit(0 if torch.cuda.is_available() else 'no CUDA in this PyTorch')")
     if probe.returncode:
         pytest.skip(f"no PyTorch with CUDA: {probe.stderr.strip().splitlines()[-1]}")
-    done = python(_TORCH, flavour, imported, environment=environment)
+    done = python(_TORCH, edition, imported, environment=environment)
     assert done.returncode == 0, done.stderr

@@ -66,11 +66,10 @@ def test_the_source_archive_builds_the_same_wheel(wheel: Path, tmp_path: Path) -
 def test_the_models_are_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    for name in ("manifest.json", "edge.onnx", "edge.fp16.onnx", "repair.onnx", "repair.fp16.onnx", "golden.npz"):
-        assert f"restore_sdk/bundles/default/{name}" in names
-    for name in ("manifest.json", "edge.onnx.delta", "repair.onnx.delta", "repair.fp16.onnx.delta", "golden.npz"):
-        assert f"restore_sdk/bundles/vivid/{name}" in names
-    assert wheel.stat().st_size < 30_000_000
+    for model in ("default", "vivid"):
+        for name in ("manifest.json", "edge.onnx", "edge.fp16.onnx", "repair.onnx", "repair.fp16.onnx", "golden.npz"):
+            assert f"restore_sdk/bundle/models/{model}/{name}" in names
+    assert wheel.stat().st_size < 40_000_000
 
 
 def test_the_metadata(wheel: Path) -> None:
@@ -78,7 +77,7 @@ def test_the_metadata(wheel: Path) -> None:
         metadata = archive.read("restore_sdk-0.1.0.dist-info/METADATA").decode()
         scripts = archive.read("restore_sdk-0.1.0.dist-info/entry_points.txt").decode()
     needs = re.findall(r"^Requires-Dist: ([\w-]+)(?!.*extra ==)", metadata, re.MULTILINE)
-    assert sorted(needs) == ["numpy", "onnxruntime", "opencv-python-headless"]
+    assert sorted(needs) == ["filelock", "msgspec", "numpy", "onnxruntime", "opencv-python-headless", "platformdirs"]
     assert set(re.findall(r"^Provides-Extra: (\w+)$", metadata, re.MULTILINE)) == {
         "export",
         "training",
@@ -93,7 +92,7 @@ def test_the_metadata(wheel: Path) -> None:
         "dev",
     }
     assert "Requires-Python: >=3.11" in metadata
-    assert "restore-sdk = restore_sdk.cli:main" in scripts
+    assert "restore-sdk = restore_sdk.cli.main:main" in scripts
 
 
 def test_it_installs_and_imports_without_the_checkout(wheel: Path, tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 from benchmarks import serve as load
-from restore_sdk import RestoreEngine, cli
+from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
+from restore_sdk.cli import main as cli
 from restore_sdk.errors import InputError, OutputError
 from restore_sdk.serve import server
 from restore_sdk.serve.settings import Settings

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
-from restore_sdk.faces import FaceDetector
+from restore_sdk.tiling.faces import FaceDetector
 from tests.serve.conftest import MULTIPART, Service, decoded, encoded, files, multipart, pair, start
 from tests.yunet_double import MAGENTA, write_yunet_double
 

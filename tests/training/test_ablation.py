@@ -14,10 +14,10 @@ from training import ablation
 from training.ablation import ablate, budget, to_markdown, variant
 from training.cli import main
 from training.config import Config, ConfigError, from_json
+from training.cost import cost
 from training.fit import Options
 from training.networks.attention import ChannelSpatialAttention, GlobalAttention
 from training.networks.coarse import CoarseGenerator
-from training.networks.cost import cost
 from training.networks.dense import DenseResidualSkip
 from training.networks.fusion import BidirectionalGatedFusion
 from training.protocol import cases

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from restore_sdk._util.lock import file_lock
 from restore_sdk.errors import OutputError
-from restore_sdk.lock import file_lock
 from training import checkpoint, steps
 from training.checkpoint import CheckpointError, load_tensors, save_tensors
 from training.config import Config, ConfigError, Losses, from_json

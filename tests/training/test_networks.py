@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from training.config import Config
+from training.cost import cost, cost_of
 from training.networks.attention import ChannelSpatialAttention, GlobalAttention
 from training.networks.coarse import CoarseGenerator
-from training.networks.cost import cost, cost_of
 from training.networks.dense import DenseResidualBlock, DenseResidualSkip
 from training.networks.discriminator import PatchDiscriminator
 from training.networks.edgeconnect import MACS, PARAMETERS, EdgeConnect

@@ -1,25 +1,22 @@
-"""What a network costs: parameters, and multiply-accumulates of its convolutions at 256 x 256."""
+"""What a network costs: parameters, and multiply-accumulates of its convolutions and products at 256 x 256."""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.config import Config
-from training.networks.stages import EdgeStage, RepairStage
+from training.weights import Networks
 
 
-def cost(stage: str, config: Config) -> tuple[int, int]:
-    """Parameters and multiply-accumulates of one deployed stage (``edge`` or ``repair``), batch 1."""
-    generator = config.build(stage)
-    return cost_of(EdgeStage(generator) if stage == "edge" else RepairStage(generator))  # type: ignore[arg-type]
-
-
-def cost_of(network: nn.Module) -> tuple[int, int]:
-    """The same of any network that takes an image, a mask and an edge map as the stages do."""
+def costs(config: Config) -> dict[str, tuple[int, int]]:
+    """Parameters and multiply-accumulates of each deployed stage, batch 1."""
+    edge, repair = Networks(config).stages()
     image = torch.zeros(1, 256, 256, 3, dtype=torch.uint8)
     plane = torch.zeros(1, 256, 256, dtype=torch.uint8)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(image, plane, plane)
-    return sum(each.numel() for each in network.parameters()), counter.get_total_flops() // 2
+    found = {}
+    for name, stage, inputs in (("edge", edge, (image, plane)), ("repair", repair, (image, plane, plane))):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            stage(*inputs)
+        found[name] = (sum(each.numel() for each in stage.parameters()), counter.get_total_flops() // 2)
+    return found

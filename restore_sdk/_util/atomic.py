@@ -1,0 +1,165 @@
+"""Writing so that a final name never holds half a file: temporary name beside it, fsync, rename."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import secrets
+import shutil
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from restore_sdk._util.terminal import word
+from restore_sdk.errors import OutputError
+
+_LOG = logging.getLogger("restore_sdk")
+
+
+def check_writable(path: Path) -> None:
+    """Raise :class:`OutputError` when a file cannot be created or replaced at ``path``; touches nothing."""
+    _check_name(path)
+    folder = path.parent
+    if not folder.exists():
+        raise OutputError(f"the output folder does not exist: {folder}", f"create it first: mkdir -p {word(folder)}")
+    if not folder.is_dir():
+        raise OutputError(f"the output's parent is not a folder: {folder}", "choose another output path")
+    if path.is_dir():
+        raise OutputError(f"the output is a folder: {path}", "name a file in it")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"the output is no plain file but a device or a pipe: {path}", "choose another output path")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"the output folder cannot be written: {folder}", "choose another, or change its permissions")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` in one step; an existing file is replaced, or kept whole when anything fails.
+
+    A file that is replaced keeps its permissions.
+
+    Raises:
+        OutputError: the folder does not exist, cannot be written, or the disk is full.
+    """
+    check_writable(path)
+    temporary = _beside(path)
+    try:
+        if path.exists():
+            write_synced(temporary, data, stat.S_IMODE(path.stat().st_mode))
+        else:
+            write_synced(temporary, data)
+        temporary.replace(path)
+        _sync_renamed(path.parent)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}", "check space and permissions") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files in one step, replacing the folder that stands at ``path``, if any.
+
+    A name with ``/`` in it stands for a file in a folder of the folder.
+
+    The new folder is complete on disk before it takes the old one's name: in one step where the system can exchange
+    names (Linux); elsewhere the old one moves aside first, and is put back when that fails. Whether an existing folder
+    may be replaced is for the caller to decide.
+
+    Raises:
+        OutputError: the parent folder does not exist, cannot be written, or the disk is full.
+    """
+    check_folder(path)
+    fresh, old = _beside(path), _beside(path)
+    try:
+        fresh.mkdir()
+        for name, data in files.items():
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            write_synced(fresh / name, data)
+        for folder in {fresh, *(parent for name in files for parent in (fresh / name).parents[: name.count("/")])}:
+            sync_folder(folder)
+        if not (path.exists() and _exchange(fresh, path)):
+            _move_in(fresh, path, old)
+        _sync_renamed(path.parent)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}", "check space and permissions") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_name(path: Path) -> None:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # a name too long, a file where a folder should be, a null character
+        raise OutputError(f"nothing can be written at {path}: {error}", "choose another output path") from error
+
+
+def check_folder(path: Path) -> None:
+    """Raise :class:`OutputError` when a folder cannot be created or replaced at ``path``; touches nothing."""
+    _check_name(path)
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise OutputError(f"the output is not a plain folder: {path}", "choose another output path")
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"the output folder does not exist: {path.parent}", f"create it first: mkdir -p {word(path.parent)}"
+        )
+
+
+def _move_in(fresh: Path, path: Path, old: Path) -> None:
+    if path.exists():
+        path.rename(old)
+    try:
+        fresh.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders change names in one step; whether this system and file system can (Linux can)."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")  # a long name leaves no room for more
+
+
+def write_synced(path: Path, data: bytes, mode: int | None = None) -> os.stat_result:
+    """A new file with ``data``, safe on disk, and what the system says of it; raises :class:`OSError`."""
+    # O_EXCL: never through a link that someone else put there. Mode 0o666 leaves the permissions to the umask.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, 0o666 if mode is None else mode & 0o666), "wb") as file:
+        if mode is not None:
+            path.chmod(mode)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        return os.fstat(file.fileno())
+
+
+def _sync_renamed(folder: Path) -> None:
+    """What was renamed is there already, whatever happens here; only a power cut might still undo it."""
+    try:
+        sync_folder(folder)
+    except OSError as error:
+        _LOG.warning("written, but the folder %s cannot be synced to disk: %s", folder, error.strerror)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder safe on disk; raises :class:`OSError`."""
+    if os.name == "nt":  # Windows opens no folders; its rename is durable enough
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

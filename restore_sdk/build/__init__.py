@@ -1,1 +1,0 @@
-"""From a bundle's FP16 graphs to TensorRT engines in the store: recipe, builder, inspection, golden vectors."""

@@ -1,0 +1,335 @@
+"""The model bundle: a folder that holds everything a host needs to run the model.
+
+    manifest.json   what the model is: stages, tensors, file hashes, training data, measured quality
+    edge.onnx       edge stage for CPU runtimes; edge.fp16.onnx for TensorRT
+    repair.onnx     repair stage, likewise with repair.fp16.onnx
+    *.int8.onnx     in some bundles: the stages with convolutions in 8-bit integers, for CPUs
+    golden.npz      inputs with the reference's outputs
+
+A file is read when it is needed, once, and its SHA-256 is checked on the very bytes that are then handed on. A graph
+holds all its tensors itself: one that would have a runtime read another file is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk._util.atomic import check_folder, write_folder
+from restore_sdk._util.reading import is_folder, read_at_most
+from restore_sdk.bundle.manifest import (
+    MAX_MANIFEST_BYTES,
+    OPTIONAL_PRECISIONS,
+    STAGE_CONTRACT,
+    Golden,
+    Manifest,
+    Precision,
+    StageSpec,
+    parse_manifest,
+    sealed_manifest,
+    tensor_contract,
+)
+from restore_sdk.bundle.onnxfile import check_self_contained
+from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError, OutputError
+
+_SHIPPED = Path(__file__).resolve().parent / "models"
+
+#: The bundles inside the wheel, by name. ``default`` keeps closest to the truth (PSNR, SSIM, L1); ``vivid``, trained on
+#: against a discriminator, paints more detail into wide holes and pays for it in all three.
+SHIPPED = {name: _SHIPPED / name for name in ("default", "vivid")}
+DEFAULT_BUNDLE = SHIPPED["default"]
+
+#: Golden vectors are a handful of 256 x 256 images; anything near this size is not one.
+MAX_GOLDEN_BYTES = 256 * 1024 * 1024
+
+GET_ANOTHER = "get the bundle again, or export it again with: python -m export"
+
+_NAMES = f"pass one of {', '.join(SHIPPED)}, or the folder that holds manifest.json"
+_MAKE_INT8 = "in a checkout, add them: python -m export int8 --bundle BUNDLE --faces FOLDER --out NEW_BUNDLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A model bundle on disk whose manifest was read and found valid."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | None = None) -> Bundle:
+        """Open a bundle: a string that is a name of :data:`SHIPPED` means that one inside the wheel, ``None`` the
+        default; anything else is a folder (one of such a name is ``"./vivid"`` or a ``Path``).
+
+        Reads the manifest only; every other file is read, and its hash checked, by :meth:`read`.
+
+        Raises:
+            BundleError: there is no bundle at ``path``.
+            BundleManifestError: the manifest breaks the schema, or describes another contract than this version's.
+        """
+        wanted = "default" if path is None else path
+        if not _is_name(wanted):
+            raise BundleError(f"{path!r} names no bundle", _NAMES)
+        named = SHIPPED.get(wanted) if isinstance(wanted, str) else None
+        folder = named or Path(wanted)
+        if not is_folder(folder):
+            if named:
+                raise BundleError(f"this installation holds no {wanted} bundle", "reinstall restore-sdk")
+            raise BundleError(f"no bundle at {folder}: not a folder", _NAMES)
+        data = _read_plain(folder, "manifest.json", MAX_MANIFEST_BYTES)
+        return cls(folder, parse_manifest(data))
+
+    @property
+    def name(self) -> str:
+        """Name and version, as in ``restore-face 1.0``."""
+        return f"{self.manifest.name} {self.manifest.version}"
+
+    @property
+    def address(self) -> str:
+        """What :meth:`load` opens it by, from any folder; a shipped one also where the package lies elsewhere."""
+        names = {folder: name for name, folder in SHIPPED.items()}
+        return names.get(self.path) or str(self.path.absolute())
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells this model from any other, whatever their names: a hash of its files' hashes."""
+        hashes = sorted(f"{name} {spec.sha256}" for name, spec in self.manifest.files.items())
+        return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
+
+    @property
+    def size(self) -> int:
+        """Side of the model's square input in pixels."""
+        return self.manifest.size
+
+    @property
+    def stages(self) -> tuple[StageSpec, ...]:
+        """The stages in the order in which they run."""
+        return self.manifest.stages
+
+    def facts(self) -> dict[str, Any]:
+        """Name, version, date, size and cost of the model, of JSON types."""
+        manifest = self.manifest
+        return {
+            "name": manifest.name,
+            "version": manifest.version,
+            "created": manifest.created,
+            "size": manifest.size,
+            "parameters": sum(stage.parameters for stage in manifest.stages),
+            "macs": sum(stage.macs for stage in manifest.stages),
+        }
+
+    def file(self, stage: str, precision: str) -> str:
+        """Name of the file that holds a stage's graph in ``"fp32"``, ``"fp16"`` or, in some bundles, ``"int8"``."""
+        for spec in self.stages:
+            if spec.name == stage and precision in spec.files:
+                return spec.files[precision]
+        hint = _MAKE_INT8 if precision in OPTIONAL_PRECISIONS else GET_ANOTHER
+        raise BundleError(f"bundle {self.name} has no {precision} graph of stage {stage!r}", hint)
+
+    def read(self, name: str) -> bytes:
+        """Bytes of one file of the bundle, after their SHA-256 was found to be the manifest's.
+
+        Raises:
+            BundleIntegrityError: the file is missing, no plain file, or not the one that the manifest names; or it is
+                a graph with tensors in another file.
+        """
+        spec = self.manifest.files.get(name)
+        if spec is None:
+            raise BundleIntegrityError(f"the bundle's manifest does not list {name!r}", GET_ANOTHER)
+        data = _read_plain(self.path, name, spec.bytes)
+        if len(data) != spec.bytes or hashlib.sha256(data).hexdigest() != spec.sha256:
+            raise BundleIntegrityError(f"{name} is not the file that the bundle's manifest names", GET_ANOTHER)
+        if any(name in stage.files.values() for stage in self.stages):
+            try:
+                check_self_contained(data)
+            except ValueError as error:
+                raise BundleIntegrityError(
+                    f"{name} is no graph that a bundle may hold: {error}", GET_ANOTHER
+                ) from error
+        return data
+
+    def golden(self) -> dict[str, NDArray[np.uint8]]:
+        """The golden vectors: arrays ``image``, ``mask``, ``edges`` and the reference's outputs.
+
+        Returns:
+            ``uint8`` arrays by tensor name, N along the first axis, shaped as the stages take and give them.
+        """
+        name = self.manifest.golden.file
+        data = self.read(name)
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > MAX_GOLDEN_BYTES:
+                    raise BundleIntegrityError(f"{name} unpacks to more than {MAX_GOLDEN_BYTES} bytes", GET_ANOTHER)
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                golden: dict[str, NDArray[Any]] = {key: arrays[key] for key in arrays.files}
+        except BundleIntegrityError:
+            raise
+        except Exception as error:  # zipfile, zlib, lzma, numpy and its parser of headers each have their own
+            raise BundleIntegrityError(f"{name} is no archive of plain arrays: {error}", GET_ANOTHER) from error
+        self.check_golden(golden)
+        return golden
+
+    def verify_files(self) -> None:
+        """Read every file that the manifest lists and check its hash."""
+        for name in self.manifest.files:
+            self.read(name)
+
+    def check_golden(self, golden: Mapping[str, NDArray[Any]]) -> None:
+        """Raise :class:`BundleIntegrityError` when arrays are missing, or not shaped as the stages' tensors."""
+        tensors = {tensor.name: tensor for spec in self.stages for tensor in (*spec.inputs, *spec.outputs)}
+        missing = sorted(set(tensors) - set(golden))
+        if missing:
+            raise BundleIntegrityError(f"golden vectors lack {', '.join(missing)}", GET_ANOTHER)
+        count = len(golden["image"]) if golden["image"].ndim else 0
+        for key, tensor in tensors.items():
+            array = golden[key]
+            if count == 0 or array.dtype != np.uint8 or array.shape != (count, *tensor.shape[1:]):
+                raise BundleIntegrityError(
+                    f"golden vector {key} is {array.dtype} {array.shape}, expected uint8 (N, {tensor.shape[1:]})",
+                    GET_ANOTHER,
+                )
+
+
+def _is_name(path: object) -> bool:
+    return isinstance(path, str | os.PathLike) and isinstance(named := os.fspath(path), str) and named != ""
+
+
+def _read_plain(folder: Path, name: str, limit: int) -> bytes:
+    """Bytes of a plain file, at most ``limit``; never through a link, a pipe or a device."""
+    path = folder / name
+    try:
+        if path.is_symlink():  # for systems without O_NOFOLLOW
+            raise BundleIntegrityError(f"{path} is a link, not a plain file", GET_ANOTHER)
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BundleIntegrityError(f"{path} is not a plain file", GET_ANOTHER)
+            data = read_at_most(file, limit)
+    except FileNotFoundError as error:
+        raise BundleIntegrityError(f"the bundle lacks {name}: {path}", GET_ANOTHER) from error
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}", "check the file's permissions") from error
+    if data is None:
+        raise BundleIntegrityError(f"{name} is larger than the {limit} bytes it may have", GET_ANOTHER)
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class StageFiles:
+    """What an export made of one stage: ``name`` is ``"edge"`` or ``"repair"``, the graphs are serialised ONNX."""
+
+    name: str
+    fp32: bytes
+    fp16: bytes
+    parameters: int
+    macs: int
+    max_activation: float | None = None
+
+
+def check_bundle_target(path: str | os.PathLike[str]) -> None:
+    """Raise unless :func:`write_bundle` may write a bundle at ``path``; touches nothing.
+
+    It may where nothing stands, into an empty folder, and in place of a bundle: a folder with a valid manifest and no
+    entry besides the files that this lists.
+
+    Raises:
+        OutputError: ``path`` cannot be written, or holds something that would be lost.
+    """
+    target, hint = Path(path), "choose another folder, or remove this one"
+    check_folder(target)
+    try:
+        entries = list(target.iterdir()) if target.exists() else []
+    except OSError as error:
+        raise OutputError(f"{target} cannot be looked into: {error.strerror}", hint) from error
+    if not entries:
+        return
+    try:
+        files = Bundle.load(target).manifest.files
+        ours = {"manifest.json", *files}
+    except BundleError as error:
+        raise OutputError(f"{target} exists and is no bundle: {error.message}", hint) from error
+    foreign = sorted(entry.name for entry in entries if entry.name not in ours or entry.is_dir())
+    if foreign:
+        raise OutputError(f"{target} holds more than a bundle: {', '.join(foreign[:5])}", hint)
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    *,
+    name: str,
+    version: str,
+    edge: StageFiles,
+    repair: StageFiles,
+    golden: Mapping[str, NDArray[np.uint8]],
+    training: Mapping[str, Any],
+    quality: Mapping[str, Any],
+    created: str | None = None,
+) -> Bundle:
+    """Write a whole bundle in one step and open it.
+
+    Everything is checked and laid out in a temporary folder beside ``path``, synced to disk, then renamed. A bundle
+    that stands at ``path`` is replaced; see :func:`check_bundle_target` for what is refused.
+
+    Args:
+        path: the folder to write; its parent must exist.
+        name: name of the model. ``version``: version of the model, free text.
+        edge: the edge stage's graphs. ``repair``: the repair stage's.
+        golden: ``uint8`` arrays ``image``, ``mask``, ``edges``, ``completed_edges`` and ``restored``, N first; the
+            last two as the PyTorch reference gives them in float32.
+        training: ``{"data": [{"name", "licence", "images"}...], "images_seen": int, ...}``, JSON types only; images of
+            full size.
+        quality: the evaluation table, JSON types only.
+        created: ISO 8601 date and time in UTC; ``None`` means now.
+
+    Raises:
+        BundleManifestError: what was handed in would make an invalid manifest.
+        BundleIntegrityError: the golden arrays do not fit the stages.
+        OutputError: ``path`` cannot be written, or holds something that is no bundle.
+    """
+    target = Path(path)
+    check_bundle_target(target)
+    archive = io.BytesIO()
+    arrays: dict[str, Any] = {key: np.ascontiguousarray(array) for key, array in sorted(golden.items())}
+    np.savez_compressed(archive, **arrays)
+    files = {"golden.npz": archive.getvalue()}
+    stages = []
+    for stage, (label, inputs, outputs) in zip((edge, repair), STAGE_CONTRACT, strict=True):
+        if stage.name != label:
+            raise BundleManifestError(f"stage {stage.name!r} was handed in as {label!r}", "check the arguments")
+        names: dict[Precision, str] = {"fp32": f"{label}.onnx", "fp16": f"{label}.fp16.onnx"}
+        files |= {names["fp32"]: stage.fp32, names["fp16"]: stage.fp16}
+        stages.append(
+            StageSpec(
+                name=label,
+                files=names,
+                inputs=tuple(map(tensor_contract, inputs)),
+                outputs=tuple(map(tensor_contract, outputs)),
+                parameters=stage.parameters,
+                macs=stage.macs,
+                max_activation=stage.max_activation,
+            )
+        )
+    manifest = Manifest(
+        name=name,
+        version=version,
+        stages=tuple(stages),
+        files={},
+        golden=Golden("golden.npz"),
+        training=dict(training),
+        quality=dict(quality),
+        created=created or datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    sealed = sealed_manifest(manifest, files)
+    Bundle(target, manifest).check_golden(golden)  # nothing invalid is written
+    write_folder(target, {**files, "manifest.json": sealed})
+    return Bundle.load(target)

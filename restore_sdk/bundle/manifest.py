@@ -1,0 +1,192 @@
+"""The manifest of a model bundle, schema version 1: its types, the contract it must state, reading and writing it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from restore_sdk._util.terminal import shown
+from restore_sdk.errors import BundleManifestError
+from restore_sdk.imaging.image import CANNY_HIGH, CANNY_LOW, CANNY_SIGMA, HOLE_ABOVE, MODEL_SIZE
+
+#: A manifest is a few kilobytes; one of this size is an attack or an accident.
+MAX_MANIFEST_BYTES = 1024 * 1024
+
+#: No single file of a bundle comes near this.
+MAX_FILE_BYTES = 1024 * 1024 * 1024
+
+#: What every bundle of this schema states, and what :mod:`restore_sdk.imaging.image` does.
+CONTRACT: dict[str, Any] = {
+    "schema": 1,
+    "size": MODEL_SIZE,
+    "mask": {"hole_above": HOLE_ABOVE, "polarity": "white is hole"},
+    "canny": {"sigma": CANNY_SIGMA, "low": CANNY_LOW, "high": CANNY_HIGH},
+}
+
+#: The stages in order: name, inputs, outputs.
+STAGE_CONTRACT = (
+    ("edge", ("image", "mask", "edges"), ("completed_edges",)),
+    ("repair", ("image", "mask", "completed_edges"), ("restored",)),
+)
+PRECISIONS = ("fp32", "fp16")
+
+#: Graphs that a bundle may hold besides: some convolutions in 8-bit integers.
+OPTIONAL_PRECISIONS = ("int8",)
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_HINT = "use a bundle that was exported for this version of restore-sdk"
+
+Precision = Literal["fp32", "fp16", "int8"]
+Text = Annotated[str, Meta(max_length=200)]
+#: Counts are written as JSON numbers and shown as floats: what does not fit into 63 bits is none.
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class TensorSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """One tensor at a stage's edge: ``uint8`` in 0..255, layout NHWC or NHW, first axis ``"batch"``."""
+
+    name: str
+    dtype: str
+    layout: str
+    shape: tuple[str | int, ...]
+    range: tuple[int, int]
+
+
+def tensor_contract(name: str) -> TensorSpec:
+    """The one form that a tensor of this name may have."""
+    if name in ("image", "restored"):
+        return TensorSpec(name, "uint8", "NHWC", ("batch", MODEL_SIZE, MODEL_SIZE, 3), (0, 255))
+    return TensorSpec(name, "uint8", "NHW", ("batch", MODEL_SIZE, MODEL_SIZE), (0, 255))
+
+
+class StageSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """One stage of the model: its graphs by precision, its tensors, its cost."""
+
+    name: str
+    files: dict[Precision, str]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    parameters: Count
+    macs: Count
+    max_activation: float | None = None
+
+
+class FileSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file of the bundle must be."""
+
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    bytes: Annotated[int, Meta(ge=0, le=MAX_FILE_BYTES)]
+
+
+class Golden(Struct, frozen=True, forbid_unknown_fields=True):
+    """The file of the golden vectors, the arrays in it, and what computed them."""
+
+    file: str
+    arrays: tuple[str, ...] = ("image", "mask", "edges", "completed_edges", "restored")
+    reference: str = "pytorch float32"
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A manifest that was read and found valid."""
+
+    schema: int = CONTRACT["schema"]
+    name: Text
+    version: Text
+    size: int = MODEL_SIZE
+    mask: dict[str, Any] = field(default_factory=lambda: dict(CONTRACT["mask"]))
+    canny: dict[str, Any] = field(default_factory=lambda: dict(CONTRACT["canny"]))
+    stages: tuple[StageSpec, ...]
+    files: dict[str, FileSpec]
+    golden: Golden
+    training: dict[str, Any]
+    quality: dict[str, Any]
+    created: Text
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read a manifest strictly.
+
+    Raises:
+        BundleManifestError: no JSON, a missing, unknown or mistyped key, another schema, file names that leave the
+            folder, or another mask, Canny or tensor contract than this version's.
+    """
+    try:
+        root = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        if not isinstance(root, dict):
+            raise ValueError("it is no JSON object")
+        _check_contract(root)
+        manifest = msgspec.convert(root, Manifest)
+        _check(manifest)
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise BundleManifestError(f"the manifest is not valid: {shown(error)[:400]}", _HINT) from error
+    return manifest
+
+
+def dump_manifest(manifest: Manifest) -> bytes:
+    """The manifest as JSON, such that :func:`parse_manifest` gives back the same."""
+    try:
+        text = json.dumps(msgspec.to_builtins(manifest), indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise BundleManifestError(f"the manifest cannot be written as JSON: {error}", "use plain numbers") from error
+    return (text + "\n").encode()
+
+
+def sealed_manifest(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
+    """``manifest.json`` of a bundle of these files, whatever files ``manifest`` names.
+
+    Raises :class:`BundleManifestError` where a reader would refuse it.
+    """
+    specs = {key: FileSpec(hashlib.sha256(data).hexdigest(), len(data)) for key, data in files.items()}
+    data = dump_manifest(msgspec.structs.replace(manifest, files=specs))
+    parse_manifest(data)
+    return data
+
+
+def _check_contract(root: dict[str, Any]) -> None:
+    for key, expected in CONTRACT.items():
+        found = root.get(key)
+        if found != expected or isinstance(found, bool):
+            raise ValueError(f"{key} is {repr(found)[:160]}, this version has {expected}")
+
+
+def _check(manifest: Manifest) -> None:
+    """What types cannot say."""
+    for name in ("name", "version", "created"):  # shown on terminals and in logs
+        if not getattr(manifest, name).isprintable():
+            raise ValueError(f"{name!r} has characters that are not printable")
+    if len(manifest.stages) != len(STAGE_CONTRACT):
+        raise ValueError(f"it has {len(manifest.stages)} stages, expected edge and repair")
+    for stage, (name, inputs, outputs) in zip(manifest.stages, STAGE_CONTRACT, strict=True):
+        if stage.name != name:
+            raise ValueError(f"stage name is {stage.name[:80]!r}, expected {name}")
+        for label, found, wanted in (("inputs", stage.inputs, inputs), ("outputs", stage.outputs, outputs)):
+            if found != tuple(map(tensor_contract, wanted)):
+                raise ValueError(f"{name} {label} are {str(found)[:160]}, this version has other ones")
+        if not set(PRECISIONS) <= set(stage.files):
+            raise ValueError(f"stage {name} must name an fp32 and an fp16 file")
+        if stage.max_activation is not None and not abs(stage.max_activation) < 1e300:
+            raise ValueError(f"stage {name}: max_activation must be a finite number or null")
+    # A bare name: no folder, no drive, no leading dot, so that it cannot leave the bundle.
+    for name in manifest.files:
+        if not _PLAIN_NAME.fullmatch(name) or name == "manifest.json":
+            raise ValueError(f"it names a file that a bundle cannot hold: {name[:120]!r}")
+    for name in (manifest.golden.file, *(name for stage in manifest.stages for name in stage.files.values())):
+        if name not in manifest.files:
+            raise ValueError(f"it uses {name[:120]!r} but does not list it under files")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return result
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON number")

@@ -1,0 +1,169 @@
+"""The command ``restore-sdk restore``: one photograph, or a folder of them (:mod:`restore_sdk.cli.folder`)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restore_sdk._util.reading import is_folder
+from restore_sdk.cli import folder as cli_folder
+from restore_sdk.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from restore_sdk.folder.work import Settings
+
+Result = tuple[dict[str, Any], list[str], int]
+Command = Callable[[argparse.Namespace], Result]
+
+
+def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command], None]) -> None:
+    """Add the command to the parser; ``finish`` gives it its function and the options that all have."""
+    command = commands.add_parser("restore", help="restore one photograph, or a folder of them")
+    command.add_argument(
+        "photo", type=Path, metavar="PHOTO|DIR", help="PNG, JPEG, WebP, BMP or TIFF, or a folder of them"
+    )
+    marks = command.add_mutually_exclusive_group(required=True)
+    marks.add_argument(
+        "--mask",
+        "--masks",
+        type=Path,
+        metavar="MASK|DIR",
+        help="an image of the same size, white where to repaint; for a folder one mask for all, or a folder of masks "
+        "that have their photographs' names",
+    )
+    marks.add_argument("--mask-color", metavar="'#RRGGBB'", help="repaint what is painted over in this colour")
+    marks.add_argument("--mask-alpha", action="store_true", help="repaint what is transparent")
+    command.add_argument(
+        "--mask-tolerance",
+        type=int,
+        metavar="N",
+        help="largest distance from the colour in a channel (default: 0; after a lossy format 64)",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="the extension is the format; for a folder a folder",
+    )
+    command.add_argument(
+        "--quality",
+        type=int,
+        metavar="N",
+        help="of JPEG, 1 to 100 (default: as it was), and of WebP (default: no loss)",
+    )
+    command.add_argument("--edges", type=Path, metavar="OUT", help="also write the completed edge map")
+    command.add_argument("--dilate", type=int, default=0, metavar="N", help="grow the hole by N pixels first")
+    command.add_argument(
+        "--feather", type=int, default=0, metavar="N", help="blend the outermost N pixels of the hole with the photo"
+    )
+    command.add_argument("--max-crops", type=int, default=64, metavar="N", help="fewer: quicker, softer (default 64)")
+    faces = command.add_mutually_exclusive_group()
+    faces.add_argument(
+        "--faces",
+        action="append",
+        type=_box,
+        metavar="X,Y,WIDTH,HEIGHT",
+        help="where a face is, from forehead to chin, in pixels: frames crops around it as trained; repeatable",
+    )
+    faces.add_argument("--face-detector", type=Path, metavar="FILE", help="a YuNet model in ONNX that finds the faces")
+    command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
+    cli_folder.add_options(command)
+    finish(command, restore)
+
+
+def restore(options: argparse.Namespace) -> Result:
+    """Restore one photograph, or a folder."""
+    settings = _settings(options)
+    if is_folder(options.photo):
+        return cli_folder.restore_folder(options, settings)
+    cli_folder.refuse_options(options)
+    return _restore_photo(options, settings)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from restore_sdk.files.masks import parse_color
+    from restore_sdk.folder.work import Settings, face_detector
+    from restore_sdk.tiling.request import RestoreOptions
+
+    if not 0 < options.max_megapixels < 1e6:
+        raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
+    if options.quality is not None and not 1 <= options.quality <= 100:
+        raise InputError(f"--quality is {options.quality}", "pass a number from 1 to 100")
+    if options.mask_tolerance is not None and (options.mask_color is None or not 0 <= options.mask_tolerance <= 255):
+        raise InputError(f"--mask-tolerance is {options.mask_tolerance}", "pass 0 to 255, with --mask-color")
+    how = {"dilate": options.dilate, "feather": options.feather, "max_crops": options.max_crops}
+    RestoreOptions(**how)  # before any work, as is the next
+    if options.face_detector is not None:
+        face_detector(str(options.face_detector))
+    return Settings(
+        max_pixels=int(options.max_megapixels * 1e6),
+        mask_color=None if options.mask_color is None else parse_color(options.mask_color),
+        mask_tolerance=options.mask_tolerance,
+        mask_alpha=options.mask_alpha,
+        **how,
+        faces=None if options.faces is None else tuple(options.faces),
+        face_detector=None if options.face_detector is None else str(options.face_detector),
+        quality=options.quality,
+        format=None if options.format is None else f".{options.format}",
+    )
+
+
+def _box(text: str) -> tuple[float, ...]:
+    try:
+        x, y, width, height = (float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not X,Y,WIDTH,HEIGHT") from None
+    return x, y, width, height
+
+
+def _restore_photo(options: argparse.Namespace, settings: Settings) -> Result:
+    from restore_sdk._util.atomic import write_file
+    from restore_sdk.bundle import Bundle
+    from restore_sdk.engine import RestoreEngine
+    from restore_sdk.files import check_output, write_image
+    from restore_sdk.folder import work
+    from restore_sdk.folder.jobs import Job
+
+    outputs = [path for path in (options.output, options.edges) if path is not None]
+    inputs = [path for path in (options.photo, options.mask) if path is not None]
+    for path in outputs:  # before any work
+        check_output(path, *inputs)
+    if len({str(path.resolve()).casefold() for path in outputs}) < len(outputs):  # as some file systems compare names
+        raise OutputError(f"--output and --edges both name {options.output}", "name two files")
+    loaded = work.load(Job(str(options.photo), options.photo, options.mask, options.output), settings)
+    bundle = Bundle.load(options.bundle)
+    with RestoreEngine(bundle, runtime=options.runtime) as engine:
+        restored = work.restore(engine, loaded, options.output, settings)
+        facts = engine.info()
+    result, file = restored.result, restored.file
+    write_file(options.output, file.data)
+    if options.edges is not None:
+        write_image(options.edges, result.edges)
+    timings = result.timings
+    height, width = loaded.photo.pixels.shape[:2]
+    report: dict[str, Any] = {
+        "output": str(options.output),
+        "edges": None if options.edges is None else str(options.edges),
+        "width": width,
+        "height": height,
+        "lossless": file.lossless,
+        "quality": file.quality,
+        "notes": list(file.notes),
+        "crops": [crop.to_json() for crop in result.crops],
+        "runtime": facts["runtime"],
+        "bundle": facts["bundle"],
+        "timings_ms": {
+            "prepare": round(timings.prepare_ms, 3),
+            "wait": round(timings.wait_ms, 3),
+            "edge": round(timings.edge_ms, 3),
+            "repair": round(timings.repair_ms, 3),
+            "paste": round(timings.paste_ms, 3),
+            "total": round(timings.total_ms, 3),
+        },
+    }
+    done = f"restored in {timings.total_ms:.0f} ms by {bundle.name} on {facts['runtime']}"
+    return report, [f"{options.output}: {width} x {height} px, {done}", *(f"note: {note}" for note in file.notes)], 0

@@ -1,0 +1,109 @@
+"""The command ``restore-sdk serve``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from restore_sdk._util.extras import install
+from restore_sdk.errors import InputError, MissingDependencyError
+
+Result = tuple[dict[str, Any], list[str], int]
+Command = Callable[[argparse.Namespace], Result]
+
+#: The environment's name for the bearer token.
+TOKEN = "RESTORE_SDK_TOKEN"
+
+
+def register(commands: Any, finish: Callable[[argparse.ArgumentParser, Command], None]) -> None:
+    """Add the command to the parser; ``finish`` gives it its function, the model's options and ``--json``."""
+    command = commands.add_parser("serve", help="restore over HTTP, for programs and with a page for people")
+    command.add_argument("--ui", action="store_true", help="also serve a page, at /")
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: only this host)")
+    command.add_argument("--port", type=int, default=8000, metavar="N", help="default 8000; 0 takes a free one")
+    command.add_argument(
+        "--token-file", type=Path, metavar="FILE", help=f"ask for the bearer token in it (or in ${TOKEN})"
+    )
+    command.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a name by which clients may call; repeatable"
+    )
+    command.add_argument("--slots", type=int, metavar="N", help="how many compute at a time (default: the cores, <= 8)")
+    command.add_argument("--batch", type=int, metavar="N", help="small photographs a run (default: 1 on a CPU, else 4)")
+    command.add_argument(
+        "--face-detector", type=Path, metavar="FILE", help="a YuNet model in ONNX, asked for faces no request names"
+    )
+    command.add_argument("--max-requests", type=int, default=64, metavar="N", help="at a time, else 503 (default 64)")
+    command.add_argument("--max-megapixels", type=float, default=25.0, metavar="N", help="a photograph (default 25)")
+    command.add_argument("--max-megabytes", type=float, default=32.0, metavar="N", help="a request (default 32 MiB)")
+    command.add_argument("--timeout", type=float, default=60.0, metavar="S", help="an answer, else 504 (default 60)")
+    command.add_argument("--upload-timeout", type=float, default=30.0, metavar="S", help="else 408 (default 30)")
+    command.add_argument("--grace", type=float, default=30.0, metavar="S", help="to finish when stopped (default 30)")
+    finish(command, serve)
+
+
+def serve(options: argparse.Namespace) -> Result:
+    """``restore-sdk serve``: serve until SIGTERM or Ctrl-C."""
+    try:
+        from restore_sdk.serve import app, logs, server, settings
+    except ImportError as error:
+        if isinstance(error, MissingDependencyError):
+            raise
+        raise MissingDependencyError(
+            f"the service needs a package that is missing: {error.name}", f"run: {install('serve')}"
+        ) from error
+    from restore_sdk.bundle import Bundle
+    from restore_sdk.engine import RestoreEngine
+    from restore_sdk.runtime.cores import usable_cores
+    from restore_sdk.tiling.faces import FaceDetector
+
+    if not (0 < options.max_megapixels < 1e6 and 0 < options.max_megabytes < 1e6):
+        raise InputError("--max-megapixels and --max-megabytes must be above 0", "leave them out")
+    slots = min(8, usable_cores()) if options.slots is None else options.slots
+    chosen: dict[str, Any] = {
+        "host": options.host,
+        "port": options.port,
+        "ui": options.ui,
+        "token": _token(options.token_file),
+        "allowed_hosts": tuple(options.allow_host),
+        "max_body_bytes": int(options.max_megabytes * 2**20),
+        "max_pixels": int(options.max_megapixels * 1e6),
+        "max_requests": options.max_requests,
+        "upload_s": options.upload_timeout,
+        "request_s": options.timeout,
+        "grace_s": options.grace,
+        "face_detector": None if options.face_detector is None else FaceDetector(options.face_detector),
+        "workers": slots + 1,  # while as many compute as may, one decodes or encodes
+    }
+    settings.Settings(**chosen)  # what is wrong with them is said before the model is loaded
+    with (
+        server.bind(options.host, options.port) as listener,
+        logs.configured(),
+        RestoreEngine(Bundle.load(options.bundle), runtime=options.runtime, slots=slots) as engine,
+    ):
+        engine.warmup()
+        facts = engine.info()
+        # On a CPU core, four photographs in one run take four times as long as one.
+        batch = (1 if facts["device"] == "cpu" else 4) if options.batch is None else options.batch
+        batch = min(batch, facts["max_batch"])  # more would be several runs
+        service = app.create_app(engine, settings.Settings(**chosen, batch=batch))
+        logs.listening(server.url(listener), facts, open_to_all=not service.state.service.settings.guarded)
+        server.run(service, listener)
+    return {"stopped": True}, ["stopped"], 0
+
+
+def _token(file: Path | None) -> str | None:
+    if file is None:
+        token = os.environ.get(TOKEN)
+        if token is not None and not token.strip():
+            raise InputError(f"{TOKEN} is set, but empty", "set it to a long random word, or unset it for no token")
+        return None if token is None else token.strip()
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the token cannot be read from {file}: {error}", "check --token-file") from error
+    if not token:
+        raise InputError(f"the token file {file} is empty", "write a long random word into it")
+    return token

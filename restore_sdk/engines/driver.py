@@ -1,0 +1,192 @@
+"""The NVIDIA driver, asked through ctypes: is it there, has it a device, what device is that?
+
+Nothing here needs pycuda or TensorRT. It is asked before either is imported: without a driver pycuda does not import,
+and TensorRT ends the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from restore_sdk.errors import DeviceError
+
+_AHEAD_OF_TIME = "engines for consumer GPUs are built on any host: restore-sdk build --target any-rtx"
+_OTHERWISE = 'runtime="onnxruntime" runs on every host'
+
+#: ``CUdevice_attribute`` values of cuda.h.
+_MAJOR, _MINOR, _MULTIPROCESSORS = 75, 76, 16
+
+_REASONS = {
+    100: "no GPU is visible to it; look at nvidia-smi and CUDA_VISIBLE_DEVICES",
+    34: "it is the stub of the CUDA toolkit; put the real driver's folder first in the library path",
+    3: "this process forked after CUDA was used; use the GPU in the process that opened it, or spawn",
+    802: "the GPU is not ready yet; on machines with NVSwitch start nvidia-fabricmanager",
+    803: "its library and its kernel module are of different versions; restart the machine",
+    804: "it is too old for the installed CUDA compatibility package; update the driver",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """What the driver says of one device.
+
+    Attributes:
+        index: as counted by the driver, after ``CUDA_VISIBLE_DEVICES``.
+        name: as in ``"NVIDIA A10"``.
+        compute_capability: as in ``"8.6"``.
+        memory_bytes: size of the device's memory.
+        cuda: newest CUDA that the driver supports, as in ``"13.0"``.
+        multiprocessors: how many it has; 0 where that was not asked.
+    """
+
+    index: int
+    name: str
+    compute_capability: str
+    memory_bytes: int
+    cuda: str
+    multiprocessors: int = 0
+
+    @property
+    def model(self) -> str:
+        """What an engine for this very device fits: every Jetson of the Orin family has one and the same name."""
+        return f"{self.name}, {self.multiprocessors} multiprocessors" if self.multiprocessors else self.name
+
+
+def load_driver() -> ctypes.CDLL:
+    """The driver's library, initialised.
+
+    Raises:
+        DeviceError: there is no driver, or it finds no usable device.
+    """
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        library = ctypes.CDLL(name)
+        status = int(library.cuInit(0))
+    except (OSError, AttributeError) as error:
+        raise DeviceError(
+            f"no NVIDIA driver: {error}", f"install it, or give the container the GPU; {_OTHERWISE}"
+        ) from error
+    if status:
+        reason = _REASONS.get(status, "look at nvidia-smi")
+        raise DeviceError(f"the NVIDIA driver finds no usable GPU (cuInit: error {status}): {reason}", _OTHERWISE)
+    return library
+
+
+def device_facts(index: int = 0) -> DeviceFacts:
+    """Facts about device ``index``.
+
+    Raises:
+        DeviceError: no driver, no usable device, or no device of that index.
+    """
+    library = load_driver()
+    with _answering():
+        count = _count(library)
+        if not 0 <= index < count:
+            raise DeviceError(f"there is no device {index}: the driver sees {count}", "devices count from 0")
+        return _ask(library, index)
+
+
+def all_devices() -> list[DeviceFacts]:
+    """Facts about every device, at least one.
+
+    Raises:
+        DeviceError: no driver, or no usable device.
+    """
+    library = load_driver()
+    with _answering():
+        return [_ask(library, index) for index in range(_count(library))]
+
+
+def find_gpu(index: int = 0) -> DeviceFacts:
+    """The GPU to build on: :func:`device_facts` with another hint.
+
+    Raises:
+        DeviceError: there is no driver, no usable GPU, or no device of this number; says how to build without one.
+    """
+    try:
+        return device_facts(index)
+    except DeviceError as error:
+        raise DeviceError(error.message, _AHEAD_OF_TIME) from error
+
+
+@contextmanager
+def current(gpu: DeviceFacts | None) -> Iterator[None]:
+    """Make the device's primary context current in this thread; TensorRT builds on the current device.
+
+    Raises:
+        DeviceError: the driver refuses.
+    """
+    if gpu is None:
+        yield
+        return
+    driver, handle, context = load_driver(), ctypes.c_int(), ctypes.c_void_p()
+    try:
+        check(driver, "cuDeviceGet", ctypes.byref(handle), gpu.index)
+        # Never given back, as in runtime/cuda.py: the CUDA runtime inside TensorRT keeps to this context for good.
+        check(driver, "cuDevicePrimaryCtxRetain", ctypes.byref(context), handle)
+        check(driver, "cuCtxPushCurrent_v2", context)
+    except DriverCallError as error:
+        raise DeviceError(f"{gpu.name} cannot be used: {error}", "look at nvidia-smi") from error
+    try:
+        yield
+    finally:
+        driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except DriverCallError as error:
+        raise DeviceError(f"the NVIDIA driver does not answer: {error}", "look at nvidia-smi") from error
+
+
+def _count(library: ctypes.CDLL) -> int:
+    count = ctypes.c_int()
+    check(library, "cuDeviceGetCount", ctypes.byref(count))
+    return count.value
+
+
+def _ask(library: ctypes.CDLL, index: int) -> DeviceFacts:
+    version, device, multiprocessors = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    check(library, "cuDeviceGet", ctypes.byref(device), index)
+    check(library, "cuDriverGetVersion", ctypes.byref(version))
+    name, memory, major, minor = ctypes.create_string_buffer(256), ctypes.c_size_t(), ctypes.c_int(), ctypes.c_int()
+    check(library, "cuDeviceGetName", name, 256, device)
+    check(library, "cuDeviceTotalMem_v2", ctypes.byref(memory), device)
+    check(library, "cuDeviceGetAttribute", ctypes.byref(major), _MAJOR, device)
+    check(library, "cuDeviceGetAttribute", ctypes.byref(minor), _MINOR, device)
+    check(library, "cuDeviceGetAttribute", ctypes.byref(multiprocessors), _MULTIPROCESSORS, device)
+    return DeviceFacts(
+        index=index,
+        name=name.value.decode(errors="replace"),
+        compute_capability=f"{major.value}.{minor.value}",
+        memory_bytes=memory.value,
+        cuda=f"{version.value // 1000}.{version.value % 1000 // 10}",
+        multiprocessors=multiprocessors.value,
+    )
+
+
+class DriverCallError(Exception):
+    """A driver call did not succeed; the caller makes an error of the SDK of it."""
+
+
+def check(library: ctypes.CDLL, entry: str, *arguments: Any) -> None:
+    """Call an entry point; raise unless it succeeds.
+
+    Raises:
+        DriverCallError: names the call and the driver's reason.
+    """
+    try:
+        status = int(getattr(library, entry)(*arguments))
+    except AttributeError as error:
+        raise DriverCallError(f"this driver has no {entry}") from error
+    if status:
+        text = ctypes.c_char_p()
+        library.cuGetErrorString(status, ctypes.byref(text))
+        raise DriverCallError(f"{entry} failed: {(text.value or b'error').decode(errors='replace')} ({status})")

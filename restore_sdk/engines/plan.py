@@ -1,0 +1,127 @@
+"""What to build, with which TensorRT, on which device: decided before anything is built."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from restore_sdk._util.extras import install
+from restore_sdk.bundle import Bundle
+from restore_sdk.engines.driver import DeviceFacts, find_gpu
+from restore_sdk.engines.edition import Edition, TensorRT, host_platform, load, require_driver
+from restore_sdk.engines.recipe import Recipe, load_recipe, recipe_for_device
+from restore_sdk.engines.sidecar import EngineKey
+from restore_sdk.engines.store import graph_sha256
+from restore_sdk.errors import DeviceError, InputError
+
+_LOG = logging.getLogger("restore_sdk")
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """A build that can be done here.
+
+    Attributes:
+        gpu: the device at hand when the engines are for it, else ``None``; TensorRT for RTX builds without one.
+    """
+
+    recipe: Recipe
+    trt: TensorRT
+    gpu: DeviceFacts | None
+
+    def key(self, bundle: Bundle, stage: str) -> EngineKey:
+        """The key under which the engine of a stage is stored."""
+        recipe, local = self.recipe, self.trt.edition == "tensorrt" and self.gpu is not None
+        return EngineKey(
+            stage=stage,
+            onnx_sha256=graph_sha256(bundle, stage),
+            min_batch=1,
+            opt_batch=recipe.opt_batch,
+            max_batch=recipe.max_batch,
+            workspace_mib=recipe.workspace_mib,
+            optimization_level=recipe.optimization_level,
+            edition=self.trt.edition,
+            version=self.trt.version,
+            platform=host_platform(),
+            hardware=recipe.hardware,
+            compute_capabilities=(self.gpu.compute_capability,) if local and self.gpu else recipe.compute_capabilities,
+            device_name=self.gpu.model if self.gpu and recipe.hardware == "device" else "",
+            version_compatible=recipe.version_compatible,
+            cuda=self.trt.cuda,
+        )
+
+
+def prepare(target: str | Recipe | None = None, edition: Edition | None = None, device: int = 0) -> BuildPlan:
+    """Decide on a build: of a named or given recipe, or for ``None`` for the GPU at hand.
+
+    Raises:
+        InputError: no such target or edition, or the two contradict each other.
+        DeviceError: there is no GPU and the build needs one, the target is for another, or its driver is too old.
+        MissingDependencyError: the edition is not installed.
+    """
+    if target is None:
+        gpu = find_gpu(device)
+        trt = load(edition)
+        recipe = recipe_for_device(trt.edition, gpu.compute_capability)
+        _require_known(trt, recipe, gpu.name)
+        plan = BuildPlan(recipe, trt, gpu)
+    else:
+        plan = _for_target(target if isinstance(target, Recipe) else load_recipe(target), edition, device)
+    if plan.gpu is not None:
+        require_driver(plan.trt, plan.gpu)
+    return plan
+
+
+def _for_target(recipe: Recipe, edition: Edition | None, device: int) -> BuildPlan:
+    if edition not in (None, recipe.edition):
+        raise InputError(
+            f"target {recipe.name} is built with {recipe.edition}, not {edition}", "leave out --edition or --target"
+        )
+    if recipe.platforms and (here := host_platform()) not in recipe.platforms:
+        raise DeviceError(
+            f"target {recipe.name} is for {' '.join(recipe.platforms)}, this host is {here}", "build it on such a host"
+        )
+    if recipe.edition == "tensorrt_rtx":
+        trt = load(recipe.edition)
+        _require_known(trt, recipe, f"target {recipe.name}")
+        return BuildPlan(recipe, trt, _gpu_to_try(recipe, trt, device))
+    try:
+        gpu = find_gpu(device)
+    except DeviceError as error:
+        raise DeviceError(
+            f"target {recipe.name} is built on the GPU that it is for: {error.message}",
+            f"build it on such a host; {error.hint}",
+        ) from error
+    if gpu.compute_capability not in recipe.compute_capabilities:
+        raise DeviceError(
+            f"target {recipe.name} is for compute capability {' '.join(recipe.compute_capabilities)}, GPU {device} "
+            f"here is {gpu.name} ({gpu.compute_capability}), and TensorRT builds only for the GPU that it runs on",
+            "build it on a host with such a GPU; for this one: restore-sdk build",
+        )
+    return BuildPlan(recipe, load(recipe.edition), gpu)
+
+
+def _gpu_to_try(recipe: Recipe, trt: TensorRT, device: int) -> DeviceFacts | None:
+    """The GPU to try engines on that are built ahead of time; none is needed."""
+    try:
+        gpu = find_gpu(device)
+        if gpu.compute_capability in recipe.compute_capabilities:
+            require_driver(trt, gpu)
+    except DeviceError as error:
+        if device:  # it was named
+            raise
+        _LOG.info("no GPU here to try the engines on: %s", error.message)
+        return None
+    return gpu if gpu.compute_capability in recipe.compute_capabilities else None
+
+
+def _require_known(trt: TensorRT, recipe: Recipe, what: str) -> None:
+    if trt.edition != "tensorrt_rtx":
+        return
+    unknown = [capability for capability in recipe.compute_capabilities if capability not in trt.ahead_of_time]
+    if unknown:
+        raise DeviceError(
+            f"{trt.label} does not build for compute capability {' '.join(unknown)} ({what}), "
+            f"only for {' '.join(trt.ahead_of_time)}",
+            f"data-centre GPUs and Jetson take TensorRT: {install('tensorrt')}",
+        )

@@ -1,0 +1,214 @@
+"""What a built engine is: the key it is stored under, the sidecar beside its plan, the host that may load it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from restore_sdk._util.terminal import shown
+from restore_sdk.engines.edition import Edition, host_platform
+from restore_sdk.errors import EngineIntegrityError
+
+SCHEMA = 2
+
+#: Which GPUs a plan runs on: the very device model it was built on, every device of its compute capabilities, or
+#: every device from Ampere (8.0) on.
+Hardware = Literal["device", "capability", "ampere_plus"]
+
+#: The hint of an error about an engine where the bundle is not known: who knows it puts the whole command there.
+BUILD_AGAIN = "build it again: restore-sdk build"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What would load an engine: a TensorRT and a device.
+
+    Attributes:
+        edition, version: the TensorRT that is imported, its version in full, as in ``"10.16.1.11"``.
+        compute_capability: of the device, as in ``"8.6"``.
+        device_name: as the driver gives it, as in ``"NVIDIA A10"``.
+        platform: see :func:`restore_sdk.engines.edition.host_platform`.
+        cuda: major version of the CUDA that this TensorRT is for, as in ``"13"``; empty where that cannot be told.
+        index: of the device, for the command in a hint.
+    """
+
+    edition: Edition
+    version: str
+    compute_capability: str
+    device_name: str
+    platform: str = field(default_factory=host_platform)
+    cuda: str = ""
+    index: int = field(default=0, compare=False)
+
+
+class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that decides what a built engine is: two builds of one key can stand for each other.
+
+    Attributes:
+        stage: ``"edge"`` or ``"repair"``.
+        onnx_sha256: of the FP16 graph that was built.
+        min_batch, opt_batch, max_batch: range of images a run, and the number it is fastest at.
+        workspace_mib, optimization_level: as in the recipe.
+        edition, version, platform, cuda: of the TensorRT that built it, see :class:`Host`.
+        hardware: which devices it runs on.
+        compute_capabilities: those it was built for, ascending, as in ``("8.6", "8.9")``.
+        device_name: the device that it was built on; empty unless ``hardware`` is ``"device"``.
+        version_compatible: loads in later versions of the same major, too.
+    """
+
+    stage: Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,40}\Z")]  # a part of file names
+    onnx_sha256: str
+    min_batch: int
+    opt_batch: int
+    max_batch: int
+    workspace_mib: int
+    optimization_level: int
+    edition: Edition
+    version: str
+    platform: str
+    hardware: Hardware
+    compute_capabilities: tuple[str, ...]
+    device_name: str = ""
+    version_compatible: bool = False
+    cuda: str = ""
+
+    @property
+    def digest(self) -> str:
+        """24 hexadecimal characters that stand for the whole key in file names."""
+        return _sha256(msgspec.to_builtins(self))[:24]
+
+    def loads_in(self, version: str | None) -> bool:
+        """Whether a TensorRT of the engine's edition and this version loads it; ``None``: there is none."""
+        if version is None or self.version == version or not self.version_compatible:
+            return self.version == version
+        built, running = _numbers(self.version), _numbers(version)
+        return built[:1] == running[:1] and running >= built
+
+    def mismatch(self, host: Host) -> tuple[str, str, str] | None:
+        """The first thing in which the engine does not fit the host (what, the engine's, the host's), or ``None``."""
+        if self.edition != host.edition:
+            return "TensorRT edition", self.edition, host.edition
+        if not self.loads_in(host.version):
+            return f"{self.edition} version", self.version, host.version
+        if self.cuda and host.cuda and self.cuda != host.cuda:
+            return f"CUDA that {self.edition} is for", self.cuda, host.cuda
+        if self.platform != host.platform:
+            return "platform", self.platform, host.platform
+        if self.hardware == "ampere_plus":
+            if _numbers(host.compute_capability) < (8, 0):
+                return "compute capability", "8.0 or later", host.compute_capability
+        elif host.compute_capability not in self.compute_capabilities:
+            return "compute capability", " ".join(self.compute_capabilities), host.compute_capability
+        if self.hardware == "device" and self.device_name != host.device_name:
+            return "device", self.device_name, host.device_name
+        return None
+
+
+class Tensor(Struct, frozen=True, forbid_unknown_fields=True):
+    """One tensor at the engine's edge; ``-1`` in ``shape`` is the batch axis."""
+
+    name: str
+    mode: Literal["input", "output"]
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Sidecar(Struct, frozen=True, forbid_unknown_fields=True):
+    """What stands in the JSON file beside a plan.
+
+    Attributes:
+        key: see :class:`EngineKey`.
+        target: name of the recipe that it was built from, as ``restore-sdk build --target`` takes it.
+        bundle: name and version of the model.
+        plan_sha256, plan_bytes: of the plan, checked before a byte of it reaches TensorRT.
+        tensors: inputs, then outputs.
+        precision: measured, not asked for: number of layers that compute in each floating-point type.
+        precision_source: ``"network"`` where there was no device to load the engine on, else ``"engine"``.
+        verified: whether the golden vectors ran on this engine and passed, somewhere: see :meth:`verified_on`.
+        verification: ``{"status": "not run"}`` or ``"passed"`` with the figures, ``device``, ``driver_cuda`` and
+            ``tensorrt`` (its version).
+        build: seconds, the log's summary, memory figures and the like; free.
+        created: ISO date and time.
+    """
+
+    key: EngineKey
+    target: str
+    bundle: str
+    plan_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    plan_bytes: int
+    tensors: tuple[Tensor, ...]
+    precision: dict[str, int]
+    precision_source: Literal["network", "engine"]
+    verified: bool
+    verification: dict[str, Any]
+    build: dict[str, Any]
+    created: str
+
+    @property
+    def plan_file(self) -> str:
+        """Name of the plan's file; another build of the same key has another name, so readers never see a mixture."""
+        return f"{self.key.stage}.{self.key.digest}.{self.plan_sha256[:16]}.plan"
+
+    @property
+    def file(self) -> str:
+        """Name of the sidecar's file."""
+        return f"{self.key.stage}.{self.key.digest}.json"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types, without the checksum that :func:`dump_sidecar` adds."""
+        return {"schema": SCHEMA, **msgspec.to_builtins(self)}
+
+    def verified_on(self, device: str, driver_cuda: str, tensorrt: str) -> bool:
+        """Whether the golden vectors passed on a device of this name, with a driver for this CUDA and this TensorRT.
+
+        Where not (built ahead of time, copied here, a driver for another CUDA since, or a newer TensorRT that loads it
+        too), the runtime runs them before it serves and calls ``EngineStore.mark_verified``.
+        """
+        passed_on = tuple(self.verification.get(name) for name in ("device", "driver_cuda", "tensorrt"))
+        return self.verified and passed_on == (device, driver_cuda, tensorrt)
+
+    def marked(self, verification: Mapping[str, Any]) -> Sidecar:
+        """The same with the golden vectors passed."""
+        return msgspec.structs.replace(self, verified=True, verification={"status": "passed", **verification})
+
+
+def dump_sidecar(sidecar: Sidecar) -> bytes:
+    """The sidecar as a JSON file that carries a checksum over itself, so that an edited one is noticed."""
+    root = sidecar.to_json()
+    return (json.dumps({**root, "checksum": _sha256(root)}, indent=2, allow_nan=False) + "\n").encode()
+
+
+def parse_sidecar(data: bytes, name: str) -> Sidecar:
+    """Read a sidecar strictly; ``name`` is its file name, which must be the one that its key gives.
+
+    Raises:
+        EngineIntegrityError: no JSON, another schema, a missing, unknown or mistyped field, edited, or renamed.
+    """
+    try:
+        root = json.loads(data)
+        if not isinstance(root, dict) or root.get("schema") != SCHEMA:
+            raise ValueError(f"not of schema {SCHEMA}")
+        if root.pop("checksum", None) != _sha256(root):
+            raise ValueError("its content does not match its checksum: it was edited or damaged")
+        root.pop("schema")
+        sidecar = msgspec.convert(root, Sidecar)
+        if sidecar.file != name:
+            raise ValueError(f"its key belongs to {sidecar.file}")
+    except (ValueError, TypeError, RecursionError, msgspec.ValidationError) as error:
+        raise EngineIntegrityError(f"the engine's sidecar {name} is not valid: {shown(error)}", BUILD_AGAIN) from error
+    return sidecar
+
+
+def _sha256(root: Any) -> str:
+    text = json.dumps(root, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())

@@ -1,0 +1,342 @@
+"""The store of built engines: a folder that the user owns, plans in it, a JSON sidecar beside each.
+
+    edge.<key>.<plan>.plan   what TensorRT serialised, nothing before it and nothing after it
+    edge.<key>.json          its sidecar, see :class:`restore_sdk.engines.sidecar.Sidecar`
+
+A plan is executable code. It leaves this module only when the folder and the files are the user's own and nobody else
+can write them, the sidecar fits the model, the TensorRT and the device, and the SHA-256 of the bytes handed out is the
+sidecar's. A sidecar is written after its plan, each in one step, so that whoever finds a sidecar finds a whole engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from restore_sdk._util.atomic import write_file
+from restore_sdk._util.lock import file_lock
+from restore_sdk._util.reading import read_owned, require_owned
+from restore_sdk._util.terminal import word
+from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
+from restore_sdk.bundle.onnxfile import looks_like_onnx
+from restore_sdk.engines.edition import Edition
+from restore_sdk.engines.recipe import names
+from restore_sdk.engines.sidecar import BUILD_AGAIN, EngineKey, Host, Sidecar, dump_sidecar, parse_sidecar
+from restore_sdk.errors import (
+    EngineError,
+    EngineIncompatibleError,
+    EngineIntegrityError,
+    EngineNotBuiltError,
+    OutputError,
+)
+
+#: Larger files are no sidecar, no plan of this SDK's models.
+MAX_SIDECAR_BYTES = 4 * 1024 * 1024
+MAX_PLAN_BYTES = 2 * 1024 * 1024 * 1024
+
+#: Names of what lies in a store: sidecars, all that an engine has, timing caches, and what an interrupted write leaves.
+_NAME = r"[a-z0-9_]{1,40}\.[0-9a-f]{24}"
+_SIDECAR = re.compile(rf"{_NAME}\.json")
+_ENGINE = re.compile(
+    rf"{_NAME}(\.json|\.[0-9a-f]{{16}}\.plan)"
+    r"|\.([a-z0-9_]{1,40}\.[0-9a-f]|tensorrt(_rtx)?-)[a-z0-9.-]*\.[0-9a-f]{12}\.part"
+)
+_TIMING = re.compile(r"tensorrt(_rtx)?-[a-z0-9.-]+\.timing")
+
+#: What may not fit, the more telling later.
+_KINDS = ("edition", "version", "CUDA", "platform", "capability", "device")
+
+_LOG = logging.getLogger("restore_sdk")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEngine:
+    """An engine whose plan was read and whose hash was found right: ``plan`` may be deserialised."""
+
+    sidecar: Sidecar
+    plan: bytes
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One sidecar of the store, or why it cannot be used."""
+
+    path: Path
+    sidecar: Sidecar | None
+    error: EngineError | None = None
+
+
+def default_root() -> Path:
+    """``RESTORE_SDK_STORE`` where it is set, else ``restore-sdk/engines`` in the user's cache folder."""
+    named = os.environ.get("RESTORE_SDK_STORE")
+    root = Path(named) if named else user_cache_path("restore-sdk", appauthor=False, opinion=False) / "engines"
+    if not named and not root.is_absolute():  # no home
+        raise EngineError(f"no place for the engine store: {root}", "set RESTORE_SDK_STORE to a folder of yours")
+    return root
+
+
+def graph_sha256(bundle: Bundle, stage: str) -> str:
+    """SHA-256 of the FP16 graph from which engines of this stage are built."""
+    return bundle.manifest.files[bundle.file(stage, "fp16")].sha256
+
+
+class EngineStore:
+    """The engines in folder ``root`` (default: :func:`default_root`); the folder is made by the first :meth:`publish`.
+
+    Raises, from every method that reads:
+        EngineIntegrityError: the folder or a file in it belongs to somebody else, or others can write it.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        self.root = default_root() if root is None else Path(root)
+
+    def build_command(
+        self, bundle: Bundle | None, edition: Edition, target: str = "", *, device: int = 0, force: bool = False
+    ) -> str:
+        """The command that builds the engines of a bundle: of a shipped recipe by its name, else for GPU ``device``.
+
+        ``force``: even where the store has engines that were found right once.
+        """
+        command = f"restore-sdk build --edition {edition}"
+        if force:
+            command += " --force"
+        if device:
+            command += f" --device {device}"
+        if target in names():
+            command += f" --target {target}"
+        if bundle is not None and bundle.path != DEFAULT_BUNDLE:
+            command += f" --bundle {word(bundle.address)}"
+        try:
+            usual = self.root == default_root()
+        except EngineError:
+            usual = False
+        return command if usual else f"{command} --store {word(self.root)}"
+
+    def publish(self, plan: bytes, sidecar: Sidecar) -> StoredEngine:
+        """Add an engine in one step; one of the same key is replaced.
+
+        Raises:
+            EngineIntegrityError: the plan is not the one that the sidecar describes, or no plan at all.
+            OutputError: the folder cannot be written.
+        """
+        if len(plan) != sidecar.plan_bytes or sha256(plan).hexdigest() != sidecar.plan_sha256:
+            raise EngineIntegrityError("the plan is not the one that its sidecar describes", BUILD_AGAIN)
+        if looks_like_onnx(plan):
+            raise EngineIntegrityError("this is an ONNX graph, not a plan", "build it: restore-sdk build")
+        self._make_root()
+        path = self.root / sidecar.plan_file
+        with self.lock("store"):
+            self._write(path, plan)
+            self._write(self.root / sidecar.file, dump_sidecar(sidecar))
+            for old in self.root.glob(f"{sidecar.key.stage}.{sidecar.key.digest}.*.plan"):
+                if old != path:
+                    old.unlink(missing_ok=True)
+        return StoredEngine(sidecar, plan, path)
+
+    def find(self, bundle: Bundle, stage: str, host: Host) -> StoredEngine:
+        """The engine of a stage that fits model and host; the newest where several do.
+
+        Raises:
+            EngineNotBuiltError: the store has no engine of this stage.
+            EngineIncompatibleError: it has, but for another model, TensorRT or device; names both sides.
+            EngineIntegrityError: the engine that fits is torn, altered or swapped.
+        """
+        for _ in range(2):
+            try:
+                return self.read(self._choose(bundle, stage, host), bundle)
+            except FileNotFoundError as error:  # replaced by another process since; its sidecar names the new plan
+                gone = error
+        raise EngineIntegrityError(
+            f"the plan of stage {stage} is gone: {gone.filename}",
+            self.build_command(bundle, host.edition, device=host.index),
+        ) from gone
+
+    def lookup(self, key: EngineKey) -> Sidecar | None:
+        """The valid, readable sidecar stored under ``key``, if any; the plan is not read."""
+        name = f"{key.stage}.{key.digest}.json"
+        return next((entry.sidecar for entry in self.entries() if entry.path.name == name), None)
+
+    def read(self, sidecar: Sidecar, bundle: Bundle | None = None) -> StoredEngine:
+        """The plan that a sidecar describes: read once, hashed, handed out; ``bundle`` is for the hint of an error.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            EngineIntegrityError: the file is not the one that the sidecar describes; says what it seems to be.
+        """
+        path = self.root / sidecar.plan_file
+        data = read_owned(path, MAX_PLAN_BYTES)
+        if len(data) != sidecar.plan_bytes or sha256(data).hexdigest() != sidecar.plan_sha256:
+            raise EngineIntegrityError(
+                f"{path.name} is not the plan that was stored: {self._diagnose(data, sidecar)}",
+                f"remove it: restore-sdk engines prune, and build it again: "
+                f"{self.build_command(bundle, sidecar.key.edition, sidecar.target)}",
+            )
+        return StoredEngine(sidecar, data, path)
+
+    def entries(self) -> list[Entry]:
+        """Every sidecar in the store by name, the invalid ones with their error; no plan is read."""
+        if not self._check_root():
+            return []
+        found = []
+        try:
+            there = os.listdir(self.root)  # glob would say that a folder which may not be read is empty
+        except OSError as error:
+            raise EngineError(
+                f"cannot read the engine store {self.root}: {error.strerror}", "see who owns it, and its permissions"
+            ) from error
+        for path in (self.root / name for name in sorted(there) if _SIDECAR.fullmatch(name)):
+            try:
+                found.append(Entry(path, parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)))
+            except FileNotFoundError:
+                continue  # pruned meanwhile
+            except EngineError as error:
+                found.append(Entry(path, None, error))
+        return found
+
+    def verify(self) -> list[Entry]:
+        """Like :meth:`entries`, and every plan is read and its hash checked."""
+        checked = []
+        for entry in self.entries():
+            error = entry.error
+            if entry.sidecar is not None:
+                try:
+                    self.read(entry.sidecar)
+                except FileNotFoundError as gone:
+                    error = EngineIntegrityError(f"the plan is missing: {gone.filename}", "restore-sdk engines prune")
+                except EngineError as invalid:
+                    error = invalid
+            checked.append(Entry(entry.path, entry.sidecar, error))
+        return checked
+
+    def prune(
+        self, keep: Callable[[Sidecar], bool] = lambda _: True, *, timing: bool = False, dry_run: bool = False
+    ) -> list[Path]:
+        """Remove engines that ``keep`` refuses, invalid ones, what an interrupted write left; says which files.
+
+        ``timing`` removes the builder's timing caches as well. Files of other names are not ours, and stay.
+        """
+        if not self._check_root():
+            return []
+        with self.lock("store"):
+            kept = [each.sidecar for each in self.verify() if not each.error and each.sidecar and keep(each.sidecar)]
+            stay = {name for sidecar in kept for name in (sidecar.file, sidecar.plan_file)}
+            ours = (_ENGINE, _TIMING) if timing else (_ENGINE,)
+            removed = sorted(
+                path
+                for path in self.root.iterdir()
+                if path.name not in stay and any(form.fullmatch(path.name) for form in ours)
+            )
+            if not dry_run:
+                for path in removed:
+                    path.unlink(missing_ok=True)
+        return removed
+
+    def mark_verified(self, engine: StoredEngine, figures: Mapping[str, Any]) -> None:
+        """Note that the golden vectors passed on this engine; ``figures`` (JSON types) go into the sidecar.
+
+        Nothing happens when the engine was replaced meanwhile.
+
+        Raises:
+            OutputError: the store cannot be written.
+        """
+        path = self.root / engine.sidecar.file
+        with self.lock("store"):
+            stored = parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)
+            if stored.plan_sha256 == engine.sidecar.plan_sha256:
+                self._write(path, dump_sidecar(stored.marked(figures)))
+
+    def note_verified(self, engines: Iterable[StoredEngine], figures: Mapping[str, Any]) -> None:
+        """:meth:`mark_verified` each of them; a store that cannot be written, or was pruned meanwhile, is a warning."""
+        for engine in engines:
+            try:
+                self.mark_verified(engine, figures)
+            except (OutputError, EngineError, OSError) as error:
+                _LOG.warning("the golden vectors passed, which could not be noted and will be run again: %s", error)
+
+    def lock(self, name: str, poll: Callable[[float], None] | None = None) -> AbstractContextManager[None]:
+        """A lock between processes, see :func:`restore_sdk._util.lock.file_lock`; makes a folder that is missing."""
+        self._make_root()
+        return file_lock(self.root / f".{name}.lock", poll)
+
+    def _choose(self, bundle: Bundle, stage: str, host: Host) -> Sidecar:
+        wanted = graph_sha256(bundle, stage)
+        command = self.build_command(bundle, host.edition, device=host.index)
+        entries = [entry for entry in self.entries() if entry.path.name.startswith(f"{stage}.")]
+        sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
+        fitting = [s for s in sidecars if s.key.onnx_sha256 == wanted and s.key.mismatch(host) is None]
+        invalid = [entry.error for entry in entries if entry.error is not None]
+        if fitting:
+            for error in invalid:
+                _LOG.warning("engine store: %s", error)
+            return max(fitting, key=lambda s: (s.created, s.key.digest))
+        if invalid:
+            raise invalid[0]
+        if not sidecars:
+            raise EngineNotBuiltError(f"no engine of stage {stage} is in {self.root}", f"build it: {command}")
+
+        def nearness(sidecar: Sidecar) -> tuple[bool, int]:
+            found = sidecar.key.mismatch(host)
+            rank = len(_KINDS) if found is None else next(i for i, kind in enumerate(_KINDS) if kind in found[0])
+            return sidecar.key.onnx_sha256 == wanted, rank
+
+        best = max(sidecars, key=nearness)
+        what, built, here = best.key.mismatch(host) or ("", "", "")
+        if best.key.onnx_sha256 != wanted:
+            what, built = "model", f"{best.bundle} ({best.key.onnx_sha256[:12]})"
+            here = f"{bundle.name} ({wanted[:12]})"
+        raise EngineIncompatibleError(
+            f"the engine of stage {stage} does not fit: {what} of the engine {built}, here {here}",
+            f"build one for this host: {command}",
+        )
+
+    def _diagnose(self, data: bytes, sidecar: Sidecar) -> str:
+        if looks_like_onnx(data):
+            return "it is an ONNX graph"
+        if len(data) < sidecar.plan_bytes:
+            return f"it is truncated, {len(data)} of {sidecar.plan_bytes} bytes"
+        if sha256(data[-sidecar.plan_bytes :]).hexdigest() == sidecar.plan_sha256:
+            return f"{len(data) - sidecar.plan_bytes} bytes stand before the plan"
+        found = sha256(data).hexdigest()
+        for entry in self.entries():
+            if entry.sidecar is not None and entry.sidecar.plan_sha256 == found:
+                return f"it is the plan of stage {entry.sidecar.key.stage} ({entry.sidecar.target})"
+        return "its SHA-256 differs"
+
+    def _check_root(self) -> bool:
+        """Whether the folder exists; refuses one that is not the user's own."""
+        try:
+            found = self.root.stat()
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError) as error:
+            raise EngineError(f"cannot read the engine store {self.root}: {error}", "choose another folder") from error
+        if not stat.S_ISDIR(found.st_mode):
+            raise EngineError(f"the engine store {self.root} is not a folder", "choose another folder")
+        require_owned(found, self.root)
+        return True
+
+    def _make_root(self) -> None:
+        try:
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise OutputError(
+                f"cannot make the engine store {self.root}: {error}", "set RESTORE_SDK_STORE to a folder of yours"
+            ) from error
+        self._check_root()
+
+    @staticmethod
+    def _write(path: Path, data: bytes) -> None:
+        write_file(path, data)
+        path.chmod(0o644)  # no secret; who may come in at all, the folder says

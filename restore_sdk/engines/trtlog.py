@@ -1,0 +1,102 @@
+"""TensorRT's log, into :mod:`logging` and kept for the error that may follow.
+
+TensorRT keeps the first logger of a process and ignores every later one, so there is one an edition, shared by
+whoever builds and whoever runs; :func:`capture` sets apart what was said during one piece of work.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+#: Messages that are remembered.
+KEEP = 400
+
+_LOG = logging.getLogger("restore_sdk.tensorrt")
+_LOG.addHandler(logging.NullHandler())  # what it says reaches the caller in errors; standard error only where asked
+_LOCK = threading.Lock()
+_LOGGERS: dict[str, Any] = {}
+_CAPTURES: list[Capture] = []
+
+
+class Capture:
+    """What was logged during a piece of work: the last messages of INFO and above, errors and warnings apart.
+
+    Attributes:
+        lines: ``(severity, text)`` with the severity as in ``"ERROR"``.
+        thread: the one whose lines are taken; ``None``: of all.
+    """
+
+    def __init__(self, thread: int | None = None) -> None:
+        self.thread = thread
+        self.lines: deque[tuple[str, str]] = deque(maxlen=KEEP)
+
+    def of(self, *severities: str) -> list[str]:
+        """Texts of these severities, oldest first."""
+        return [text for severity, text in list(self.lines) if severity in severities]
+
+    @property
+    def errors(self) -> list[str]:
+        """Errors and internal errors, oldest first."""
+        return self.of("INTERNAL_ERROR", "ERROR")
+
+    def tail(self, count: int = 20) -> list[str]:
+        """The last lines as ``ERROR: text``."""
+        return [f"{severity}: {text}" for severity, text in list(self.lines)[-count:]]
+
+
+def logger(trt: Any) -> Any:
+    """The one ``ILogger`` of this process for a TensorRT module; it never raises, and never prints."""
+    with _LOCK:
+        if trt.__name__ not in _LOGGERS:
+            _LOGGERS[trt.__name__] = _make_logger(trt)
+        return _LOGGERS[trt.__name__]
+
+
+@contextmanager
+def capture(*, own: bool = False) -> Iterator[Capture]:
+    """Collect what TensorRT says while the block runs, whichever thread it says it in: a builder has several.
+
+    ``own`` takes only what is said in the caller's thread, as all that an engine says while it is opened or runs: other
+    threads may run engines of their own meanwhile.
+    """
+    kept = Capture(threading.get_ident() if own else None)
+    with _LOCK:
+        _CAPTURES.append(kept)
+    try:
+        yield kept
+    finally:
+        with _LOCK:
+            _CAPTURES.remove(kept)
+
+
+def _make_logger(trt: Any) -> Any:
+    levels = {
+        int(trt.ILogger.INTERNAL_ERROR): ("INTERNAL_ERROR", logging.ERROR),
+        int(trt.ILogger.ERROR): ("ERROR", logging.ERROR),
+        int(trt.ILogger.WARNING): ("WARNING", logging.WARNING),
+        int(trt.ILogger.INFO): ("INFO", logging.DEBUG),  # its INFO is what others call debugging
+    }
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            try:
+                known = levels.get(int(severity))
+                if known is None:  # VERBOSE: thousands of lines a build
+                    return
+                here = threading.get_ident()
+                for kept in list(_CAPTURES):
+                    if kept.thread in (None, here):
+                        kept.lines.append((known[0], str(message)))
+                _LOG.log(known[1], "%s", message)
+            except BaseException:  # an exception in here would end the process inside C++
+                return
+
+    return Logger()

@@ -1,0 +1,1 @@
+"""Arrays: what is an image, what is a mask, a mask's border, PSNR."""

@@ -1,0 +1,298 @@
+"""Pixels in, pixels out: the one place that prepares images, masks and edges.
+
+Training, evaluation and serving all call the functions of this file, so a model is trained on exactly what it is
+served.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk._util.opencv import cv2
+from restore_sdk.errors import ImageError, MaskError, ShapeError
+
+Color = Literal["rgb", "bgr"]
+
+#: Side in pixels of the square that the model takes.
+MODEL_SIZE = 256
+
+#: A mask value above this is hole.
+HOLE_ABOVE = 127
+
+#: Rows of a mask that are looked at together, and pixels of one that is taken whole.
+_STRIP, _SMALL = 64, 1 << 18
+
+#: Pixels from which on memory for a hole comes from the system itself.
+_LARGE = 1 << 22
+
+#: Gaussian sigma (pixels), and the Canny thresholds on the L2 gradient of a 3x3 Sobel, at the model's 256 px scale.
+CANNY_SIGMA = 1.4
+CANNY_LOW = 40.0
+CANNY_HIGH = 100.0
+
+#: A PIL image decodes its file when it is first asked for pixels, and not safely in two threads at once. Images share
+#: the locks, by where they lie in memory.
+_DECODING = tuple(threading.Lock() for _ in range(64))
+
+#: The taps of the Gaussian to four sigmas, as ``cv2.GaussianBlur`` takes them for ``float32``.
+_TAPS = cv2.getGaussianKernel(13, CANNY_SIGMA, cv2.CV_32F)
+
+
+def canny_edges(image: NDArray[np.uint8], hole: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+    """Canny edges of the known part of an image, without the outline of the hole.
+
+    The blur is a normalised convolution over known pixels only, and gradients inside the hole are set to zero before
+    non-maximum suppression. The result therefore depends on no pixel inside the hole, and the step from known pixels
+    to whatever stands in the hole is never seen as an edge.
+
+    Args:
+        image: ``(H, W, 3)`` RGB, ``uint8``.
+        hole: ``(H, W)`` bool, true where pixels are missing. ``None`` means nothing is missing.
+
+    Returns:
+        ``(H, W)`` ``uint8``, 255 on an edge and 0 elsewhere.
+
+    Reference: J. Canny, "A computational approach to edge detection", PAMI 1986; the masking follows the normalised
+    convolution of Knutsson and Westin, CVPR 1993.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    if hole is None or not hole.any():
+        known, smooth = None, _smoothed(grey)
+    else:
+        known = np.logical_not(hole).view(np.uint8)
+        smooth = _smoothed(grey * known)
+        # Deep in the hole this divides by nothing; what comes of it is zeroed with all other gradients of the hole.
+        cv2.divide(smooth, _smoothed(known), dst=smooth)
+    gradients = np.empty((2, *grey.shape), np.int16)
+    cv2.Sobel(smooth, cv2.CV_16S, 1, 0, dst=gradients[0], ksize=3)
+    cv2.Sobel(smooth, cv2.CV_16S, 0, 1, dst=gradients[1], ksize=3)
+    if known is not None:
+        np.multiply(gradients, known, out=gradients)
+    edges: NDArray[np.uint8] = cv2.Canny(*gradients, CANNY_LOW, CANNY_HIGH, L2gradient=True)
+    return edges
+
+
+def _smoothed(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    # Equal to GaussianBlur, whose result has the type of its input: converting apart would cost a pass and a copy.
+    smooth: NDArray[np.float32] = cv2.sepFilter2D(grey, cv2.CV_32F, _TAPS, _TAPS)
+    return smooth
+
+
+def as_pixels(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
+    """The pixels of an image as they are, after a check that their form is one that the SDK takes.
+
+    Accepted: ``uint8`` arrays of shape ``(H, W)`` or ``(H, W, 1)`` (grey), ``(H, W, 3)`` (colour) and ``(H, W, 4)``
+    (colour with straight alpha), of any strides; PIL images of mode ``L``, ``RGB`` and ``RGBA``. A PIL image is taken
+    as it lies: for a photo with an EXIF orientation pass ``PIL.ImageOps.exif_transpose(image)``.
+
+    Args:
+        image: the array, or anything that behaves like a PIL image.
+        color: channel order of a colour array. PIL images are always ``"rgb"``.
+
+    Returns:
+        The array itself (of a subclass, a plain view), or an array of the PIL image's pixels; do not write into it.
+
+    Raises:
+        ImageError: anything else: floats, 16 bits, channels first, palettes, CMYK, lists, no pixels at all; or a PIL
+            image whose file is damaged.
+    """
+    if color not in ("rgb", "bgr"):
+        raise ImageError(f"color is {color!r}", 'pass color="rgb" or color="bgr"')
+    pixels: NDArray[Any]
+    if isinstance(image, np.ndarray):
+        pixels = image
+    elif _is_pil(image):
+        pixels = _from_pil(image, ("L", "RGB", "RGBA"), ImageError, 'image.convert("RGB")')
+        if color != "rgb":
+            raise ImageError("a PIL image has no BGR order", 'leave out color="bgr", or pass an array')
+    else:
+        raise ImageError(
+            f"the image is a {type(image).__name__}", "pass a numpy uint8 array, H x W x 3, or a PIL image"
+        )
+    if pixels.dtype != np.uint8:
+        raise ImageError(f"the image is {pixels.dtype}, only uint8 in 0..255 is taken", _to_uint8(pixels.dtype))
+    if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4) and pixels.shape[0] in (1, 3, 4):
+        raise ImageError(f"the image has shape {pixels.shape}", "put channels last: numpy.moveaxis(image, 0, -1)")
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
+        raise ImageError(f"the image has shape {pixels.shape}", "pass H x W, or H x W x 1, 3 or 4; one image a call")
+    if pixels.size == 0:
+        raise ImageError(f"the image has no pixels: shape {pixels.shape}", "pass at least 1 x 1")
+    return np.asarray(pixels)  # a subclass may compute otherwise: masked arrays, np.matrix
+
+
+def to_rgb(pixels: NDArray[np.uint8], color: Color = "rgb") -> NDArray[np.uint8]:
+    """Pixels of any accepted form as a fresh contiguous ``(H, W, 3)`` RGB array.
+
+    Grey is repeated into the three channels. Alpha is dropped: the colours under it are taken as they stand, straight
+    (not premultiplied).
+    """
+    pixels = np.ascontiguousarray(pixels)
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels == 3 and color == "rgb":
+        return pixels.copy()
+    code = {
+        (1, "rgb"): cv2.COLOR_GRAY2RGB,
+        (1, "bgr"): cv2.COLOR_GRAY2RGB,
+        (3, "bgr"): cv2.COLOR_BGR2RGB,
+        (4, "rgb"): cv2.COLOR_RGBA2RGB,
+        (4, "bgr"): cv2.COLOR_BGRA2RGB,
+    }[channels, color]
+    rgb: NDArray[np.uint8] = cv2.cvtColor(pixels, code)
+    return rgb
+
+
+def like_pixels(rgb: NDArray[np.uint8], pixels: NDArray[np.uint8], color: Color = "rgb") -> NDArray[np.uint8]:
+    """An RGB array in the form of ``pixels``, of the same height and width: the inverse of :func:`to_rgb`.
+
+    Grey is the luma of ITU-R BT.601 (as in OpenCV); alpha is that of ``pixels``.
+    """
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels == 1:
+        grey: NDArray[np.uint8] = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        return grey.reshape(pixels.shape)
+    if color == "bgr":  # by OpenCV: numpy takes 20 times as long to turn channels round
+        rgb = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGR)
+    return np.ascontiguousarray(rgb) if channels == 3 else np.dstack((rgb, pixels[..., 3]))
+
+
+def mask_values(mask: object, shape: tuple[int, int]) -> NDArray[np.uint8] | NDArray[np.bool_]:
+    """The values of a mask as they are, after a check of its form; what they say is for :func:`as_hole`.
+
+    Accepted: ``bool`` and ``uint8`` arrays, and PIL images of mode ``1`` and ``L``; each ``(H, W)`` or ``(H, W, 1)``.
+
+    Args:
+        mask: the mask.
+        shape: height and width of the image.
+
+    Returns:
+        ``(H, W)``, the array itself or an array of the PIL image's pixels; do not write into it.
+
+    Raises:
+        ShapeError: the mask's height and width are not the image's.
+        MaskError: another type or form, or a PIL image whose file is damaged.
+    """
+    values: NDArray[Any]
+    if isinstance(mask, np.ndarray):
+        values = mask
+    elif _is_pil(mask):
+        values = _from_pil(mask, ("1", "L"), MaskError, 'mask.convert("L")')
+    else:
+        raise MaskError(f"the mask is a {type(mask).__name__}", "pass a numpy bool or uint8 array, H x W")
+    if values.dtype not in (np.uint8, np.bool_):
+        raise MaskError(f"the mask is {values.dtype}, only bool and uint8 are taken", "pass mask > threshold, a bool")
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[..., 0]
+    if values.ndim != 2:
+        raise MaskError(f"the mask has shape {values.shape}, expected H x W", "pass one channel: mask[..., 0]")
+    if values.shape != tuple(shape):
+        raise ShapeError(
+            f"the mask is {values.shape[1]} x {values.shape[0]} px, the image {shape[1]} x {shape[0]} px",
+            "make the mask in the image's size",
+        )
+    return values
+
+
+def as_hole(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
+    """A mask as a fresh ``(H, W)`` bool array, true where pixels are missing, and where in it those are.
+
+    Of ``bool`` masks, true is hole; of others, what is above 127 (white is what to repaint). A mask without any hole is
+    fine.
+
+    Args:
+        mask, shape: as for :func:`mask_values`.
+
+    Returns:
+        The array, and rows and columns outside of which none is missing.
+
+    Raises:
+        ShapeError: as :func:`mask_values`.
+        MaskError: as :func:`mask_values`; or every pixel is hole; or a ``uint8`` mask that is not black, yet has
+            nothing above 127, as a 0/1 mask has.
+    """
+    return hole_in(mask_values(mask, shape))
+
+
+def hole_in(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
+    """:func:`as_hole` of values whose form :func:`mask_values` has checked.
+
+    Raises :class:`MaskError` for what they say, as :func:`as_hole`.
+    """
+    # A view of another type as bool may hold any byte; compared, each becomes 0 or 1.
+    marked = np.ascontiguousarray(values).view(np.uint8)
+    box = _marked_box(marked)
+    above = marked[box] > (0 if values.dtype == np.bool_ else HOLE_ABOVE)
+    if above.shape == values.shape:
+        hole = above
+    else:
+        hole = _unmarked(values.shape)
+        hole[box] = above
+    holes = np.count_nonzero(above)
+    if holes == hole.size:
+        raise MaskError(
+            "the mask marks the whole image, so nothing is known to restore from", "white is what to repaint"
+        )
+    if holes == 0 and marked[box].any():
+        raise MaskError(
+            f"the mask is not black, but nothing in it is above {HOLE_ABOVE} (highest: {int(marked[box].max())})",
+            "white (255) is what to repaint; multiply a 0/1 mask by 255, or pass a bool array",
+        )
+    return hole, box
+
+
+def _unmarked(shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """All false. Of a large one the system is asked itself, which gives no memory to what is never written; that of
+    numpy may be used memory, which is filled with zeros first."""
+    size = shape[0] * shape[1]
+    if size <= _LARGE:
+        return np.zeros(shape, bool)
+    try:
+        return np.frombuffer(mmap.mmap(-1, size, access=mmap.ACCESS_COPY), bool).reshape(shape)
+    except OSError as error:
+        raise MemoryError(f"no {size} bytes for the hole: {error}") from error
+
+
+def _marked_box(marked: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Rows and columns outside of which all is zero; of a small mask all of it, since looking takes longer there."""
+    if marked.size <= _SMALL:
+        return slice(0, marked.shape[0]), slice(0, marked.shape[1])
+    # Whole strips first: most of a large mask is black, and that is told faster than its outline.
+    strips = [top for top in range(0, len(marked), _STRIP) if cv2.hasNonZero(marked[top : top + _STRIP])]
+    if not strips:
+        return slice(0, 0), slice(0, 0)
+    x, y, width, height = cv2.boundingRect(marked[strips[0] : strips[-1] + _STRIP])
+    top = strips[0] + y
+    return slice(top, top + height), slice(x, x + width)
+
+
+def _is_pil(image: object) -> bool:
+    # Asked of the type: on an image, this property encodes every pixel.
+    return hasattr(image, "mode") and hasattr(image, "convert") and hasattr(type(image), "__array_interface__")
+
+
+def _from_pil(image: Any, modes: tuple[str, ...], error: type[ImageError | MaskError], hint: str) -> NDArray[Any]:
+    if image.mode not in modes:
+        if image.mode.startswith(("I", "F")):  # convert() would clip these to 255
+            hint = "an 8-bit array: numpy.asarray(image), its range brought to 0..255, as numpy.uint8"
+        elif "RGBA" in modes and ("A" in image.mode or "a" in image.mode or "transparency" in image.info):
+            hint = 'image.convert("RGBA")'
+        raise error(f"a PIL image of mode {image.mode!r} is not taken, only {', '.join(modes)}", f"pass {hint}")
+    try:
+        with _DECODING[id(image) // 64 % len(_DECODING)]:
+            if hasattr(image, "load"):
+                image.load()
+        return np.asarray(image)
+    except (OSError, ValueError, SyntaxError) as problem:  # PIL decodes a file only now
+        raise error(f"the PIL image cannot be decoded: {problem}", "get the file again") from problem
+
+
+def _to_uint8(dtype: np.dtype[Any]) -> str:
+    if dtype.kind == "f":
+        return "if its range is 0..1, pass (image * 255).round().astype(numpy.uint8)"
+    if dtype == np.uint16:
+        return "if its range is 0..65535, pass (image / 257).round().astype(numpy.uint8)"
+    return "bring it to 0..255 and pass image.astype(numpy.uint8)"

@@ -1,0 +1,86 @@
+"""Does this host compute what the model's reference computed? Golden vectors through a runtime."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import DriftError, InputError
+from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
+from restore_sdk.imaging.quality import Drift
+from restore_sdk.runtime.golden import GATES, golden_drift
+from restore_sdk.runtime.select import Runtime, open_runner
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What :func:`verify` found.
+
+    Attributes:
+        drift: of ``restored`` and ``completed_edges`` from the golden vectors.
+        canny_equal: share of pixels, 0..1, at which this host's Canny edges are those of the golden inputs.
+        gate: least PSNR in dB, pooled over all images and of the worst one.
+        runtime: facts about the runner.
+    """
+
+    drift: dict[str, Drift]
+    canny_equal: float
+    gate: tuple[float, float]
+    runtime: dict[str, Any]
+
+    @property
+    def passed(self) -> bool:
+        """Whether both outputs are within the gate."""
+        return all(drift.within(*self.gate) for drift in self.drift.values())
+
+    def require(self) -> None:
+        """Raise :class:`DriftError` unless it passed."""
+        for name, drift in self.drift.items():
+            if not drift.within(*self.gate):
+                raise DriftError(
+                    f"{name} is {drift} from the reference; the gate is {self.gate[0]:g} and {self.gate[1]:g} dB",
+                    "do not use this runtime here; report the output of: restore-sdk doctor --json",
+                )
+
+
+def verify(
+    bundle: Bundle,
+    runtime: Runtime = "auto",
+    *,
+    min_psnr: float | None = None,
+    device: int = 0,
+    cuda_graph: bool = False,
+) -> Verification:
+    """Run a bundle's golden vectors through a runtime, and check every file of the bundle.
+
+    Args:
+        min_psnr: least PSNR in dB, pooled and of every image; ``None`` is the gate of the runtime's precision, see
+            :data:`restore_sdk.runtime.golden.GATES`.
+        cuda_graph: on TensorRT, run them as one CUDA graph.
+
+    Returns the figures whether they pass or not: see :attr:`Verification.passed` and :meth:`Verification.require`.
+
+    Raises:
+        BundleError, MissingDependencyError, EngineNotBuiltError, DeviceError, ExecutionError: it could not run.
+        InputError: ``min_psnr`` is no finite number.
+    """
+    if min_psnr is not None and not math.isfinite(min_psnr):
+        raise InputError(f"the gate is {min_psnr} dB", "pass a number")
+    bundle.verify_files()
+    golden = bundle.golden()
+    runner, _ = open_runner(runtime, bundle, device=device, slots=1, threads=None, cuda_graph=cuda_graph)
+    try:
+        drift, facts = golden_drift(runner, golden), runner.info()
+    finally:
+        runner.close()
+    canny = [canny_edges(image, mask > HOLE_ABOVE) for image, mask in zip(golden["image"], golden["mask"], strict=True)]
+    return Verification(
+        drift=drift,
+        canny_equal=float(np.mean(np.stack(canny) == golden["edges"])),
+        gate=GATES[facts["precision"]] if min_psnr is None else (min_psnr, min_psnr),
+        runtime=facts,
+    )

@@ -1,0 +1,235 @@
+"""One photograph on its way: what the model is given of it, and what becomes of the model's answers."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk._util.ahead import CopyAhead
+from restore_sdk._util.opencv import cv2, memory_told
+from restore_sdk.errors import InputError
+from restore_sdk.imaging.border import dilate, feather
+from restore_sdk.imaging.image import Color, as_pixels, canny_edges, hole_in, mask_values
+from restore_sdk.tiling.crop import blend, cut, paste, paste_edges
+from restore_sdk.tiling.faces import FaceDetector, Faces, frames
+from restore_sdk.tiling.plan import MAX_CROPS, Tile, plan
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+#: What is taken as an image; see :func:`restore_sdk.imaging.image.as_pixels`.
+ImageLike: TypeAlias = Union[NDArray[np.uint8], "PIL.Image.Image"]
+
+#: What is taken as a mask; see :func:`restore_sdk.imaging.image.mask_values`.
+MaskLike: TypeAlias = Union[NDArray[np.uint8], NDArray[np.bool_], "PIL.Image.Image"]
+
+#: Widest border, in pixels, by which a mask is dilated or feathered.
+MAX_BORDER = 1024
+
+#: Most tiles that a request may ask for.
+_MOST_CROPS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """How a photograph is restored. Every field is also a keyword of the methods of ``RestoreEngine``.
+
+    Attributes:
+        color: channel order of the image and of the result, ``"rgb"`` or ``"bgr"`` as in OpenCV.
+        dilate: first grow the mask by so many pixels, for one drawn too tightly: 0 to 1024.
+        feather: over so many pixels, 0 to 1024, inwards from the border of the (dilated) mask, blend the restored
+            pixels with those of the image: for a mask drawn generously. Pixels outside the mask stay as they are.
+        max_crops: at most so many tiles are shown to the model; where the damage would need more, the finest ones get
+            coarser. 1 restores everything in one tile: the quickest, and the softest.
+        faces: where faces are, so that tiles around them are framed as the model was trained: boxes
+            ``(x, y, width, height)`` in pixels, from forehead to chin, or a :class:`restore_sdk.FaceDetector`, which is
+            asked. ``None``: the damage alone decides.
+
+    Raises:
+        InputError: a number out of its range.
+    """
+
+    color: Color = "rgb"
+    dilate: int = 0
+    feather: int = 0
+    max_crops: int = MAX_CROPS
+    faces: Faces | None = None
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("dilate", 0, MAX_BORDER), ("feather", 0, MAX_BORDER), ("max_crops", 1, _MOST_CROPS)):
+            object.__setattr__(self, name, check_int(name, getattr(self, name), least, most))
+
+
+class CommonKeywords(TypedDict, total=False):
+    """The fields of :class:`RestoreOptions` that all images of a batch share, as keywords."""
+
+    color: Color
+    dilate: int
+    feather: int
+    max_crops: int
+
+
+class OptionKeywords(CommonKeywords, total=False):
+    """All fields of :class:`RestoreOptions` as keywords."""
+
+    faces: Faces | None
+
+
+class Sample(NamedTuple):
+    """What the model is given for one tile: ``(256, 256, 3)`` RGB, masked as 255 in ``(256, 256)``, Canny edges."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    edges: NDArray[np.uint8]
+
+
+class Request:
+    """A checked photograph, its plan, and the picture as far as it is restored.
+
+    The waves of the plan follow each other. Within a wave, :meth:`sample` gives the same whatever was put back of that
+    wave; :meth:`put` is to be called in the plan's order.
+
+    Args:
+        image, mask, options: as for :meth:`restore_sdk.engine.RestoreEngine.restore`.
+        faces: in place of those of ``options``, where given.
+        edges: whether the completed edge map is wanted.
+        name: stands before what errors say, where there are several requests.
+
+    Raises:
+        ImageError, MaskError, ShapeError, InputError: image, mask or faces cannot be used.
+    """
+
+    @memory_told
+    def __init__(
+        self,
+        image: ImageLike,
+        mask: MaskLike,
+        options: RestoreOptions,
+        *,
+        faces: Faces | None = None,
+        edges: bool = False,
+        name: str = "",
+    ) -> None:
+        self._options, self._name = options, name
+        with self._named():
+            self._source = as_pixels(image, options.color)
+            given = mask_values(mask, self._source.shape[:2])
+        # Now, so that a large photograph is copied while its mask is read.
+        self._copy = CopyAhead(self._source)
+        with wait_on_error((self,)), self._named():
+            self._mask, marked = hole_in(given)
+            dilate(self._mask, options.dilate)
+            faces = options.faces if faces is None else faces
+            if isinstance(faces, FaceDetector):
+                faces = faces(self._source, options.color) if self._mask.any() else ()
+            framed = frames(() if faces is None else faces, self._mask.shape)
+            self.plan = plan(self._mask, options.max_crops, framed, None if options.dilate else marked)
+            # What the model is shown of the picture while nothing was put back, without waiting for the copy.
+            self._untouched = self._source if self._source.flags.c_contiguous else None
+            self.edges = np.zeros(self._mask.shape, np.uint8) if edges else None
+            # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
+            self._written = np.zeros(self._mask.shape, np.uint8) if len(self.plan.tiles) > 1 else None
+
+    @memory_told
+    def sample(self, tile: Tile) -> Sample:
+        """What the model is shown for a tile: what earlier waves restored is known to it.
+
+        Raises:
+            MaskError: scaled to the model's size, the mask leaves nothing known.
+        """
+        mask = self._mask[tile.crop.box]
+        levels = self.plan.level_of(tile.crop)
+        if levels is not None:
+            mask = mask & (levels <= tile.level)
+        with self._named():
+            pixels = self._picture if self._untouched is None else self._untouched
+            image, mask = cut(pixels, mask, tile.crop, self._options.color)
+        return Sample(image, mask.view(np.uint8) * np.uint8(255), canny_edges(image, mask))
+
+    @memory_told
+    def put(self, tile: Tile, restored: NDArray[np.uint8], completed_edges: NDArray[np.uint8]) -> None:
+        """Paste what the model made of a tile's sample: ``(256, 256, 3)`` RGB and ``(256, 256)`` edges."""
+        if self.edges is not None:
+            paste_edges(self.edges, tile.crop, completed_edges)
+        self._untouched = None
+        mask = self._mask[tile.crop.box]
+        if self._written is None:
+            paste(self._picture, mask, tile.crop, restored, self._options.color)
+            return
+        rows, columns = np.nonzero(mask)
+        share = tile.share((rows, columns))
+        mine = share > 0
+        rows, columns, share = rows[mine], columns[mine], share[mine]
+        before = self._written[tile.crop.box][rows, columns]
+        # Beside its neighbours a tile blends into what they wrote; the first one there takes all of a pixel.
+        share[before != tile.level + 1] = 1
+        above = self._distance_to_coarser(tile)
+        if above is not None:  # towards a coarser level it blends into what that restored
+            share[before > 0] *= above[rows, columns][before > 0]
+        self._written[tile.crop.box][rows, columns] = tile.level + 1
+        blend(self._picture, (rows, columns), share, tile.crop, restored, self._options.color)
+
+    def wait(self) -> None:
+        """Return once nothing reads the caller's arrays any more; to be called where a request is given up."""
+        self._copy.wait()
+
+    @memory_told
+    def finish(self) -> NDArray[np.uint8]:
+        """The restored photograph, once every tile was put back."""
+        feather(self._picture, self._source, self._mask, self._options.feather)
+        return self._picture
+
+    @property
+    def _picture(self) -> NDArray[np.uint8]:
+        return self._copy.get()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            if not self._name:
+                raise
+            raise type(error)(self._name + error.message, error.hint) from error
+
+    def _distance_to_coarser(self, tile: Tile) -> NDArray[np.float32] | None:
+        """From pixels of a coarser level, in ramps, at most 1; ``None`` where the tile's box has none."""
+        levels = self.plan.level_of(tile.crop)
+        if levels is None:
+            return None
+        finer = ~(self._mask[tile.crop.box] & (levels > tile.level))
+        if finer.all():
+            return None
+        distance: NDArray[np.float32] = cv2.distanceTransform(finer.view(np.uint8), cv2.DIST_L2, 5)
+        return np.minimum(distance / tile.ramp, 1, dtype=np.float32)
+
+
+@contextmanager
+def wait_on_error(requests: Iterable[Request]) -> Iterator[None]:
+    """After an error, too, nothing reads the callers' arrays once the block has ended."""
+    try:
+        yield
+    except BaseException:
+        for request in requests:
+            request.wait()
+        raise
+
+
+def check_int(name: str, value: object, least: int, most: int) -> int:
+    """``value`` as an ``int``; numpy's whole numbers are taken too.
+
+    Raises :class:`InputError` unless it is a whole number from ``least`` to ``most``.
+    """
+    try:
+        number = None if isinstance(value, (bool, np.bool_)) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is not None and least <= number <= most:
+        return number
+    raise InputError(f"{name} is {value!r}", f"pass a whole number from {least} to {most} for {name}")

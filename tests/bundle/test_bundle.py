@@ -1,0 +1,393 @@
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from restore_sdk.bundle import SHIPPED, Bundle, StageFiles, check_bundle_target, write_bundle
+from restore_sdk.errors import BundleError, BundleIntegrityError, BundleManifestError, OutputError
+from restore_sdk.imaging.image import CANNY_HIGH, CANNY_LOW, CANNY_SIGMA
+from tests.toy_bundle import edge_graph, golden_vectors, write_toy_bundle
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    """Change keys of a bundle's manifest; ``...`` removes one."""
+    path = folder / "manifest.json"
+    root = json.loads(path.read_bytes())
+    for key, value in changes.items():
+        if value is ...:
+            del root[key]
+        else:
+            root[key] = value
+    path.write_text(json.dumps(root))
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "manifest.json").read_bytes())  # type: ignore[no-any-return]
+
+
+def test_what_was_written_is_what_is_read(toy_bundle: Bundle) -> None:
+    bundle = Bundle.load(toy_bundle.path)
+    assert bundle == toy_bundle
+    assert bundle.name == "toy 1.0"
+    assert [stage.name for stage in bundle.stages] == ["edge", "repair"]
+    assert bundle.read(bundle.file("edge", "fp32")) == edge_graph()
+    assert sorted(path.name for path in bundle.path.iterdir()) == [
+        "edge.fp16.onnx",
+        "edge.onnx",
+        "golden.npz",
+        "manifest.json",
+        "repair.fp16.onnx",
+        "repair.onnx",
+    ]
+    golden = golden_vectors()
+    assert all(np.array_equal(array, golden[name]) for name, array in bundle.golden().items())
+    bundle.verify_files()
+
+
+def test_the_manifest_on_disk_is_the_documented_one(toy_bundle: Bundle) -> None:
+    root = manifest(toy_bundle.path)
+    assert root["schema"] == 1
+    assert root["size"] == 256
+    assert root["mask"] == {"hole_above": 127, "polarity": "white is hole"}
+    assert root["canny"] == {"sigma": CANNY_SIGMA, "low": CANNY_LOW, "high": CANNY_HIGH}
+    assert root["stages"][1]["files"] == {"fp32": "repair.onnx", "fp16": "repair.fp16.onnx"}
+    assert root["stages"][0]["inputs"][0] == {
+        "name": "image",
+        "dtype": "uint8",
+        "layout": "NHWC",
+        "shape": ["batch", 256, 256, 3],
+        "range": [0, 255],
+    }
+    data = (toy_bundle.path / "edge.onnx").read_bytes()
+    assert root["files"]["edge.onnx"] == {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    assert set(root["files"]) == {path.name for path in toy_bundle.path.iterdir()} - {"manifest.json"}
+    assert root["golden"]["reference"] == "pytorch float32"
+
+
+def test_writing_is_deterministic(tmp_path: Path, toy_bundle: Bundle) -> None:
+    again = write_toy_bundle(tmp_path / "again")
+    for path in again.path.iterdir():
+        assert path.read_bytes() == (toy_bundle.path / path.name).read_bytes(), path.name
+
+
+def test_no_bundle_there(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle"):
+        Bundle.load(tmp_path / "nothing")
+    with pytest.raises(BundleIntegrityError, match=r"lacks manifest\.json"):
+        Bundle.load(tmp_path)
+
+
+def test_every_changed_byte_is_found(writable_bundle: Path) -> None:
+    bundle = Bundle.load(writable_bundle)
+    for name in bundle.manifest.files:
+        path = writable_bundle / name
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(BundleIntegrityError, match=name):
+            bundle.read(name)
+
+
+@pytest.mark.parametrize("change", ["shorter", "longer", "empty", "gone", "link", "folder", "pipe"])
+def test_a_file_that_is_not_the_one(writable_bundle: Path, change: str) -> None:
+    bundle, path = Bundle.load(writable_bundle), writable_bundle / "repair.onnx"
+    data = path.read_bytes()
+    if change in ("shorter", "longer", "empty"):
+        path.write_bytes({"shorter": data[:-1], "longer": data + b"\0", "empty": b""}[change])
+    else:
+        path.unlink()
+    if change == "link":
+        (writable_bundle.parent / "elsewhere").write_bytes(data)  # even to the very same bytes
+        path.symlink_to(writable_bundle.parent / "elsewhere")
+    elif change == "folder":
+        path.mkdir()
+    elif change == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(BundleError):
+        bundle.read("repair.onnx")
+    with pytest.raises(BundleError):
+        bundle.verify_files()
+
+
+def test_files_are_read_only_when_used(writable_bundle: Path) -> None:
+    (writable_bundle / "edge.fp16.onnx").write_bytes(b"spoiled")
+    bundle = Bundle.load(writable_bundle)
+    bundle.read("edge.onnx")
+    with pytest.raises(BundleIntegrityError):
+        bundle.read("edge.fp16.onnx")
+
+
+def test_the_bytes_handed_on_are_the_bytes_that_were_hashed(
+    writable_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No second read between check and use, which someone could race."""
+    bundle, opened = Bundle.load(writable_bundle), []
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, *rest: opened.append(path) or real(path, *rest))
+    data = bundle.read("edge.onnx")
+    assert opened == [writable_bundle / "edge.onnx"]
+    assert hashlib.sha256(data).hexdigest() == bundle.manifest.files["edge.onnx"].sha256
+
+
+def test_names_that_the_manifest_does_not_list(toy_bundle: Bundle) -> None:
+    for name in ("manifest.json", "other.onnx", "../toy/edge.onnx"):
+        with pytest.raises(BundleIntegrityError, match="does not list"):
+            toy_bundle.read(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.onnx",
+        "/etc/passwd",
+        "a/b.onnx",
+        "a\\b.onnx",
+        "..",
+        ".hidden",
+        "",
+        "C:x",
+        "manifest.json",
+        "x\0y",
+        "x\n",
+    ],
+)
+def test_file_names_that_leave_the_bundle(writable_bundle: Path, name: str) -> None:
+    root = manifest(writable_bundle)
+    edit(writable_bundle, files=root["files"] | {name: {"sha256": "0" * 64, "bytes": 1}})
+    with pytest.raises(BundleManifestError, match="cannot hold"):
+        Bundle.load(writable_bundle)
+    root["stages"][0]["files"]["fp32"] = name
+    edit(writable_bundle, files=root["files"], stages=root["stages"])
+    with pytest.raises(BundleManifestError):
+        Bundle.load(writable_bundle)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("schema",), 2, "schema is 2, this version has 1"),
+        (("schema",), True, "schema is True"),
+        (("schema",), ..., "schema is None"),
+        (("size",), 512, "size is 512"),
+        (("name",), ..., "missing required field `name`"),
+        (("name",), 3, r"Expected `str`, got `int` - at `\$.name`"),
+        (("name",), "x" * 201, "length <= 200"),
+        (("name",), "\x1b[2J", "not printable"),
+        (("version",), 1.0, r"\$.version"),
+        (("created",), ..., "`created`"),
+        (("training",), ..., "`training`"),
+        (("quality",), [1], r"\$.quality"),
+        (("extra",), 1, "unknown field `extra`"),
+        (("extra\x1b",), 1, "unknown field"),
+        (("mask",), {"hole_above": 127, "polarity": "black is hole"}, "black is hole"),
+        (("canny", "sigma"), 2.0, "canny"),
+        (("canny", "low"), ..., "canny"),
+        (("golden", "file"), "other.npz", r"other\.npz"),
+        (("golden", "file"), ..., "`file`"),
+        (("stages",), [], "0 stages"),
+        (("stages",), [1, 2], r"\$.stages\[0\]"),
+        (("stages", 0, "name"), "repair", "stage name"),
+        (("stages", 0, "files"), {"fp32": "edge.onnx"}, "fp16"),
+        (("stages", 0, "files", "fp8"), "edge.onnx", "fp8"),
+        (("stages", 0, "files", "fp32"), "missing.onnx", "does not list"),
+        (("stages", 0, "inputs", 0, "dtype"), "float32", "edge inputs"),
+        (("stages", 0, "inputs", 0, "shape"), ["batch", 3, 256, 256], "edge inputs"),
+        (("stages", 1, "outputs", 0, "name"), "out", "repair outputs"),
+        (("stages", 1, "outputs", 0, "range"), [0, 1], "repair outputs"),
+        (("stages", 0, "parameters"), -1, "parameters"),
+        (("stages", 0, "macs"), 1.5, "macs"),
+        (("stages", 0, "macs"), True, "macs"),
+        (("stages", 0, "macs"), 2**63, "macs"),
+        (("stages", 0, "max_activation"), "71", "max_activation"),
+        (("stages", 0, "max_activation"), 1e305, "max_activation"),
+        (("files",), [], r"\$.files"),
+        (("files",), {}, "does not list"),
+        (("files", "edge.onnx", "sha256"), "0" * 63, "sha256"),
+        (("files", "edge.onnx", "sha256"), "G" * 64, "sha256"),
+        (("files", "edge.onnx", "sha256"), "0" * 64 + "\n", "sha256"),
+        (("files", "edge.onnx", "bytes"), -1, "bytes"),
+        (("files", "edge.onnx", "bytes"), 2**40, "bytes"),
+        (("files", "edge.onnx"), "x", "Expected `object`"),
+    ],
+)
+def test_manifests_that_are_refused(writable_bundle: Path, path: tuple[Any, ...], value: Any, message: str) -> None:
+    root = manifest(writable_bundle)
+    place: Any = root
+    for key in path[:-1]:
+        place = place[key]
+    if value is ...:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    (writable_bundle / "manifest.json").write_text(json.dumps(root))
+    with pytest.raises(BundleManifestError, match=message) as caught:
+        Bundle.load(writable_bundle)
+    assert caught.value.hint
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no json",
+        b"[]",
+        b"3",
+        b"\xff\xfe\x00",
+        b'{"schema": 1, "schema": 1}',
+        b'{"schema": NaN}',
+        b"[" * 500_000,
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b'{"schema": ' + b"9" * 10_000 + b"}",
+    ],
+    ids=["empty", "text", "list", "number", "bytes", "twice", "nan", "deep list", "deep object", "huge number"],
+)
+def test_hostile_manifests(writable_bundle: Path, data: bytes) -> None:
+    (writable_bundle / "manifest.json").write_bytes(data)
+    with pytest.raises(BundleManifestError):
+        Bundle.load(writable_bundle)
+
+
+def test_a_huge_manifest_is_not_parsed(writable_bundle: Path) -> None:
+    with (writable_bundle / "manifest.json").open("ab") as file:
+        file.truncate(1 << 33)  # sparse
+    with pytest.raises(BundleIntegrityError, match="larger than"):
+        Bundle.load(writable_bundle)
+
+
+def test_a_manifest_that_is_a_link(writable_bundle: Path) -> None:
+    path = writable_bundle / "manifest.json"
+    shutil.copy(path, writable_bundle.parent / "manifest.json")
+    path.unlink()
+    path.symlink_to(writable_bundle.parent / "manifest.json")
+    with pytest.raises(BundleIntegrityError, match="link"):
+        Bundle.load(writable_bundle)
+
+
+def replace_golden(folder: Path, data: bytes) -> Bundle:
+    (folder / "golden.npz").write_bytes(data)
+    files = manifest(folder)["files"]
+    files["golden.npz"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    edit(folder, files=files)
+    return Bundle.load(folder)
+
+
+def test_golden_vectors_hold_no_pickle(writable_bundle: Path) -> None:
+    archive = io.BytesIO()
+    np.savez(archive, allow_pickle=True, image=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(BundleIntegrityError, match="plain arrays"):
+        replace_golden(writable_bundle, archive.getvalue()).golden()
+
+
+def test_golden_vectors_do_not_explode(writable_bundle: Path) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("image.npy", bytes(300 * 1024 * 1024))
+    with pytest.raises(BundleIntegrityError, match="unpacks to more"):
+        replace_golden(writable_bundle, archive.getvalue()).golden()
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 and no more", b"\x93NUMPY"])
+def test_golden_vectors_that_are_no_archive(writable_bundle: Path, data: bytes) -> None:
+    with pytest.raises(BundleIntegrityError):
+        replace_golden(writable_bundle, data).golden()
+
+
+def test_write_bundle_replaces_a_bundle_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    write_toy_bundle(target)
+    assert write_toy_bundle(target, version="2.0").name == "toy 2.0"
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "mine.jpg").write_bytes(b"x")
+    with pytest.raises(OutputError, match="is no bundle"):
+        write_toy_bundle(other)
+    assert sorted(os.listdir(tmp_path)) == ["bundle", "photos"]
+    assert os.listdir(other) == ["mine.jpg"]
+
+
+@pytest.mark.parametrize(
+    "stranger", ["manifest of another kind", "file besides", "folder besides", "folder in a file's place", "link"]
+)
+def test_a_folder_with_anything_else_in_it_is_never_replaced(writable_bundle: Path, stranger: str) -> None:
+    target = writable_bundle
+    if stranger == "manifest of another kind":
+        target = target.parent / "web_app"
+        target.mkdir()
+        (target / "manifest.json").write_text('{"name": "photo album", "start_url": "/"}')
+        (target / "index.html").write_text("mine")
+    elif stranger == "file besides":
+        (target / "notes.txt").write_text("mine")
+    elif stranger == "folder besides":
+        (target / ".git").mkdir()
+    elif stranger == "folder in a file's place":
+        (target / "edge.onnx").unlink()
+        (target / "edge.onnx").mkdir()
+        (target / "edge.onnx" / "notes.txt").write_text("mine")
+    else:
+        (target.parent / "link").symlink_to(target)
+        target = target.parent / "link"
+    before = sorted(target.rglob("*"))
+    for attempt in (check_bundle_target, write_toy_bundle):
+        with pytest.raises(OutputError) as caught:
+            attempt(target)
+        assert caught.value.hint
+        assert sorted(target.rglob("*")) == before
+
+
+def test_targets_that_a_bundle_may_take(tmp_path: Path, writable_bundle: Path) -> None:
+    (writable_bundle / "repair.onnx").write_bytes(b"spoiled: a broken bundle may be written again")
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for target in (writable_bundle, tmp_path / "empty", tmp_path / "new"):
+        check_bundle_target(target)
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(OutputError, match="does not exist"):
+        check_bundle_target(tmp_path / "no" / "bundle")
+
+
+def test_write_bundle_writes_nothing_invalid(tmp_path: Path) -> None:
+    golden = golden_vectors()
+    stage = StageFiles("repair", b"", b"", 0, 0)
+    for changes in (
+        {"golden": {name: golden[name] for name in golden if name != "edges"}},
+        {"golden": golden | {"restored": golden["restored"][:1]}},
+        {"golden": golden | {"restored": golden["restored"].astype(np.float32)}},
+        {"edge": stage},
+        {"quality": {"psnr": float("nan")}},
+        {"quality": {"psnr": object()}},
+        {"name": 3},
+        {"edge": StageFiles("edge", b"", b"", -1, 0)},
+    ):
+        with pytest.raises(BundleError):
+            write_toy_bundle(tmp_path / "bundle", **changes)
+        assert os.listdir(tmp_path) == []
+
+
+def test_write_bundle_is_typed_by_keyword(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_bundle(tmp_path / "bundle", "toy")  # type: ignore[misc, call-arg]
+
+
+def test_a_name_is_a_string_and_a_path_is_a_folder(
+    toy_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_toy_bundle(tmp_path / "vivid")
+    monkeypatch.setitem(SHIPPED, "vivid", toy_bundle.path)
+    assert Bundle.load("vivid").path == toy_bundle.path
+    assert [Bundle.load(each).path.resolve() for each in (Path("vivid"), "./vivid")] == [tmp_path / "vivid"] * 2
+    monkeypatch.setitem(SHIPPED, "vivid", tmp_path / "nothing")
+    with pytest.raises(BundleError, match="holds no vivid bundle"):
+        Bundle.load("vivid")
+    for wrong in ("Vivid", " vivid", Path("vivd"), "", 3, b"vivid"):
+        with pytest.raises(BundleError, match="no bundle") as caught:
+            Bundle.load(wrong)  # type: ignore[arg-type]
+        assert "one of default, vivid, or the folder" in caught.value.hint

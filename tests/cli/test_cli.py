@@ -1,0 +1,364 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from restore_sdk import RestoreEngine
+from restore_sdk.bundle import Bundle
+from restore_sdk.cli import main as cli
+from restore_sdk.errors import (
+    BuildError,
+    BundleError,
+    ClosedError,
+    DeviceError,
+    DriftError,
+    EngineIncompatibleError,
+    ExecutionError,
+    ImageError,
+    MissingDependencyError,
+    OutputError,
+    RestoreError,
+    ShapeError,
+)
+from restore_sdk.runtime.golden import GATES
+from tests.conftest import make_photo
+from tests.toy_bundle import golden_vectors, write_toy_bundle
+
+
+class Case:
+    """A folder with a photo, a mask and a toy bundle, and the command run in it."""
+
+    def __init__(self, folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.bundle, self._capsys = folder, bundle, capsys
+        self.photo = make_photo(300, 260)
+        self.mask = np.zeros((300, 260), np.uint8)
+        self.mask[100:150, 60:140] = 255
+        self.save("photo.png", self.photo[..., ::-1])
+        self.save("mask.png", self.mask)
+
+    def save(self, name: str, picture: NDArray[Any]) -> Path:
+        (self.folder / name).write_bytes(cv2.imencode(Path(name).suffix, picture)[1].tobytes())
+        return self.folder / name
+
+    def run(self, *arguments: object) -> tuple[int, str, str]:
+        code = cli.main([str(argument) for argument in arguments])
+        captured = self._capsys.readouterr()
+        return code, captured.out, captured.err
+
+    def restore(self, *more: object, photo: str = "photo.png", mask: str = "mask.png", out: str = "out.png") -> Any:
+        f = self.folder
+        return self.run("restore", f / photo, "--mask", f / mask, "-o", f / out, "--bundle", self.bundle, *more)
+
+    def refused(self, *more: object, code: int = 2, **names: str) -> str:
+        """The error of a ``restore`` that must fail: one line and a hint, and nothing written."""
+        before = sorted(os.listdir(self.folder))
+        found, out, err = self.restore(*more, **names)
+        lines = err.splitlines()
+        assert found == code
+        assert out == ""
+        assert len(lines) == 2
+        assert lines[0].startswith("restore-sdk: error: ")
+        assert lines[1].startswith("  hint: ")
+        assert sorted(os.listdir(self.folder)) == before
+        return lines[0]
+
+
+@pytest.fixture
+def case(tmp_path: Path, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> Case:
+    return Case(tmp_path, toy_bundle.path, capsys)
+
+
+def test_restore(case: Case, toy_bundle: Bundle) -> None:
+    code, out, err = case.restore("--edges", case.folder / "edges.png")
+    assert (code, err) == (0, "")
+    assert "out.png: 260 x 300 px, restored in" in out
+    with RestoreEngine(toy_bundle) as engine:
+        result = engine.run(case.photo, case.mask)
+    assert np.array_equal(cv2.imread(str(case.folder / "out.png"))[..., ::-1], result.image)
+    assert np.array_equal(cv2.imread(str(case.folder / "edges.png"), cv2.IMREAD_UNCHANGED), result.edges)
+    assert sorted(os.listdir(case.folder)) == ["edges.png", "mask.png", "out.png", "photo.png"]
+
+
+def test_restore_json(case: Case) -> None:
+    code, out, err = case.restore("--json")
+    report = json.loads(out)
+    assert (code, err, report["ok"]) == (0, "", True)
+    assert (report["width"], report["height"], report["runtime"]) == (260, 300, "onnxruntime")
+    assert report["lossless"] is True
+    assert [(crop["width"], crop["height"]) for crop in report["crops"]] == [(256, 256)]
+    parts = report["timings_ms"]
+    assert parts["total"] == pytest.approx(sum(parts[key] for key in parts if key != "total"), abs=0.01)
+    assert json.loads(case.restore("--json", out="out.jpg")[1])["lossless"] is False
+
+
+def test_the_border_of_the_mask(case: Case, toy_bundle: Bundle) -> None:
+    assert case.restore("--dilate", 5, "--feather", 3, "--max-crops", 2)[0] == 0
+    with RestoreEngine(toy_bundle) as engine:
+        expected = engine(case.photo, case.mask, dilate=5, feather=3, max_crops=2)
+    assert np.array_equal(cv2.imread(str(case.folder / "out.png"))[..., ::-1], expected)
+    (case.folder / "out.png").unlink()
+    assert "dilate is -1" in case.refused("--dilate", -1, photo="no.png")  # before any work
+    assert "max_crops is 0" in case.refused("--max-crops", 0)
+
+
+@pytest.mark.parametrize("form", ["grey", "alpha"])
+def test_grey_and_alpha_files(case: Case, form: str) -> None:
+    grey = case.photo[..., 0]
+    picture = grey if form == "grey" else np.dstack((case.photo[..., ::-1], grey))
+    case.save("photo.png", picture)
+    assert case.restore()[0] == 0
+    restored = cv2.imread(str(case.folder / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert restored.shape == picture.shape
+    hole = case.mask > 127
+    assert np.array_equal(restored[~hole], picture[~hole])
+    assert not np.array_equal(restored[hole], picture[hole])
+    if form == "alpha":
+        assert np.array_equal(restored[..., 3], grey)
+        missing = case.folder / "no bundle"  # the format is refused before the model is looked for
+        assert "alpha" in case.refused("--bundle", missing, out="other.jpg")
+
+
+class TestBadInput:
+    """One line, one hint, nothing written."""
+
+    def test_photo(self, case: Case) -> None:
+        (case.folder / "empty.png").touch()
+        (case.folder / "text.png").write_text("no picture")
+        (case.folder / "half.png").write_bytes((case.folder / "photo.png").read_bytes()[:5000])
+        assert "does not exist" in case.refused(photo="no.png")
+        assert "empty file" in case.refused(photo="empty.png")
+        assert "known format" in case.refused(photo="text.png")
+        assert "damaged or truncated" in case.refused(photo="half.png")
+        assert "is a folder, and -o" in case.refused(photo=".")
+
+    def test_mask(self, case: Case) -> None:
+        (case.folder / "empty.png").touch()
+        case.save("small.png", case.mask[:200])
+        case.save("black.png", np.zeros_like(case.mask))
+        case.save("white.png", np.full_like(case.mask, 255))
+        case.save("ones.png", case.mask // 255)
+        assert "does not exist" in case.refused(mask="no.png")
+        assert "empty file" in case.refused(mask="empty.png")
+        assert "260 x 200 px, the image 260 x 300 px" in case.refused(mask="small.png")
+        assert "all black" in case.refused(mask="black.png")
+        assert "whole image" in case.refused(mask="white.png")
+        assert "nothing in it is above 127" in case.refused(mask="ones.png")
+
+    def test_depth(self, case: Case) -> None:
+        case.save("deep.png", case.photo.astype(np.uint16) * 257)
+        case.save("float.tiff", case.photo.astype(np.float32) / 255)
+        assert "16 bits" in case.refused(photo="deep.png", out="out.jpg")
+        assert "floating-point" in case.refused(photo="float.tiff")
+
+    def test_size(self, case: Case) -> None:
+        case.save("huge.png", np.zeros((20_000, 20_000), np.uint8))
+        assert "20000 x 20000 px" in case.refused(photo="huge.png")
+        assert "20000 x 20000 px" in case.refused(mask="huge.png")
+        assert "over the limit of 0.05 MP" in case.refused("--max-megapixels", "0.05")
+        for limit in ("0", "-1", "nan"):
+            assert "above 0" in case.refused("--max-megapixels", limit)
+
+    def test_output(self, case: Case) -> None:
+        assert "does not exist" in case.refused(out="no/out.png")
+        assert "unknown extension" in case.refused(out="out.xyz")
+        assert "is the input" in case.refused(out="photo.png")
+        assert "is the input" in case.refused(out="mask.png")
+        assert "is the input" in case.refused("--edges", case.folder / "photo.png")
+        assert "both name" in case.refused("--edges", case.folder / "out.png")
+        (case.folder / "folder.png").mkdir()
+        assert "is a folder" in case.refused(out="folder.png")
+
+    def test_output_that_cannot_be_written(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+        locked = case.folder / "locked"
+        locked.mkdir(mode=0o500)
+        if os.geteuid() == 0:  # root may write anywhere: let the system say what it says to others
+            monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked)
+        assert "cannot be written" in case.refused(out="locked/out.png")
+
+    def test_bundle_and_runtime(self, case: Case, tmp_path_factory: pytest.TempPathFactory) -> None:
+        assert "no bundle" in case.refused("--bundle", case.folder / "no", code=5)
+        altered = write_toy_bundle(tmp_path_factory.mktemp("b") / "altered").path
+        (altered / "repair.onnx").write_bytes(b"other")
+        assert "repair.onnx" in case.refused("--bundle", altered, code=5)
+        assert "NVIDIA driver" in case.refused("--runtime", "tensorrt", code=3)
+
+    def test_as_json(self, case: Case) -> None:
+        code, out, err = case.restore("--json", photo="no.png")
+        report = json.loads(out)
+        assert (code, report["ok"]) == (2, False)
+        assert report["error"]["type"] == "ImageError"
+        assert report["error"]["exit_code"] == 2
+        assert report["error"]["message"] in err
+        assert report["error"]["hint"]
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_names_beyond_the_letters_of_the_terminal(case: Case, json: list[str]) -> None:
+    photo, mask, out = case.folder / "photo.png", case.folder / "mask.png", case.folder / "猫.png"
+    command = [sys.executable, "-m", "restore_sdk", "restore", photo, "--mask", mask, "-o", out, *json]
+    done = subprocess.run(
+        [*command, "--bundle", case.bundle],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, out.exists()) == (0, True), done.stderr
+    assert b"\\u732b.png" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["restore"], ["restore", "a.png"], ["nonsense"], ["info", "--runtime", "x"]])
+def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: restore-sdk" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (ImageError("m", "h"), 2),
+        (ShapeError("m", "h"), 2),
+        (OutputError("m", "h"), 2),
+        (MissingDependencyError("m", "h"), 3),
+        (DeviceError("m", "h"), 3),
+        (EngineIncompatibleError("m", "h"), 4),
+        (BuildError("m", "h"), 4),
+        (BundleError("m", "h"), 5),
+        (DriftError("m", "h"), 6),
+        (ExecutionError("m", "h"), 7),
+        (ClosedError("m", "h"), 7),
+        (RestoreError("m", "h"), 1),
+        (KeyboardInterrupt(), 130),
+        (MemoryError(), 7),
+        (ZeroDivisionError("two\nlines"), 1),
+    ],
+)
+def test_exit_codes(
+    raised: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(Bundle, "load", fail)
+    assert cli.main(["info"]) == code
+    err = capsys.readouterr().err
+    assert err.startswith("restore-sdk: error: ")
+    assert "Traceback" not in err
+    assert len(err.splitlines()) <= 2
+    assert f"    {code} " in (cli.__doc__ or "")  # the documented table has it
+
+
+def test_the_traceback_of_an_internal_fault_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("why")
+
+    monkeypatch.setattr(Bundle, "load", fail)
+    with pytest.raises(ZeroDivisionError, match="why"):
+        cli.main(["--traceback", "info"])
+
+
+def test_info(case: Case) -> None:
+    code, out, _ = case.run("info", "--bundle", case.bundle)
+    assert code == 0
+    assert "toy 1.0" in out
+    assert "onnxruntime" in out
+    report = json.loads(case.run("info", "--bundle", case.bundle, "--json")[1])
+    assert report["ok"] is True
+    assert report["bundle"]["name"] == "toy"
+    assert report["training"] == {"data": [], "images_seen": 0}
+
+
+def test_verify(case: Case, tmp_path: Path) -> None:
+    code, out, _ = case.run("verify", "--bundle", case.bundle)
+    assert code == 0
+    assert "passed" in out
+    report = json.loads(case.run("verify", "--bundle", case.bundle, "--json")[1])
+    assert report["passed"] is True
+    assert report["restored"] == {"pooled_db": None, "worst_db": None, "worst_picture": 0}  # equal to the last bit
+    assert report["canny_equal"] == 1.0
+
+
+@pytest.mark.parametrize("name", ["restored", "completed_edges"])
+def test_verify_finds_drift_in_either_output(case: Case, tmp_path: Path, name: str) -> None:
+    golden = golden_vectors()
+    golden[name] = golden[name].copy()
+    golden[name][1, 0, :] ^= 16  # one row of the second image
+    bundle = write_toy_bundle(tmp_path / "drift", golden=golden).path
+    code, out, _ = case.run("verify", "--bundle", bundle, "--json")
+    report = json.loads(out)
+    assert (code, report["ok"], report["passed"]) == (6, False, False)
+    assert report[name]["worst_picture"] == 1
+    assert report[name]["worst_db"] == pytest.approx(20 * np.log10(255 / 16) + 10 * np.log10(256), abs=0.01)
+    code, said, _ = case.run("verify", "--bundle", bundle)
+    assert (code, "inf" in said) == (6, False)
+    assert case.run("verify", "--bundle", bundle, "--min-psnr", "40")[0] == 0
+
+
+def test_an_equal_picture_hides_no_drift_of_the_others(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worst is within the gate of half precision, all together are not, and one of the three is equal."""
+    golden = golden_vectors(3)
+    golden["restored"][:2, :6] ^= 3
+    bundle = write_toy_bundle(tmp_path / "drift", golden=golden).path
+    monkeypatch.setitem(GATES, "fp32", GATES["fp16"])
+    code, out, _ = case.run("verify", "--bundle", bundle, "--json")
+    found = json.loads(out)["restored"]
+    assert code == 6
+    assert found["worst_db"] > 55
+    assert found["pooled_db"] < 60
+
+
+def test_verify_checks_files_that_the_runtime_does_not_use(case: Case, writable_bundle: Path) -> None:
+    (writable_bundle / "edge.fp16.onnx").write_bytes(b"other")
+    code, _, err = case.run("verify", "--bundle", writable_bundle)
+    assert code == 5
+    assert "edge.fp16.onnx" in err
+
+
+def test_in_a_process_of_its_own(case: Case) -> None:
+    """Nothing on the streams but what the command says, whatever libraries would like to add."""
+    command = [sys.executable, "-m", "restore_sdk", "restore"]
+    half = case.folder / "half.jpg"
+    half.write_bytes(cv2.imencode(".jpg", case.photo)[1].tobytes()[:5000])
+    names = ["--mask", case.folder / "mask.png", "-o", case.folder / "out.png", "--bundle", case.bundle]
+    done = subprocess.run([*command, case.folder / "photo.png", *names], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
+    for photo in (half, case.folder / "no.png"):
+        done = subprocess.run([*command, photo, *names], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_reader_that_goes_away(case: Case) -> None:
+    command = f"{sys.executable} -m restore_sdk info --json --bundle {case.bundle} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_a_closed_pipe_turns_no_failure_into_success(case: Case, tmp_path: Path) -> None:
+    golden = golden_vectors()
+    golden["restored"] = golden["restored"] ^ 16
+    drift = write_toy_bundle(tmp_path / "drift", golden=golden).path
+    for arguments, code in (
+        (["info", "--bundle", case.bundle], 0),
+        (["verify", "--bundle", drift], 6),
+        (["info", "--bundle", tmp_path / "no"], 5),
+        (["info", "--bundle", tmp_path / "no", "--json"], 5),
+    ):
+        read, write = os.pipe()
+        os.close(read)
+        command = [sys.executable, "-m", "restore_sdk", *arguments]
+        done = subprocess.run(command, stdout=write, stderr=write, check=False)
+        os.close(write)
+        assert done.returncode == code, arguments

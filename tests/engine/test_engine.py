@@ -1,0 +1,318 @@
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+import restore_sdk
+from restore_sdk import RestoreEngine
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import (
+    BundleError,
+    ClosedError,
+    DeviceError,
+    ImageError,
+    InputError,
+    MaskError,
+    RestoreError,
+    ShapeError,
+)
+from restore_sdk.imaging.image import canny_edges
+from restore_sdk.runtime.onnxruntime import OnnxRunner
+from restore_sdk.tiling.crop import Crop
+from tests.conftest import make_photo
+from tests.toy_bundle import expected, toy_edge
+
+
+def test_the_chain(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    restored = engine(photo, mask)
+    assert np.array_equal(restored, expected(photo, mask))
+    assert np.array_equal(restored, engine.restore(photo, mask))
+    assert restored.flags.c_contiguous
+    assert restored.flags.writeable
+    assert restored.flags.owndata
+
+
+def test_run_tells_everything(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    result = engine.run(photo, mask)
+    assert np.array_equal(result.image, expected(photo, mask))
+    assert np.array_equal(result.edges, toy_edge(canny_edges(photo, mask > 127), mask))
+    assert result.crops == (Crop(0, 0, 256, 256),)
+    timings = result.timings
+    assert min(timings.prepare_ms, timings.edge_ms, timings.repair_ms, timings.paste_ms) > 0
+    assert timings.total_ms == pytest.approx(timings.host_ms + timings.wait_ms + timings.edge_ms + timings.repair_ms)
+
+
+def test_the_wait_for_a_slot_is_part_of_the_time(
+    toy_bundle: Bundle, photo: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> None:
+    with RestoreEngine(toy_bundle) as engine, ThreadPoolExecutor(1) as pool:
+        engine.warmup()
+        with engine._runner._pool.take():  # type: ignore[attr-defined]
+            waiting = pool.submit(engine.run, photo, mask)
+            time.sleep(1.0)
+        timings = waiting.result().timings
+    assert timings.wait_ms > 200
+    assert timings.total_ms > timings.wait_ms
+
+
+def test_edges_of_a_large_photo_stand_in_its_frame(engine: RestoreEngine) -> None:
+    photo, mask = make_photo(600, 900), np.zeros((600, 900), bool)
+    mask[300:330, 200:240] = True
+    result = engine.run(photo, mask)
+    assert result.edges.shape == (600, 900)
+    (crop,) = result.crops
+    outside = result.edges.copy()
+    outside[crop.box] = 0
+    assert not outside.any()
+    assert result.edges.any()
+
+
+def test_channel_orders_agree(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    restored = engine(photo, mask)
+    assert np.array_equal(engine(photo[..., ::-1], mask, color="bgr"), restored[..., ::-1])
+    assert np.array_equal(engine(Image.fromarray(photo), Image.fromarray(mask)), restored)
+    assert np.array_equal(engine(photo, mask > 127), restored)
+    alpha = np.dstack((photo, mask))
+    assert np.array_equal(engine(alpha, mask), np.dstack((restored, mask)))
+    assert np.array_equal(engine(np.asfortranarray(photo), np.asfortranarray(mask)), restored)
+
+
+def test_inputs_are_left_alone(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    before = photo.copy(), mask.copy()
+    photo.flags.writeable = mask.flags.writeable = False
+    engine.run(photo, mask)
+    assert np.array_equal(photo, before[0])
+    assert np.array_equal(mask, before[1])
+
+
+def test_a_later_call_does_not_write_into_an_earlier_result(
+    engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> None:
+    first = engine.run(photo, mask)
+    image, edges = first.image.copy(), first.edges.copy()
+    engine.run(255 - photo, mask)
+    assert np.array_equal(first.image, image)
+    assert np.array_equal(first.edges, edges)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(1, 520),
+    st.integers(1, 520),
+    st.sampled_from([(), (1,), (3,), (4,)]),
+    st.integers(0, 2**32 - 1),
+    st.data(),
+)
+def test_any_size_and_form(
+    engine: RestoreEngine, height: int, width: int, channels: tuple[int, ...], seed: int, data: st.DataObject
+) -> None:
+    rng = np.random.default_rng(seed)
+    photo = rng.integers(0, 256, (height, width, *channels), dtype=np.uint8)
+    mask = np.zeros((height, width), bool)
+    y, x = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    mask[y : data.draw(st.integers(y, height)), x : data.draw(st.integers(x, width))] = True
+    try:
+        restored = engine(photo, mask)
+    except MaskError:
+        assert mask.mean() > 0.4
+        return
+    assert restored.shape == photo.shape
+    assert restored.dtype == np.uint8
+    assert restored.flags.c_contiguous
+    assert np.array_equal(restored[~mask], photo[~mask])
+    if channels == (4,):
+        assert np.array_equal(restored[..., 3], photo[..., 3])
+
+
+def test_what_stands_in_the_hole_is_never_seen(engine: RestoreEngine) -> None:
+    for size in ((256, 256), (100, 90), (700, 500)):
+        photo, mask = make_photo(*size), np.zeros(size, bool)
+        mask[size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = True
+        other = photo.copy()
+        other[mask] = 255
+        assert np.array_equal(engine(photo, mask), engine(other, mask))
+
+
+def test_an_empty_mask_gives_a_copy_without_inference(
+    engine: RestoreEngine, photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnnxRunner, "infer", lambda *_: pytest.fail("the model ran"))
+    empty = np.zeros((256, 256), np.uint8)
+    for result in (engine(photo, empty), engine.run(photo, empty).image, engine.restore_batch([photo], [empty])[0]):
+        assert np.array_equal(result, photo)
+        assert not np.shares_memory(result, photo)
+    run = engine.run(photo, empty)
+    assert run.crops == ()
+    assert not run.edges.any()
+
+
+def test_bad_requests(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    with pytest.raises(ImageError):
+        engine(photo.astype(np.float32), mask)
+    with pytest.raises(ShapeError):
+        engine(photo, mask[:255])
+    with pytest.raises(MaskError):
+        engine(photo, np.full_like(mask, 255))
+    assert np.array_equal(engine(photo, mask), expected(photo, mask))  # none of it broke the engine
+
+
+def test_batches_of_mixed_sizes_equal_single_calls(engine: RestoreEngine) -> None:
+    photos = [make_photo(40 + 57 * index, 300 - 20 * index, seed=index) for index in range(10)]
+    masks = [np.zeros(photo.shape[:2], np.uint8) for photo in photos]
+    for index, mask in enumerate(masks):
+        if index % 3:
+            mask[5 : 20 + index, 3:30] = 255
+    results = engine.restore_batch(photos, masks)
+    assert len(results) == 10
+    for photo, mask, result in zip(photos, masks, results, strict=True):
+        assert np.array_equal(result, engine(photo, mask))
+    assert engine.restore_batch([], []) == []
+
+
+def test_bad_batches(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    with pytest.raises(ShapeError, match="2 images but 1 masks"):
+        engine.restore_batch([photo, photo], [mask])
+    with pytest.raises(ShapeError, match="item 6: the mask is") as caught:
+        engine.restore_batch([photo] * 9, [mask] * 6 + [mask[:9]] + [mask] * 2)
+    assert caught.value.hint
+
+
+def test_streams_are_lazy_ordered_and_bounded(
+    toy_bundle: Bundle, photo: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> None:
+    with RestoreEngine(toy_bundle, slots=2) as engine:
+        read = 0
+
+        def endless() -> object:
+            nonlocal read
+            while True:
+                picture = photo.copy()
+                picture[0, 0] = read % 256
+                read += 1
+                yield picture, mask
+
+        stream = engine.stream(endless())  # type: ignore[arg-type]
+        for index in range(30):
+            assert (next(stream)[0, 0] == index).all()
+            assert read <= index + 8
+        stream.close()  # type: ignore[attr-defined]
+        assert read < 45
+
+
+def test_an_error_in_a_stream_comes_in_its_place(
+    engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> None:
+    stream = engine.stream([(photo, mask), (photo, mask), (photo, mask[:1]), (photo, mask)])
+    assert np.array_equal(next(stream), next(stream))
+    with pytest.raises(ShapeError, match="item 2"):
+        next(stream)
+    assert list(stream) == []
+
+
+def test_closing(toy_bundle: Bundle, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    engine = RestoreEngine(toy_bundle)
+    engine.close()
+    engine.close()
+    for use in (
+        lambda: engine(photo, mask),
+        lambda: engine.run(photo, mask),
+        lambda: engine.restore_batch([photo], [mask]),
+        lambda: list(engine.stream([(photo, mask)])),
+        engine.warmup,
+        engine.info,
+        engine.__enter__,
+    ):
+        with pytest.raises(ClosedError) as caught:
+            use()
+        assert caught.value.hint
+
+
+def test_the_callers_exception_survives_the_with_block(toy_bundle: Bundle) -> None:
+    with pytest.raises(KeyError, match="mine"), RestoreEngine(toy_bundle):
+        raise KeyError("mine")
+
+
+def test_warmup_and_info(toy_bundle: Bundle) -> None:
+    with RestoreEngine(toy_bundle, slots=3, threads=1) as engine:
+        assert engine.warmup() > 0
+        info = engine.info()
+    assert info["version"] == restore_sdk.__version__
+    assert info["asked"] == "auto"
+    assert info["runtime"] == "onnxruntime"
+    assert info["runtime_version"] == onnxruntime.__version__
+    assert info["providers"] == ["CPUExecutionProvider"]
+    assert (info["slots"], info["threads"]) == (3, 1)
+    assert info["bundle"]["name"] == "toy"
+    assert info["bundle"]["path"] == str(toy_bundle.path)
+
+
+def test_the_choice_of_auto_is_logged_once(
+    toy_bundle: Bundle, photo: NDArray[np.uint8], mask: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="restore_sdk"), RestoreEngine(toy_bundle) as engine:
+        engine(photo, mask)
+        engine(photo, mask)
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "onnxruntime" in caplog.text
+    assert "toy 1.0" in caplog.text
+
+
+def test_a_bundle_may_be_a_path_or_a_bundle(toy_bundle: Bundle, photo: NDArray[np.uint8]) -> None:
+    for bundle in (toy_bundle, toy_bundle.path, str(toy_bundle.path)):
+        with RestoreEngine(bundle) as engine:
+            assert engine.info()["bundle"]["version"] == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"runtime": "opencl"}, InputError),
+        ({"runtime": None}, InputError),
+        ({"slots": 0}, InputError),
+        ({"slots": 1.5}, InputError),
+        ({"slots": True}, InputError),
+        ({"threads": 0}, InputError),
+        ({"threads": -1}, InputError),
+        ({"device": 1}, DeviceError),
+        ({"device": 1, "runtime": "onnxruntime"}, DeviceError),
+        ({"bundle": "/nowhere"}, BundleError),
+    ],
+)
+def test_arguments_that_are_refused(toy_bundle: Bundle, arguments: dict[str, object], kind: type[RestoreError]) -> None:
+    with pytest.raises(kind) as caught:
+        RestoreEngine(**({"bundle": toy_bundle} | arguments))  # type: ignore[arg-type]
+    assert caught.value.hint
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(toy_bundle: Bundle, photo: NDArray[np.uint8]) -> None:
+    mask = np.zeros(photo.shape[:2], bool)
+    mask[50:80, 50:80] = True
+    with RestoreEngine(toy_bundle, slots=np.uint8(1), threads=np.int64(1)) as engine:
+        narrow = engine.restore(photo, mask, dilate=np.uint8(200), max_crops=np.int32(3))
+        assert np.array_equal(narrow, engine.restore(photo, mask, dilate=200, max_crops=3))
+        for wrong in (np.bool_(True), np.float32(1), np.int8(-1), np.timedelta64(5), np.timedelta64(5, "D"), "1"):
+            with pytest.raises(InputError, match="dilate is"):
+                engine.restore(photo, mask, dilate=wrong)
+
+
+def test_tensorrt_by_name_never_falls_back(toy_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a driver no package helps: that comes first, and none is imported."""
+    for name in ("tensorrt", "pycuda"):
+        (tmp_path / f"{name}.py").write_text("raise SystemError('must not be imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("restore_sdk.engines.driver.ctypes.CDLL", no_driver)
+    with pytest.raises(DeviceError, match="no NVIDIA driver") as caught:
+        RestoreEngine(toy_bundle, runtime="tensorrt")
+    assert "onnxruntime" in caught.value.hint
+
+
+def no_driver(name: str) -> None:
+    raise OSError(f"{name}: cannot open shared object file")

@@ -1,0 +1,167 @@
+"""Large and much damaged photographs: what no number of crops, threads or batches may change."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from restore_sdk import RestoreEngine
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import InputError, MaskError
+from tests.conftest import make_photo
+from tests.tiling.holes import scratched
+
+common = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def scratched_photo() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A photo of 900 x 1100 px with a blot and two scratches; the whole takes some ten crops on two levels."""
+    hole = np.zeros((900, 1100), np.uint8)
+    cv2.line(hole, (0, 100), (1099, 800), 1, 6)
+    cv2.line(hole, (500, 0), (450, 899), 1, 30)
+    cv2.circle(hole, (480, 400), 60, 1, -1)
+    return make_photo(900, 1100), hole > 0
+
+
+@common
+@given(
+    scratched(),
+    st.sampled_from([(), (1,), (3,), (4,)]),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 12),
+    st.integers(0, 12),
+    st.sampled_from([1, 5, 64]),
+)
+def test_outside_the_hole_every_byte_stays(
+    engine: RestoreEngine,
+    hole: NDArray[np.bool_],
+    channels: tuple[int, ...],
+    seed: int,
+    dilate: int,
+    feather: int,
+    most: int,
+) -> None:
+    photo = np.random.default_rng(seed).integers(0, 256, (*hole.shape, *channels), dtype=np.uint8)
+    known = ~hole
+    if dilate:
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * dilate + 1, 2 * dilate + 1))
+        grown = cv2.distanceTransform(known.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= dilate
+        assert np.count_nonzero(grown ^ (cv2.dilate(hole.view(np.uint8), disc) > 0)) < grown.size / 4
+        known = ~grown
+    restored = engine(photo, hole, dilate=dilate, feather=feather, max_crops=most)
+    assert restored.shape == photo.shape
+    assert restored.dtype == np.uint8
+    assert restored.flags.c_contiguous
+    assert restored.flags.owndata
+    assert np.array_equal(restored[known], photo[known])
+    if channels == (4,):
+        assert np.array_equal(restored[..., 3], photo[..., 3])
+
+
+@common
+@given(scratched(), st.integers(0, 20), st.sampled_from([3, 64]))
+def test_what_stands_in_the_hole_is_never_seen(
+    engine: RestoreEngine, hole: NDArray[np.bool_], dilate: int, most: int
+) -> None:
+    photo = make_photo(*hole.shape)
+    other = photo.copy()
+    other[hole] = 255 - other[hole]
+    first, second = (engine(picture, hole, dilate=dilate, max_crops=most) for picture in (photo, other))
+    assert np.array_equal(first, second)
+
+
+def test_the_same_alone_in_a_batch_in_a_stream_and_in_threads(toy_bundle: Bundle) -> None:
+    photo, hole = scratched_photo()
+    cases = [(photo, hole), (photo[:300], hole[:300]), (photo[:, 300:700], hole[:, 300:700]), (photo[::-1], hole[::-1])]
+    with RestoreEngine(toy_bundle, slots=3) as engine, ThreadPoolExecutor(6) as pool:
+        alone = [engine(*case) for case in cases]
+        assert any(not np.array_equal(image, case[0]) for image, case in zip(alone, cases, strict=True))
+        images, masks = [case[0] for case in cases], [case[1] for case in cases]
+        for together in (
+            engine.restore_batch(images, masks),
+            engine.restore_batch(images[::-1], masks[::-1])[::-1],
+            list(engine.stream(iter(cases))),
+            [engine.run(*case).image for case in cases],
+            list(pool.map(lambda case: engine(*case), cases)),
+        ):
+            assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_crops_run_into_each_other_without_a_seam(engine: RestoreEngine) -> None:
+    """The toy model fills a hole with the mean of its crop, so a seam would be a step between two crops' means."""
+    photo = np.zeros((600, 2000, 3), np.uint8)
+    photo[:] = np.linspace(0, 250, 2000, dtype=np.float32).astype(np.uint8)[None, :, None]
+    hole = np.zeros((600, 2000), bool)
+    hole[300:306] = True
+    result = engine.run(photo, hole)
+    assert len(result.crops) > 8
+    line = result.image[303, :, 0].astype(int)
+    assert np.ptp(line) > 150  # it follows the photograph
+    assert np.abs(np.diff(line)).max() <= 4  # 22 grey levels a crop, over ramps of 32 px
+
+
+def test_levels_run_into_each_other_without_a_seam(engine: RestoreEngine) -> None:
+    photo = np.full((1000, 1000, 3), 40, np.uint8)
+    photo[480:520] = 90  # the close surroundings of the scratch
+    hole = np.zeros((1000, 1000), np.uint8)
+    cv2.line(hole, (0, 500), (999, 500), 1, 5)
+    cv2.circle(hole, (500, 500), 90, 1, -1)
+    result = engine.run(photo, hole > 0)
+    assert {crop.width for crop in result.crops} >= {256}
+    assert max(crop.width for crop in result.crops) > 600
+    assert np.abs(np.diff(result.image[500, :, 0].astype(int))).max() <= 4
+
+
+def test_everything_that_a_hole_grows_to_is_restored(engine: RestoreEngine) -> None:
+    """The toy model cannot return the photograph's 255, so a pixel that is left out shows."""
+    photo = make_photo(900, 700) // 4
+    hole = np.zeros(photo.shape[:2], bool)
+    hole[440:444, 100:600] = True
+    photo[380:504, 40:660] = 255
+    restored = engine(photo, hole, dilate=60)
+    assert restored[381:503, 100:600].max() < 200
+    assert (restored[:380] == photo[:380]).all()
+
+
+def test_dilate_reaches_over_a_rim_that_the_mask_missed(engine: RestoreEngine) -> None:
+    photo = np.full((400, 500, 3), 60, np.uint8)
+    photo[100:140, 100:160] = 255
+    mask = np.zeros((400, 500), np.uint8)
+    mask[104:136, 104:156] = 255
+    assert (engine(photo, mask)[101, 101:150] == 255).all()
+    clean = engine(photo, mask, dilate=6)
+    assert clean.max() < 200
+    assert np.array_equal(clean, engine(photo, mask, dilate=6, feather=0))
+
+
+def test_feather_blends_inside_only(engine: RestoreEngine) -> None:
+    photo = np.full((400, 500, 3), 60, np.uint8)
+    photo[200:] = 160
+    mask = np.zeros((400, 500), np.uint8)
+    mask[100:160, 100:200] = 255
+    hard, soft = engine(photo, mask), engine(photo, mask, feather=9)
+    fill = int(hard[130, 150, 0])
+    assert fill != 60
+    assert np.array_equal(soft[mask < 128], photo[mask < 128])
+    assert np.array_equal(soft[112:148, 112:188], hard[112:148, 112:188])
+    ramp = soft[130, 99:112, 0].astype(float)
+    assert ramp == pytest.approx(60 + (fill - 60) * np.clip(np.arange(13) / 10, 0, 1), abs=0.51)
+
+
+def test_bad_arguments(engine: RestoreEngine) -> None:
+    photo, mask = np.zeros((40, 50, 3), np.uint8), np.zeros((40, 50), np.uint8)
+    mask[3, 3] = 255
+    for name in ("dilate", "feather", "max_crops"):
+        for value in (-1, 1.5, True, "2", 10**9):
+            with pytest.raises(InputError, match=name):
+                engine(photo, mask, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="max_crops is 0"):
+        engine.stream([], max_crops=0)
+    with pytest.raises(MaskError, match="dilated by 200 px"):
+        engine(photo, mask, dilate=200)
+    empty = np.zeros_like(mask)
+    assert np.array_equal(engine(photo, empty, dilate=9, feather=9), photo)

@@ -1,0 +1,147 @@
+"""The models inside the wheel: sound, within their budgets, and really restoring."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from restore_sdk import RestoreEngine
+from restore_sdk.bundle import SHIPPED, Bundle
+from restore_sdk.files import read_mask, read_photo
+from restore_sdk.imaging.quality import psnr
+from restore_sdk.measure.verify import verify
+from training.realism import RealismCounts
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", params=SHIPPED)
+def engine(request: pytest.FixtureRequest) -> Iterator[RestoreEngine]:
+    with RestoreEngine(request.param) as engine:
+        engine.warmup()
+        yield engine
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_it_is_sound_and_within_the_budgets(name: str) -> None:
+    bundle = Bundle.load(name)
+    assert (bundle.manifest.name, bundle.address) == (name, name)
+    bundle.verify_files()
+    assert sum(stage.parameters for stage in bundle.stages) <= 4_000_000
+    assert sum(stage.macs for stage in bundle.stages) <= 4_100_000_000
+    assert sum(spec.bytes for spec in bundle.manifest.files.values()) < 30_000_000
+    assert bundle.manifest.training["data"]
+    for source in bundle.manifest.training["data"]:
+        assert source["licence"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_this_host_computes_what_the_reference_computed(name: str) -> None:
+    found = verify(Bundle.load(name))
+    found.require()
+    assert found.images >= 2
+
+
+def test_the_second_shares_the_bytes_of_the_first() -> None:
+    """Two thirds of its weights; and it says the same as the default about where it knows no better: edges."""
+    default, vivid = Bundle.load(), Bundle.load("vivid")
+    assert vivid.fingerprint != default.fingerprint
+    assert sum(path.stat().st_size for path in vivid.path.iterdir()) < 7_000_000
+    for precision in ("fp32", "fp16"):
+        name = vivid.file("edge", precision)
+        assert vivid.manifest.files[name].sha256 == default.manifest.files[name].sha256
+    assert np.array_equal(vivid.golden()["completed_edges"], default.golden()["completed_edges"])
+
+
+def test_vivid_paints_more_detail() -> None:
+    """That is what it is for, at a price that is not much."""
+    photo = read_photo(ROOT / "examples" / "portrait.png")
+    hole = np.zeros(photo.shape[:2], np.bool_)
+    hole[60:190, 60:190] = True
+    found, fidelity = {}, {}
+    for name in SHIPPED:
+        with RestoreEngine(name) as engine:
+            restored = engine(photo, hole, color="bgr")
+        counts = RealismCounts()
+        counts.add(restored, photo, hole)
+        found[name], fidelity[name] = counts.to_json(), psnr(photo, restored)
+    assert found["vivid"]["detail"] > 1.3 * found["default"]["detail"]
+    assert found["vivid"]["swd"] < found["default"]["swd"]
+    assert fidelity["vivid"] > fidelity["default"] - 2
+
+
+def golden_pairs() -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    golden = Bundle.load().golden()
+    return list(zip(golden["image"], golden["mask"], strict=True))
+
+
+def test_known_pixels_stay_and_the_hole_is_filled(engine: RestoreEngine) -> None:
+    for photo, mask in golden_pairs():
+        hole = mask > 127
+        blank = photo.copy()
+        blank[hole] = (255, 0, 255)
+        restored = engine(blank, mask)
+        assert np.array_equal(restored[~hole], photo[~hole])
+        assert not (restored[hole] == (255, 0, 255)).all(axis=-1).any()
+        assert np.array_equal(restored, engine(photo, mask))  # what stood in the hole was not seen
+
+
+def test_it_restores_the_example_better_than_a_flat_fill(engine: RestoreEngine) -> None:
+    photo = read_photo(ROOT / "examples" / "portrait.png")
+    mask = read_mask(ROOT / "examples" / "portrait_mask.png")
+    hole = mask > 127
+    flat = photo.copy()
+    flat[hole] = photo[~hole].mean(axis=0)
+    assert psnr(photo, engine(photo, mask, color="bgr")) > psnr(photo, flat) + 3
+
+
+def test_threads_batches_and_streams_equal_single_calls() -> None:
+    pairs = golden_pairs()[:3]
+    with RestoreEngine() as one:
+        serial = [one(*pair) for pair in pairs]
+    with RestoreEngine(slots=2) as two:
+        with ThreadPoolExecutor(8) as pool:
+            parallel = list(pool.map(lambda pair: two(*pair), pairs * 3))
+        streamed = list(two.stream(pairs))
+        batched = two.restore_batch([photo for photo, _ in pairs], [mask for _, mask in pairs])
+    assert all(np.array_equal(a, b) for a, b in zip(serial * 3, parallel, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(serial, streamed, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(serial, batched, strict=True))
+
+
+def test_the_first_image_comes_quickly_and_in_little_memory() -> None:
+    """Budgets of the design: 1.5 s from process start, 400 MB; best of three, for a busy host."""
+    code = (
+        "import json, numpy as np\n"
+        "from restore_sdk import RestoreEngine\n"
+        "mask = np.zeros((256, 256), bool); mask[80:150, 90:160] = True\n"
+        "with RestoreEngine() as engine:\n"
+        "    engine(np.full((256, 256, 3), 90, np.uint8), mask)\n"
+        "    started = float(open('/proc/self/stat').read().rsplit(')', 1)[1].split()[19]) / TICKS\n"
+        "    seconds = float(open('/proc/uptime').read().split()[0]) - started\n"
+        # Not getrusage's ru_maxrss: that one survives exec, and would be the peak of this process if that is higher.
+        "peak = next(int(l.split()[1]) / 1000 for l in open('/proc/self/status') if l.startswith('VmHWM'))\n"
+        "print(json.dumps([seconds, peak]))\n"
+    )
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("reads the process's start and its peak from /proc")
+    code = code.replace("TICKS", str(os.sysconf("SC_CLK_TCK")))
+    figures = [
+        json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT).stdout)
+        for _ in range(3)
+    ]
+    assert min(seconds for seconds, _ in figures) < 1.5
+    assert min(megabytes for _, megabytes in figures) < 400
+
+
+def test_the_host_s_part_of_a_request_is_small(engine: RestoreEngine) -> None:
+    photo, mask = golden_pairs()[0]
+    timings = [engine.run(photo, mask).timings for _ in range(15)]
+    assert np.median([t.host_ms / t.total_ms for t in timings]) < 0.10

@@ -1,0 +1,178 @@
+"""What the builder's tests share: TensorRT for RTX, the shipped model, small FP16 graphs, a made-up plan."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle, StageFiles
+from restore_sdk.engines import plan
+from restore_sdk.engines.edition import TensorRT, host_platform, load
+from restore_sdk.engines.recipe import Recipe
+from restore_sdk.engines.sidecar import EngineKey, Host, Sidecar, Tensor
+from restore_sdk.engines.store import EngineStore, StoredEngine, graph_sha256
+from restore_sdk.errors import DeviceError
+from tests.needs import unavailable
+from tests.toy_bundle import IMAGE, MAP, edge_graph, repair_graph, write_toy_bundle
+
+#: A host that the made-up engines fit.
+HOST = Host("tensorrt", "10.16.1.11", "8.6", "NVIDIA A10")
+
+
+#: Bytes that pass for a plan.
+PLAN = b"ftrt" + bytes(500)
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on every host: no GPU is found, unless a test makes one up."""
+
+    def find(index: int = 0) -> None:
+        raise DeviceError(f"no GPU {index} in this test", "restore-sdk build --target any-rtx")
+
+    monkeypatch.setattr(plan, "find_gpu", find)
+
+
+def on_double(code: str, *arguments: object) -> Any:
+    """What ``code`` prints as JSON, in a process of its own with the driver double loaded (as ``double``), so that no
+    other test of the builder finds a driver."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOAD + code, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    if done.returncode == _NO_DOUBLE:
+        unavailable(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+_NO_DOUBLE = 77
+_LOAD = f"""
+import sys
+from tests.cuda_double import double as doubles
+from tests.cuda_double.build import CannotBuildError
+try:
+    double = doubles.load()
+except CannotBuildError as error:
+    print(error, file=sys.stderr)
+    sys.exit({_NO_DOUBLE})
+double.reset()
+"""
+
+
+@pytest.fixture(scope="session")
+def rtx() -> TensorRT:
+    """The real TensorRT for RTX, which builds without a GPU."""
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        unavailable("tensorrt-rtx-cu13 is not installed")
+    return load("tensorrt_rtx")
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Bundle:
+    """The model in the package."""
+    if not (DEFAULT_BUNDLE / "manifest.json").exists():
+        unavailable("this checkout holds no default bundle")
+    return Bundle.load()
+
+
+@pytest.fixture(scope="session")
+def half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle whose FP16 graphs build in tenths of a second."""
+    return write_half_bundle(tmp_path_factory.mktemp("bundles") / "half")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EngineStore:
+    """An empty store."""
+    return EngineStore(tmp_path / "store")
+
+
+@pytest.fixture
+def stored(store: EngineStore, half_bundle: Bundle) -> StoredEngine:
+    """An engine in it."""
+    return store.publish(PLAN, made_up(half_bundle))
+
+
+def write_half_bundle(path: Path, *, edge: bytes | None = None, **changes: Any) -> Bundle:
+    parts: dict[str, Any] = {
+        "name": "half",
+        "edge": StageFiles("edge", edge_graph(), edge or half_graph("edge"), parameters=1, macs=1),
+        "repair": StageFiles("repair", repair_graph(), half_graph("repair"), parameters=1, macs=1),
+    }
+    return write_toy_bundle(path, **parts | changes)
+
+
+def half_graph(stage: str, *, compute: int = TensorProto.FLOAT16, operator: str = "Mul", mixed: bool = False) -> bytes:
+    """A stage that multiplies in half precision; ``compute``, ``operator`` and ``mixed`` spoil it."""
+    third, output = ("edges", "completed_edges") if stage == "edge" else ("completed_edges", "restored")
+    shapes = {"image": IMAGE, "mask": MAP, third: MAP}
+    nodes = [helper.make_node("Cast", [name], [f"{name}_h"], to=compute, name=f"cast_{name}") for name in shapes]
+    if mixed:
+        nodes[1] = helper.make_node("Cast", ["mask"], ["mask_h"], to=TensorProto.FLOAT, name="cast_mask")
+    nodes += [
+        helper.make_node(operator, ["mask_h", f"{third}_h"], ["maps"], name="maps"),
+        helper.make_node("Unsqueeze", ["maps", "last"], ["maps_4d"], name="maps_4d"),
+        helper.make_node("Add", ["image_h", "maps_4d"], ["sum"], name="sum"),
+    ]
+    if stage == "edge":
+        nodes += [
+            helper.make_node("ReduceMean", ["sum", "last"], ["result"], keepdims=0, name="mean"),
+        ]
+    else:
+        nodes += [helper.make_node("Identity", ["sum"], ["result"], name="same")]
+    nodes += [helper.make_node("Cast", ["result"], [output], to=TensorProto.UINT8, name="out")]
+    graph = helper.make_graph(
+        nodes,
+        f"half_{stage}",
+        [helper.make_tensor_value_info(name, TensorProto.UINT8, shape) for name, shape in shapes.items()],
+        [helper.make_tensor_value_info(output, TensorProto.UINT8, MAP if stage == "edge" else IMAGE)],
+        [numpy_helper.from_array(np.array([3], np.int64), "last")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9).SerializeToString()
+
+
+def rtx_recipe(*capabilities: str, **changes: Any) -> Recipe:
+    values: dict[str, Any] = {"workspace_mib": 512, "hardware": "capability", **changes}
+    return Recipe("test", "of the tests", "tensorrt_rtx", capabilities or ("8.6",), **values)
+
+
+def made_up(bundle: Bundle, stage: str = "edge", plan: bytes = b"ftrt" + bytes(500), **changes: Any) -> Sidecar:
+    """The sidecar of a plan that no TensorRT ever saw; ``changes`` replace fields of its key."""
+    values: dict[str, Any] = {
+        "stage": stage,
+        "onnx_sha256": graph_sha256(bundle, stage),
+        "min_batch": 1,
+        "opt_batch": 1,
+        "max_batch": 4,
+        "workspace_mib": 512,
+        "optimization_level": 3,
+        "edition": HOST.edition,
+        "version": HOST.version,
+        "platform": host_platform(),
+        "hardware": "device",
+        "compute_capabilities": ("8.6",),
+        "device_name": HOST.device_name,
+    }
+    return Sidecar(
+        key=EngineKey(**(values | changes)),
+        target="a10",
+        bundle=bundle.name,
+        plan_sha256=hashlib.sha256(plan).hexdigest(),
+        plan_bytes=len(plan),
+        tensors=(Tensor("image", "input", "uint8", (-1, 256, 256, 3)),),
+        precision={"float16": 3},
+        precision_source="network",
+        verified=False,
+        verification={"status": "not run"},
+        build={"seconds": 0.25, "log": ["INFO: made up"]},
+        created="2026-01-01T00:00:00+00:00",
+    )

@@ -1,0 +1,253 @@
+"""What is built with what, on which device: decided before anything is built. The devices are made up."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace as changed
+
+from restore_sdk.bundle import Bundle
+from restore_sdk.engines import driver, edition, plan
+from restore_sdk.engines.driver import DeviceFacts
+from restore_sdk.engines.edition import TensorRT, installed, load
+from restore_sdk.engines.plan import BuildPlan, prepare
+from restore_sdk.engines.recipe import load_recipe
+from restore_sdk.errors import DeviceError, InputError, MissingDependencyError
+from tests.engines.conftest import rtx_recipe
+
+A10 = DeviceFacts(0, "NVIDIA A10", "8.6", 24 << 30, "13.0")
+H100 = DeviceFacts(0, "NVIDIA H100 80GB HBM3", "9.0", 80 << 30, "13.0")
+
+
+def fake(name: str, version: str) -> types.ModuleType:
+    module = types.ModuleType(name)
+    module.__version__ = version  # type: ignore[attr-defined]
+    if name == "tensorrt_rtx":
+        names = ("NONE", "CURRENT", "SM75", "SM86", "SM120")
+        module.ComputeCapability = types.SimpleNamespace(__members__=dict.fromkeys(names))  # type: ignore[attr-defined]
+    return module
+
+
+@pytest.fixture
+def both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both editions are installed."""
+    for name, version in (("tensorrt", "10.16.1.11"), ("tensorrt_rtx", "1.7.1.116")):
+        monkeypatch.setitem(sys.modules, name, fake(name, version))
+    monkeypatch.setattr(edition.importlib.util, "find_spec", lambda name: object())
+
+
+def on(gpu: DeviceFacts | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(index: int = 0) -> DeviceFacts:
+        if gpu is None or index:
+            raise DeviceError("no GPU", "build elsewhere: restore-sdk build --target any-rtx")
+        return gpu
+
+    monkeypatch.setattr(plan, "find_gpu", find)
+
+
+@pytest.mark.usefixtures("both")
+class TestTheGpuAtHand:
+    def test_takes_tensorrt_first(self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
+        on(A10, monkeypatch)
+        found = prepare()
+        assert (found.trt.edition, found.recipe.compute_capabilities, found.gpu) == ("tensorrt", ("8.6",), A10)
+        key = found.key(half_bundle, "edge")
+        assert (key.device_name, key.compute_capabilities, key.version) == ("NVIDIA A10", ("8.6",), "10.16.1.11")
+
+    def test_takes_the_edition_asked_for(self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
+        on(A10, monkeypatch)
+        found = prepare(edition="tensorrt_rtx")
+        assert found.trt.edition == "tensorrt_rtx"
+        assert found.key(half_bundle, "edge").device_name == ""
+
+    @pytest.mark.parametrize(("cuda", "good"), [("13", True), ("12", True), ("", True), ("14", False)])
+    @pytest.mark.parametrize("target", [None, "a10", "rtx3090"])
+    def test_its_driver_serves_the_cuda_of_tensorrt(
+        self, monkeypatch: pytest.MonkeyPatch, target: str | None, cuda: str, good: bool
+    ) -> None:
+        on(A10, monkeypatch)
+        monkeypatch.setattr(edition, "_cuda_major", lambda *_: cuda)
+        if good:
+            found = prepare(target)
+            assert (found.trt.cuda, found.gpu) == (cuda, A10)
+            return
+        if target == "rtx3090":  # built ahead of time: the GPU is for trying the engine alone
+            assert prepare(target).gpu is None
+            return
+        with pytest.raises(DeviceError, match=r"is for CUDA 14, the driver of NVIDIA A10 serves CUDA up to 13\.0"):
+            prepare(target)
+
+    def test_that_rtx_does_not_serve(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        on(H100, monkeypatch)
+        with pytest.raises(DeviceError, match=r"9\.0 \(NVIDIA H100 80GB HBM3\), only for 7\.5 8\.6 12\.0") as caught:
+            prepare(edition="tensorrt_rtx")
+        assert "[tensorrt]'" in caught.value.hint
+
+    def test_there_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        on(None, monkeypatch)
+        with pytest.raises(DeviceError) as caught:
+            prepare()
+        assert "--target any-rtx" in caught.value.hint
+
+
+@pytest.mark.usefixtures("both")
+class TestTargets:
+    def test_of_this_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        on(A10, monkeypatch)
+        assert prepare("a10").gpu == A10
+        assert prepare("rtx3090").gpu == A10  # the same capability: the golden vectors can run
+
+    def test_of_another_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        on(A10, monkeypatch)
+        with pytest.raises(DeviceError, match=r"t4 is for compute capability 7\.5, GPU 0 here is NVIDIA A10 \(8\.6\)"):
+            prepare("t4")
+        assert prepare(rtx_recipe("12.0")).gpu is None  # built ahead of time, cannot run here
+
+    def test_without_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        on(None, monkeypatch)
+        with pytest.raises(DeviceError, match="target t4 is built on the GPU that it is for"):
+            prepare("t4")
+        assert prepare(rtx_recipe("7.5")).gpu is None
+
+    def test_a_device_that_was_named_and_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        on(None, monkeypatch)
+        with pytest.raises(DeviceError):
+            prepare(rtx_recipe("7.5"), device=7)
+
+    def test_boards_of_one_name_are_told_apart(self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
+        keys = set()
+        for multiprocessors in (4, 8, 16):
+            on(replace(A10, name="Orin", multiprocessors=multiprocessors), monkeypatch)
+            keys.add(prepare("a10").key(half_bundle, "edge").device_name)
+        assert keys == {f"Orin, {multiprocessors} multiprocessors" for multiprocessors in (4, 8, 16)}
+
+    def test_of_another_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        on(A10, monkeypatch)
+        monkeypatch.setattr(plan, "host_platform", lambda: "linux-x86_64")
+        with pytest.raises(DeviceError, match="jetson-orin is for linux-aarch64, this host is linux-x86_64"):
+            prepare("jetson-orin")
+
+    def test_for_capabilities_that_this_version_lacks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        on(None, monkeypatch)
+        with pytest.raises(DeviceError, match=r"8\.9"):
+            prepare("rtx4090")
+
+    def test_that_contradict_the_edition(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        on(A10, monkeypatch)
+        with pytest.raises(InputError, match="target a10 is built with tensorrt, not tensorrt_rtx"):
+            prepare("a10", "tensorrt_rtx")
+
+    def test_the_hardware_compatible_key_names_no_device(
+        self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle
+    ) -> None:
+        on(H100, monkeypatch)
+        key = prepare("h100").key(half_bundle, "edge")
+        assert (key.hardware, key.device_name, key.compute_capabilities) == ("capability", "", ("9.0",))
+
+
+def test_everything_that_matters_is_in_the_key(monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
+    trt = TensorRT(fake("tensorrt", "10.16.1.11"), "tensorrt", "10.16.1.11")
+    base = BuildPlan(load_recipe("a10"), trt, A10)
+    recipe = base.recipe
+    others = [
+        base,
+        replace(base, recipe=changed(recipe, max_batch=8)),
+        replace(base, recipe=changed(recipe, opt_batch=2)),
+        replace(base, recipe=changed(recipe, workspace_mib=8)),
+        replace(base, recipe=changed(recipe, optimization_level=1)),
+        replace(base, recipe=changed(recipe, hardware="capability")),
+        replace(base, recipe=changed(recipe, version_compatible=True)),
+        replace(base, trt=replace(trt, version="10.16.1.12")),
+        replace(base, trt=replace(trt, cuda="12")),
+        replace(base, gpu=replace(A10, name="NVIDIA A40")),
+        replace(base, gpu=replace(A10, compute_capability="8.9")),
+    ]
+    digests = {one.key(half_bundle, stage).digest for one in others for stage in ("edge", "repair")}
+    assert len(digests) == 2 * len(others)
+    same = replace(base, recipe=changed(recipe, name="other", description="other"))
+    assert same.key(half_bundle, "edge") == base.key(half_bundle, "edge")
+
+
+class TestEditions:
+    def test_none_is_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(edition.importlib.util, "find_spec", lambda name: None)
+        assert installed() == ()
+        with pytest.raises(MissingDependencyError, match="no TensorRT") as caught:
+            load()
+        assert "[tensorrt]'" in caught.value.hint
+        assert "[rtx]'" in caught.value.hint
+
+    def test_one_that_does_not_exist(self) -> None:
+        with pytest.raises(InputError):
+            load("tensorrt_lite")  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(("version", "good"), [("10.12.0.36", False), ("10.13.3.9", True), ("11.4.0.106", True)])
+    def test_old_versions(self, monkeypatch: pytest.MonkeyPatch, version: str, good: bool) -> None:
+        monkeypatch.setitem(sys.modules, "tensorrt", fake("tensorrt", version))
+        if good:
+            assert load("tensorrt").version == version
+            assert load("tensorrt").ahead_of_time == ()
+        else:
+            with pytest.raises(MissingDependencyError, match=r"10\.13 is needed"):
+                load("tensorrt")
+
+    @pytest.mark.parametrize(
+        ("packages", "cuda"),
+        [
+            ({"tensorrt-cu12": "10.16.1.11"}, "12"),
+            ({"tensorrt-cu13-bindings": "10.16.1.11"}, "13"),
+            ({"tensorrt-cu12": "10.13.3.9", "tensorrt-cu13": "10.16.1.11"}, "13"),
+            ({"tensorrt-cu12": "10.16.1.11", "tensorrt-cu13": "10.16.1.11"}, ""),
+            ({"tensorrt": "10.16.1.11"}, ""),
+        ],
+    )
+    def test_the_cuda_that_it_is_for(
+        self, monkeypatch: pytest.MonkeyPatch, packages: dict[str, str], cuda: str
+    ) -> None:
+        """JetPack and archives leave no package; where two would fit, none is guessed."""
+
+        def version(name: str) -> str:
+            if name not in packages:
+                raise importlib.metadata.PackageNotFoundError(name)
+            return packages[name]
+
+        monkeypatch.setitem(sys.modules, "tensorrt", fake("tensorrt", "10.16.1.11"))
+        monkeypatch.setattr(edition.importlib.metadata, "version", version)
+        assert load("tensorrt").cuda == cuda
+
+    def test_half_an_installation(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Left-over folders import as empty namespaces; libraries that do not load raise all kinds of things."""
+        (tmp_path / "tensorrt").mkdir()
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+        with pytest.raises(MissingDependencyError, match="cannot be imported"):
+            load("tensorrt")
+        monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+        (tmp_path / "tensorrt" / "__init__.py").write_text("raise OSError('libnvinfer.so.10: no such file')")
+        with pytest.raises(MissingDependencyError, match=r"libnvinfer\.so\.10") as caught:
+            load("tensorrt")
+        assert caught.value.hint
+
+
+def test_no_driver_says_how_to_build_without_one() -> None:
+    """In a process that finds no driver whatever this host has."""
+    code = (
+        "import ctypes, pytest; from restore_sdk.engines import driver\n"
+        "def none(name): raise OSError(f'{name}: cannot open shared object file')\n"
+        "ctypes.CDLL = none\n"
+        "try: driver.find_gpu()\n"
+        "except driver.DeviceError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert "NVIDIA driver" in done.stdout
+    assert "restore-sdk build --target any-rtx" in done.stdout
+
+
+def test_without_a_gpu_there_is_no_context_to_make() -> None:
+    with driver.current(None):
+        pass

@@ -1,0 +1,183 @@
+"""The chain gives what ONNX Runtime gives, with the copies and the waits that it must have and no more."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import ShapeError
+from restore_sdk.runtime.base import SlotPool
+from restore_sdk.runtime.onnxruntime import OnnxRunner
+from tests.cuda_double.double import Double
+from tests.runtime.tensorrt.conftest import Open, requests, same
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("slots", [1, 2])
+def test_equal_to_onnx_runtime(open_runner: Open, reference: OnnxRunner, slots: int, graph: bool) -> None:
+    with open_runner(slots=slots, graph=graph) as runner:
+        for request in requests(12):
+            assert same(runner.infer(*request), reference.infer(*request))
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
+def test_batches_equal_to_single_images(open_runner: Open, reference: OnnxRunner, batch: int, graph: bool) -> None:
+    with open_runner(graph=graph) as runner:
+        for request in requests(5, batch):
+            result = runner.infer(*request)
+            singles = [reference.infer(*(part[i : i + 1] for part in request)) for i in range(batch)]
+            assert np.array_equal(result.restored, np.concatenate([single.restored for single in singles]))
+            assert np.array_equal(result.completed_edges, np.concatenate([s.completed_edges for s in singles]))
+
+
+def test_batches_of_changing_sizes(open_runner: Open, reference: OnnxRunner) -> None:
+    for graph in (False, True):
+        with open_runner(graph=graph) as runner:
+            for turn, batch in enumerate((4, 1, 3, 3, 1, 2, 4, 1, 4)):
+                (request,) = requests(1, batch, seed=turn)
+                assert same(runner.infer(*request), reference.infer(*request))
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("slots", [1, 2])
+def test_threads_get_their_own_results(
+    open_runner: Open, reference: OnnxRunner, trt: ModuleType, slots: int, threads: int
+) -> None:
+    work = requests(40)
+    expected = [reference.infer(*request) for request in work]
+    with open_runner(slots=slots) as runner:
+        trt.control.pause = 0.001
+        with ThreadPoolExecutor(threads) as pool:
+            results = list(pool.map(lambda request: runner.infer(*request), work))
+    assert all(same(a, b) for a, b in zip(results, expected, strict=True))
+
+
+def test_copies_and_waits_of_a_request(open_runner: Open, double: Double) -> None:
+    (request,) = requests(1)
+    with open_runner() as runner:
+        runner.infer(*request)
+        before = double.counters()
+        for _ in range(10):
+            runner.infer(*request)
+        done = double.counters().since(before)
+    assert (done.to_device, done.to_host) == (30, 20)
+    assert done.on_device == 0, "the stages share an address, nothing is copied between them"
+    assert done.pageable == 0, "every copy is between the device and pinned memory"
+    assert done.synchronisations == 10, "one wait a request"
+    assert done.allocations == 0, "a request allocates nothing"
+    assert done.calls == 40, "two stages, each two pieces of work of the stage double"
+
+
+def test_a_graph_is_one_launch_a_request(open_runner: Open, double: Double) -> None:
+    (request,) = requests(1)
+    with open_runner(graph=True) as runner:
+        for _ in range(6):
+            runner.infer(*request)
+        before = double.counters()
+        results = [runner.infer(*request) for _ in range(10)]
+        done = double.counters().since(before)
+    assert all(result.graph for result in results)
+    assert (done.graph_launches, done.synchronisations) == (10, 10)
+    assert (done.to_device, done.to_host, done.calls, done.allocations) == (0, 0, 0, 0), "all of it is in the graph"
+
+
+def test_the_stages_share_an_address_and_the_scratch_memory(open_runner: Open, toy_bundle: Bundle) -> None:
+    with open_runner(slots=2) as runner:
+        pipelines = runner._pool.close()
+        try:
+            for pipeline in pipelines:
+                edge, repair = (context.context for context in pipeline._contexts[0])
+                assert edge._addresses["completed_edges"] == repair._addresses["completed_edges"]
+                assert edge._scratch == repair._scratch
+            assert len({pipeline._contexts[0][0].context._scratch for pipeline in pipelines}) == 2, "one a slot"
+            assert len({pipeline._memory["completed_edges"].address for pipeline in pipelines}) == 4, "one a pipeline"
+        finally:
+            runner._pool = SlotPool(pipelines)
+            del pipeline, edge, repair
+
+
+def test_scratch_memory_is_the_larger_of_the_two(toy_bundle: Bundle, trt: ModuleType) -> None:
+    from restore_sdk.runtime.tensorrt import TensorRtRunner
+    from tests.runtime.tensorrt.conftest import plans
+
+    edge, repair = (
+        plans(toy_bundle, scratch=200_000, max_batch=1)[0],
+        plans(toy_bundle, scratch=300_000, max_batch=1)[1],
+    )
+    runner = TensorRtRunner(toy_bundle, edge, repair, trt, slots=3)
+    try:
+        assert runner.info()["scratch_bytes"] == 900_000
+    finally:
+        runner.close()
+
+
+def test_results_are_copies(open_runner: Open) -> None:
+    first_request, second_request = requests(2)
+    with open_runner() as runner:
+        first = runner.infer(*first_request)
+        kept = first.restored.copy()
+        for _ in range(4):
+            runner.infer(*second_request)
+        assert np.array_equal(first.restored, kept)
+        assert first.restored.flags.c_contiguous
+        assert first.restored.flags.owndata
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_times_of_copies_and_stages(open_runner: Open, trt: ModuleType, graph: bool) -> None:
+    (request,) = requests(1)
+    with open_runner(graph=graph) as runner:
+        for _ in range(6):
+            runner.infer(*request)
+        trt.control.pause = 0.02
+        result = runner.infer(*request)
+    for stage, copies in ((result.edge_ms, result.upload_ms), (result.repair_ms, result.download_ms)):
+        assert 20 <= stage - copies < 200
+        assert 0 <= copies < 20
+    assert result.total_ms >= result.edge_ms + result.repair_ms - 0.1
+
+
+def test_wrong_input_is_refused_before_anything_is_copied(open_runner: Open, double: Double) -> None:
+    (request,) = requests(1)
+    images, masks, edges = request
+    wrong = [
+        (images.astype(np.float32), masks, edges),
+        (images[..., :2], masks, edges),
+        (images, masks[:, :128], edges),
+        (images, masks, edges.astype(bool)),
+        (images, masks, np.repeat(edges, 2, axis=0)),
+        (images[:0], masks[:0], edges[:0]),
+        tuple(np.repeat(part, 5, axis=0) for part in request),
+        (images[0], masks[0], edges[0]),
+        (images.tolist(), masks, edges),
+        (np.uint8(3), masks, edges),
+    ]
+    with open_runner() as runner:
+        before = double.counters()
+        for arguments in wrong:
+            with pytest.raises(ShapeError) as caught:
+                runner.infer(*arguments)
+            assert caught.value.hint
+        assert double.counters() == before
+
+
+def test_arrays_that_are_not_contiguous_are_gathered(open_runner: Open, reference: OnnxRunner) -> None:
+    images, masks, edges = requests(1)[0]
+    mirrored = (images[:, ::-1, :, ::-1], masks[:, ::-1], edges[:, ::-1])
+    straight = tuple(np.ascontiguousarray(part) for part in mirrored)
+    with open_runner() as runner:
+        assert same(runner.infer(*mirrored), reference.infer(*straight))
+
+
+def test_facts(open_runner: Open) -> None:
+    with open_runner(slots=2, max_batch=3, graph=True) as runner:
+        info = runner.info()
+    assert info["device"] == "CUDA driver double (no GPU)"
+    assert (info["slots"], info["max_batch"], info["cuda_graph"]) == (2, 3, True)
+    assert info["compute_capability"] == "8.6"
+    assert info["device_memory_bytes"] > info["scratch_bytes"] > 0

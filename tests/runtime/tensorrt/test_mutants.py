@@ -1,0 +1,180 @@
+"""Each mistake that this runtime must not make, made on purpose: the doubles show every one of them.
+
+The check is the same for the sound code and for the broken one, so that it cannot be the check that is broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from restore_sdk.errors import ExecutionError, RestoreError
+from restore_sdk.runtime import cuda, pipeline, trtstage
+from restore_sdk.runtime.graph import CapturedGraph
+from restore_sdk.runtime.onnxruntime import OnnxRunner
+from tests.runtime.tensorrt.conftest import Open, requests, same
+
+
+class WrongResultError(Exception):
+    pass
+
+
+Change = tuple[object, str, Any]
+
+
+def serve(open_runner: Open, reference: OnnxRunner, trt: ModuleType, graph: bool, *changes: Change) -> None:
+    """Open soundly, change the code, serve from four threads, mend, close; raises when one result is wrong."""
+    work = requests(16)
+    with open_runner(graph=graph) as runner:
+        for _ in range(6):
+            runner.infer(*work[0])
+        trt.control.pause = 0.002
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(4) as pool:
+            for owner, name, broken in changes:
+                patch.setattr(owner, name, broken)
+            results = list(pool.map(lambda request: runner.infer(*request), work))
+        if not all(same(result, reference.infer(*request)) for result, request in zip(results, work, strict=True)):
+            raise WrongResultError
+
+
+def no_wait(*_: Any) -> None:
+    return None
+
+
+def swapped_stages(self: Any, stream: Any, contexts: Any, mark: Callable[[int], None]) -> None:
+    edge, repair = contexts
+    mark(pipeline._COMPUTE)
+    repair.enqueue(stream.handle)
+    mark(pipeline._EDGE)
+    edge.enqueue(stream.handle)
+    mark(pipeline._REPAIR)
+
+
+def only_one_upload(self: Any, stream: Any, count: int, mark: Callable[[int], None]) -> None:
+    mark(pipeline._START)
+    stream.upload(self._memory["image"], self._pinned["image"].array[:count])
+    mark(pipeline._UPLOADED)
+
+
+def stale_output(self: Any, stream: Any, count: int, mark: Callable[[int], None]) -> None:
+    stream.download(self._pinned["completed_edges"].array[:count], self._memory["completed_edges"])
+    mark(pipeline._END)
+
+
+SPOILT_LATER = {
+    "no synchronise": (cuda.Stream, "synchronize", no_wait),
+    "no wait for the event": (cuda.Stream, "wait", no_wait),
+    "stages in the wrong order": (pipeline.Pipeline, "_compute", swapped_stages),
+    "masks and edges not copied": (pipeline.Pipeline, "_upload", only_one_upload),
+    "result not copied": (pipeline.Pipeline, "_download", stale_output),
+    "no context in the thread": (cuda.Gpu, "current", lambda self, what="": nullcontext()),
+}
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_the_sound_code_passes_the_check(
+    open_runner: Open, reference: OnnxRunner, trt: ModuleType, graph: bool
+) -> None:
+    serve(open_runner, reference, trt, graph)
+
+
+@pytest.mark.parametrize("mistake", SPOILT_LATER)
+def test_a_mistake_while_serving_shows(open_runner: Open, reference: OnnxRunner, trt: ModuleType, mistake: str) -> None:
+    import pycuda.driver
+
+    with pytest.raises((WrongResultError, RestoreError, pycuda.driver.Error)) as caught:
+        serve(open_runner, reference, trt, False, SPOILT_LATER[mistake])
+    expected = {"no context in the thread": "LogicError", "no synchronise": "ExecutionError"}
+    assert type(caught.value).__name__ == expected.get(mistake, "WrongResultError"), caught.value
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("mistake", ["no synchronise", "no wait for the event"])
+def test_a_missing_wait_gives_wrong_pictures(
+    open_runner: Open, reference: OnnxRunner, trt: ModuleType, mistake: str, graph: bool
+) -> None:
+    """Where no time is read: the driver refuses to tell the time of a mark that was not reached."""
+    no_times: list[Change] = [
+        (cuda.Event, "ms_since", lambda self, start: 0.0),
+        (CapturedGraph, "ms_between", lambda self, start, end: 0.0),
+    ]
+    with pytest.raises(WrongResultError):
+        serve(open_runner, reference, trt, graph, *no_times, SPOILT_LATER[mistake])
+
+
+def bind(change: Callable[[str, dict[str, int]], dict[str, int]]) -> Callable[..., Any]:
+    """``TrtStage.context`` with other addresses than it was given."""
+    sound = trtstage.TrtStage.context
+
+    def context(self: Any, scratch: Any, addresses: dict[str, int], stream: int) -> Any:
+        return sound(self, scratch, change(self.name, dict(addresses)), stream)
+
+    return context
+
+
+ADDRESSES = {
+    "the repair stage reads the Canny edges": lambda stage, a: (
+        a | ({"completed_edges": a["edges"]} if stage == "repair" else {})
+    ),
+    "the edge stage writes over the mask": lambda stage, a: (
+        a | ({"completed_edges": a["mask"]} if stage == "edge" else {})
+    ),
+    "an address beside the buffer": lambda stage, a: a | {"completed_edges": a["completed_edges"] + 256 * 1024},
+    "a wild address": lambda stage, a: a | {"restored": 0x1000},
+    "an address of host memory": lambda stage, a: a | {"image": HOST.ctypes.data},
+}
+HOST = np.zeros((4, 256, 256, 3), np.uint8)
+
+
+@pytest.mark.parametrize("mistake", ADDRESSES)
+def test_a_wrong_address_shows(
+    open_runner: Open, reference: OnnxRunner, monkeypatch: pytest.MonkeyPatch, mistake: str
+) -> None:
+    monkeypatch.setattr(trtstage.TrtStage, "context", bind(ADDRESSES[mistake]))
+
+    def use() -> None:
+        with open_runner() as runner:
+            for request in requests(3):
+                if not same(runner.infer(*request), reference.infer(*request)):
+                    raise WrongResultError
+
+    with pytest.raises((WrongResultError, ExecutionError)) as caught:
+        use()
+    lost = mistake in {"an address beside the buffer", "a wild address", "an address of host memory"}
+    assert ("illegal memory access" in str(caught.value)) == lost
+
+
+def test_scratch_memory_of_the_wrong_size_shows(open_runner: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smaller of the two instead of the larger one."""
+    monkeypatch.setattr(pipeline.ScratchMemory, "span", property(lambda self: (self._memory.address, 65536)))
+    with pytest.raises(ExecutionError, match=r"no address or shape|too small"), open_runner():
+        pass
+
+
+def test_the_warm_up_stops_an_engine_that_does_nothing(open_runner: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trtstage.TrtContext, "enqueue", no_wait)
+    with pytest.raises(ExecutionError, match="constant picture"), open_runner():
+        pass
+
+
+def test_a_copy_that_does_not_fit_is_refused(open_runner: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the stream itself: past the end of device memory nothing is read or written."""
+    with open_runner() as runner, runner._gpu.current():
+        stream, memory = runner._gpu.stream(), runner._gpu.allocate(64)
+        fits, large, torn = np.zeros(64, np.uint8), np.zeros(65, np.uint8), np.zeros(128, np.uint8)[::2]
+        stream.upload(memory, fits)
+        stream.download(fits, memory)
+        stream.synchronize()
+        for array in (large, torn):
+            with pytest.raises(ExecutionError, match="does not fit"):
+                stream.upload(memory, array)
+            with pytest.raises(ExecutionError, match="does not fit"):
+                stream.download(array, memory)
+        stream.free()
+        memory.free()

@@ -1,0 +1,415 @@
+"""From the engine store to restored pictures: which engines are loaded, which are refused, what ``auto`` takes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from restore_sdk import RestoreEngine
+from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
+from restore_sdk.engines.edition import host_platform
+from restore_sdk.engines.sidecar import EngineKey, Sidecar, Tensor
+from restore_sdk.engines.store import EngineStore, StoredEngine, graph_sha256
+from restore_sdk.errors import (
+    DeviceError,
+    DriftError,
+    EngineError,
+    EngineIncompatibleError,
+    EngineIntegrityError,
+    EngineNotBuiltError,
+    InputError,
+    OutOfMemoryError,
+    RestoreError,
+)
+from restore_sdk.measure.verify import verify
+from restore_sdk.runtime.golden import require_golden
+from restore_sdk.runtime.onnxruntime import OnnxRunner
+from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
+from tests.conftest import make_photo
+from tests.cuda_double.double import Double
+from tests.cuda_double.stages import VERSION, make_module, make_plan
+from tests.runtime.tensorrt.conftest import plans, requests, same
+from tests.toy_bundle import edge_graph, repair_graph, write_toy_bundle
+
+#: Where the golden vectors passed: on the driver double, as it stands after a reset.
+HERE = {"device": "CUDA driver double (no GPU), 1 multiprocessors", "driver_cuda": "13.0", "tensorrt": VERSION}
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineStore:
+    """An empty store, the one that the SDK finds."""
+    monkeypatch.setenv("RESTORE_SDK_STORE", str(tmp_path / "store"))
+    return EngineStore()
+
+
+def publish(
+    store: EngineStore, bundle: Bundle, built: tuple[bytes, bytes], *, verified: bool = True, **changes: Any
+) -> list[StoredEngine]:
+    """Put plans into the store as a build would."""
+    engines = []
+    for spec, plan in zip(bundle.stages, built, strict=True):
+        key = EngineKey(
+            stage=spec.name,
+            onnx_sha256=graph_sha256(bundle, spec.name),
+            min_batch=1,
+            opt_batch=1,
+            max_batch=4,
+            workspace_mib=1024,
+            optimization_level=3,
+            edition="tensorrt",
+            version=VERSION,
+            platform=host_platform(),
+            hardware="capability",
+            compute_capabilities=("8.6",),
+        )
+        tensors = [Tensor(t.name, "input", "uint8", (-1, *t.shape[1:])) for t in spec.inputs]  # type: ignore[arg-type]
+        tensors += [Tensor(t.name, "output", "uint8", (-1, *t.shape[1:])) for t in spec.outputs]  # type: ignore[arg-type]
+        sidecar = Sidecar(
+            key=replace(key, **changes),
+            target="double",
+            bundle=bundle.name,
+            plan_sha256=sha256(plan).hexdigest(),
+            plan_bytes=len(plan),
+            tensors=tuple(tensors),
+            precision={"half": 1},
+            precision_source="network",
+            verified=verified,
+            verification={"status": "passed", **HERE} if verified else {"status": "not run"},
+            build={},
+            created="2026-01-01T00:00:00+00:00",
+        )
+        engines.append(store.publish(plan, sidecar))
+    return engines
+
+
+def pairs(count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+    made = []
+    for index in range(count):
+        photo = make_photo(200 + 20 * (index % 5), 260, seed=index)
+        mask = np.zeros(photo.shape[:2], bool)
+        mask[20 + index : 80 + index, 30:100] = True
+        made.append((photo, mask))
+    return made
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_the_engine_gives_what_it_gives_on_onnx_runtime(
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, slots: int
+) -> None:
+    publish(store, toy_bundle, plans(toy_bundle))
+    work = pairs(14)
+    with RestoreEngine(toy_bundle, runtime="onnxruntime", threads=1) as engine:
+        expected = [engine(*pair) for pair in work]
+    before = trt.control.double.counters().living
+    with RestoreEngine(toy_bundle, runtime="tensorrt", slots=slots) as engine:
+        engine.warmup()
+        one_by_one = [engine(*pair) for pair in work]
+        streamed = list(engine.stream(work))
+        batched = engine.restore_batch(*zip(*work, strict=True))
+        with ThreadPoolExecutor(8) as pool:
+            parallel = list(pool.map(lambda pair: engine(*pair), work))
+        run = engine.run(*work[0])
+        info = engine.info()
+    assert trt.control.double.counters().living == before
+    for results in (one_by_one, streamed, batched, parallel):
+        assert all(np.array_equal(a, b) for a, b in zip(results, expected, strict=True))
+    assert np.array_equal(run.image, expected[0])
+    assert run.timings.edge_ms > 0
+    assert (info["runtime"], info["reason"]) == ("tensorrt_double", "asked for by name")
+
+
+def test_a_cuda_graph_is_asked_for_and_seen(
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, double: Double
+) -> None:
+    publish(store, toy_bundle, plans(toy_bundle))
+    photo, mask = pairs(1)[0]
+    results = []
+    for graph, launches in ((False, 0), (True, 1)):
+        with RestoreEngine(toy_bundle, runtime="tensorrt", cuda_graph=graph) as engine:
+            before = double.counters()
+            results.append(engine(photo, mask))
+            assert double.counters().since(before).graph_launches == launches
+            assert engine.info()["cuda_graph"] is graph
+    assert np.array_equal(*results)
+    double.refuse_capture(True)
+    with RestoreEngine(toy_bundle, cuda_graph=True) as engine:
+        assert engine.info()["cuda_graph"] is False, "refused by the driver, so it must not be said to serve"
+    double.refuse_capture(False)
+    with pytest.raises(InputError, match="no CUDA graph"):
+        RestoreEngine(toy_bundle, runtime="onnxruntime", cuda_graph=True)
+
+
+@pytest.mark.slow
+def test_the_shipped_model_equals_onnx_runtime(trt: ModuleType) -> None:
+    """Its FP16 graphs on the doubles, against the same graphs in ONNX Runtime directly; the golden gate passes."""
+    import onnxruntime as ort
+
+    if not (DEFAULT_BUNDLE / "manifest.json").is_file():
+        pytest.skip("this checkout has no trained bundle")
+    bundle = Bundle.load()
+    sessions = []
+    for spec in bundle.stages:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3
+        graph = bundle.read(bundle.file(spec.name, "fp16"))
+        sessions.append(ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"]))
+    images, masks, edges = requests(1)[0]
+    (completed,) = sessions[0].run(["completed_edges"], {"image": images, "mask": masks, "edges": edges})
+    (restored,) = sessions[1].run(["restored"], {"image": images, "mask": masks, "completed_edges": completed})
+    runner = TensorRtRunner(bundle, *plans(bundle, max_batch=1), trt)
+    try:
+        result = runner.infer(images, masks, edges)
+        assert np.array_equal(result.completed_edges, completed)
+        assert np.array_equal(result.restored, restored)
+        figures = require_golden(runner, bundle)
+    finally:
+        runner.close()
+    assert figures["images"] > 0
+
+
+@pytest.mark.parametrize(
+    "passed",
+    [
+        None,
+        {},
+        HERE | {"device": "NVIDIA GeForce RTX 5090"},
+        HERE | {"driver_cuda": "12.8"},
+        HERE | {"tensorrt": "10.0.0.1"},
+    ],
+    ids=["nowhere", "unknown where", "another GPU", "another driver", "another TensorRT"],
+)
+def test_engines_that_were_not_proven_here_are_proven_once(
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, passed: dict[str, str] | None
+) -> None:
+    """Built ahead of time, in a store that was copied, or whose driver was changed since."""
+    engines = publish(store, toy_bundle, plans(toy_bundle), verified=False)
+    for engine in engines if passed is not None else ():
+        store.mark_verified(engine, passed or {})
+    runs = []
+    for _ in range(2):
+        before = trt.control.double.counters()
+        open_tensorrt(toy_bundle).close()
+        runs.append(trt.control.double.counters().since(before).calls)
+    golden = len(toy_bundle.golden()["image"])
+    assert runs[0] - runs[1] == 4 * golden, "the golden vectors ran the first time, and only then"
+    stored = [store.lookup(engine.sidecar.key) for engine in engines]
+    assert all(sidecar is not None and sidecar.verified_on(*HERE.values()) for sidecar in stored)
+
+
+@pytest.mark.parametrize("edition", ["tensorrt", "tensorrt_rtx"])
+def test_a_driver_too_old_for_this_tensorrt(
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, monkeypatch: pytest.MonkeyPatch, edition: Any
+) -> None:
+    """Found before an object of TensorRT is made: the real one ends the process, or speaks of CUDA error 35."""
+    publish(store, toy_bundle, plans(toy_bundle), edition=edition)
+    monkeypatch.setitem(sys.modules, edition, trt)
+    monkeypatch.setattr("restore_sdk.engines.edition._cuda_major", lambda *_: "14")
+    made = trt.control.double.counters().allocations
+    with pytest.raises(DeviceError, match=r"is for CUDA 14, the driver of .* serves CUDA up to 13\.0") as caught:
+        open_tensorrt(toy_bundle, edition)
+    assert f"{edition.replace('_', '-')}-cu13" in caught.value.hint
+    assert trt.control.double.counters().allocations == made
+
+
+def test_an_engine_that_drifts_is_refused(tmp_path: Path, store: EngineStore, trt: ModuleType, double: Double) -> None:
+    """An engine of the right form, the right graph by its sidecar, that computes something else."""
+    bundle = write_toy_bundle(tmp_path / "bundle")
+    other = repair_graph().replace(np.float32(1.0).tobytes(), np.float32(1.25).tobytes())  # a darker mean colour
+    assert other != repair_graph()
+    engines = publish(store, bundle, (make_plan(edge_graph()), make_plan(other)), verified=False)
+    before = double.counters().living
+    with pytest.raises(DriftError, match=r"restored is \d.* dB") as caught:
+        open_tensorrt(bundle)
+    assert f"build it again: restore-sdk build --edition tensorrt --force --bundle {bundle.path}" in caught.value.hint
+    assert double.counters().living == before
+    sidecar = store.lookup(engines[0].sidecar.key)
+    assert sidecar is not None
+    assert not sidecar.verified
+    with pytest.raises(DriftError):
+        RestoreEngine(bundle, runtime="tensorrt")
+
+
+def test_a_store_that_cannot_be_written_still_serves(
+    store: EngineStore,
+    toy_bundle: Bundle,
+    trt: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    publish(store, toy_bundle, plans(toy_bundle), verified=False)
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError("read-only file system")
+
+    monkeypatch.setattr(EngineStore, "mark_verified", refuse)
+    with caplog.at_level(logging.WARNING, logger="restore_sdk"):
+        open_tensorrt(toy_bundle).close()
+    assert "could not be noted" in caplog.text
+
+
+def test_no_engine(store: EngineStore, toy_bundle: Bundle, trt: ModuleType) -> None:
+    with pytest.raises(EngineNotBuiltError) as caught:
+        RestoreEngine(toy_bundle, runtime="tensorrt")
+    assert "restore-sdk build" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"compute_capabilities": ("9.0",)},
+        {"version": "10.12.0.0"},
+        {"edition": "tensorrt_rtx"},
+        {"platform": "plan9-vax"},
+        {"onnx_sha256": "0" * 64},
+        {"hardware": "device", "device_name": "NVIDIA A10"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_an_engine_of_another_kind_never_reaches_tensorrt(
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, double: Double, change: dict[str, Any]
+) -> None:
+    publish(store, toy_bundle, plans(toy_bundle), **change)
+    before = double.counters().allocations
+    with pytest.raises((EngineIncompatibleError, EngineNotBuiltError)) as caught:
+        RestoreEngine(toy_bundle, runtime="tensorrt")
+    assert "restore-sdk build" in caught.value.hint
+    assert double.counters().allocations == before
+
+
+def test_an_altered_plan_never_reaches_tensorrt(
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, double: Double
+) -> None:
+    edge, _ = publish(store, toy_bundle, plans(toy_bundle))
+    edge.path.chmod(0o600)
+    edge.path.write_bytes(edge.plan[:-1] + b"!")
+    before = double.counters().allocations
+    with pytest.raises(EngineIntegrityError):
+        RestoreEngine(toy_bundle, runtime="tensorrt")
+    assert double.counters().allocations == before
+
+
+def test_auto_takes_a_built_engine(
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(store, toy_bundle, plans(toy_bundle))
+    with caplog.at_level(logging.INFO, logger="restore_sdk"), RestoreEngine(toy_bundle) as engine:
+        info = engine.info()
+    assert info["runtime"] == "tensorrt_double"
+    assert "engine store" in info["reason"]
+    assert "runtime tensorrt_double" in caplog.text
+
+
+def test_auto_takes_the_edition_that_fits(
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both editions are installed, engines are there for both, those of the first do not fit this GPU."""
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", make_module(double, "tensorrt_rtx_double"))
+    publish(store, toy_bundle, plans(toy_bundle), compute_capabilities=("9.0",))
+    publish(store, toy_bundle, plans(toy_bundle), edition="tensorrt_rtx")
+    with RestoreEngine(toy_bundle) as engine:
+        assert engine.info()["runtime"] == "tensorrt_rtx_double"
+    with RestoreEngine(toy_bundle, runtime="tensorrt_rtx") as engine:
+        assert engine.info()["runtime"] == "tensorrt_rtx_double"
+    with pytest.raises(EngineIncompatibleError):
+        RestoreEngine(toy_bundle, runtime="tensorrt")
+
+
+def test_rtx_compiles_at_once_and_once_for_all_contexts(
+    toy_bundle: Bundle, double: Double, reference: OnnxRunner
+) -> None:
+    """Else its results change while a thread of its own goes on compiling, and a CUDA graph holds what it had then."""
+    module = make_module(double, "tensorrt_rtx_double")
+    before = double.counters().living
+    (request,) = requests(1)
+    runner = TensorRtRunner(toy_bundle, *plans(toy_bundle), module, slots=2)
+    try:
+        assert same(runner.infer(*request), reference.infer(*request))
+    finally:
+        runner.close()
+    configs = module.control.configs
+    assert len(configs) == 2 * 2 * 2, "two stages, two pipelines a slot"
+    assert {config.dynamic_shapes_kernel_specialization_strategy.name for config in configs} == {"EAGER"}
+    assert len({id(config.cache) for config in configs}) == 2, "one a stage"
+    assert double.counters().living == before
+    assert module.control.violations == []
+    module.control.refuse = ("set_runtime_cache",)
+    with pytest.raises(EngineError, match="its cache of kernels is refused"):
+        TensorRtRunner(toy_bundle, *plans(toy_bundle), module)
+    assert double.counters().living == before
+
+
+@pytest.mark.parametrize("trouble", ["no device", "no memory", "another GPU", "unsound"])
+def test_auto_says_why_a_built_engine_is_not_used(
+    store: EngineStore,
+    toy_bundle: Bundle,
+    trt: ModuleType,
+    double: Double,
+    caplog: pytest.LogCaptureFixture,
+    trouble: str,
+) -> None:
+    published = publish(store, toy_bundle, plans(toy_bundle))
+    errors: dict[str, type[RestoreError]] = {
+        "no device": DeviceError,
+        "no memory": OutOfMemoryError,
+        "another GPU": EngineIncompatibleError,
+        "unsound": EngineIntegrityError,
+    }
+    if trouble == "no device":
+        double.reset(init=100)
+    elif trouble == "no memory":
+        double.reset(memory=double.counters().device_bytes + 4096)
+    elif trouble == "unsound":  # as copied by somebody whose group may write
+        for engine in published:
+            (store.root / engine.sidecar.file).chmod(0o664)
+    else:
+        double.reset(capability="12.0")
+    with caplog.at_level(logging.WARNING, logger="restore_sdk"), RestoreEngine(toy_bundle) as engine:
+        info = engine.info()
+    assert info["runtime"] == "onnxruntime"
+    assert ("others can write" if trouble == "unsound" else "tensorrt") in info["reason"]
+    assert ("others can write" if trouble == "unsound" else "cannot be used") in caplog.text
+    with pytest.raises(errors[trouble]):
+        RestoreEngine(toy_bundle, runtime="tensorrt")
+
+
+def test_auto_without_engines_touches_no_driver(
+    store: EngineStore, toy_bundle: Bundle, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError("the driver was asked")
+
+    monkeypatch.setattr("restore_sdk.engines.driver.load_driver", never)
+    with RestoreEngine(toy_bundle) as engine:
+        assert engine.info()["runtime"] == "onnxruntime"
+        assert "no built engine" in engine.info()["reason"]
+
+
+def test_verify_on_tensorrt(store: EngineStore, toy_bundle: Bundle, trt: ModuleType) -> None:
+    publish(store, toy_bundle, plans(toy_bundle))
+    found = verify(toy_bundle, "tensorrt")
+    assert found.passed
+    assert found.runtime["runtime"] == "tensorrt_double"
+
+
+def test_use_after_close(store: EngineStore, toy_bundle: Bundle, trt: ModuleType) -> None:
+    from restore_sdk.errors import ClosedError
+
+    publish(store, toy_bundle, plans(toy_bundle))
+    engine = RestoreEngine(toy_bundle, runtime="tensorrt")
+    engine.close()
+    engine.close()
+    with pytest.raises(ClosedError), warnings.catch_warnings():
+        engine(*pairs(1)[0])
