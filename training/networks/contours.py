@@ -31,9 +31,9 @@ CONTOURS: dict[str, tuple[tuple[int, ...], bool]] = {
     "right_brow": ((46, 53, 52, 65, 55, 107, 66, 105, 63, 70), True),
     "bridge": ((168, 6, 197, 195, 5, 4), False),
     "nostrils": ((129, 98, 97, 2, 326, 327, 358), False),
-    "oval": (
-        (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149,
-         150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109), True),
+    "jaw": (
+        (389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93,
+         234, 127, 162), False),
 }  # fmt: skip
 
 #: The mesh's numbers of all points, in the order of this module.
@@ -47,7 +47,7 @@ _MIRRORED = (
     (474, 471), (475, 470), (476, 469), (477, 472),
     (276, 46), (283, 53), (282, 52), (295, 65), (285, 55), (336, 107), (296, 66), (334, 105), (293, 63), (300, 70),
     (129, 358), (98, 327), (97, 326),
-    (338, 109), (297, 67), (332, 103), (284, 54), (251, 21), (389, 162), (356, 127), (454, 234), (323, 93), (361, 132),
+    (389, 162), (356, 127), (454, 234), (323, 93), (361, 132),
     (288, 58), (397, 172), (365, 136), (379, 150), (378, 149), (400, 176), (377, 148),
 )  # fmt: skip
 
@@ -73,7 +73,7 @@ def _dots() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     ends, shares, start = [], [], 0
     for name, (points, closed) in CONTOURS.items():
         count = len(points)
-        dots = 10 if name in ("oval", "bridge") else 5
+        dots = 10 if name in ("jaw", "bridge") else 5
         for i in range(count if closed else count - 1):
             for k in range(dots):
                 ends.append((start + i, start + (i + 1) % count))
