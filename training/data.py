@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-
 T = TypeVar("T")
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}

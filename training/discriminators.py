@@ -66,7 +66,9 @@ class SmallDiscriminator(nn.Module):
         )
         self.patch = spectral_norm(nn.Conv2d(2 * width, 1, 3, padding=1))
         self.far = _leaky(
-            nn.Conv2d(2 * width, 3 * width, 4, 2, 1), nn.Conv2d(3 * width, 3 * width, 4, 2, 1), nn.Conv2d(3 * width, 1, 4)
+            nn.Conv2d(2 * width, 3 * width, 4, 2, 1),
+            nn.Conv2d(3 * width, 3 * width, 4, 2, 1),
+            nn.Conv2d(3 * width, 1, 4),
         )
 
     def forward(self, x: Tensor) -> Verdict:

@@ -73,7 +73,9 @@ def _labelled(folder: Path, files: list[Path], labels: Path | None) -> tuple[Ten
         with np.load(labels) as kept:
             names, values = kept["names"].tolist(), kept["points"]
     except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{labels} cannot be read as labels ({error}). Make it with python training/label.py.") from error
+        raise DataError(
+            f"{labels} cannot be read as labels ({error}). Make it with python training/label.py."
+        ) from error
     if values.shape[1:] != (len(POINTS), 2):
         raise DataError(f"{labels} has other points than this version asks for. Make it anew with training/label.py.")
     place = {name: i for i, name in enumerate(names)}
@@ -194,7 +196,11 @@ class DamagedViews:
         bits = self.masks[chosen.to(self.device)].unsqueeze(2)
         shifts = torch.arange(7, -1, -1, device=self.device, dtype=torch.uint8)
         hole = ((bits >> shifts) & 1).view(n, 1, SIZE, SIZE).float()
-        for turned, odds in ((lambda m: m.flip(3), 0.5), (lambda m: m.flip(2), 0.3), (lambda m: m.transpose(2, 3), 0.3)):
+        for turned, odds in (
+            (lambda m: m.flip(3), 0.5),
+            (lambda m: m.flip(2), 0.3),
+            (lambda m: m.transpose(2, 3), 0.3),
+        ):
             where = torch.from_numpy(rng.random(n) < odds).to(self.device).view(-1, 1, 1, 1)
             hole = torch.where(where, turned(hole), hole)
         step = SIZE // self.size

