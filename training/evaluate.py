@@ -17,8 +17,8 @@ from restore_sdk.imaging.quality import l1, psnr, ssim
 from training import judge, losses
 from training.edges import EdgeCounts
 from training.features import Features
-from training.networks.edgemap import EdgeMap
-from training.networks.stages import grey_of, to_unit
+from training.networks.edgemap import EdgeMap, luma
+from training.networks.stages import to_unit
 from training.protocol import BUCKETS, Case, Image, navier_stokes, telea
 from training.realism import GridCounts, RealismCounts
 from training.seams import SeamCounts
@@ -81,7 +81,7 @@ class _Instruments:
     @torch.inference_mode()
     def edges(self, image: Image) -> Image:
         """The true lines, ``uint8``."""
-        return (255.0 * self.lines(grey_of(_tensor(image)))[0, 0]).round().byte().numpy()
+        return (255.0 * self.lines(luma(_tensor(image)))[0, 0]).round().byte().numpy()
 
 
 def _tensor(image: Image) -> torch.Tensor:

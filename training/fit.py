@@ -226,12 +226,12 @@ class PartTrainer:
 
 def _objective(name: str, networks: Networks) -> Objective:
     if name == "shape":
-        return ShapeObjective(networks.shape)
+        return ShapeObjective(networks.edge.shape)
     if name == "edge":
-        return EdgeObjective(networks.edge, networks.shape)
+        return EdgeObjective(networks.edge.drawer, networks.edge.shape)
     if name == "coarse":
-        return CoarseObjective(networks.repair.coarse, networks.shape)
-    return RepairObjective(networks.repair, networks.shape, networks.edge)
+        return CoarseObjective(networks.repair.coarse, networks.edge.shape)
+    return RepairObjective(networks.repair, networks.edge.shape, networks.edge.drawer)
 
 
 def has_bfloat16(device: str = "cpu") -> bool:

@@ -18,11 +18,10 @@ from training.faces import Batch
 from training.features import Features
 from training.networks.coarse import CoarseGenerator
 from training.networks.contours import CONTOURS, ContourRaster, ShapeNetwork
-from training.networks.edge import EdgeGenerator
-from training.networks.edgemap import EdgeMap
+from training.networks.edge import EdgeDrawer
+from training.networks.edgemap import EdgeMap, luma
 from training.networks.prefill import pull_push
 from training.networks.repair import RepairGenerator
-from training.networks.stages import grey_of
 
 
 @dataclass
@@ -127,7 +126,7 @@ class EdgeObjective(Objective):
 
     size = 256
 
-    def __init__(self, generator: EdgeGenerator, shape: ShapeNetwork) -> None:
+    def __init__(self, generator: EdgeDrawer, shape: ShapeNetwork) -> None:
         super().__init__()
         self.generator = generator
         self.shape = shape.requires_grad_(False)
@@ -143,9 +142,9 @@ class EdgeObjective(Objective):
             points = points.float() + 0.002 * torch.randn_like(points[:, :1].float())
             heard = torch.rand_like(hole[:, :, :1, :1]) > 0.1
             contours = self.raster(points) * torch.sigmoid(presence.float()).view(-1, 1, 1, 1) * heard
-            grey = grey_of(guess)
+            grey = luma(guess)
             known = self.lines(grey, hole) * (1.0 - hole)
-            wanted = self.lines(grey_of(batch.image))
+            wanted = self.lines(luma(batch.image))
         with self.fast():
             logits = self.generator(grey, known, contours, hole)
         logits = logits.float()
@@ -266,7 +265,7 @@ def _blurred(x: Tensor, sigma: float) -> Tensor:
 class EdgePredictor(nn.Module):
     """The trained edge stage, frozen, as the later parts are trained on it: ``(guess, hole)`` to edges in the hole."""
 
-    def __init__(self, shape: ShapeNetwork, generator: EdgeGenerator | None, size: int) -> None:
+    def __init__(self, shape: ShapeNetwork, generator: EdgeDrawer | None, size: int) -> None:
         super().__init__()
         self.shape, self.generator = shape, generator
         self.raster, self.lines = ContourRaster(size, 1.2 * size / 256.0), EdgeMap()
@@ -280,7 +279,7 @@ class EdgePredictor(nn.Module):
         contours = contours * torch.sigmoid(presence.float()).view(-1, 1, 1, 1)
         if self.generator is None:
             return contours
-        grey = grey_of(guess)
+        grey = luma(guess)
         known = self.lines(grey, hole) * (1.0 - hole)
         drawn = torch.sigmoid(self.generator(grey, known, contours, hole).float())
         return known + hole * (1.0 - (1.0 - drawn) * (1.0 - contours))
@@ -344,7 +343,7 @@ class RepairObjective(_Photographs):
     size = 256
     crop = 128
 
-    def __init__(self, generator: RepairGenerator, shape: ShapeNetwork, edge: EdgeGenerator) -> None:
+    def __init__(self, generator: RepairGenerator, shape: ShapeNetwork, edge: EdgeDrawer) -> None:
         super().__init__((2, 4, 8, 16), (24, 32, 64, 128), reach=17, enlarged=1, blur=(1.5, 60_000))
         self.generator = generator
         self.edges = EdgePredictor(shape, edge, self.size)

@@ -12,7 +12,7 @@ from training.checkpoint import CheckpointError, load_module, load_tensors, unde
 from training.config import PARTS, Config, ConfigError, from_json
 from training.networks.coarse import CoarseGenerator
 from training.networks.contours import ShapeNetwork
-from training.networks.edge import EdgeGenerator
+from training.networks.edge import EdgeDrawer, EdgeGenerator
 from training.networks.repair import RepairGenerator
 from training.networks.stages import EdgeStage, RepairStage
 
@@ -26,15 +26,15 @@ class Networks(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         try:
-            self.shape = ShapeNetwork(**config.shape.network)
-            self.edge = EdgeGenerator(**config.edge.network)
+            self.edge = EdgeGenerator(ShapeNetwork(**config.shape.network), EdgeDrawer(**config.edge.network))
             self.repair = RepairGenerator(coarse=CoarseGenerator(**config.coarse.network), **config.repair.network)
         except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
             raise ConfigError(f"These networks cannot be built: {error}.") from error
 
     def part(self, name: str) -> nn.Module:
         """The network of one of :data:`training.config.PARTS`."""
-        return self.repair.coarse if name == "coarse" else self.get_submodule(name)
+        places = {"shape": "edge.shape", "edge": "edge.drawer", "coarse": "repair.coarse", "repair": "repair"}
+        return self.get_submodule(places[name])
 
     def load(self, name: str, run: Path, init: Path | None = None) -> None:
         """Take a part's moving average from a run's state, or else from released weights; where neither has it, it
@@ -52,7 +52,7 @@ class Networks(nn.Module):
 
     def stages(self) -> tuple[EdgeStage, RepairStage]:
         """Both stages as they are deployed."""
-        return EdgeStage(self.shape, self.edge).eval(), RepairStage(self.repair).eval()
+        return EdgeStage(self.edge).eval(), RepairStage(self.repair).eval()
 
 
 def state_path(run: Path, part: str) -> Path:

@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.networks.attention import ChannelSpatialAttention
+from training.networks.contours import ContourRaster, ShapeNetwork
 from training.networks.dense import DenseResidualBlock, DenseResidualSkip
+from training.networks.edgemap import EdgeMap, luma
 from training.networks.layers import ConvAct, Upsample, conv
 
 
-class EdgeGenerator(nn.Module):
+class EdgeDrawer(nn.Module):
     """Damaged grey image, its edges, contours and the mask in; the logits of an edge map out.
 
     Encoder and decoder meet at 1/4 of the size (pixel unshuffle and shuffle by 4), the body stands at 1/8 and 1/16.
@@ -53,3 +55,34 @@ class EdgeGenerator(nn.Module):
         fine = F.relu(self.head(quarter + self.up4(eighth)))
         logits: Tensor = self.join(torch.cat((fine, contours), dim=1))
         return logits
+
+
+class EdgeGenerator(nn.Module):
+    """All of the edge stage that is learned: contours of the face, and edges drawn with their help.
+
+    Args:
+        shape: finds the contours.
+        drawer: draws the edges.
+    """
+
+    def __init__(self, shape: ShapeNetwork, drawer: EdgeDrawer) -> None:
+        super().__init__()
+        self.shape, self.drawer = shape, drawer
+        self.raster, self.lines = ContourRaster(256, 1.2), EdgeMap()
+
+    def forward(self, guess: Tensor, hole: Tensor) -> Tensor:
+        """Completed edges.
+
+        Args:
+            guess: ``(N, 3, 256, 256)``, RGB in -1..1, the hole filled by a smooth guess.
+            hole: ``(N, 1, 256, 256)``, 1 where pixels are missing.
+
+        Returns:
+            ``(N, 1, 256, 256)`` in 0..1: the lines of what is known; in the hole those that are drawn, and the contours.
+        """
+        grey = luma(guess)
+        known = self.lines(grey, hole) * (1.0 - hole)
+        points, presence = self.shape(guess, hole)
+        contours = self.raster(points) * torch.sigmoid(presence).view(-1, 1, 1, 1)
+        drawn = torch.sigmoid(self.drawer(grey, known, contours, hole))
+        return known + hole * (1.0 - (1.0 - drawn) * (1.0 - contours))

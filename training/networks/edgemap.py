@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+#: ITU-R BT.601 luma, as OpenCV's RGB to grey.
+LUMA = (0.299, 0.587, 0.114)
+
 #: Standard deviation of the blur before the gradient, as Canny has it, and of the lines' profile, in pixels.
 _BLUR, _LINE = 1.4, 1.0
 #: Gradients (Sobel, grey in -1..1, 1 from black to white) at which a line begins, and is full.
@@ -16,6 +19,12 @@ def _gaussian(sigma: float) -> Tensor:
     radius = round(2.5 * sigma)
     taps = torch.exp(-torch.arange(-radius, radius + 1.0).square() / (2.0 * sigma * sigma))
     return taps / taps.sum()
+
+
+def luma(image: Tensor) -> Tensor:
+    """Luma of an RGB batch: ``(N, 3, H, W)`` to ``(N, 1, H, W)``, in the same range."""
+    red, green, blue = image.split(1, dim=1)
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
 class EdgeMap(nn.Module):

@@ -11,25 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.networks.contours import ContourRaster, ShapeNetwork
 from training.networks.edge import EdgeGenerator
-from training.networks.edgemap import EdgeMap
 from training.networks.prefill import pull_push
 from training.networks.repair import RepairGenerator
-
-#: ITU-R BT.601 luma, as OpenCV's RGB to grey.
-LUMA = (0.299, 0.587, 0.114)
 
 
 def to_unit(image: Tensor) -> Tensor:
     """0..255 to -1..1."""
     return image * (1.0 / 127.5) - 1.0
-
-
-def grey_of(image: Tensor) -> Tensor:
-    """Luma of an RGB batch: ``(N, 3, H, W)`` to ``(N, 1, H, W)``, in the same range."""
-    red, green, blue = image.split(1, dim=1)
-    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
 class _Stage(nn.Module):
@@ -63,21 +52,10 @@ class EdgeStage(_Stage):
 
     generator: EdgeGenerator
 
-    def __init__(self, shape: ShapeNetwork, generator: EdgeGenerator) -> None:
-        super().__init__(generator)
-        self.shape = shape
-        self.raster, self.lines = ContourRaster(256, 1.2), EdgeMap()
-
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         (soft_mask,) = self._maps(mask)
         hole = hole_of(soft_mask)
-        guess = pull_push(to_unit(self._image(image)), hole)
-        grey = grey_of(guess)
-        known = self.lines(grey, hole) * (1.0 - hole)
-        points, presence = self.shape(guess, hole)
-        contours = self.raster(points) * torch.sigmoid(presence).view(-1, 1, 1, 1)
-        drawn = torch.sigmoid(self.generator(grey, known, contours, hole))
-        completed = known + hole * (1.0 - (1.0 - drawn) * (1.0 - contours))
+        completed = self.generator(pull_push(to_unit(self._image(image)), hole), hole)
         return (255.0 * completed).round().squeeze(1).to(torch.uint8)
 
 
