@@ -131,7 +131,7 @@ class EdgeObjective(Objective):
         self.generator = generator
         self.shape = shape.requires_grad_(False)
         self.raster, self.lines = ContourRaster(256, 1.2), EdgeMap()
-        self.critics = nn.ModuleDict({"fine": PatchDiscriminator(3), "half": PatchDiscriminator(3, 48)})
+        self.critics = nn.ModuleDict({"near": PatchDiscriminator(3), "far": PatchDiscriminator(3, 48)})
 
     def paint(self, batch: Batch, seen: int) -> Painted:
         """``fake`` are completed edges."""
@@ -154,7 +154,7 @@ class EdgeObjective(Objective):
 
     def _views(self, edges: Tensor, painted: Painted) -> dict[str, Tensor]:
         seen = torch.cat((edges + 0.05 * torch.rand_like(edges[:, :, :1, :1]), painted.extra["grey"], painted.hole), 1)
-        return {"fine": seen, "half": F.avg_pool2d(seen, 2)}
+        return {"near": seen, "far": F.avg_pool2d(seen, 2)}
 
     def judge(self, painted: Painted) -> dict[str, Tensor]:
         """Hinge at full and at half size."""
