@@ -66,6 +66,7 @@ class PartTrainer:
     def __init__(self, name: str, config: Config, options: Options, networks: Networks) -> None:
         self.name, self.config, self.options, self.networks = name, config, options, networks
         self.settings: Part = config.part(name)
+        torch.manual_seed(config.seed)
         self.objective = _objective(name, networks)
         self.objective.bfloat16 = has_bfloat16(options.device) if options.bfloat16 is None else options.bfloat16
         self.objective.to(options.device)
@@ -159,7 +160,7 @@ class PartTrainer:
             tensors |= checkpoint.with_prefix(name, module.state_dict())
         for name, optimizer in self.optimizers.items():
             tensors |= checkpoint.with_prefix(name, checkpoint.optimizer_tensors(optimizer))
-        facts = {"seen": self.seen, "gradients": self.gradients, "config": self.config.to_json()}
+        facts = {"seen": self.seen, "began": self.began, "gradients": self.gradients, "config": self.config.to_json()}
         checkpoint.save_tensors(self.path, tensors, facts)
 
     def _resume(self) -> None:
@@ -168,14 +169,15 @@ class PartTrainer:
             modules = {"generator": self.generator, "average": self.average, "discriminators": self.objective.critics}
             for name, module in modules.items():
                 checkpoint.load_module(module, checkpoint.under_prefix(name, tensors), self.path)
+            self.seen, self.began = int(facts["seen"]), int(facts.get("began", facts["seen"]))
             refrozen = facts["config"][self.name]["frozen"] != self.settings.frozen
             for name, optimizer in self.optimizers.items():
                 state = checkpoint.under_prefix(name, tensors)
                 if state and not (refrozen and name != "critics"):
                     checkpoint.load_optimizer(optimizer, state)
-                else:
+                elif name != "critics":
+                    self.began = int(facts["seen"])
                     print(f"{self.name}: {name} begins anew", flush=True)
-            self.seen = self.began = int(facts["seen"])
             self.gradients = {name: float(value) for name, value in facts["gradients"].items()}
         elif self.options.init is not None:
             tensors, facts = checkpoint.load_tensors(self.options.init)
@@ -262,6 +264,7 @@ def fit(config: Config, options: Options) -> Path:
 
 
 def _fit(config: Config, options: Options) -> Path:
+    torch.manual_seed(config.seed)
     networks = Networks(config).to(options.device)
     write_file(options.out / "config.json", json.dumps(config.to_json(), indent=2).encode())
     asked: list[int] = []

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from training.networks.discriminator import PatchDiscriminator
 
 from training.config import Config
 from training.cost import cost, cost_of
 from training.networks.attention import ChannelSpatialAttention, GlobalAttention
 from training.networks.coarse import CoarseGenerator
 from training.networks.dense import DenseResidualBlock, DenseResidualSkip
-from training.networks.discriminator import PatchDiscriminator
 from training.networks.edgeconnect import MACS, PARAMETERS, EdgeConnect
 from training.networks.fusion import BidirectionalGatedFusion
 from training.networks.layers import ACTIVATION_BOUND, BoundedReLU
