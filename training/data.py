@@ -75,7 +75,7 @@ def sampling_weights(folder: Path, files: list[Path]) -> NDArray[np.float64]:
 
 
 def sharpness_of(folder: Path, files: list[Path]) -> NDArray[np.float64]:
-    """What the ``index.csv`` in or beside the folder calls the sharpness of each file; infinite where it says nothing."""
+    """The sharpness of each file by the ``index.csv`` in or beside the folder; infinite where it says nothing."""
     folder = folder.absolute()
     listed: dict[Path, float] = {}
     for index in (folder / "index.csv", folder.parent / "index.csv"):

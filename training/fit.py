@@ -45,8 +45,11 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """How to run, as opposed to what to train. ``labels`` are contours as ``training/label.py`` writes them; ``init`` is
-    a ``weights.safetensors`` to begin from where ``out`` has no checkpoint yet; ``only`` trains a single part."""
+    """How to run, as opposed to what to train.
+
+    ``labels`` are contours as ``training/label.py`` writes them; ``init`` is a ``weights.safetensors`` to begin from
+    where ``out`` has no checkpoint yet; ``only`` trains a single part.
+    """
 
     data: Path
     out: Path
@@ -115,8 +118,8 @@ class PartTrainer:
         length = nn.utils.clip_grad_norm_([p for p in self.generator.parameters() if p.grad is not None], 1.0)
         if not torch.isfinite(length):
             raise DivergedError(
-                f"The {self.name} part diverged at {self.seen} images: a gradient is not finite. The last checkpoint is "
-                "valid; run again with a lower rate in the configuration."
+                f"The {self.name} part diverged at {self.seen} images: a gradient is not finite. The last checkpoint "
+                "is valid; run again with a lower rate in the configuration."
             )
         for name in self.optimizers:
             if name != "critics":
@@ -190,7 +193,7 @@ class PartTrainer:
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def run(self, views: DamagedViews, log: RunLog, stop: Callable[[], bool]) -> None:
-        """Train until the run's length is reached. Raises :class:`StoppedError` after saving, where ``stop`` says so."""
+        """Train to the run's length. Raises :class:`StoppedError` after saving, where ``stop`` says so."""
         settings, options = self.settings, self.options
         log.truncate(self.name, self.seen)
         saved, began, sums, count = time.monotonic(), time.monotonic(), {}, 0

@@ -1,7 +1,7 @@
 """An independent judge of faces: whether a detector finds them, where their landmarks are, whose they are.
 
-Uses dlib's detector, its 68 landmarks and its face descriptor (packages ``dlib-bin`` and ``face-recognition-models``, an
-extra). They judge only: **nothing of them may be trained on**, or they would no longer be independent.
+Uses dlib's detector, its 68 landmarks and its face descriptor (packages ``dlib-bin`` and ``face-recognition-models``,
+an extra). They judge only: **nothing of them may be trained on**, or they would no longer be independent.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def edge_strength(logits: Tensor, target: Tensor, hole: Tensor) -> Tensor:
 
 
 def dice(output: Tensor, target: Tensor, hole: Tensor) -> Tensor:
-    """One less the overlap of two maps in 0..1 (V-Net: Milletari et al., 3DV 2016): a map of nothing overlaps nothing."""
+    """One less the overlap of two maps in 0..1 (V-Net: Milletari et al., 3DV 2016): an empty map overlaps nothing."""
     both = (output * target * hole).sum(dim=(1, 2, 3))
     each = ((output.square() + target.square()) * hole).sum(dim=(1, 2, 3))
     return (1.0 - (2.0 * both + 1.0) / (each + 1.0)).mean()

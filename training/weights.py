@@ -1,4 +1,4 @@
-"""The networks of a model, part by part, and released weights: moving averages in half precision, one safetensors file."""
+"""The networks of a model by part, and released weights: moving averages in half precision, one safetensors file."""
 
 from __future__ import annotations
 

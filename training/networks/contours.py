@@ -1,6 +1,6 @@
 """Where a face's features lie: points along its contours found from what is left of it, drawn as lines in the graph.
 
-A mean of pixels is a smear, a mean of shapes is a face: points of a hidden eye can be regressed where its picture cannot
+A mean of pixels is a smear, a mean of shapes is a face: the points of a hidden eye can be regressed, its picture cannot
 (LaFIn: Yang et al., "Generative landmark guided face inpainting", PRCV 2020).
 """
 
@@ -53,7 +53,7 @@ _MIRRORED = (
 
 
 def _mirror() -> tuple[int, ...]:
-    other = {a: b for a, b in _MIRRORED} | {b: a for a, b in _MIRRORED}
+    other = dict(_MIRRORED) | {b: a for a, b in _MIRRORED}
     place = {point: i for i, point in enumerate(POINTS)}
     return tuple(place[other.get(point, point)] for point in POINTS)
 
@@ -86,7 +86,7 @@ class ContourRaster(nn.Module):
     """Draws contours: ``(N, P, 2)`` points, x and y in 0..1 of the side, to ``(N, 1, size, size)`` in 0..1.
 
     A line is a row of Gaussian dots. Each dot is a product of a Gaussian in x and one in y, so all of them together are
-    one product of matrices, and a dot counts by the length that it stands for, so that a line is 1 at its middle however
+    one product of matrices. A dot counts by the length that it stands for, so that a line is 1 at its middle, however
     long its segments are.
 
     Args:
@@ -147,8 +147,8 @@ class ShapeNetwork(nn.Module):
         nn.init.normal_(self.points.weight, std=0.02)
 
     def forward(self, image: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
-        """``image`` ``(N, 3, S, S)`` in -1..1, its hole filled by a smooth guess; ``hole`` ``(N, 1, S, S)``; S a power of
-        two from 64 on. Points ``(N, P, 2)``, x and y in 0..1 of the side, and the logit of a face ``(N, 1)``."""
+        """``image`` ``(N, 3, S, S)`` in -1..1, its hole filled by a smooth guess; ``hole`` ``(N, 1, S, S)``; S a power
+        of two from 64 on. Points ``(N, P, 2)``, x and y in 0..1 of the side, and the logit of a face ``(N, 1)``."""
         small = torch.cat((image, hole), dim=1)
         while small.shape[-1] > 64:
             small = F.avg_pool2d(small, 2)

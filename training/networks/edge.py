@@ -78,7 +78,7 @@ class EdgeGenerator(nn.Module):
             hole: ``(N, 1, 256, 256)``, 1 where pixels are missing.
 
         Returns:
-            ``(N, 1, 256, 256)`` in 0..1: the lines of what is known; in the hole those that are drawn, and the contours.
+            ``(N, 1, 256, 256)`` in 0..1: lines of what is known; in the hole those that are drawn, and contours.
         """
         grey = luma(guess)
         known = self.lines(grey, hole) * (1.0 - hole)
