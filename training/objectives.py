@@ -292,7 +292,7 @@ class CoarseObjective(_Photographs):
     size = 128
 
     def __init__(self, generator: CoarseGenerator, shape: ShapeNetwork) -> None:
-        super().__init__((4, 8, 16, 32), (32, 64, 128, 192), reach=7, enlarged=2, blur=(1.2, 120_000))
+        super().__init__((2, 4, 8, 16, 32), (24, 32, 64, 128, 192), reach=7, enlarged=2, blur=(1.2, 120_000))
         self.generator = generator
         self.edges = EdgePredictor(shape, None, self.size)
         self.critics["small"] = SmallDiscriminator()
@@ -327,8 +327,9 @@ class CoarseObjective(_Photographs):
         return super().judge(painted) | {"small": losses.discriminator_hinge(real, fake, painted.hole)}
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
-        """Those of all photographs, and ``small``, by the discriminator of pixels."""
+        """Those of all photographs, ``grid`` against a lattice, and ``small``, by the discriminator of pixels."""
         found = super().parts(painted, adversarial)
+        found["grid"] = losses.pixel_grid(painted.fake, painted.real, 2) + losses.pixel_grid(painted.fake, painted.real)
         if adversarial:
             with self.fast():
                 verdicts = self.critics["small"](self._beside(painted.extra["fake"], painted))[0]
