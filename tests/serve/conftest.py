@@ -120,11 +120,12 @@ class Service:
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            try:
-                self.log.append(json.loads(line))
-            except ValueError:
-                self.stray.append(line)
+        with contextlib.suppress(ValueError):  # the test closes it at the end, while this thread may still read
+            for line in self.process.stderr:
+                try:
+                    self.log.append(json.loads(line))
+                except ValueError:
+                    self.stray.append(line)
 
     def wait_for(self, seconds: float = 30, **wanted: Any) -> dict[str, Any]:
         """The first line of the log with these facts, which may be still to come."""
