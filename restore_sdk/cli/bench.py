@@ -1,22 +1,17 @@
-"""The command ``restore-sdk bench``: measured figures for people, a gate on drift, a verdict against a baseline."""
+"""The command ``restore-sdk bench``: measured figures, and a gate on drift."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from restore_sdk.cli.common import Result, add_bundle, add_device, finish, progress_line
 from restore_sdk.errors import InputError
 from restore_sdk.runtime import RUNTIMES
 
-if TYPE_CHECKING:
-    from restore_sdk.measure.baseline import Comparison
-
-
-#: Exit codes of its own findings; see :mod:`restore_sdk.cli.main`.
-NOTHING, DRIFTED, SLOWER = 2, 6, 8
+#: The exit code of drift beyond the gate; see :mod:`restore_sdk.cli.main`.
+DRIFTED = 6
 
 #: Least PSNR in dB of the worst golden image against the reference, for a runtime that is to be shipped.
 MIN_PSNR = 45.0
@@ -37,59 +32,39 @@ def register(commands: Any) -> None:
     command.add_argument("--slots", type=int, default=1, metavar="N", help="how many compute at a time (default 1)")
     command.add_argument("--threads", type=int, metavar="N", help="CPU threads a request (default: the usable cores)")
     add_device(command)
-    command.add_argument("--cuda-graph", choices=("both", "on", "off"), default="both", help="on TensorRT")
     command.add_argument("--no-processes", action="store_true", help="leave out start-up and memory, which take longer")
     command.add_argument(
         "--min-psnr", type=float, default=MIN_PSNR, metavar="DB", help=f"gate of the drift (default {MIN_PSNR:g})"
-    )
-    command.add_argument("--compare", type=Path, metavar="OLD.json", help="an earlier report of --json, of this host")
-    command.add_argument(
-        "--tolerance", type=float, default=10.0, metavar="PERCENT", help="change that is no news (default 10)"
     )
     add_bundle(command)
     finish(command, bench)
 
 
 def bench(options: argparse.Namespace) -> Result:
-    """Measure, judge the drift, and compare where there is a baseline."""
+    """Measure every runtime, and judge its drift."""
     from restore_sdk.bundle import Bundle
-    from restore_sdk.measure import host
-    from restore_sdk.measure.baseline import compare, read_baseline
     from restore_sdk.measure.bench import measure
 
-    if not 0 <= options.tolerance < 1000:
-        raise InputError(f"--tolerance is {options.tolerance:g} percent", "pass a number from 0 up")
     if not math.isfinite(options.min_psnr):
         raise InputError(f"the gate is {options.min_psnr} dB", "pass a number")
-    settings = {
-        "batch": options.batch,
-        "slots": options.slots,
-        "threads": options.threads,
-        "device": options.device,
-    }
-    baseline = read_baseline(options.compare, host.facts(), settings) if options.compare else None
     with progress_line() as say:
         report = measure(
             Bundle.load(options.bundle),
             options.runtime,
             requests=options.requests,
-            cuda_graph=options.cuda_graph,
+            batch=options.batch,
+            slots=options.slots,
+            threads=options.threads,
+            device=options.device,
             processes=not options.no_processes,
             progress=say,
-            **settings,
         )
-    lines, code = describe(report), 0
     drifted = [run["name"] for run in report["runs"] if _beyond(run, options.min_psnr)]
     report["drifted"], report["min_psnr_db"] = drifted, options.min_psnr
-    if baseline is not None:
-        comparison = compare(baseline, report, options.tolerance / 100)
-        report["comparison"] = comparison.to_json()
-        lines += ["", f"compared with {options.compare}", *describe_comparison(comparison)]
-        code = NOTHING if not comparison.changes else SLOWER if comparison.regressed else 0
+    lines = describe(report)
     if drifted:
         lines.append(f"FAILED: {', '.join(drifted)} beyond the gate of {options.min_psnr:g} dB")
-        code = DRIFTED
-    return report, lines, code
+    return report, lines, DRIFTED if drifted else 0
 
 
 def describe(report: dict[str, Any]) -> list[str]:
@@ -127,26 +102,6 @@ def describe(report: dict[str, Any]) -> list[str]:
             lines.append(f"  {name:<15} {text}")
     if report["absent"]:
         lines += ["", *(f"not here: {each['runtime']}: {each['why']}" for each in report["absent"])]
-    return lines
-
-
-def describe_comparison(comparison: Comparison) -> list[str]:
-    """A comparison, as lines for people."""
-    lines = [f"  note: {note}" for note in comparison.notes]
-    for change in comparison.changes:
-        then, now = (
-            f"{value:.2f} ({low:.2f} to {high:.2f})"
-            for value, (low, high) in ((change.old, change.old_spread), (change.new, change.new_spread))
-        )
-        lines.append(
-            f"  {change.verdict:<8} {change.ratio:6.2f} x  {change.run} {change.figure}: {then} -> {now} {change.unit}"
-        )
-    if any(change.verdict == "unclear" for change in comparison.changes):
-        lines.append("  unclear: changed by more than the tolerance, but the blocks overlap; measure on a quieter host")
-    if not comparison.changes:
-        lines.append("FAILED: nothing to compare; pass --runtime with one that the baseline has")
-    else:
-        lines.append("FAILED: slower than the baseline, or drifted" if comparison.regressed else "no regression")
     return lines
 
 

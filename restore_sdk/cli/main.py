@@ -10,15 +10,13 @@ Exit codes:
     5    integrity: the model bundle or a built engine is missing, altered or invalid
     6    drift: the runtime computes something else than the reference
     7    the runtime failed while it computed, or ran out of memory
-    8    slower than the baseline that `bench --compare` was given, beyond tolerance and spread
     9    `restore` on a folder: some photographs were not restored; the others are
     130  interrupted
 
 Errors are one line on standard error and a hint on the next. With ``--json``, standard output holds one JSON object:
-``{"ok": true, ...}``; ``{"ok": false, ...}`` with what was found (6, 8, 9, 3 of ``doctor``, 5 of ``engines verify``, 2
-of ``bench --compare`` where nothing can be compared); or, where the command could not be carried out,
-``{"ok": false, "error": {"type", "reason", "message", "hint", "exit_code"}}``. A command line that
-cannot be parsed is answered with its usage and one line on standard error only, and exit code 2.
+``{"ok": true, ...}``; ``{"ok": false, ...}`` with what was found (6, 9, 3 of ``doctor``, 5 of ``engines list``); or,
+where the command could not be carried out, ``{"ok": false, "error": {"type", "reason", "message", "hint",
+"exit_code"}}``. A command line that cannot be parsed is answered with its usage and one line on standard error only.
 """
 
 from __future__ import annotations
@@ -96,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="restore-sdk",
         description="Face image restoration: repaints what a mask marks in white.",
         epilog="exit codes: 0 done, 1 internal fault, 2 usage or input, 3 environment, 4 engine, 5 integrity, "
-        "6 drift, 7 execution, 8 slower than the baseline, 9 some photographs of a folder failed, 130 interrupted",
+        "6 drift, 7 execution, 9 some photographs of a folder failed, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"restore-sdk {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an internal fault")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +25,6 @@ from restore_sdk.runtime import RUNTIMES, Runtime
 from restore_sdk.runtime.base import U8, Inference, StageRunner
 from restore_sdk.runtime.golden import golden_drift
 from restore_sdk.runtime.select import open_runner
-
-#: Schema of the report, and the kind that it says it is.
-SCHEMA = 2
-KIND = "restore-sdk bench"
-
-#: How the chain is queued on TensorRT: one way or the other, or both, taking turns.
-Graphs = Literal["both", "on", "off"]
 
 #: Every runtime that has a name of its own.
 NAMED: tuple[Runtime, ...] = tuple(name for name in RUNTIMES if name != "auto")
@@ -106,13 +99,14 @@ def measure(
     slots: int = 1,
     threads: int | None = None,
     device: int = 0,
-    cuda_graph: Graphs = "both",
     processes: bool = True,
     seconds: float = math.inf,
     more: Callable[[Sequence[Run]], Sequence[Case]] = lambda runs: (),
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
     """Time stages and whole requests on the golden inputs, all runtimes taking turns.
+
+    TensorRT is measured two ways: with the chain queued call by call, and as one CUDA graph.
 
     Args:
         runtimes: those to measure; one that cannot be opened is an error. None named: all that open on this host, and
@@ -121,8 +115,6 @@ def measure(
         batch: images a request of the stages and of the throughput.
         slots: how many requests may compute at the same time; one-after-another latency does not depend on it.
         threads: see :class:`restore_sdk.RestoreEngine`.
-        cuda_graph: on TensorRT, ``"both"`` measures two ways, with the chain queued call by call and as one CUDA graph;
-            ``"on"`` and ``"off"`` measure one. On a CPU there is no such thing.
         processes: also start a fresh process a runtime, for its start and its memory.
         more: gives further cases that take turns with these, from what is open.
         progress: told what is being done.
@@ -135,19 +127,16 @@ def measure(
         :meth:`restore_sdk.imaging.quality.Drift.to_json`) and ``process`` (see :mod:`restore_sdk.measure.fresh`).
 
     Raises:
-        InputError: an argument out of its range, or a CUDA graph asked for where there is none. The rest as
-            :func:`restore_sdk.runtime.select.open_runner`.
+        InputError: an argument out of its range. The rest as :func:`restore_sdk.runtime.select.open_runner`.
     """
     if requests < 1 or batch < 1 or slots < 1:
         raise InputError("requests, batch and slots count from 1", "pass whole numbers from 1 up")
     if threads is not None and threads < 1:
         raise InputError("threads count from 1", "pass a whole number from 1 up, or leave it out")
-    if cuda_graph not in get_args(Graphs):
-        raise InputError(f"cuda_graph is {cuda_graph!r}", f"choose one of {', '.join(get_args(Graphs))}")
     settings = {"slots": slots, "threads": threads, "device": device}
     about = host.facts()  # now: later its load is what this has made
     with ExitStack() as stack:
-        opened, absent = _open(bundle, runtimes, cuda_graph, settings, stack, progress)
+        opened, absent = _open(bundle, runtimes, settings, stack, progress)
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=_fast_folder()))
         cases: list[Case] = []
         for number, run in enumerate(opened):
@@ -166,8 +155,6 @@ def measure(
             bundle.path, entry["asked"], requests=requests, threads=threads, device=device, cuda_graph=graph
         )
     return {
-        "kind": KIND,
-        "schema": SCHEMA,
         "bundle": bundle.name,
         "fingerprint": bundle.fingerprint,
         "requests": requests,
@@ -234,7 +221,6 @@ def require_named(asked: Runtime, facts: dict[str, Any]) -> None:
 def _open(
     bundle: Bundle,
     runtimes: Sequence[Runtime],
-    graphs: Graphs,
     settings: dict[str, Any],
     stack: ExitStack,
     progress: Progress,
@@ -245,17 +231,13 @@ def _open(
     for name in dict.fromkeys(runtimes or NAMED):
         progress(f"opening {name}")
         try:
-            opened.append(_open_one(bundle, name, graphs == "on", settings, stack))
+            opened.append(_open_one(bundle, name, False, settings, stack))
+            if "cuda_graph" in opened[-1].runner.info():
+                opened.append(_open_one(bundle, name, True, settings, stack))
         except RestoreError as error:
             if runtimes:
                 raise
             absent.append({"runtime": name, "why": error.message, "hint": error.hint})
-            continue
-        if graphs == "both" and "cuda_graph" in opened[-1].runner.info():
-            try:
-                opened.append(_open_one(bundle, name, True, settings, stack))
-            except RestoreError as error:
-                absent.append({"runtime": f"{name}, CUDA graph", "why": error.message, "hint": error.hint})
     if not opened:
         raise DeviceError("no runtime opens on this host", "run: restore-sdk doctor")
     return opened, absent

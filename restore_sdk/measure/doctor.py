@@ -7,13 +7,11 @@ anything that needs it, and no TensorRT object is made.
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import re
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,13 +34,17 @@ with no_telemetry():
     import onnxruntime as o
 p = o.get_available_providers(); print(o.__version__, ' '.join(p)); assert 'CPUExecutionProvider' in p
 """
-
-_OPENCV_WHEELS = (
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    "opencv-contrib-python-headless",
-)
+_OPENVINO = "from restore_sdk.runtime.openvino import offers; v, p = offers(); print(v, 'computes in', ' and '.join(p))"
+_DRIVER = """
+from restore_sdk.errors import DeviceError; from restore_sdk.engines.driver import all_devices
+try: found = all_devices()
+except DeviceError as error: sys.exit(error.message)
+print(f'CUDA {found[0].cuda}:', ', '.join(f'{gpu.name} ({gpu.compute_capability})' for gpu in found))
+"""
+_ENGINES = """
+from restore_sdk.engines.store import EngineStore
+s = EngineStore(); e = s.verify(); print(len(e), sum(x.error is not None for x in e), s.root)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +65,21 @@ class Finding:
 def examine() -> list[Finding]:
     """Look at everything that the SDK can use; takes a second or two, changes nothing."""
     driver = _driver()
+    host = f"Python {platform.python_version()} on {platform.platform()}, {usable_cores()} cores usable"
     return [
-        Finding("restore-sdk", "ok", f"{__version__} at {Path(__file__).parents[1]}"),
-        Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
-        Finding("cpu", "ok", f"{usable_cores()} of {os.cpu_count()} cores usable, {platform.machine()}"),
+        Finding("restore-sdk", "ok", f"{__version__} at {Path(__file__).parents[1]}; {host}"),
         _probe("numpy", "import numpy; print(numpy.__version__)", "pip install 'numpy>=1.26,<3'", required=True),
-        _opencv(),
+        _probe(
+            "opencv",
+            "from restore_sdk._util.opencv import cv2; cv2.imencode; print(cv2.__version__)",
+            "keep one wheel of it: pip uninstall -y opencv-python opencv-contrib-python opencv-python-headless "
+            "&& pip install opencv-python-headless",
+            required=True,
+        ),
         _probe("onnxruntime", _ONNXRUNTIME, "pip install --force-reinstall onnxruntime", required=True),
         *(_model(name) for name in MODELS),
-        _openvino(),
+        _absent("openvino", f"faster on many CPUs: {install_command('openvino')}")
+        or _probe("openvino", _OPENVINO, "pip install --force-reinstall openvino"),
         driver,
         _pycuda(driver),
         _tensorrt("tensorrt", f"NVIDIA data-centre and Jetson GPUs: {install_command('tensorrt')}", driver),
@@ -86,21 +94,8 @@ def _probe(name: str, code: str, hint: str, *, required: bool = False) -> Findin
     return Finding(name, "ok" if works else "broken", text, "" if works else hint, required)
 
 
-def _opencv() -> Finding:
-    wheels = sorted({name for name in map(_name, distributions()) if name in _OPENCV_WHEELS})
-    found, text = _run("import cv2; cv2.imencode; print(cv2.__version__)")
-    if len(wheels) > 1:
-        removal = f"pip uninstall -y {' '.join(wheels)} && pip install opencv-python-headless"
-        status: Status = "warning" if found else "broken"
-        return Finding(
-            "opencv", status, f"{text}; {' and '.join(wheels)} overwrite each other's files", removal, required=True
-        )
-    if found:
-        return Finding("opencv", "ok", f"{text} ({wheels[0] if wheels else 'not from a wheel'})", required=True)
-    hint = "pip install --force-reinstall opencv-python-headless"
-    if "libGL" in text or "libgthread" in text or "libX" in text or "libxcb" in text:
-        hint = f"needs a desktop; run: pip uninstall -y {' '.join(wheels)} && pip install opencv-python-headless"
-    return Finding("opencv", "broken", text, hint, required=True)
+def _absent(name: str, hint: str) -> Finding | None:
+    return None if importlib.util.find_spec(name) else Finding(name, "absent", "not installed", hint)
 
 
 def _model(name: str) -> Finding:
@@ -111,20 +106,8 @@ def _model(name: str) -> Finding:
     return _probe(f"model {name}", code, "reinstall restore-sdk, or pass --bundle", required=name == "default")
 
 
-def _openvino() -> Finding:
-    if importlib.util.find_spec("openvino") is None:
-        return Finding("openvino", "absent", "not installed", f"faster on many CPUs: {install_command('openvino')}")
-    code = "from restore_sdk.runtime.openvino import offers; v, p = offers(); print(v, 'computes in', ' and '.join(p))"
-    return _probe("openvino", code, "pip install --force-reinstall openvino")
-
-
 def _driver() -> Finding:
-    found, text = _run(
-        "from restore_sdk.errors import DeviceError; from restore_sdk.engines.driver import all_devices\n"
-        "try: found = all_devices()\n"
-        "except DeviceError as error: sys.exit(error.message)\n"
-        "print(f'CUDA {found[0].cuda}:', ', '.join(f'{gpu.name} ({gpu.compute_capability})' for gpu in found))"
-    )
+    found, text = _run(_DRIVER)
     if found:
         return Finding("nvidia driver", "ok", text)
     if "cuInit" in text and "error 100)" not in text:  # it is installed, and does not work
@@ -133,8 +116,8 @@ def _driver() -> Finding:
 
 
 def _pycuda(driver: Finding) -> Finding:
-    if importlib.util.find_spec("pycuda") is None:
-        return Finding("pycuda", "absent", "not installed", f"only for NVIDIA GPUs: {install_command('tensorrt')}")
+    if absent := _absent("pycuda", f"only for NVIDIA GPUs: {install_command('tensorrt')}"):
+        return absent
     if driver.status != "ok":
         return Finding("pycuda", "absent", "installed, but it needs the NVIDIA driver")
     hint = "build it for this CUDA: pip install --force-reinstall --no-cache-dir pycuda"
@@ -142,8 +125,6 @@ def _pycuda(driver: Finding) -> Finding:
 
 
 def _tensorrt(edition: str, hint: str, driver: Finding) -> Finding:
-    if importlib.util.find_spec(edition) is None:
-        return Finding(edition, "absent", "not installed", hint)
     # Only imported: without a driver, an object of TensorRT can take the process down.
     fits = "require_driver(t, device_facts()); " if driver.status == "ok" else ""
     code = (
@@ -152,20 +133,17 @@ def _tensorrt(edition: str, hint: str, driver: Finding) -> Finding:
         f"t = load({edition!r}); {fits}a = ' '.join(t.ahead_of_time); c = f'for CUDA {{t.cuda}}, ' if t.cuda else ''; "
         "print(t.version, c + ('builds on any host for compute capability ' + a if a else 'builds on the GPU at hand'))"
     )
-    return _probe(edition, code, hint)
+    return _absent(edition, hint) or _probe(edition, code, hint)
 
 
 def _engines() -> Finding:
-    found, text = _run(
-        "from restore_sdk.engines.store import EngineStore; s = EngineStore(); e = s.verify(); "
-        "print(len(e), sum(x.error is not None for x in e), s.root)"
-    )
+    found, text = _run(_ENGINES)
     if not found:
         return Finding("engines", "warning", text, "set RESTORE_SDK_STORE to a folder of yours")
     count, invalid, root = text.split(maxsplit=2)
     if int(invalid):
         detail = f"{invalid} of {count} in {root} are not what was stored"
-        return Finding("engines", "warning", detail, "run: restore-sdk engines verify, then: restore-sdk engines prune")
+        return Finding("engines", "warning", detail, "run: restore-sdk engines list, then: restore-sdk engines prune")
     if int(count):
         return Finding("engines", "ok", f"{count} in {root}, all match their hashes")
     return Finding("engines", "absent", f"none in {root}", "on a host with an NVIDIA GPU: restore-sdk build")
@@ -193,10 +171,3 @@ def _run(code: str) -> tuple[bool, str]:
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
     text = lines[-1] if lines else f"exit code {done.returncode}"
     return done.returncode == 0, re.sub(r"^restore_sdk\.errors\.\w+: ", "", text)[:300]
-
-
-def _name(distribution: Any) -> str:
-    try:
-        return str(distribution.metadata["Name"]).lower().replace("_", "-")
-    except Exception:  # broken metadata of some other package is not our concern
-        return ""

@@ -16,7 +16,7 @@ import restore_sdk
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ExecutionError, InputError
 from restore_sdk.imaging.image import MODEL_SIZE
-from restore_sdk.measure.host import peak_mb, resident_mb
+from restore_sdk.measure.host import memory_mb
 from restore_sdk.runtime import Runtime
 
 #: Requests before memory counts: buffers are made, pools of memory fill.
@@ -94,7 +94,7 @@ def measured(imported: float) -> None:
     mask[40:100, 40:120] = 255
     with RestoreEngine(**options["engine"]) as engine:
         engine(photo, mask)
-        cold, first = time.monotonic() - options["started"], resident_mb()  # one clock for all processes of a host
+        cold, first = time.monotonic() - options["started"], memory_mb()  # one clock for all processes of a host
     started = time.perf_counter()
     with RestoreEngine(**options["engine"]) as engine:
         engine(photo, mask)
@@ -102,13 +102,13 @@ def measured(imported: float) -> None:
         memory = []
         for _ in range(options["requests"]):
             engine(photo, mask)
-            memory.append(resident_mb())
+            memory.append(memory_mb())
     found = {
         "import_ms": 1e3 * imported,
         "cold_ms": 1e3 * cold,
         "warm_ms": 1e3 * warm,
         "first_mb": first,
-        "peak_mb": peak_mb(),
+        "peak_mb": memory_mb("VmHWM"),
         "grown_percent": grown_percent(memory),
     }
     print(json.dumps({name: None if value is None else round(value, 2) for name, value in found.items()}))

@@ -59,15 +59,6 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, report["works"], report["ok"]) == ((3, False, False) if broken else (0, True, True))
 
 
-def test_two_opencv_wheels(fake_modules: Path) -> None:
-    for name in ("opencv-python", "opencv-python-headless"):
-        install(fake_modules, name, "4.10.0")
-    found = finding("opencv")
-    assert found.status == "warning"
-    assert "opencv-python and opencv-python-headless" in found.detail
-    assert "pip uninstall" in found.hint
-
-
 @pytest.mark.parametrize(
     ("name", "source", "detail", "hint"),
     [
