@@ -7,8 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from restore_sdk.cli.common import Result, add_bundle, add_store, finish
-from restore_sdk.errors import InputError
+from restore_sdk.cli.common import Result, add_bundle, finish
 
 
 def register(commands: Any) -> None:
@@ -16,18 +15,13 @@ def register(commands: Any) -> None:
     command = commands.add_parser("triton", help="write a model repository for NVIDIA Triton Inference Server")
     command.add_argument("output", type=Path, metavar="OUT_DIR", help="the folder to write; one of ours is replaced")
     add_bundle(command)
-    command.add_argument(
-        "--runtime", choices=("onnxruntime", "tensorrt"), default="onnxruntime", help="default: onnxruntime"
-    )
-    command.add_argument("--precision", choices=("fp32", "fp16"), help="of the ONNX graphs (default fp32)")
+    command.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="of the graphs (default fp32)")
     command.add_argument(
         "--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: GPUs where the server has some"
     )
     command.add_argument("--instances", type=int, default=1, metavar="N", help="copies of a stage a device (default 1)")
-    command.add_argument("--max-batch", type=int, metavar="N", help="default: 8, or what the plans take")
+    command.add_argument("--max-batch", type=int, default=8, metavar="N", help="tiles in one run (default 8)")
     command.add_argument("--queue-delay-us", type=int, default=0, metavar="N", help="batching delay (default 0)")
-    command.add_argument("--tensorrt", metavar="VERSION", help="take the plans of this TensorRT")
-    add_store(command)
     finish(command, write)
 
 
@@ -35,33 +29,19 @@ def write(options: argparse.Namespace) -> Result:
     """``restore-sdk triton``: the repository of a bundle."""
     from restore_sdk.bundle import Bundle
     from restore_sdk.cluster import write_repository
-    from restore_sdk.engines.store import EngineStore
 
-    if options.runtime == "tensorrt" and options.precision is not None:
-        raise InputError("--precision is for ONNX graphs; plans are in half precision", "leave it out")
-    if options.runtime == "onnxruntime" and (options.tensorrt or options.store):
-        raise InputError("--tensorrt and --store are for plans", "add --runtime tensorrt, or leave them out")
     bundle = Bundle.load(options.bundle)
     written = write_repository(
         options.output,
         bundle,
-        backend=options.runtime,
-        precision=options.precision or "fp32",
+        precision=options.precision,
         max_batch=options.max_batch,
         device=options.device,
         instances=options.instances,
         queue_delay_us=options.queue_delay_us,
-        store=EngineStore(options.store),
-        tensorrt=options.tensorrt,
     )
-    needs = f", for a server with TensorRT {written.tensorrt}" if written.tensorrt else ""
-    lines = [f"{written.path}: {bundle.name} as {', '.join(written.models)}, batches to {written.max_batch}{needs}"]
-    if written.unverified:
-        stages = ", ".join(written.unverified)
-        lines.append(
-            f"the golden vectors never ran on the plans of {stages}, and Triton runs none: on a host with that GPU and "
-            "this store, restore-sdk verify --runtime tensorrt does, then write the repository again"
-        )
-    serve = " ".join((f"tritonserver --model-repository={options.output.resolve()}", *written.arguments))
-    lines.append(f"serve it: {serve}")
+    lines = [
+        f"{written.path}: {bundle.name} as {', '.join(written.models)}, batches to {written.max_batch}",
+        f"serve it: tritonserver --model-repository={options.output.resolve()}",
+    ]
     return asdict(written), lines, 0

@@ -4,7 +4,7 @@ OUT_DIR/
     restore-sdk.json          what this is, from which bundle, and the hash of every file
     restore_edge/             the edge stage
         config.pbtxt
-        1/model.onnx          or model.plan, or model.sm86.plan and the like
+        1/model.onnx
     restore_repair/           the repair stage, likewise
     restore/                  both as an ensemble: what clients ask for
         config.pbtxt
@@ -29,37 +29,20 @@ from restore_sdk import __version__
 from restore_sdk._util.atomic import check_folder, write_folder
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec, TensorSpec
-from restore_sdk.cluster.triton_plans import choose_plans
-from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import InputError, OutputError
 from restore_sdk.runtime.tritonnames import FACTS, MODEL, MODEL_WITH_EDGES
 
 MARKER = "restore-sdk.json"
 
-#: Tiles in one run of an ONNX graph: where nothing is said, and at most.
-BATCH, MOST_BATCH = 8, 256
-
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository that was written, of JSON types.
-
-    Attributes:
-        path: its folder.
-        models: the ensembles' names first, then the stages'.
-        max_batch: most tiles that one request may hold.
-        tensorrt: version of the TensorRT that the server must have; ``None`` with ONNX graphs.
-        unverified: stages with a plan on which the golden vectors never ran: Triton runs none.
-        arguments: what the server must be told besides the folder.
-        files: SHA-256 by path in the folder.
-    """
+    """A repository that was written, of JSON types: its folder, the models' names (the ensembles first), the most
+    tiles that one request may hold, and the SHA-256 of every file by its path in the folder."""
 
     path: str
     models: list[str]
     max_batch: int
-    tensorrt: str | None
-    unverified: list[str]
-    arguments: list[str]
     files: dict[str, str]
 
 
@@ -67,86 +50,63 @@ def write_repository(
     path: str | os.PathLike[str],
     bundle: Bundle,
     *,
-    backend: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
     precision: Literal["fp32", "fp16"] = "fp32",
-    max_batch: int | None = None,
+    max_batch: int = 8,
     device: Literal["auto", "cpu", "gpu"] = "auto",
     instances: int = 1,
     queue_delay_us: int = 0,
-    store: EngineStore | None = None,
-    tensorrt: str | None = None,
 ) -> Repository:
     """Write a whole repository in one step; one that stands at ``path`` is replaced.
 
     Args:
         path: the folder to write; its parent must exist.
-        backend: ``"onnxruntime"`` with the bundle's graphs, ``"tensorrt"`` with the plans of ``store``.
-        precision: of the ONNX graphs; plans are in half precision always.
-        max_batch: most tiles in one run of a stage; ``None`` takes 8, or what the plans take.
+        precision: of the ONNX graphs.
+        max_batch: most tiles in one run of a stage, 1 to 256.
         device: ``"auto"`` takes the GPUs where there are some, else the CPU.
         instances: copies of each stage that run at the same time, on each GPU or on the CPU.
         queue_delay_us: batching delay in microseconds: how long a stage waits for more requests. 0 takes those that
             wait anyway.
-        store: where the plans are; ``None`` is the user's.
-        tensorrt: take plans of this version, as in ``"10.13.3.9"``.
 
     Raises:
         OutputError: ``path`` cannot be written, or holds what is no repository of ours.
-        BundleError (integrity), EngineError (integrity): a graph or a plan is not what it should be.
-        EngineError (not-built), EngineError (incompatible): see :func:`restore_sdk.cluster.triton_plans.choose_plans`.
-        InputError: a number out of range, or plans on a CPU.
+        BundleError (integrity): a graph is not what it should be.
+        InputError: a number out of range.
     """
     target = Path(path)
     _check_target(target)
-    for name, value, least, largest in (("instances", instances, 1, 64), ("queue_delay_us", queue_delay_us, 0, 10**6)):
+    for name, value, least, largest in (
+        ("instances", instances, 1, 64),
+        ("queue_delay_us", queue_delay_us, 0, 10**6),
+        ("max_batch", max_batch, 1, 256),
+    ):
         if not least <= value <= largest:
             raise InputError(f"{name} is {value}", f"pass {least} to {largest} for {name}")
-    version, most, unverified, arguments = None, MOST_BATCH, list[str](), list[str]()
-    graphs: Mapping[str, Mapping[str, bytes]]
-    if backend == "onnxruntime":
-        graphs = {stage.name: {"": bundle.read(bundle.file(stage.name, precision))} for stage in bundle.stages}
-        batch = BATCH if max_batch is None else max_batch
-    else:
-        if device == "cpu":
-            raise InputError("a TensorRT plan does not run on a CPU", "choose the device gpu, or onnxruntime")
-        device, plans = "gpu", choose_plans(bundle, store or EngineStore(), tensorrt)
-        graphs, version, most, unverified = plans.data, plans.version, plans.max_batch, list(plans.unverified)
-        if plans.version_compatible:
-            arguments = ["--backend-config=tensorrt,version-compatible=true"]
-        batch = most if max_batch is None else max_batch
-    if not 1 <= batch <= most:
-        raise InputError(f"max_batch is {batch}", f"pass 1 to {most}, the most that these models take")
-
     models = [f"{MODEL}_{stage.name}" for stage in bundle.stages]
     content: dict[str, bytes] = {}
     for ensemble in (MODEL, MODEL_WITH_EDGES):
         config = _ensemble(models, bundle, edges=ensemble == MODEL_WITH_EDGES)
-        content[f"{ensemble}/config.pbtxt"] = _pbtxt(ensemble, batch, config)
+        content[f"{ensemble}/config.pbtxt"] = _pbtxt(ensemble, max_batch, config)
         content[f"{ensemble}/1/ensemble.txt"] = b"An ensemble has no file of its own: see ../config.pbtxt.\n"
-    suffix = "onnx" if backend == "onnxruntime" else "plan"
     serving = {
         "instance_group": {"kind": _Enum(f"KIND_{device.upper()}"), "count": instances},
         "dynamic_batching": {"max_queue_delay_microseconds": queue_delay_us},
     }
     for model, stage in zip(models, bundle.stages, strict=True):
-        files = {cc: f"model{cc and '.sm' + cc.replace('.', '')}.{suffix}" for cc in graphs[stage.name]}
-        config = {"backend": backend, **_stage(stage, files), **serving}
-        content[f"{model}/config.pbtxt"] = _pbtxt(model, batch, config)
-        content |= {f"{model}/1/{files[cc]}": data for cc, data in graphs[stage.name].items()}
+        content[f"{model}/config.pbtxt"] = _pbtxt(model, max_batch, {**_stage(stage), **serving})
+        content[f"{model}/1/model.onnx"] = bundle.read(bundle.file(stage.name, precision))
 
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())}
-    facts = {"restore_sdk": __version__, "bundle": bundle.facts(), "tensorrt": version, "unverified": unverified}
-    facts |= {"arguments": arguments, "files": hashes}
+    facts = {"restore_sdk": __version__, "bundle": bundle.facts(), "files": hashes}
     write_folder(target, {**content, MARKER: (json.dumps(facts, indent=2) + "\n").encode()})
-    return Repository(str(target), [MODEL, MODEL_WITH_EDGES, *models], batch, version, unverified, arguments, hashes)
+    return Repository(str(target), [MODEL, MODEL_WITH_EDGES, *models], max_batch, hashes)
 
 
-def _stage(stage: StageSpec, files: Mapping[str, str]) -> dict[str, Any]:
-    """A stage as a model of its own; ``files`` by compute capability, as in ``"8.6"``, under ``""`` for any device."""
+def _stage(stage: StageSpec) -> dict[str, Any]:
+    """A stage as a model of its own."""
     zeros = [{"key": tensor.name, "value": {**_form(tensor), "zero_data": True}} for tensor in stage.inputs]
     return {
-        "default_model_filename": [files[""]] if "" in files else [],
-        "cc_model_filenames": [{"key": cc, "value": file} for cc, file in files.items() if cc],
+        "backend": "onnxruntime",
+        "default_model_filename": "model.onnx",
         "input": _tensors(stage.inputs),
         "output": _tensors(stage.outputs),
         # Ready only after a run: the first one allocates, and chooses kernels on a GPU.
