@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import drift, plans, report, serve
+from benchmarks import drift, plans, report
 from restore_sdk._util.atomic import write_file
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli.bench import DRIFTED, MIN_PSNR
@@ -100,16 +100,6 @@ def _plans(bundle: Bundle, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _serve(bundle: Bundle, arguments: argparse.Namespace) -> int:
-    if not arguments.json:
-        print(f"{arguments.clients} clients for {arguments.seconds} s ...", file=sys.stderr)
-    made = serve.cases(bundle)
-    with serve.served("--max-requests", str(arguments.max_requests), bundle=bundle.path.resolve()) as url:
-        found = serve.load(url, made, arguments.clients, arguments.seconds)
-    print(json.dumps(found.to_json(), indent=2) if arguments.json else found.to_table())
-    return 0 if found.passed else 1
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Restore SDK on this host.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -145,10 +135,6 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--cases", type=_positive, default=16, help="damages a photograph and thickness (default 16)")
     made.add_argument("--faces", type=Path, metavar="DIR", help="aligned faces, for those that are small")
     made.add_argument("--limit", type=_positive, default=40, help="how many of these at most (default 40)")
-    made = command("serve", _serve, "more load than restore-sdk serve can take, every answer checked")
-    made.add_argument("--clients", type=_positive, default=64, help="at a time (default 64)")
-    made.add_argument("--seconds", type=_positive, default=60, help="how long (default 60)")
-    made.add_argument("--max-requests", type=_positive, default=16, help="the service's own limit (default 16)")
     return parser
 
 

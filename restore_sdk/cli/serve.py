@@ -28,7 +28,6 @@ def register(commands: Any) -> None:
         "--allow-host", action="append", default=[], metavar="NAME", help="a name by which clients may call; repeatable"
     )
     command.add_argument("--slots", type=int, metavar="N", help="how many compute at a time (default: the cores, <= 8)")
-    command.add_argument("--batch", type=int, metavar="N", help="small photographs a run (default: 1 on a CPU, else 4)")
     command.add_argument(
         "--face-detector", type=Path, metavar="FILE", help="a YuNet model in ONNX, asked for faces no request names"
     )
@@ -73,7 +72,6 @@ def serve(options: argparse.Namespace) -> Result:
         upload_s=options.upload_timeout,
         request_s=options.timeout,
         grace_s=options.grace,
-        batch=1 if options.batch is None else options.batch,
         face_detector=None if options.face_detector is None else FaceDetector(options.face_detector),
         workers=slots + 1,  # while as many compute as may, one decodes or encodes
     )
@@ -81,11 +79,7 @@ def serve(options: argparse.Namespace) -> Result:
         server.log_json()
         with RestoreEngine(Bundle.load(options.bundle), runtime=options.runtime, slots=slots) as engine:
             engine.warmup()
-            facts = engine.info()
-            # On a CPU core, four photographs in one run take four times as long as one.
-            batch = (1 if facts["device"] == "cpu" else 4) if options.batch is None else options.batch
-            batch = min(batch, facts["max_batch"])  # more would be several runs
-            server.run(engine, settings.model_copy(update={"batch": batch}), listener)
+            server.run(engine, settings, listener)
     return {"stopped": True}, ["stopped"], 0
 
 

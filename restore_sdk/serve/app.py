@@ -123,8 +123,8 @@ async def restore(request: Request) -> Response:
         with queue.place():
             asked = await read_request(request, kind, settings)
             # In a thread: a stranger's bytes are read here, and nobody else must wait for that.
-            facts["pixels"] = pixels = await asyncio.to_thread(claimed_pixels, asked, settings.max_pixels)
-            result = await _result(request, asked, pixels)
+            facts["pixels"] = await asyncio.to_thread(claimed_pixels, asked, settings.max_pixels)
+            result = await _result(request, asked)
     except asyncio.CancelledError:
         if queue.stopping:  # the server's grace is over
             raise stopping() from None
@@ -137,11 +137,11 @@ async def restore(request: Request) -> Response:
     return Response(result.image, media_type=result.media_type, headers=headers)
 
 
-async def _result(request: Request, asked: RestoreRequest, pixels: int) -> RestoreResponse:
+async def _result(request: Request, asked: RestoreRequest) -> RestoreResponse:
     """The result, unless time runs out or the client leaves; then the request leaves the queue."""
     queue: RestoreQueue = request.app.state.queue
     seconds = request.app.state.settings.request_s
-    job = queue.submit(asked, pixels)
+    job = queue.submit(asked)
     left = asyncio.ensure_future(_until_disconnect(request))
     try:
         both: set[asyncio.Future[Any]] = {left, job.result}

@@ -38,8 +38,6 @@ class Metrics:
         self.seconds = Histogram("restore_request_seconds", what, ("route",), buckets=_SECONDS, registry=registry)
         what = "Parts of a restoration."
         self.parts = Histogram("restore_part_seconds", what, ("part",), buckets=_SECONDS, registry=registry)
-        what = "Photographs a run of the model."
-        self.batch = Histogram("restore_batch_photos", what, buckets=(1, 2, 3, 4, 8, 16), registry=registry)
         self.uploaded = Counter("restore_uploaded_bytes", "Bytes of request bodies.", registry=registry)
         what = "Requests uploading, waiting or computing."
         self.inside = Gauge("restore_requests_inside", what, registry=registry)

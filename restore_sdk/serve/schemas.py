@@ -57,9 +57,7 @@ class RestoreResponse(BaseModel):
     notes: tuple[str, ...] = Field(description="What of the photograph's metadata is not in the image.")
     width: int
     height: int
-    crops: list[dict[str, int]] | None = Field(
-        description="x, y, width and height of what the model saw; null where requests shared a run."
-    )
+    crops: list[dict[str, int]] = Field(description="x, y, width and height of what the model saw.")
     timings_ms: dict[str, float]
 
 

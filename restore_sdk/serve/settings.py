@@ -11,9 +11,6 @@ from restore_sdk.errors import InputError
 from restore_sdk.serve.problems import first_problem
 from restore_sdk.tiling.faces import FaceDetector
 
-#: Photographs up to this many pixels may share a run of the model with those of other users.
-SMALL_PIXELS = 2_000_000
-
 Seconds = Annotated[float, Field(gt=0, lt=86_400)]
 HostName = Annotated[str, AfterValidator(lambda name: name.lower().strip("[]"))]
 
@@ -29,7 +26,6 @@ class Settings(BaseModel):
         max_requests: uploading, waiting and computing at a time. More are answered 503.
         upload_s: a body must have arrived after this long, else 408. ``request_s``: the answer, else 504.
         grace_s: after SIGTERM, how long requests may go on.
-        batch: how many small photographs of different users one run of the model may take.
         workers: threads that decode, restore and encode.
         face_detector: asked where the faces are, unless a request says it.
     """
@@ -47,7 +43,6 @@ class Settings(BaseModel):
     upload_s: Seconds = 30.0
     request_s: Seconds = 60.0
     grace_s: Seconds = 30.0
-    batch: PositiveInt = 1
     workers: PositiveInt = 2
     face_detector: FaceDetector | None = None
 

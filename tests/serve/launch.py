@@ -1,4 +1,4 @@
-"""A real service whose engine behaves by the photograph's width, for tests of time, trouble and batches.
+"""A real service whose engine behaves by the photograph's width, for tests of time and trouble.
 
 python -m tests.serve.launch BUNDLE [SETTING=VALUE ...]
 
@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from restore_sdk import RestoreEngine
-from restore_sdk.errors import ExecutionError, MaskError
+from restore_sdk.errors import ExecutionError
 from restore_sdk.serve import server
 from restore_sdk.serve.settings import Settings
 
-#: Widths in pixels: the model waits to be let go, fails until let go, finds the mask invalid only when it runs, or
-#: meets a fault of ours.
-HELD, FAILS, INVALID, FAULT = 301, 302, 303, 304
+#: Widths in pixels: the model waits to be let go, fails until let go, or meets a fault of ours.
+HELD, FAILS, FAULT = 301, 302, 304
 
 #: Names the file that lets go. Nothing is held for longer than HELD_S seconds.
 LET_GO, HELD_S = "RESTORE_SDK_TEST_LET_GO", 60.0
@@ -34,11 +33,6 @@ class Moody(RestoreEngine):
         trouble(image.shape[1])
         return super().run(image, mask, **options)
 
-    def restore_batch(self, images: Any, masks: Any, **options: Any) -> Any:
-        for image in images:
-            trouble(image.shape[1])
-        return super().restore_batch(images, masks, **options)
-
     def warmup(self) -> float:
         trouble(FAILS)
         return super().warmup()
@@ -50,8 +44,6 @@ def trouble(width: int) -> None:
         time.sleep(0.01)
     if width == FAILS and not let_go.exists():
         raise ExecutionError("the secret inside of the model", "never shown")
-    if width == INVALID:
-        raise MaskError("invalid", "send another")
     if width == FAULT:
         raise ZeroDivisionError("the secret inside of the service")
 

@@ -1,4 +1,4 @@
-"""Limits on size, time and number, batches, faults, the end of the service, and who may use it: over real HTTP."""
+"""Limits on size, time and number, faults, the end of the service, and who may use it: over real HTTP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from benchmarks import serve as load
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli import main as cli
@@ -26,7 +25,7 @@ from restore_sdk.serve import server
 from restore_sdk.serve.settings import Settings
 from tests.attacks.caught import error_of
 from tests.serve.conftest import MULTIPART, Launch, Service, encoded, files, form, pair, start
-from tests.serve.launch import FAILS, FAULT, HELD, INVALID
+from tests.serve.launch import FAILS, FAULT, HELD
 
 TOKEN = "a-long-secret-word"
 LEFT = 'restore_requests_total{route="/v1/restore",status="499"}'
@@ -94,7 +93,7 @@ def test_a_client_that_leaves_is_taken_out_of_the_queue(launch: Launch) -> None:
         service.wait_for_metric(LEFT, lambda count: count == 5)
         service.let_go()
         assert service.post(upload()).status == 200
-        assert service.metric("restore_batch_photos_sum") == 2  # the one that it had, and this one
+        assert service.metric('restore_part_seconds_count{part="repair"}') == 2  # the one that it had, and this one
         assert service.metric("restore_requests_inside") == 0
 
 
@@ -114,22 +113,12 @@ def test_a_fault_of_the_model_stays_inside_and_shows_in_readiness(launch: Launch
         assert service.post(upload()).status == 200
 
 
-def test_a_batch(launch: Launch, engine: RestoreEngine) -> None:
-    """Waiting requests share a run; an invalid one among them spoils no other, and everybody gets his own."""
-    with launch(batch=4, workers=1) as service, ThreadPoolExecutor(12) as pool:
-        first = pool.submit(service.post, upload(HELD))
-        service.wait_until_running()
-        pairs = [pair(100 + 10 * seed, 120, seed) for seed in range(6)]
-        invalid = pool.submit(service.post, upload(INVALID))
-        running = [pool.submit(service.restore, encoded(photo), encoded(mask)) for photo, mask in pairs]
-        service.wait_until_waiting(7)
-        service.let_go()
-        for (photo, mask), answer in zip(pairs, running, strict=True):
-            assert np.array_equal(answer.result().image(), engine(photo, mask, color="bgr"))
-        assert first.result().status == 200
-        assert invalid.result().error == (422, "MaskError")
-        assert service.metric("restore_batch_photos_sum") == 7
-        assert service.metric("restore_batch_photos_count") < 7
+def test_everybody_gets_his_own(launch: Launch, engine: RestoreEngine) -> None:
+    with launch(workers=3) as service, ThreadPoolExecutor(12) as pool:
+        pairs = [pair(100 + 10 * seed, 120, seed) for seed in range(12)]
+        answers = pool.map(lambda each: service.restore(encoded(each[0]), encoded(each[1])), pairs)
+        for (photo, mask), answer in zip(pairs, answers, strict=True):
+            assert np.array_equal(answer.image(), engine(photo, mask, color="bgr"))
 
 
 def test_who_is_not_served_by_the_end_of_the_grace_is_told(launch: Launch) -> None:
@@ -251,22 +240,13 @@ def test_log_and_metrics(service: Service) -> None:
     assert "scanner" not in service.ask("GET", "/metrics").body.decode()
 
 
-def test_the_load_test_sees_a_wrong_picture(service: Service, toy_bundle: Bundle) -> None:
-    made = load.cases(toy_bundle, 1)
-    wrong = load.Case("wrong", made[0].body, made[0].content_type, b"something else")
-    assert load.load(service.url, made, clients=4, seconds=0.5).passed
-    found = load.load(service.url, [wrong], clients=1, seconds=0.2)
-    assert not found.passed
-    assert found.wrong
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--max-megapixels", "0"), "--max-megapixels"),
         (("--timeout", "-1"), "request_s: "),
         (("--port", "99999"), "port: "),
-        (("--batch", "0"), "batch: "),
+        (("--max-requests", "0"), "max_requests: "),
         (("--token-file", "empty"), "the token file empty is empty"),
         (("--token-file", "none"), "the token cannot be read"),
         (("--host", "192.0.2.1"), "cannot listen on 192.0.2.1"),

@@ -111,7 +111,7 @@ def test_a_face_detector_of_the_service(
     mask[300:306] = 255
     framed, usual = engine(photo, mask, faces=FaceDetector(model)), engine(photo, mask)
     assert not np.array_equal(framed, usual)
-    arguments = ("--port", "0", "--bundle", str(toy_bundle.path), "--batch", "4", "--face-detector", str(model))
+    arguments = ("--port", "0", "--bundle", str(toy_bundle.path), "--face-detector", str(model))
     with start("restore_sdk", "serve", *arguments) as seeing:
         assert seeing.ask("GET", "/v1/info").json()["face_detector"] is True
         assert np.array_equal(seeing.restore(encoded(photo), encoded(mask)).image(), framed)
