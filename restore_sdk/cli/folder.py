@@ -23,7 +23,6 @@ _DEFAULTS: dict[str, object] = {
     "unmarked": "fail",
     "overwrite": False,
     "slots": None,
-    "workers": None,
 }
 
 
@@ -40,9 +39,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--overwrite", action="store_true", help="replace files that no run has written")
     group.add_argument("--slots", type=int, metavar="N", help="how many compute at a time (default: the cores, <= 8)")
-    group.add_argument(
-        "--workers", type=int, metavar="N", help="threads that also decode and encode (default: slots + 1)"
-    )
     command.set_defaults(**_DEFAULTS)
 
 
@@ -70,9 +66,6 @@ def restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> tupl
     if options.output.suffix.lower() in PHOTO_SUFFIXES and not is_folder(options.output):
         raise OutputError(f"{options.photo} is a folder, and -o {options.output} names an image", "name a folder")
     slots = min(8, usable_cores()) if options.slots is None else options.slots
-    workers = slots + 1 if options.workers is None else options.workers
-    if not 1 <= workers <= 256:
-        raise InputError(f"--workers is {workers}", "pass a number from 1 to 256")
     bundle = Bundle.load(options.bundle)
     done = folder.restore_folder(
         options.photo,
@@ -82,7 +75,7 @@ def restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> tupl
         bundle=bundle,
         open_engine=lambda: RestoreEngine(bundle, runtime=options.runtime, slots=slots),
         mask_suffix=options.mask_suffix,
-        workers=workers,
+        workers=slots + 1,  # one decodes or encodes while as many compute as may
         on_error=options.on_error,
         unmarked=options.unmarked,
         overwrite=options.overwrite,

@@ -1,17 +1,4 @@
-"""The command ``restore-sdk``.
-
-Exit codes:
-
-    0    done
-    1    a fault of this program, please report it
-    2    usage, or an input or output that cannot be used
-    3    environment: a missing or broken dependency, no such device
-    4    engine: not built, incompatible, or its build failed
-    5    integrity: the model bundle or a built engine is missing, altered or invalid
-    6    drift: the runtime computes something else than the reference
-    7    the runtime failed while it computed, or ran out of memory
-    9    `restore` on a folder: some photographs were not restored; the others are
-    130  interrupted
+"""The command ``restore-sdk``: parser, exit codes, how results and errors are shown.
 
 Errors are one line on standard error and a hint on the next. With ``--json``, standard output holds one JSON object:
 ``{"ok": true, ...}``; ``{"ok": false, ...}`` with what was found (6, 9, 3 of ``doctor``, 5 of ``engines list``); or,
@@ -93,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="restore-sdk",
         description="Face image restoration: repaints what a mask marks in white.",
-        epilog="exit codes: 0 done, 1 internal fault, 2 usage or input, 3 environment, 4 engine, 5 integrity, "
-        "6 drift, 7 execution, 9 some photographs of a folder failed, 130 interrupted",
+        epilog="exit codes: 0 done, 1 internal fault, 2 usage, input or output, 3 environment, 4 engine, 5 integrity, "
+        "6 drift, 7 execution or memory, 9 some photographs of a folder failed, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"restore-sdk {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an internal fault")

@@ -117,7 +117,7 @@ def restore_pair(engine: RestoreEngine, pair: Pair, settings: PhotoSettings) -> 
     except RestoreError as error:
         return error
     except MemoryError:
-        return OutOfMemoryError("out of memory", "use fewer --workers, or scale the photo down", reason="photo")
+        return OutOfMemoryError("out of memory", "use fewer --slots, or scale the photo down", reason="photo")
     except Exception as error:
         _LOG.exception("restoring %r failed", pair.name)
         return RestoreError(f"{type(error).__name__}: {error}", "please report this")

@@ -232,7 +232,7 @@ def test_exit_codes(
     assert err.startswith("restore-sdk: error: ")
     assert "Traceback" not in err
     assert len(err.splitlines()) <= 2
-    assert f"    {code} " in (cli.__doc__ or "")  # the documented table has it
+    assert f" {code} " in " ".join(str(cli._parser().epilog).split())
     if isinstance(raised, ZeroDivisionError):
         with pytest.raises(ZeroDivisionError, match="two"):
             cli.main(["--traceback", "info"])

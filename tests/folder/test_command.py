@@ -197,7 +197,7 @@ def test_only_a_runtime_that_fails_again_and_again_ends_the_run(
         return real(self, *arguments, **named)
 
     monkeypatch.setattr(RestoreEngine, "run", run)
-    found, _, err = filled.run("--workers", "1", "--slots", "1")
+    found, _, err = filled.run("--slots", "1")
     assert (found, filled.results()) == (code, ["3.png"] if code == 9 else [])
     assert err.count(error.message) == (3 if code == 9 else 4)
 
@@ -234,7 +234,7 @@ def test_two_runs_at_once(filled: Folder, monkeypatch: pytest.MonkeyPatch) -> No
         return real(self, *arguments, **named)
 
     monkeypatch.setattr(RestoreEngine, "run", run)
-    assert filled.json("--workers", 1)["restored"] == 4
+    assert filled.json("--slots", 1)["restored"] == 4
     assert (others[0].returncode, others[0].stdout) == (2, "")
     assert "another run is writing to" in others[0].stderr
 
@@ -310,7 +310,7 @@ def test_interrupted(folder: Folder) -> None:
     assert report["restored"] + report["resumed"] == 150
 
 
-@pytest.mark.parametrize("option", [["--overwrite"], ["--workers", "2"], ["--format", "png"]])
+@pytest.mark.parametrize("option", [["--overwrite"], ["--slots", "2"], ["--format", "png"]])
 def test_options_of_a_folder_are_refused_on_a_photograph(folder: Folder, option: list[str]) -> None:
     folder.source, mask, out = folder.photo("a.png"), folder.mask("a.png"), folder.place / "out.png"
     code, _, err = folder.run(*option, masks=mask, out=out)
@@ -323,7 +323,6 @@ def test_options_of_a_folder_are_refused_on_a_photograph(folder: Folder, option:
     [
         (["--edges", "e.png"], "out", "--edges is for one photograph"),
         (["--faces", "1,2,3,4"], "out", "--faces is for one photograph"),
-        (["--workers", "0"], "out", "--workers is 0"),
         (["--slots", "0"], "out", "slots"),
         ([], "out.png", "names an image"),
     ],
