@@ -34,9 +34,8 @@ class Result:
 def build(target: str, options: argparse.Namespace) -> Result:
     """Build one target in a process of its own."""
     command = [sys.executable, "-m", "restore_sdk", "build", "--json", "--target", target, "--store", options.store]
-    for name in ("bundle", "timeout"):
-        if getattr(options, name) is not None:
-            command += [f"--{name}", str(getattr(options, name))]
+    if options.bundle is not None:
+        command += ["--bundle", options.bundle]
     if options.force:
         command.append("--force")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -50,7 +49,7 @@ def build(target: str, options: argparse.Namespace) -> Result:
     except ValueError:
         report = {}
     if process.returncode == 0 and report.get("ok"):
-        sizes = ", ".join(f"{e['stage']} {e['plan_bytes'] / 1e6:.1f} MB" for e in report["engines"])
+        sizes = ", ".join(f"{e['key']['stage']} {e['plan_bytes'] / 1e6:.1f} MB" for e in report["engines"])
         reused = " (was there already)" if all(engine["reused"] for engine in report["engines"]) else ""
         return Result(target, "built", f"{report['seconds']:.1f} s, {sizes}{reused}", report)
     error = report.get("error", {}).get("message")
@@ -71,7 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: every shipped recipe")
     parser.add_argument("--store", default=str(STORE), metavar="DIR", help="default: engines/store in the checkout")
     parser.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up a target after this long")
     parser.add_argument("--force", action="store_true", help="build even what the store has")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)

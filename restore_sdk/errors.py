@@ -4,7 +4,7 @@
     ├── MissingDependencyError        (also an ImportError)
     ├── BundleError                   reason: integrity, manifest
     ├── EngineError                   reason: not-built, incompatible, integrity
-    ├── BuildError                    reason: parse, precision, profile, memory, cancelled
+    ├── BuildError                    reason: parse, precision, profile, memory
     ├── InputError                    (also a ValueError) reason: face-model
     │   ├── ImageError
     │   ├── MaskError

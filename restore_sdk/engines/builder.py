@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from threading import Event
+from typing import Any
 
 from restore_sdk import __version__
-from restore_sdk._util.atomic import write_file
-from restore_sdk._util.reading import read_owned
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.engines import network as networks
 from restore_sdk.engines.driver import DeviceFacts, current
 from restore_sdk.engines.edition import TensorRT
-from restore_sdk.engines.network import failure, inspect, network_precision
-from restore_sdk.engines.progress import Progress, Watch, make_monitor
+from restore_sdk.engines.network import failure
 from restore_sdk.engines.recipe import Recipe
 from restore_sdk.engines.sidecar import Tensor
-from restore_sdk.engines.store import EngineStore
 from restore_sdk.engines.trtlog import Capture, capture, logger
-from restore_sdk.errors import BuildError, EngineError, OutputError
+from restore_sdk.errors import BuildError
 
-T = TypeVar("T")
-
-MAX_CACHE_BYTES = 256 * 1024 * 1024
+#: Takes what is going on; a part of it that changes often stands behind a colon.
+Progress = Callable[[str], None]
 
 _LOG = logging.getLogger("restore_sdk")
 
@@ -39,12 +33,11 @@ LOG_LINES = 200
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A plan and what was measured about it; see :class:`restore_sdk.engines.sidecar.Sidecar` for the fields."""
+    """A plan and what is known about it; see :class:`restore_sdk.engines.sidecar.Sidecar` for the fields."""
 
     plan: bytes
     tensors: tuple[Tensor, ...]
     precision: dict[str, int]
-    precision_source: Any
     build: dict[str, Any]
 
 
@@ -55,30 +48,27 @@ def build_stage(
     recipe: Recipe,
     *,
     gpu: DeviceFacts | None,
-    store: EngineStore,
-    watch: Watch,
-    progress: Progress | None = None,
+    progress: Progress = lambda _: None,
 ) -> Built:
-    """Build one stage; writes nothing but the timing cache.
+    """Build one stage; writes nothing.
 
     TensorRT works in a thread of its own, so that Ctrl-C reaches this one; it stops at its next step.
 
     Args:
         trt: the edition that the recipe names.
         graph: the stage's FP16 ONNX graph.
-        gpu: the device at hand, if the engine is for it; then the plan is loaded and inspected.
-        store: holds the timing caches.
-        watch: ends the build early.
+        gpu: the device at hand, if the engine is for it.
 
     Raises:
         BuildError: TensorRT refused; its words are in the message, the kind of refusal is the reason.
         KeyboardInterrupt: Ctrl-C, after the build has ended.
     """
+    cancelled = Event()
 
     def work() -> Built:
         with current(gpu), capture() as log:
             try:
-                return _build(trt, graph, stage, recipe, gpu, store, watch, progress, log)
+                return _build(trt, graph, stage, recipe, gpu, _monitor(trt, stage.name, cancelled, progress), log)
             except BaseException as error:
                 # TensorRT's objects go now, while the context is current, not with the last traceback in some thread.
                 traceback.clear_frames(error.__traceback__)
@@ -90,57 +80,31 @@ def build_stage(
                     raise failure(stage.name, trt.label, [*log.errors, str(error)], parsing=False) from error
                 raise
 
-    return _interruptible(work, watch)
+    return _interruptible(work, cancelled)
 
 
 def _build(
-    trt: TensorRT,
-    graph: bytes,
-    stage: StageSpec,
-    recipe: Recipe,
-    gpu: DeviceFacts | None,
-    store: EngineStore,
-    watch: Watch,
-    progress: Progress | None,
-    log: Capture,
+    trt: TensorRT, graph: bytes, stage: StageSpec, recipe: Recipe, gpu: DeviceFacts | None, monitor: Any, log: Capture
 ) -> Built:
-    _stop_if_over(watch, stage.name)
     started = time.perf_counter()
     log_object = logger(trt.module)
     builder = trt.module.Builder(log_object)
     network = networks.parse(trt, builder, log_object, graph, stage, log)
-    parsed = time.perf_counter()
     config = configure(trt, builder, recipe)
     networks.add_profile(builder, config, network, recipe)
-    monitor = make_monitor(trt.module, watch, progress)  # TensorRT keeps no reference of its own
-    config.progress_monitor = monitor
-    cache = attach_timing(store, trt, gpu, config)
+    config.progress_monitor = monitor  # TensorRT keeps no reference of its own
     plan = builder.build_serialized_network(network, config)
-    _stop_if_over(watch, stage.name, built=plan is not None)
     if plan is None:
         facts = f"workspace of {recipe.workspace_mib} MiB, batch {recipe.max_batch}"
         facts += f", {gpu.name} with {gpu.memory_bytes >> 20} MiB" if gpu else ""
         raise failure(stage.name, trt.label, log.errors, parsing=False, facts=facts)
-    if cache is not None:
-        keep_timing(store, trt, gpu, config)
-    data = bytes(memoryview(plan))
-    figures: dict[str, Any] = {
+    figures = {
         "sdk": __version__,
-        "parse_seconds": round(parsed - started, 3),
-        "seconds": round(time.perf_counter() - parsed, 3),
+        "seconds": round(time.perf_counter() - started, 3),
         "layers": int(network.num_layers),
-        "warnings": log.of("WARNING")[:LOG_LINES],
         "log": log.tail(LOG_LINES),
     }
-    precision, source = network_precision(network), "network"
-    tensors = networks.tensors(network)
-    del plan, config, network, builder  # their memory is the engine's while it is looked at
-    if gpu is not None:
-        measured, workspace = inspect(trt, data, log_object, stage.name, log)
-        figures |= {"device": gpu.name, "cuda": gpu.cuda, "device_memory_bytes": workspace}
-        if measured:
-            precision, source = measured, "engine"
-    return Built(data, tensors, precision, source, figures)
+    return Built(bytes(memoryview(plan)), networks.tensors(network), networks.network_precision(network), figures)
 
 
 def configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:
@@ -148,7 +112,6 @@ def configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:
     module, config = trt.module, builder.create_builder_config()
     config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, recipe.workspace_mib << 20)
     config.builder_optimization_level = recipe.optimization_level
-    config.profiling_verbosity = module.ProfilingVerbosity.DETAILED  # for the inspection
     if trt.edition == "tensorrt_rtx":
         config.num_compute_capabilities = len(recipe.compute_capabilities)
         for index, capability in enumerate(recipe.compute_capabilities):
@@ -157,70 +120,34 @@ def configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:
                 raise BuildError(
                     f"{trt.label} does not build for compute capability {capability}", "take another recipe"
                 )
-        return config
-    levels = {"capability": "SAME_COMPUTE_CAPABILITY", "ampere_plus": "AMPERE_PLUS"}
-    if recipe.hardware in levels:
-        config.hardware_compatibility_level = getattr(module.HardwareCompatibilityLevel, levels[recipe.hardware])
-    if recipe.version_compatible:
-        config.set_flag(module.BuilderFlag.VERSION_COMPATIBLE)
+    elif recipe.hardware == "capability":
+        config.hardware_compatibility_level = module.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY
     return config
 
 
-def cache_path(store: EngineStore, trt: TensorRT, gpu: DeviceFacts) -> Path:
-    """One file for each device model and version: measurements of another say nothing."""
-    device = re.sub(r"[^a-z0-9]+", "-", gpu.model.lower()).strip("-")
-    return store.root / f"{trt.edition}-{trt.version}-sm{gpu.compute_capability.replace('.', '')}-{device}.timing"
+def _monitor(trt: TensorRT, stage: str, cancelled: Event, progress: Progress) -> Any:
+    """An ``IProgressMonitor``, which TensorRT asks between its steps whether to go on."""
+
+    class Monitor(trt.module.IProgressMonitor):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.module.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            try:
+                progress(f"building {stage}: {phase_name}")
+            except BaseException as error:  # one that leaves here would end the process
+                _LOG.warning("showing the progress of a build failed, which does not stop it: %r", error)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return not cancelled.is_set()
+
+        def phase_finish(self, phase_name: str) -> None:
+            pass
+
+    return Monitor()
 
 
-def attach_timing(store: EngineStore, trt: TensorRT, gpu: DeviceFacts | None, config: Any) -> Any:
-    """Give ``config`` the cache of this GPU, empty where there is none yet; ``None`` where the edition has none.
-
-    TensorRT for RTX measures nothing while it builds: its cache is a deprecated no-op.
-    """
-    if gpu is None or trt.edition != "tensorrt":
-        return None
-    path = cache_path(store, trt, gpu)
-    try:
-        data = read_owned(path, MAX_CACHE_BYTES)
-    except FileNotFoundError:
-        data = b""
-    except EngineError as error:
-        _LOG.warning("the timing cache is not trusted and will be replaced, the build takes longer: %s", error)
-        data = b""
-    for content in (data, b""):
-        cache = config.create_timing_cache(content)
-        if cache is not None and config.set_timing_cache(cache, False):
-            return cache
-        _LOG.warning("timing cache %s is of no use to %s, starting an empty one", path.name, trt.label)
-    return None
-
-
-def keep_timing(store: EngineStore, trt: TensorRT, gpu: DeviceFacts | None, config: Any) -> None:
-    """Write the cache back in one step; a build does not fail for want of it."""
-    cache = config.get_timing_cache() if gpu is not None else None
-    if gpu is None or cache is None:
-        return
-    path = cache_path(store, trt, gpu)
-    try:
-        write_file(path, bytes(memoryview(cache.serialize())))  # None where it fails
-        path.chmod(0o644)
-    except (OutputError, OSError, TypeError) as error:
-        _LOG.warning("timing cache not kept, the next build takes as long: %s", error)
-
-
-def _stop_if_over(watch: Watch, stage: str, *, built: bool = False) -> None:
-    """A plan that came out in spite of a late end is kept, unless the caller cancelled."""
-    if watch.cancelled:
-        raise BuildError(f"the build of stage {stage} was cancelled", "nothing was written", reason="cancelled")
-    if watch.expired and not built:
-        raise BuildError(
-            f"the build of stage {stage} took longer than {watch.seconds:g} s, nothing was written",
-            "allow more time with --timeout",
-            reason="cancelled",
-        )
-
-
-def _interruptible(work: Callable[[], T], watch: Watch) -> T:
+def _interruptible(work: Callable[[], Built], cancelled: Event) -> Built:
     """Run ``work`` in a thread and wait for it; Ctrl-C cancels it, waits for its end, then goes on its way.
 
     Python must not end while TensorRT computes: it would abort the process. So a second Ctrl-C waits as well.
@@ -230,14 +157,14 @@ def _interruptible(work: Callable[[], T], watch: Watch) -> T:
         try:
             future = pool.submit(work)
         except KeyboardInterrupt:  # while the thread began; leaving the block waits for it
-            watch.cancel()
+            cancelled.set()
             raise
         while not future.done():
             try:
                 wait([future], timeout=0.1)
             except KeyboardInterrupt as error:
                 interrupt = error
-                watch.cancel()
+                cancelled.set()
     if interrupt is not None:
         raise interrupt
     return future.result()

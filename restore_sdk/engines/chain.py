@@ -15,22 +15,11 @@ from msgspec.structs import replace
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
-from restore_sdk.engines.builder import build_stage
+from restore_sdk.engines.builder import Progress, build_stage
 from restore_sdk.engines.plan import BuildPlan
-from restore_sdk.engines.progress import Watch
 from restore_sdk.engines.sidecar import EngineKey, Sidecar
 from restore_sdk.engines.store import EngineStore, StoredEngine
-from restore_sdk.errors import (
-    BuildError,
-    DriftError,
-    EngineError,
-    ExecutionError,
-    MissingDependencyError,
-    OutOfMemoryError,
-)
-
-#: Takes the stage, the done share (0..1) and what is going on.
-StageProgress = Callable[[str, float, str], None]
+from restore_sdk.errors import DriftError, EngineError, ExecutionError, MissingDependencyError, OutOfMemoryError
 
 #: Runs the golden vectors on plans by stage, before they are published: gives the figures, or raises DriftError.
 Validator = Callable[[Bundle, Mapping[str, bytes], BuildPlan], Mapping[str, Any]]
@@ -54,8 +43,7 @@ def build_chain(
     *,
     validate: Validator | None = None,
     force: bool = False,
-    watch: Watch | None = None,
-    progress: StageProgress | None = None,
+    progress: Progress = lambda _: None,
 ) -> list[Outcome]:
     """Build the engines of every stage, or take those that the store has; published once all are built and valid.
 
@@ -67,24 +55,14 @@ def build_chain(
     Args:
         validate: run where the engines are for the GPU at hand; engines that it refuses are not published.
         force: build even when the store has the engines.
-        watch: ends building and waiting early.
 
     Raises:
         BuildError: see :func:`restore_sdk.engines.builder.build_stage`.
         DriftError: the engines compute something else than the reference; nothing was published.
         OutputError, EngineError (integrity): the store cannot be used.
     """
-    chain = _Chain(bundle, plan, store, validate, watch or Watch(), progress or (lambda *_: None))
-
-    def poll(waited: float) -> None:
-        chain.progress("", 0.0, f"waiting for another build on this host ({waited:.0f} s)")
-        if chain.watch.over:
-            raise BuildError(
-                "gave up waiting for another build on this host", "try again when it is done", reason="cancelled"
-            )
-
-    with store.lock("build", poll):
-        return chain.run(force=force)
+    with store.lock("build", lambda _: progress("waiting for another build on this host")):
+        return _Chain(bundle, plan, store, validate, progress).run(force=force)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +71,7 @@ class _Chain:
     plan: BuildPlan
     store: EngineStore
     validate: Validator | None
-    watch: Watch
-    progress: StageProgress
+    progress: Progress
 
     def run(self, *, force: bool) -> list[Outcome]:
         keys = {stage.name: self.plan.key(self.bundle, stage.name) for stage in self.bundle.stages}
@@ -146,13 +123,7 @@ class _Chain:
 
     def _build(self, stage: StageSpec, key: EngineKey) -> tuple[bytes, Sidecar]:
         plan, graph = self.plan, self.bundle.read(self.bundle.file(stage.name, "fp16"))
-        built = build_stage(
-            *(plan.trt, graph, stage, plan.recipe),
-            gpu=plan.gpu,
-            store=self.store,
-            watch=self.watch,
-            progress=lambda share, phase: self.progress(stage.name, share, phase),
-        )
+        built = build_stage(plan.trt, graph, stage, plan.recipe, gpu=plan.gpu, progress=self.progress)
         return built.plan, Sidecar(
             key=key,
             target=plan.recipe.name,
@@ -161,7 +132,6 @@ class _Chain:
             plan_bytes=len(built.plan),
             tensors=built.tensors,
             precision=built.precision,
-            precision_source=built.precision_source,
             verified=False,
             verification={"status": "not run", "reason": "no GPU of this kind where it was built"},
             build=built.build,
@@ -172,7 +142,7 @@ class _Chain:
         """The golden vectors on the engines, while nobody else can see the fresh ones."""
         if self.plan.gpu is None or self.validate is None:
             return engines
-        self.progress("", 1.0, "golden vectors")
+        self.progress("running the golden vectors")
         try:
             figures = self.validate(self.bundle, {stage: data for stage, (data, _) in engines.items()}, self.plan)
         except MissingDependencyError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -22,20 +20,11 @@ FLOATS = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "FP8": "flo
 #: Layers that do the arithmetic; their type is the precision of a network.
 HEAVY = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM")
 
-#: The same in the words of the inspector of engines.
-_FORMATS = (("float16", re.compile(r"FP16|Half", re.I)), ("float32", re.compile(r"FP32|Float(?!8|16)", re.I)))
-_HEAVY = re.compile(r"conv|gemm|matrixmultiply|matmul", re.I)
-
 #: Said by a TensorRT that finds no driver while it reports some other error; not the reason for it.
 _NOISE = re.compile(r"cudaError 35|--- (Begin|End) node ---|^While parsing node", re.MULTILINE)
 
 #: First match wins: what TensorRT says, the reason of the error, what to do.
 _KINDS: tuple[tuple[str, str, str], ...] = (
-    (
-        r"build ?cancell?ed",
-        "cancelled",
-        "nothing was written; allow more time with --timeout",
-    ),
     (
         r"no optimization profile|optimization profile .*(not set|missing)|invalid optimization profile",
         "profile",
@@ -163,73 +152,6 @@ def _layers(network: Any) -> list[tuple[str, str]]:
     """Type of each layer and of its first output, by their names in TensorRT."""
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     return [(layer.type.name, layer.get_output(0).dtype.name) for layer in layers if layer.num_outputs]
-
-
-def inspect(trt: TensorRT, plan: bytes, logger: Any, stage: str, log: Capture) -> tuple[dict[str, int], int]:
-    """Load a plan on the current device: layers by floating-point type of their output, and workspace in bytes.
-
-    Raises:
-        BuildError: the engine that was just built does not load.
-        BuildError (precision): a layer that does the arithmetic was built in FP32.
-    """
-    information, workspace = _read_back(trt, plan, logger, stage, log)  # an error must not keep the engine alive
-    return measured_precision(information, stage), workspace
-
-
-def _read_back(trt: TensorRT, plan: bytes, logger: Any, stage: str, log: Capture) -> tuple[str, int]:
-    runtime = trt.module.Runtime(logger)
-    engine = None
-    if runtime is not None:
-        runtime.engine_host_code_allowed = True  # version-compatible plans carry some; this one was just built here
-        engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        raise failure(stage, trt.label, log.errors[-3:], parsing=False, facts="it was built, and does not load")
-    inspector = engine.create_engine_inspector()
-    text = inspector.get_engine_information(trt.module.LayerInformationFormat.JSON) if inspector is not None else "{}"
-    return str(text), int(engine.device_memory_size_v2)
-
-
-def measured_precision(information: str, stage: str) -> dict[str, int]:
-    """Count layers by type from the inspector's JSON.
-
-    Layers fused by the compiler show the types at their edges only, which here are ``uint8``; those count for nothing.
-
-    Raises:
-        BuildError (precision): a convolution or matrix product gives FP32, of operands none of which is FP16.
-    """
-    try:
-        layers = json.loads(information).get("Layers", [])
-    except (ValueError, AttributeError):
-        return {}
-    counts: Counter[str] = Counter()
-    for entry in layers:
-        if not isinstance(entry, dict):  # names only: built without details
-            continue
-        kind = next((_kind(output) for output in entry.get("Outputs", [])), None)
-        if kind is None:
-            continue
-        counts[kind] += 1
-        # half operands with a sum in float32, as before a softmax, are half arithmetic
-        operands = {_kind(each) for each in entry.get("Inputs", []) if _elements(each) != 1}
-        if kind == "float32" and "float16" not in operands and _HEAVY.search(str(entry.get("LayerType"))):
-            raise BuildError(
-                f"the engine of stage {stage} computes {entry.get('Name')!r} in FP32",
-                "the FP16 graph was not honoured: report this with the output of: restore-sdk doctor --json",
-                reason="precision",
-            )
-    return dict(sorted(counts.items()))
-
-
-def _kind(tensor: dict[str, Any]) -> str | None:
-    """Floating-point type of a tensor, as the inspector describes it."""
-    text = str(tensor.get("Format/Datatype"))
-    return next((name for name, pattern in _FORMATS if pattern.search(text)), None)
-
-
-def _elements(tensor: dict[str, Any]) -> int | None:
-    """How many numbers it has; ``None`` where that is not said. Matrix products list their scalar factors as well."""
-    sizes = tensor.get("Dimensions")
-    return math.prod(sizes) if isinstance(sizes, list) and all(isinstance(size, int) for size in sizes) else None
 
 
 def failure(stage: str, label: str, said: Sequence[str], *, parsing: bool, facts: str = "") -> BuildError:

@@ -35,7 +35,6 @@ class BuildPlan:
         return EngineKey(
             stage=stage,
             onnx_sha256=graph_sha256(bundle, stage),
-            min_batch=1,
             opt_batch=recipe.opt_batch,
             max_batch=recipe.max_batch,
             workspace_mib=recipe.workspace_mib,
@@ -46,7 +45,6 @@ class BuildPlan:
             hardware=recipe.hardware,
             compute_capabilities=(self.gpu.compute_capability,) if local and self.gpu else recipe.compute_capabilities,
             device_name=self.gpu.model if self.gpu and recipe.hardware == "device" else "",
-            version_compatible=recipe.version_compatible,
             cuda=self.trt.cuda,
         )
 

@@ -34,9 +34,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         opt_batch, max_batch: images a run: the number to be fastest at, and the most; the least is 1.
         workspace_mib: most workspace in MiB that a layer may use.
         optimization_level: 0 (quick to build) to 5 (searches longest).
-        hardware: ``"device"``, ``"capability"`` or ``"ampere_plus"``, see :data:`restore_sdk.engines.sidecar.Hardware`.
-            TensorRT for RTX always builds for whole compute capabilities.
-        version_compatible: engines load in later TensorRT versions of the same major (TensorRT only).
+        hardware: ``"device"`` or ``"capability"``, see :data:`restore_sdk.engines.sidecar.Hardware`; TensorRT for RTX
+            always builds for whole compute capabilities.
         platforms: operating systems and processors it is for, as in ``("linux-aarch64",)``; empty: any.
     """
 
@@ -49,14 +48,13 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     workspace_mib: Annotated[int, Meta(ge=0, le=1 << 20)] = 1024
     optimization_level: Annotated[int, Meta(ge=0, le=5)] = 3
     hardware: Hardware = "device"
-    version_compatible: bool = False
     platforms: tuple[Platform, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_batch < self.opt_batch:
             raise ValueError("max_batch is less than opt_batch")
-        if self.edition == "tensorrt_rtx" and (self.hardware != "capability" or self.version_compatible):
-            raise ValueError('TensorRT for RTX builds hardware = "capability" without version_compatible only')
+        if self.edition == "tensorrt_rtx" and self.hardware != "capability":
+            raise ValueError('TensorRT for RTX builds hardware = "capability" only')
         ascending = sorted(set(self.compute_capabilities), key=lambda text: tuple(map(int, text.split("."))))
         msgspec.structs.force_setattr(self, "compute_capabilities", tuple(ascending))
 

@@ -17,9 +17,8 @@ from restore_sdk.errors import EngineError
 
 SCHEMA = 2
 
-#: Which GPUs a plan runs on: the very device model it was built on, every device of its compute capabilities, or
-#: every device from Ampere (8.0) on.
-Hardware = Literal["device", "capability", "ampere_plus"]
+#: Which GPUs a plan runs on: the very device model it was built on, or every device of its compute capabilities.
+Hardware = Literal["device", "capability"]
 
 #: The hint of an error about an engine where the bundle is not known: who knows it puts the whole command there.
 BUILD_AGAIN = "build it again: restore-sdk build"
@@ -53,18 +52,16 @@ class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         stage: ``"edge"`` or ``"repair"``.
         onnx_sha256: of the FP16 graph that was built.
-        min_batch, opt_batch, max_batch: range of images a run, and the number it is fastest at.
+        opt_batch, max_batch: images a run: the number it is fastest at, and the most; the least is 1.
         workspace_mib, optimization_level: as in the recipe.
         edition, version, platform, cuda: of the TensorRT that built it, see :class:`Host`.
         hardware: which devices it runs on.
         compute_capabilities: those it was built for, ascending, as in ``("8.6", "8.9")``.
         device_name: the device that it was built on; empty unless ``hardware`` is ``"device"``.
-        version_compatible: loads in later versions of the same major, too.
     """
 
     stage: Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,40}\Z")]  # a part of file names
     onnx_sha256: str
-    min_batch: int
     opt_batch: int
     max_batch: int
     workspace_mib: int
@@ -75,7 +72,6 @@ class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):
     hardware: Hardware
     compute_capabilities: tuple[str, ...]
     device_name: str = ""
-    version_compatible: bool = False
     cuda: str = ""
 
     @property
@@ -83,27 +79,17 @@ class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):
         """24 hexadecimal characters that stand for the whole key in file names."""
         return _sha256(msgspec.to_builtins(self))[:24]
 
-    def loads_in(self, version: str | None) -> bool:
-        """Whether a TensorRT of the engine's edition and this version loads it; ``None``: there is none."""
-        if version is None or self.version == version or not self.version_compatible:
-            return self.version == version
-        built, running = _numbers(self.version), _numbers(version)
-        return built[:1] == running[:1] and running >= built
-
     def mismatch(self, host: Host) -> tuple[str, str, str] | None:
         """The first thing in which the engine does not fit the host (what, the engine's, the host's), or ``None``."""
         if self.edition != host.edition:
             return "TensorRT edition", self.edition, host.edition
-        if not self.loads_in(host.version):
+        if self.version != host.version:
             return f"{self.edition} version", self.version, host.version
         if self.cuda and host.cuda and self.cuda != host.cuda:
             return f"CUDA that {self.edition} is for", self.cuda, host.cuda
         if self.platform != host.platform:
             return "platform", self.platform, host.platform
-        if self.hardware == "ampere_plus":
-            if _numbers(host.compute_capability) < (8, 0):
-                return "compute capability", "8.0 or later", host.compute_capability
-        elif host.compute_capability not in self.compute_capabilities:
+        if host.compute_capability not in self.compute_capabilities:
             return "compute capability", " ".join(self.compute_capabilities), host.compute_capability
         if self.hardware == "device" and self.device_name != host.device_name:
             return "device", self.device_name, host.device_name
@@ -128,8 +114,7 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True):
         bundle: name and version of the model.
         plan_sha256, plan_bytes: of the plan, checked before a byte of it reaches TensorRT.
         tensors: inputs, then outputs.
-        precision: measured, not asked for: number of layers that compute in each floating-point type.
-        precision_source: ``"network"`` where there was no device to load the engine on, else ``"engine"``.
+        precision: number of layers of the strongly typed network that compute in each floating-point type.
         verified: whether the golden vectors ran on this engine and passed, somewhere: see :meth:`verified_on`.
         verification: ``{"status": "not run"}`` or ``"passed"`` with the figures, ``device``, ``driver_cuda`` and
             ``tensorrt`` (its version).
@@ -144,7 +129,6 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True):
     plan_bytes: int
     tensors: tuple[Tensor, ...]
     precision: dict[str, int]
-    precision_source: Literal["network", "engine"]
     verified: bool
     verification: dict[str, Any]
     build: dict[str, Any]
@@ -167,8 +151,8 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True):
     def verified_on(self, device: str, driver_cuda: str, tensorrt: str) -> bool:
         """Whether the golden vectors passed on a device of this name, with a driver for this CUDA and this TensorRT.
 
-        Where not (built ahead of time, copied here, a driver for another CUDA since, or a newer TensorRT that loads it
-        too), the runtime runs them before it serves and calls ``EngineStore.note_verified``.
+        Where not (built ahead of time, copied here, or a driver for another CUDA since), the runtime runs them before
+        it serves and calls ``EngineStore.note_verified``.
         """
         passed_on = tuple(self.verification.get(name) for name in ("device", "driver_cuda", "tensorrt"))
         return self.verified and passed_on == (device, driver_cuda, tensorrt)
@@ -210,7 +194,3 @@ def parse_sidecar(data: bytes, name: str) -> Sidecar:
 def _sha256(root: Any) -> str:
     text = json.dumps(root, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdecimal())

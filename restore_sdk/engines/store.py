@@ -32,26 +32,18 @@ from restore_sdk.bundle.onnxfile import looks_like_onnx
 from restore_sdk.engines.edition import Edition
 from restore_sdk.engines.recipe import names
 from restore_sdk.engines.sidecar import BUILD_AGAIN, EngineKey, Host, Sidecar, dump_sidecar, parse_sidecar
-from restore_sdk.errors import (
-    EngineError,
-    OutputError,
-)
+from restore_sdk.errors import EngineError, OutputError
 
 #: Larger files are no sidecar, no plan of this SDK's models.
 MAX_SIDECAR_BYTES = 4 * 1024 * 1024
 MAX_PLAN_BYTES = 2 * 1024 * 1024 * 1024
 
-#: Names of what lies in a store: sidecars, all that an engine has, timing caches, and what an interrupted write leaves.
+#: Names of what lies in a store: sidecars; all that an engine has, and what an interrupted write leaves.
 _NAME = r"[a-z0-9_]{1,40}\.[0-9a-f]{24}"
 _SIDECAR = re.compile(rf"{_NAME}\.json")
 _ENGINE = re.compile(
-    rf"{_NAME}(\.json|\.[0-9a-f]{{16}}\.plan)"
-    r"|\.([a-z0-9_]{1,40}\.[0-9a-f]|tensorrt(_rtx)?-)[a-z0-9.-]*\.[0-9a-f]{12}\.part"
+    rf"{_NAME}(\.json|\.[0-9a-f]{{16}}\.plan)|\.[a-z0-9_]{{1,40}}\.[0-9a-f][a-z0-9.]*\.[0-9a-f]{{12}}\.part"
 )
-_TIMING = re.compile(r"tensorrt(_rtx)?-[a-z0-9.-]+\.timing")
-
-#: What may not fit, the more telling later.
-_KINDS = ("edition", "version", "CUDA", "platform", "capability", "device")
 
 _LOG = logging.getLogger("restore_sdk")
 
@@ -170,13 +162,15 @@ class EngineStore:
 
         Raises:
             FileNotFoundError: there is no such file.
-            EngineError (integrity): the file is not the one that the sidecar describes; says what it seems to be.
+            EngineError (integrity): the file is not the one that the sidecar describes.
         """
         path = self.root / sidecar.plan_file
         data = read_owned(path, MAX_PLAN_BYTES)
         if len(data) != sidecar.plan_bytes or sha256(data).hexdigest() != sidecar.plan_sha256:
+            same_size = len(data) == sidecar.plan_bytes
+            what = "its SHA-256 differs" if same_size else f"{len(data)} of {sidecar.plan_bytes} bytes"
             raise EngineError(
-                f"{path.name} is not the plan that was stored: {self._diagnose(data, sidecar)}",
+                f"{path.name} is not the plan that was stored: {what}",
                 f"remove it: restore-sdk engines prune, and build it again: "
                 f"{self.build_command(bundle, sidecar.key.edition, sidecar.target)}",
                 reason="integrity",
@@ -220,23 +214,18 @@ class EngineStore:
             checked.append(Entry(entry.path, entry.sidecar, error))
         return checked
 
-    def prune(
-        self, keep: Callable[[Sidecar], bool] = lambda _: True, *, timing: bool = False, dry_run: bool = False
-    ) -> list[Path]:
-        """Remove engines that ``keep`` refuses, invalid ones, what an interrupted write left; says which files.
+    def prune(self, *, everything: bool = False, dry_run: bool = False) -> list[Path]:
+        """Remove invalid engines (or every one) and what an interrupted write left; says which files.
 
-        ``timing`` removes the builder's timing caches as well. Files of other names are not ours, and stay.
+        Files of other names are not ours, and stay.
         """
         if not self._check_root():
             return []
         with self.lock("store"):
-            kept = [each.sidecar for each in self.verify() if not each.error and each.sidecar and keep(each.sidecar)]
+            kept = [] if everything else [each.sidecar for each in self.verify() if not each.error and each.sidecar]
             stay = {name for sidecar in kept for name in (sidecar.file, sidecar.plan_file)}
-            ours = (_ENGINE, _TIMING) if timing else (_ENGINE,)
             removed = sorted(
-                path
-                for path in self.root.iterdir()
-                if path.name not in stay and any(form.fullmatch(path.name) for form in ours)
+                path for path in self.root.iterdir() if path.name not in stay and _ENGINE.fullmatch(path.name)
             )
             if not dry_run:
                 for path in removed:
@@ -281,12 +270,7 @@ class EngineStore:
                 f"no engine of stage {stage} is in {self.root}", f"build it: {command}", reason="not-built"
             )
 
-        def nearness(sidecar: Sidecar) -> tuple[bool, int]:
-            found = sidecar.key.mismatch(host)
-            rank = len(_KINDS) if found is None else next(i for i, kind in enumerate(_KINDS) if kind in found[0])
-            return sidecar.key.onnx_sha256 == wanted, rank
-
-        best = max(sidecars, key=nearness)
+        best = max(sidecars, key=lambda s: (s.key.onnx_sha256 == wanted, s.created))
         what, built, here = best.key.mismatch(host) or ("", "", "")
         if best.key.onnx_sha256 != wanted:
             what, built = "model", f"{best.bundle} ({best.key.onnx_sha256[:12]})"
@@ -296,19 +280,6 @@ class EngineStore:
             f"build one for this host: {command}",
             reason="incompatible",
         )
-
-    def _diagnose(self, data: bytes, sidecar: Sidecar) -> str:
-        if looks_like_onnx(data):
-            return "it is an ONNX graph"
-        if len(data) < sidecar.plan_bytes:
-            return f"it is truncated, {len(data)} of {sidecar.plan_bytes} bytes"
-        if sha256(data[-sidecar.plan_bytes :]).hexdigest() == sidecar.plan_sha256:
-            return f"{len(data) - sidecar.plan_bytes} bytes stand before the plan"
-        found = sha256(data).hexdigest()
-        for entry in self.entries():
-            if entry.sidecar is not None and entry.sidecar.plan_sha256 == found:
-                return f"it is the plan of stage {entry.sidecar.key.stage} ({entry.sidecar.target})"
-        return "its SHA-256 differs"
 
     def _check_root(self) -> bool:
         """Whether the folder exists; refuses one that is not the user's own."""

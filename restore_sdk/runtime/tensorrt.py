@@ -287,7 +287,7 @@ def _describe(engine: StoredEngine) -> dict[str, Any]:
         "plan_bytes": sidecar.plan_bytes,
         "plan_sha256": sidecar.plan_sha256,
         "precision": dict(sidecar.precision),
-        "build": {name: value for name, value in sidecar.build.items() if name != "log"},  # engines show has it
+        "build": {name: value for name, value in sidecar.build.items() if name != "log"},
         "verification": dict(sidecar.verification),
         "created": sidecar.created,
     }

@@ -217,6 +217,4 @@ def make_runtime(trt: Any) -> Any:
         runtime = trt.Runtime(logger(trt))
         if runtime is None:
             errors.fail("no runtime")
-        # Version-compatible plans carry the runtime of their version; a plan is executable code with or without it.
-        runtime.engine_host_code_allowed = True
     return hold(runtime)

@@ -39,32 +39,6 @@ def pairs(draw: st.DrawFn, largest: int = 330) -> Pair:
     return np.ascontiguousarray(image), (mask > 127) if draw(st.booleans()) else mask
 
 
-def hole_of(mask: NDArray[np.generic]) -> NDArray[np.bool_]:
-    return mask if mask.dtype == np.bool_ else mask > 127  # type: ignore[return-value, operator]
-
-
-@relaxed
-@given(pair=pairs(), color=st.sampled_from(["rgb", "bgr"]))
-def test_known_pixels_size_and_type(engine: RestoreEngine, pair: Pair, color: str) -> None:
-    image, mask = pair
-    before = image.copy(), mask.copy()
-    restored: list[Pixels] = []
-    error = error_of(MaskError, lambda: restored.append(engine.restore(image, mask, color=color)))  # type: ignore[arg-type]
-    assert np.array_equal(image, before[0])
-    assert np.array_equal(mask, before[1])
-    if error is not None:  # scaled to the model's square, nothing known is left
-        assert error.hint
-        return
-    (found,) = restored
-    assert found.shape == image.shape
-    assert found.dtype == np.uint8
-    assert not np.shares_memory(found, image)
-    known = ~hole_of(mask)
-    assert np.array_equal(found[known], image[known])
-    if image.ndim == 3 and image.shape[2] == 4:
-        assert np.array_equal(found[..., 3], image[..., 3])
-
-
 @relaxed
 @given(chosen=st.lists(pairs(160), min_size=2, max_size=6))
 def test_the_same_alone_in_a_batch_in_a_stream_in_any_thread(engine: RestoreEngine, chosen: list[Pair]) -> None:

@@ -3,7 +3,7 @@
 Test equipment. A "plan" of the double holds the stage's ONNX graph. What it queues on a stream are host functions
 which, when the driver double runs them, read and write the raw addresses that were bound, and nothing else. As strict
 as the real one where that shows mistakes: every status is a boolean, addresses and shapes must be set, the batch must
-be in the profile, scratch memory must be given, objects need a current CUDA context when they are freed, engines
+be in the profile, workspace must be given, objects need a current CUDA context when they are freed, engines
 outlive contexts.
 """
 
@@ -29,8 +29,6 @@ from tests.cuda_double.values import (
     DynamicShapesKernelSpecializationStrategy,
     ExecutionContextAllocationStrategy,
     ILogger,
-    Inspector,
-    LayerInformationFormat,
     RuntimeConfig,
     TensorIOMode,
 )
@@ -44,22 +42,10 @@ def make_plan(
     *,
     max_batch: int = 4,
     min_batch: int = 1,
-    scratch: int = 256 * 256 * 3,
-    host_code: bool = False,
-    layers: tuple[tuple[str, str], ...] = (("CaskConvolution", "Half"),),
+    workspace: int = 256 * 256 * 3,
 ) -> bytes:
-    """A plan of the double; ``scratch`` in bytes an image, at least the size of the output.
-
-    ``host_code``: with code for the host in it, as version-compatible plans have. ``layers``: type of layer and of its
-    output, as the inspector tells them.
-    """
-    head = {
-        "max_batch": max_batch,
-        "min_batch": min_batch,
-        "scratch": scratch * max_batch,
-        "host_code": host_code,
-        "layers": layers,
-    }
+    """A plan of the double; ``workspace`` in bytes an image, at least the size of the output."""
+    head = {"max_batch": max_batch, "min_batch": min_batch, "workspace": workspace * max_batch}
     return MAGIC + json.dumps(head).encode() + b"\n" + graph
 
 
@@ -68,7 +54,7 @@ class Control:
     """What a test sets on the module (as ``module.control``), and what it reads.
 
     Attributes:
-        pause: seconds that a stage rests between computing into its scratch memory and writing its output.
+        pause: seconds that a stage rests between computing into its workspace and writing its output.
         refuse: methods that return ``False`` or ``None`` as the real ones do on failure.
         order: ``(stage, context)`` of the computing that ran.
         configs: with what each context of RTX was made.
@@ -116,7 +102,6 @@ def make_module(double: Double, name: str = "tensorrt_double") -> ModuleType:
         ILogger=ILogger,
         TensorIOMode=TensorIOMode,
         DataType=DataType,
-        LayerInformationFormat=LayerInformationFormat,
         ExecutionContextAllocationStrategy=ExecutionContextAllocationStrategy,
         Runtime=BoundRuntime,
     )
@@ -128,7 +113,6 @@ def make_module(double: Double, name: str = "tensorrt_double") -> ModuleType:
 class Runtime:
     def __init__(self, control: Control) -> None:
         self._control = control
-        self.engine_host_code_allowed = False
 
     def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
         if not plan.startswith(MAGIC) or "deserialize_cuda_engine" in self._control.refuse:
@@ -138,9 +122,6 @@ class Runtime:
             return None
         line, _, graph = plan[len(MAGIC) :].partition(b"\n")
         head, weights = json.loads(line), ctypes.c_uint64()
-        if head["host_code"] and not self.engine_host_code_allowed:
-            self._control.error("The engine contains host executable code, which is not allowed")
-            return None
         if not self._control.driver("cuMemAlloc_v2", ctypes.byref(weights), ctypes.c_size_t(len(plan))):
             return None
         return Engine(self._control, head, graph, weights.value)
@@ -178,7 +159,7 @@ class Engine:
 
     @property
     def device_memory_size_v2(self) -> int:
-        return int(self.head["scratch"])
+        return int(self.head["workspace"])
 
     def get_tensor_name(self, index: int) -> str:
         return self._names[index]
@@ -196,9 +177,6 @@ class Engine:
     def get_tensor_profile_shape(self, name: str, profile: int) -> tuple[tuple[int, ...], ...]:
         assert profile == 0
         return tuple((self.head[key], *self.inputs[name][1:]) for key in ("min_batch", "min_batch", "max_batch"))
-
-    def create_engine_inspector(self) -> Inspector:
-        return Inspector(self.head["layers"])
 
     def create_runtime_config(self) -> RuntimeConfig:
         return RuntimeConfig(self.control)
@@ -228,7 +206,7 @@ class Work:
     context: int
     shapes: dict[str, tuple[int, ...]]
     addresses: dict[str, int]
-    scratch: int
+    workspace: int
 
 
 _NUMBERS = itertools.count(1)
@@ -244,7 +222,7 @@ class Context:
         self.number = next(_NUMBERS)
         self._addresses: dict[str, int] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self._scratch = (0, 0)
+        self._workspace = (0, 0)
         self._profile = -1
         self._queued: set[int] = set()
         self._used = threading.Lock()
@@ -260,7 +238,7 @@ class Context:
         if size < self._engine.device_memory_size_v2:
             self._control.error("setDeviceMemoryV2: the memory is too small")
         else:
-            self._scratch = (address, size)
+            self._workspace = (address, size)
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         if name not in self._engine.inputs | self._engine.outputs or "set_tensor_address" in self._control.refuse:
@@ -294,7 +272,7 @@ class Context:
 
     def _execute(self, stream: int) -> bool:
         missing = set(self._engine.inputs | self._engine.outputs) - set(self._addresses)
-        if missing or self.infer_shapes() or not self._scratch[0] or "execute_async_v3" in self._control.refuse:
+        if missing or self.infer_shapes() or not self._workspace[0] or "execute_async_v3" in self._control.refuse:
             self._control.error(f"enqueueV3: Error Code 3: API Usage Error (no address or shape: {sorted(missing)})")
             return False
         batches = {shape[0] for shape in self._shapes.values()}
@@ -305,7 +283,7 @@ class Context:
         (batch,) = batches
         shapes = self._shapes | {name: (batch, *shape[1:]) for name, shape in self._engine.outputs.items()}
         self._queued = {queued for queued in self._queued if queued in _WORK} | {number}
-        _WORK[number] = Work(self._engine, self.number, shapes, dict(self._addresses), self._scratch[0])
+        _WORK[number] = Work(self._engine, self.number, shapes, dict(self._addresses), self._workspace[0])
         status = ctypes.c_int()
         if not self._control.driver("cuStreamIsCapturing", ctypes.c_void_p(stream), ctypes.byref(status)):
             return False
@@ -327,7 +305,7 @@ def _view(address: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def _compute(number: int) -> None:
-    """Compute the stage into the scratch memory; runs in whichever thread waits for the stream."""
+    """Compute the stage into the workspace; runs in whichever thread waits for the stream."""
     work = _WORK[number]
     engine, control = work.engine, work.engine.control
     try:
@@ -335,13 +313,13 @@ def _compute(number: int) -> None:
             if not control.double.on_device(work.addresses[name], int(np.prod(shape))):
                 control.double.fault(ILLEGAL_ADDRESS)
                 return
-        if not control.double.on_device(work.scratch, engine.device_memory_size_v2):
+        if not control.double.on_device(work.workspace, engine.device_memory_size_v2):
             control.double.fault(ILLEGAL_ADDRESS)
             return
         (output,) = engine.outputs
         inputs = {name: _view(work.addresses[name], work.shapes[name]) for name in engine.inputs}
         (result,) = engine.session.run([output], inputs)
-        _view(work.scratch, result.shape)[...] = result
+        _view(work.workspace, result.shape)[...] = result
         control.order.append((output, work.context))
         if control.pause:
             time.sleep(control.pause)
@@ -351,12 +329,12 @@ def _compute(number: int) -> None:
 
 
 def _write(number: int, *, again: bool = False) -> None:
-    """Copy the result from the scratch memory to the output's address."""
+    """Copy the result from the workspace to the output's address."""
     work = _WORK[number] if again else _WORK.pop(number)
     (output,) = work.engine.outputs
     shape = work.shapes[output]
     if work.engine.control.double.on_device(work.addresses[output], int(np.prod(shape))):
-        _view(work.addresses[output], shape)[...] = _view(work.scratch, shape)
+        _view(work.addresses[output], shape)[...] = _view(work.workspace, shape)
 
 
 _HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_size_t)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 from typing import Any
 
 
@@ -26,10 +25,6 @@ class DataType(enum.Enum):
 
 class ExecutionContextAllocationStrategy(enum.Enum):
     STATIC, ON_PROFILE_CHANGE, USER_MANAGED = range(3)
-
-
-class LayerInformationFormat(enum.Enum):
-    ONELINE, JSON = range(2)
 
 
 class DynamicShapesKernelSpecializationStrategy(enum.Enum):
@@ -57,18 +52,3 @@ class RuntimeConfig:
     def set_runtime_cache(self, cache: RuntimeCache) -> bool:
         self.cache = cache
         return "set_runtime_cache" not in self._control.refuse
-
-
-class Inspector:
-    """As ``IEngineInspector``, of an engine that was built with all details."""
-
-    def __init__(self, layers: list[tuple[str, str]]) -> None:
-        self._layers = layers
-
-    def get_engine_information(self, form: LayerInformationFormat) -> str:
-        assert form is LayerInformationFormat.JSON
-        layers = [
-            {"Name": f"layer {index}", "LayerType": kind, "Outputs": [{"Format/Datatype": dtype}]}
-            for index, (kind, dtype) in enumerate(self._layers)
-        ]
-        return json.dumps({"Layers": layers})

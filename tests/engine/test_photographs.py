@@ -40,7 +40,11 @@ def test_outside_the_hole_every_byte_stays(
         grown = cv2.distanceTransform(known.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= dilate
         assert np.count_nonzero(grown ^ (cv2.dilate(hole.view(np.uint8), disc) > 0)) < grown.size / 4
         known = ~grown
+    before = photo.copy(), hole.copy()
     restored = engine(photo, hole, dilate=dilate, feather=feather, max_crops=most)
+    assert np.array_equal(photo, before[0])
+    assert np.array_equal(hole, before[1])
+    assert not np.shares_memory(restored, photo)
     assert restored.shape == photo.shape
     assert restored.dtype == np.uint8
     assert restored.flags.c_contiguous

@@ -148,7 +148,6 @@ def made_up(bundle: Bundle, stage: str = "edge", plan: bytes = b"ftrt" + bytes(5
     values: dict[str, Any] = {
         "stage": stage,
         "onnx_sha256": graph_sha256(bundle, stage),
-        "min_batch": 1,
         "opt_batch": 1,
         "max_batch": 4,
         "workspace_mib": 512,
@@ -168,7 +167,6 @@ def made_up(bundle: Bundle, stage: str = "edge", plan: bytes = b"ftrt" + bytes(5
         plan_bytes=len(plan),
         tensors=(Tensor("image", "input", "uint8", (-1, 256, 256, 3)),),
         precision={"float16": 3},
-        precision_source="network",
         verified=False,
         verification={"status": "not run"},
         build={"seconds": 0.25, "log": ["INFO: made up"]},

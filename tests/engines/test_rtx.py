@@ -1,6 +1,5 @@
 """Real builds with the real TensorRT for RTX: every compute capability, and everything that it refuses."""
 
-import os
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,7 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.engines import builder as builder_module
 from restore_sdk.engines.builder import Built, build_stage
 from restore_sdk.engines.edition import TensorRT
-from restore_sdk.engines.progress import Watch
 from restore_sdk.engines.recipe import Recipe
-from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import BuildError
 from tests.engines.conftest import half_graph, rtx_recipe
 
@@ -28,7 +25,6 @@ def build(
 ) -> Built:
     spec = bundle.stages[stage]
     graph = bundle.read(bundle.file(spec.name, "fp16")) if graph is None else graph
-    more = {"store": EngineStore(os.devnull), "watch": Watch(), **more}
     return build_stage(trt, graph, spec, recipe or rtx_recipe(), gpu=None, **more)
 
 
@@ -90,7 +86,7 @@ class TestRefusals:
         self.refused(reason, match, rtx, half_bundle, graph)
 
     def test_an_fp32_export_of_the_shipped_stages(self, rtx: TensorRT, shipped: Bundle) -> None:
-        """Built as the FP16 file by mistake: refused by TensorRT, or for the precision that was measured."""
+        """Built as the FP16 file by mistake: refused by TensorRT, or for its precision."""
         with pytest.raises(BuildError):
             build(rtx, shipped, shipped.read("repair.onnx"), stage=1)
 
@@ -122,40 +118,18 @@ class TestRefusals:
         assert seen[0]() is None
 
 
-class TestTheEnd:
-    @pytest.mark.parametrize("seconds", [0, 0.05])
-    def test_timeout(self, rtx: TensorRT, shipped: Bundle, seconds: float) -> None:
-        with pytest.raises(BuildError, match=f"stage repair took longer than {seconds} s"):
-            build(rtx, shipped, stage=1, watch=Watch(seconds))
+def test_progress(rtx: TensorRT, half_bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    """It is told in another thread, so that Ctrl-C reaches this one; that it fails does not stop the build."""
+    seen: list[str] = []
 
-    def test_cancelled_from_another_thread(self, rtx: TensorRT, shipped: Bundle) -> None:
-        watch, seen = Watch(), threading.Event()
-        threading.Thread(target=lambda: (seen.wait(20), watch.cancel())).start()
-        with pytest.raises(BuildError, match="cancelled"):
-            build(rtx, shipped, stage=1, watch=watch, progress=lambda *_: seen.set())
+    def progress(text: str) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        seen.append(text)
+        raise RuntimeError("no terminal")
 
-    def test_progress(self, rtx: TensorRT, half_bundle: Bundle) -> None:
-        shares: list[float] = []
-        threads: set[int] = set()
-
-        def progress(share: float, phase: str) -> None:
-            assert phase
-            shares.append(share)
-            threads.add(threading.get_ident())
-
-        build(rtx, half_bundle, progress=progress)
-        assert shares == sorted(shares)
-        assert (shares[0] < 0.2, shares[-1]) == (True, 1.0)
-        assert threading.get_ident() not in threads  # so that Ctrl-C reaches the main thread
-
-    def test_progress_that_fails_does_not_stop_the_build(
-        self, rtx: TensorRT, half_bundle: Bundle, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        def progress(share: float, phase: str) -> None:
-            raise RuntimeError("no terminal")
-
-        assert build(rtx, half_bundle, progress=progress).plan
-        assert "no terminal" in caplog.text
+    assert build(rtx, half_bundle, progress=progress).plan
+    assert seen[0].startswith("building edge: ")
+    assert "no terminal" in caplog.text
 
 
 def test_builds_at_the_same_time(rtx: TensorRT, half_bundle: Bundle) -> None:
@@ -177,5 +151,5 @@ def test_a_build_writes_nothing(
     rtx: TensorRT, half_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    build(rtx, half_bundle, store=EngineStore(tmp_path / "store"))
+    build(rtx, half_bundle)
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,5 @@
 """The store: what it hands out, what it refuses, what it leaves behind."""
 
-import hashlib
-import json
 import os
 import stat
 import sys
@@ -18,8 +16,6 @@ from restore_sdk.engines.sidecar import dump_sidecar, parse_sidecar
 from restore_sdk.engines.store import EngineStore, StoredEngine, default_root
 from restore_sdk.errors import EngineError, OutputError
 from tests.engines.conftest import HOST, PLAN, half_graph, made_up, write_half_bundle
-
-OTHER_PLAN = b"ftrt" + bytes(600)
 
 
 def test_what_was_published_is_found(store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:
@@ -58,9 +54,6 @@ def test_a_folder_that_may_not_be_read_is_not_empty(
         ({}, {"compute_capability": "8.9"}, ("compute capability", "8.6", "8.9")),
         ({}, {"device_name": "NVIDIA A40"}, ("device", "NVIDIA A10", "NVIDIA A40")),
         ({"onnx_sha256": "0" * 64}, {}, ("model", "000000000000", "half 1.0")),
-        ({"hardware": "ampere_plus", "device_name": ""}, {"compute_capability": "7.5"}, ("8.0 or later", "7.5")),
-        ({"version_compatible": True}, {"version": "10.15.0.1"}, ("version", "10.16.1.11", "10.15.0.1")),
-        ({"version_compatible": True}, {"version": "11.4.0.106"}, ("version", "10.16.1.11", "11.4.0.106")),
     ],
 )
 def test_a_mismatch_names_both_sides_and_the_command(
@@ -79,8 +72,6 @@ def test_a_mismatch_names_both_sides_and_the_command(
     ("engine", "host"),
     [
         ({"hardware": "capability", "device_name": ""}, {"device_name": "NVIDIA A40"}),
-        ({"hardware": "ampere_plus", "device_name": ""}, {"compute_capability": "12.0", "device_name": "other"}),
-        ({"version_compatible": True}, {"version": "10.17.0.3"}),
         ({"compute_capabilities": ("8.6", "8.9"), "hardware": "capability"}, {"compute_capability": "8.9"}),
     ],
 )
@@ -130,22 +121,18 @@ class TestSpoiledPlans:
     @pytest.mark.parametrize(
         ("spoil", "why"),
         [
-            (lambda path: path.write_bytes(PLAN[:100]), "truncated, 100 of 504 bytes"),
-            (lambda path: path.write_bytes(b""), "truncated, 0 of"),
-            (lambda path: path.write_bytes(b'{"json": 1}' + PLAN), "11 bytes stand before the plan"),
+            (lambda path: path.write_bytes(PLAN[:100]), "100 of 504 bytes"),
+            (lambda path: path.write_bytes(b'{"json": 1}' + PLAN), "515 of 504 bytes"),
             (lambda path: path.write_bytes(PLAN[:-1] + b"x"), "SHA-256 differs"),
-            (lambda path: path.write_bytes(PLAN + b"x"), "SHA-256 differs"),
-            (lambda path: path.write_bytes(OTHER_PLAN), "the plan of stage repair"),
-            (lambda path: path.write_bytes(half_graph("edge")), "ONNX graph"),
             (lambda path: path.unlink(), "is gone"),
+            (lambda path: (path.unlink(), path.mkdir()), "not a plain file"),
             (lambda path: path.symlink_to(path.rename(path.with_name("elsewhere"))), "is a link"),
             (lambda path: (path.unlink(), os.mkfifo(path, 0o600)), "not a plain file"),
         ],
     )
-    def test_what_it_seems_to_be_is_said(
+    def test_they_are_refused(
         self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, spoil: Any, why: str
     ) -> None:
-        store.publish(OTHER_PLAN, made_up(half_bundle, "repair", OTHER_PLAN))
         spoil(stored.path)
         self.refused(store, half_bundle, why)
 
@@ -154,7 +141,7 @@ class TestSpoiledPlans:
         self, store: EngineStore, half_bundle: Bundle, target: str
     ) -> None:
         store.publish(PLAN, changed(made_up(half_bundle), target=target)).path.write_bytes(PLAN[:100])
-        hint = self.refused(store, half_bundle, "truncated")
+        hint = self.refused(store, half_bundle, "100 of 504 bytes")
         assert "restore-sdk engines prune" in hint
         assert ("--edition tensorrt --target a10 --bundle " in hint) == (target == "a10")
 
@@ -167,27 +154,12 @@ class TestSpoiledPlans:
         assert not store.root.exists()
 
 
-def checksum(root: object) -> str:
-    text = json.dumps(root, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 class TestSpoiledSidecars:
     def refused(self, store: EngineStore, bundle: Bundle, stored: StoredEngine, text: str) -> None:
         (store.root / stored.sidecar.file).write_text(text)
         with pytest.raises(EngineError, match=r"sidecar .* is not valid") as caught:
             store.find(bundle, "edge", HOST)
         assert "restore-sdk build" in caught.value.hint
-
-    @pytest.mark.parametrize(
-        ("key", "value"), [("plan_bytes", 3), ("verified", True), ("created", "2030"), ("precision", {"float32": 1})]
-    )
-    def test_edited(
-        self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, key: str, value: object
-    ) -> None:
-        root = json.loads((store.root / stored.sidecar.file).read_text())
-        assert root[key] != value
-        self.refused(store, half_bundle, stored, json.dumps(root | {key: value}))
 
     def test_edited_for_another_gpu(self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:
         """Even with a checksum made anew: the file's name stands for the key."""
@@ -197,41 +169,6 @@ class TestSpoiledSidecars:
     @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"schema": 1}', '{"schema": 2}', "[" * 100_000])
     def test_no_sidecar(self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, text: str) -> None:
         self.refused(store, half_bundle, stored, text)
-
-    @pytest.mark.parametrize(
-        ("part", "change"),
-        [
-            ("root", {"tensors": ...}),
-            ("root", {"extra": 1}),
-            ("root", {"tensors": [1]}),
-            ("root", {"plan_bytes": "504"}),
-            ("root", {"plan_sha256": "../../elsewhere"}),
-            ("root", {"build": []}),
-            ("key", {"stage": ...}),
-            ("key", {"edition": "other"}),
-            ("key", {"hardware": "other"}),
-            ("key", {"compute_capabilities": None}),
-            ("key", {"compute_capabilities": [8]}),
-            ("key", {"max_batch": "4"}),
-            ("key", {"max_batch": True}),
-        ],
-    )
-    def test_a_sidecar_of_another_form_with_a_valid_checksum(
-        self, half_bundle: Bundle, part: str, change: dict[str, Any]
-    ) -> None:
-        sidecar = made_up(half_bundle)
-        root = json.loads(dump_sidecar(sidecar))
-        del root["checksum"]
-        place = root["key"] if part == "key" else root
-        place |= change
-        for name in [name for name, value in change.items() if value is ...]:
-            del place[name]
-        root["checksum"] = checksum(root)
-        name = (
-            f"edge.{checksum(root['key'])[:24]}.json" if "stage" in root["key"] else sidecar.file
-        )  # not refused for its name
-        with pytest.raises(EngineError):
-            parse_sidecar(json.dumps(root).encode(), name)
 
     def test_a_valid_engine_is_found_beside_an_invalid_one(
         self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, caplog: pytest.LogCaptureFixture

@@ -22,7 +22,7 @@ from restore_sdk.engines.store import EngineStore
 from tests.cuda_double.stages import make_module, make_plan
 from tests.toy_bundle import golden_vectors, write_toy_bundle
 
-chain.build_stage = lambda trt, graph, stage, recipe, **_: Built(make_plan(graph), (), {"float16": 1}, "engine", {})
+chain.build_stage = lambda trt, graph, stage, recipe, **_: Built(make_plan(graph), (), {"float16": 1}, {})
 folder, seen = Path(sys.argv[1]), {}
 golden = golden_vectors()
 golden["restored"] = golden["restored"] ^ 16

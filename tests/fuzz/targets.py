@@ -179,7 +179,7 @@ def _pictures() -> list[bytes]:
 
 def _sidecar() -> Sidecar:
     key = EngineKey(
-        *("edge", "0" * 64, 1, 1, 4, 256, 3, "tensorrt", "10.16.1.11", "linux-x86_64", "capability", ("8.6", "8.9")),
+        *("edge", "0" * 64, 1, 4, 256, 3, "tensorrt", "10.16.1.11", "linux-x86_64", "capability", ("8.6", "8.9")),
         cuda="13",
     )
     return Sidecar(
@@ -190,7 +190,6 @@ def _sidecar() -> Sidecar:
         plan_bytes=4,
         tensors=(Tensor("image", "input", "uint8", (-1, 256, 256, 3)),),
         precision={"float16": 7},
-        precision_source="network",
         verified=False,
         verification={"status": "not run"},
         build={"seconds": 1.5},

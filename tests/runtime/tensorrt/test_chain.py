@@ -29,14 +29,6 @@ def test_equal_to_onnx_runtime(open_runner: Open, reference: OnnxRunner, slots: 
                 assert result.graph or not graph or turn < slots, "captured once, replayed ever after"
 
 
-def test_batches_of_changing_sizes(open_runner: Open, reference: OnnxRunner) -> None:
-    for graph in (False, True):
-        with open_runner(graph=graph) as runner:
-            for turn, batch in enumerate((4, 1, 3, 3, 1, 2, 4, 1, 4)):
-                (request,) = requests(1, batch, seed=turn)
-                assert same(runner.infer(*request), reference.infer(*request))
-
-
 def test_copies_and_waits_of_a_request(open_runner: Open, double: Double) -> None:
     (request,) = requests(1)
     with open_runner() as runner:
@@ -73,8 +65,8 @@ def test_the_stages_share_an_address_and_the_workspace(open_runner: Open, toy_bu
             for pipeline in pipelines:
                 edge, repair = (context.context for context in pipeline._contexts[0])
                 assert edge._addresses["completed_edges"] == repair._addresses["completed_edges"]
-                assert edge._scratch == repair._scratch
-            assert len({pipeline._contexts[0][0].context._scratch for pipeline in pipelines}) == 2, "one a slot"
+                assert edge._workspace == repair._workspace
+            assert len({pipeline._contexts[0][0].context._workspace for pipeline in pipelines}) == 2, "one a slot"
             assert len({pipeline._memory["completed_edges"].address for pipeline in pipelines}) == 4, "one a pipeline"
         finally:
             runner._pool = SlotPool(pipelines)
@@ -83,8 +75,8 @@ def test_the_stages_share_an_address_and_the_workspace(open_runner: Open, toy_bu
 
 def test_the_larger_workspace_and_the_smaller_profile_count(toy_bundle: Bundle, trt: ModuleType) -> None:
     edge, repair = (
-        plans(toy_bundle, scratch=200_000, max_batch=3)[0],
-        plans(toy_bundle, scratch=400_000, max_batch=2)[1],
+        plans(toy_bundle, workspace=200_000, max_batch=3)[0],
+        plans(toy_bundle, workspace=400_000, max_batch=2)[1],
     )
     runner = TensorRtRunner(toy_bundle, edge, repair, trt, slots=3)
     try:

@@ -62,7 +62,7 @@ def test_bench_of_more_images_than_the_profile_takes(
     built: object, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They go in as many runs as they need: 4, 4 and 1."""
-    options = ("--requests", "1", "--batch", "9", "--cuda-graph", "off", "--no-processes")
+    options = ("--requests", "1", "--batch", "9", "--no-processes")
     code, report = run(capsys, "bench", "--runtime", "tensorrt", "--bundle", str(toy_bundle.path), *options)
     assert (code, report["batch"]) == (0, 9)
     assert report["runs"][0]["runtime"]["max_batch"] == 4

@@ -40,10 +40,6 @@ def test_a_plan_that_cannot_be_used(toy_bundle: Bundle, trt: ModuleType, spoil: 
     assert "restore-sdk build" in caught.value.hint
 
 
-def test_a_version_compatible_plan_carries_host_code(toy_bundle: Bundle, trt: ModuleType) -> None:
-    TensorRtRunner(toy_bundle, *plans(toy_bundle, host_code=True), trt).close()
-
-
 def test_a_stage_without_workspace_allocates_none() -> None:
     assert pipeline.Workspace(None, 0).span == (0, 0)  # type: ignore[arg-type]
 

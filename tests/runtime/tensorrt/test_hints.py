@@ -14,7 +14,6 @@ import pytest
 
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle, StageFiles
-from restore_sdk.cli.main import main
 from restore_sdk.engines.sidecar import Host
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import DeviceError, EngineError, ExecutionError
@@ -90,20 +89,3 @@ def test_auto_is_not_alarmed_by_the_engine_of_a_shared_stage(
     with caplog.at_level(logging.WARNING, logger="restore_sdk"), RestoreEngine(sibling) as engine:
         assert engine.info()["runtime"] == "onnxruntime"
     assert "is not valid" in caplog.text, "an engine that was built for it"
-
-
-def test_prune_keeps_the_engines_of_both_shipped_models(
-    store: EngineStore, toy_bundle: Bundle, sibling: Bundle, trt: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from restore_sdk.bundle import bundle
-
-    publish(store, toy_bundle, plans(toy_bundle))
-    publish(store, sibling, plans(sibling))
-    before = sorted(path.name for path in store.root.glob("*.plan"))
-    assert len(before) == 3
-    for name, path in (("default", toy_bundle.path), ("vivid", sibling.path)):
-        monkeypatch.setitem(bundle.SHIPPED, name, path)
-    assert main(["engines", "prune", "--other-models"]) == 0
-    assert sorted(path.name for path in store.root.glob("*.plan")) == before
-    assert main(["engines", "prune", "--other-models", "--bundle", "vivid"]) == 0
-    assert len(sorted(store.root.glob("*.plan"))) == 2

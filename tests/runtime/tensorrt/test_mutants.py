@@ -109,8 +109,8 @@ def bind(change: Callable[[str, dict[str, int]], dict[str, int]]) -> Callable[..
     """``TrtStage.context`` with other addresses than it was given."""
     sound = trtstage.TrtStage.context
 
-    def context(self: Any, scratch: Any, addresses: dict[str, int], stream: int) -> Any:
-        return sound(self, scratch, change(self.name, dict(addresses)), stream)
+    def context(self: Any, workspace: Any, addresses: dict[str, int], stream: int) -> Any:
+        return sound(self, workspace, change(self.name, dict(addresses)), stream)
 
     return context
 
