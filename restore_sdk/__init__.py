@@ -58,28 +58,7 @@ _HOMES = {
     "write_image": "files",
 }
 
-__all__ = [
-    "Bundle",
-    "FaceDetector",
-    "ImageLike",
-    "MaskLike",
-    "Restoration",
-    "RestoreBatches",
-    "RestoreEngine",
-    "RestoreError",
-    "RestoreOptions",
-    "Runtime",
-    "Timings",
-    "TritonRunner",
-    "__version__",
-    "canny_edges",
-    "open_photo",
-    "psnr",
-    "read_mask",
-    "read_photo",
-    "write_file",
-    "write_image",
-]
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> object:

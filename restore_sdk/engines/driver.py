@@ -58,11 +58,7 @@ class DeviceFacts:
 
 
 def load_driver() -> ctypes.CDLL:
-    """The driver's library, initialised.
-
-    Raises:
-        DeviceError: there is no driver, or it finds no usable device.
-    """
+    """The driver's library, initialised; :class:`DeviceError` where there is none, or no usable device."""
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         library = ctypes.CDLL(name)
@@ -78,29 +74,17 @@ def load_driver() -> ctypes.CDLL:
 
 
 def device_facts(index: int = 0) -> DeviceFacts:
-    """Facts about device ``index``.
-
-    Raises:
-        DeviceError: no driver, no usable device, or no device of that index.
-    """
+    """Facts about device ``index``; :class:`DeviceError` where there is none."""
     return _devices(index)[0]
 
 
 def all_devices() -> list[DeviceFacts]:
-    """Facts about every device, at least one.
-
-    Raises:
-        DeviceError: no driver, or no usable device.
-    """
+    """Facts about every device, at least one; raises as :func:`load_driver`."""
     return _devices(None)
 
 
 def find_gpu(index: int = 0) -> DeviceFacts:
-    """The GPU to build on: :func:`device_facts` with another hint.
-
-    Raises:
-        DeviceError: there is no driver, no usable GPU, or no device of this number; says how to build without one.
-    """
+    """The GPU to build on: :func:`device_facts` with a hint that says how to build without one."""
     try:
         return device_facts(index)
     except DeviceError as error:
@@ -109,11 +93,7 @@ def find_gpu(index: int = 0) -> DeviceFacts:
 
 @contextmanager
 def current(gpu: DeviceFacts | None) -> Iterator[None]:
-    """Make the device's primary context current in this thread; TensorRT builds on the current device.
-
-    Raises:
-        DeviceError: the driver refuses.
-    """
+    """Make the device's primary context current in this thread; TensorRT builds on the current device."""
     if gpu is None:
         yield
         return
@@ -171,11 +151,7 @@ class DriverCallError(Exception):
 
 
 def check(library: ctypes.CDLL, entry: str, *arguments: Any) -> None:
-    """Call an entry point; raise unless it succeeds.
-
-    Raises:
-        DriverCallError: names the call and the driver's reason.
-    """
+    """Call an entry point; raise :class:`DriverCallError` with the driver's reason unless it succeeds."""
     try:
         status = int(getattr(library, entry)(*arguments))
     except AttributeError as error:

@@ -69,11 +69,7 @@ def installed() -> tuple[Edition, ...]:
 
 
 def require_installed(edition: Edition, *others: str) -> None:
-    """Look for an edition and what else is needed beside it; nothing is imported.
-
-    Raises:
-        MissingDependencyError: names those that are not installed.
-    """
+    """Raise :class:`MissingDependencyError` unless an edition and the others are installed; nothing is imported."""
     names = (edition, *others)
     missing = [name for name in names if name not in sys.modules and importlib.util.find_spec(name) is None]
     if missing:
@@ -117,11 +113,7 @@ def load(edition: Edition | None = None) -> TensorRT:
 
 
 def require_driver(trt: TensorRT, gpu: DeviceFacts) -> None:
-    """Refuse a driver that is too old for the CUDA of a TensorRT, before an object of it is made: some end the process.
-
-    Raises:
-        DeviceError: names both versions of CUDA.
-    """
+    """Raise :class:`DeviceError` where the driver is too old for a TensorRT, of which some would end the process."""
     newest = gpu.cuda.partition(".")[0]
     if trt.cuda and int(newest) < int(trt.cuda):
         package = f"{trt.edition.replace('_', '-')}-cu{newest}"

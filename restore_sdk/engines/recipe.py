@@ -65,11 +65,7 @@ def names() -> list[str]:
 
 
 def load_recipe(target: str) -> Recipe:
-    """The shipped recipe of this name, or the one in a ``.toml`` file.
-
-    Raises:
-        InputError: there is none, or it is not valid.
-    """
+    """The shipped recipe of this name, or the one in a ``.toml`` file; raises :class:`InputError`."""
     path, there = Path(target), ", ".join(names())
     if not target.endswith(".toml"):
         if target.lower() not in names():
@@ -86,11 +82,7 @@ def load_recipe(target: str) -> Recipe:
 
 
 def parse_recipe(root: Mapping[str, Any], name: str) -> Recipe:
-    """A recipe from a parsed TOML file; its name is the file's.
-
-    Raises:
-        InputError: an unknown or missing field, or a value out of its range.
-    """
+    """A recipe from a parsed TOML file, whose name is the file's; raises :class:`InputError`."""
     if "name" in root:
         raise InputError(f"the recipe {name!r} is not valid: its file gives its name", "leave out: name")
     try:

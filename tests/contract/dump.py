@@ -1,11 +1,10 @@
-"""Run in a process of its own: prints what a TensorRT module has, as JSON. Arguments: module, classes, enums."""
+"""Run in a process of its own: prints what a TensorRT module has, as JSON. Arguments: module, names of its classes."""
 
 import importlib
 import json
 import sys
 
 module = importlib.import_module(sys.argv[1])
-classes, enums = sys.argv[2].split(","), sys.argv[3].split(",")
 
 
 class Logger(module.ILogger):
@@ -31,29 +30,20 @@ class Monitor(module.IProgressMonitor):
 
 
 Logger(), Monitor()  # both can be subclassed and made
-found = {name: getattr(module, name) for name in (*classes, *enums) if hasattr(module, name)}
+found = {name: getattr(module, name) for name in sys.argv[2].split(",") if hasattr(module, name)}
 print(
     json.dumps(
         {
             "version": module.__version__,
             "classes": {
-                name: {
-                    attribute: getattr(getattr(found[name], attribute), "__doc__", None) or ""
-                    for attribute in dir(found[name])
+                name: {  # documentation of what can be called
+                    attribute: (value.__doc__ or "") if callable(value := getattr(kind, attribute)) else None
+                    for attribute in dir(kind)
                 }
-                for name in classes
-                if name in found
+                for name, kind in found.items()
             },
-            "properties": {
-                name: [a for a in dir(found[name]) if not callable(getattr(found[name], a))]
-                for name in classes
-                if name in found
-            },
-            "enums": {name: list(found[name].__members__) for name in enums if name in found},
-            "numbers": {
-                "STRONGLY_TYPED": int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED),
-                "severities": [int(getattr(module.ILogger, n)) for n in ("INTERNAL_ERROR", "ERROR", "WARNING", "INFO")],
-            },
+            "STRONGLY_TYPED": int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED),
+            "severities": [int(getattr(module.ILogger, n)) for n in ("INTERNAL_ERROR", "ERROR", "WARNING", "INFO")],
         }
     )
 )

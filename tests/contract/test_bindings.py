@@ -1,6 +1,5 @@
 """Every name that the SDK uses exists in the real Python bindings of TensorRT 10.13, 10.16, 11.4 and of RTX."""
 
-import ast
 import importlib.util
 import json
 import os
@@ -13,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.contract.names import ENUMS, FILES, METHODS, MODULES, OTHER, RECEIVERS, RTX_ENUMS, RTX_METHODS
+from tests.contract.names import ANY, RTX_ONLY, Uses, used
 from tests.fetched import BINDINGS, locked
 from tests.needs import unavailable
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 
 
@@ -49,9 +47,8 @@ def rtx() -> dict[str, Any]:
 
 
 def dump(module: str, environment: dict[str, str]) -> dict[str, Any]:
-    classes, enums = ",".join({**METHODS, **RTX_METHODS}), ",".join({**ENUMS, **RTX_ENUMS})
     done = subprocess.run(
-        [sys.executable, HERE / "dump.py", module, classes, enums],
+        [sys.executable, HERE / "dump.py", module, ",".join(used())],
         capture_output=True,
         text=True,
         env=os.environ | environment,
@@ -61,21 +58,23 @@ def dump(module: str, environment: dict[str, str]) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def missing(found: dict[str, Any], methods: Any, enums: Any) -> list[str]:
+def missing(found: dict[str, Any], uses: Uses) -> list[str]:
     """What a binding lacks of the names, and the signatures that do not take the arguments passed."""
-    lacking = [
-        f"{name}.{member}" for name in enums for member in enums[name] if member not in found["enums"].get(name, ())
-    ]
-    for name, attributes in methods.items():
+    lacking = []
+    for name, attributes in uses.items():
         has = found["classes"].get(name, {})
-        for attribute, count in attributes.items():
+        if not has:
+            lacking.append(name)
+        for attribute, counts in attributes.items() if has else ():
             if attribute not in has:
                 lacking.append(f"{name}.{attribute}")
-            elif count is None:
-                if attribute not in found["properties"][name]:
-                    lacking.append(f"{name}.{attribute} is no property")
-            elif not any(least <= count <= most for least, most in arities(attribute, has[attribute])):
-                lacking.append(f"{name}.{attribute} does not take {count} arguments: {has[attribute][:200]}")
+                continue
+            said = has[attribute]
+            for count in counts:
+                if (count is None) != (said is None):
+                    lacking.append(f"{name}.{attribute} is {'no property' if count is None else 'no method'}")
+                elif count not in (None, ANY) and not any(a <= count <= b for a, b in arities(attribute, said)):
+                    lacking.append(f"{name}.{attribute} does not take {count} arguments: {said[:200]}")
     return lacking
 
 
@@ -92,46 +91,37 @@ def arities(name: str, documentation: str) -> list[tuple[int, int]]:
 
 
 def test_tensorrt_has_all_that_is_used(tensorrt: dict[str, Any]) -> None:
-    assert missing(tensorrt, METHODS, ENUMS) == []
-    assert tensorrt["numbers"]["severities"] == [0, 1, 2, 3]
+    common = {
+        name: {attribute: counts for attribute, counts in attributes.items() if attribute not in RTX_ONLY}
+        for name, attributes in used().items()
+        if name not in RTX_ONLY
+    }
+    assert missing(tensorrt, common) == []
+    assert tensorrt["severities"] == [0, 1, 2, 3]
 
 
 def test_rtx_has_all_that_is_used(rtx: dict[str, Any]) -> None:
-    assert missing(rtx, METHODS, ENUMS) == []
-    assert missing(rtx, RTX_METHODS, RTX_ENUMS) == []
+    assert missing(rtx, used()) == []
+
+
+def test_what_is_used_is_found() -> None:
+    found = used()
+    assert {"Builder", "OnnxParser", "IExecutionContext", "IRuntimeConfig", "MemoryPoolType", "ILogger"} <= set(found)
+    assert found["IExecutionContext"]["set_input_shape"] == {2}
+    assert found["INetworkDefinition"]["num_layers"] == {None}
 
 
 def test_the_check_finds_what_is_gone(tensorrt: dict[str, Any]) -> None:
     """Names that were removed, and calls with the wrong number of arguments, are found."""
-    gone = {"IExecutionContext": {"execute_async_v2": 2}, "IOptimizationProfile": {"set_shape": 3}}
-    assert len(missing(tensorrt, gone, {"DataType": ("NEVER",)})) == 3
-    if tensorrt["version"].startswith("11."):
-        removed = {"ICudaEngine": {"device_memory_size": None}}
-        assert missing(tensorrt, removed, {}) == ["ICudaEngine.device_memory_size"]
+    gone: Uses = {
+        "IExecutionContext": {"execute_async_v2": {2}, "infer_shapes": {None}},
+        "IOptimizationProfile": {"set_shape": {3}},
+        "DataType": {"NEVER": {None}},
+        "INothing": {},
+    }
+    assert len(missing(tensorrt, gone)) == 5
 
 
 def test_the_strongly_typed_flag_has_another_number_in_each_version(tensorrt: dict[str, Any]) -> None:
     """Why the flag is always shifted by its own number and never written as one."""
-    expected = 0 if tensorrt["version"].startswith("11.") else 1
-    assert tensorrt["numbers"]["STRONGLY_TYPED"] == expected
-
-
-@pytest.mark.parametrize("file", FILES)
-def test_the_list_is_complete(file: str) -> None:
-    """Every attribute that the source takes from an object of TensorRT stands in the list."""
-    path = ROOT / "restore_sdk" / file
-    known = {name: {*METHODS.get(name, {}), *RTX_METHODS.get(name, {})} for name in {*METHODS, *RTX_METHODS}}
-    enums = {**ENUMS, **RTX_ENUMS}
-    unlisted = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(node, ast.Attribute):
-            continue
-        owner = node.value
-        name = owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else ""
-        if name in MODULES and node.attr not in {*known, *enums, *OTHER}:
-            unlisted.append(node.attr)
-        elif name in FILES[file] and node.attr not in known[RECEIVERS[name]] | {"module", "__init__"}:
-            unlisted.append(f"{RECEIVERS[name]}.{node.attr}")
-        elif name in enums and node.attr not in enums[name]:
-            unlisted.append(f"{name}.{node.attr}")
-    assert unlisted == []
+    assert tensorrt["STRONGLY_TYPED"] == (0 if tensorrt["version"].startswith("11.") else 1)

@@ -1,5 +1,4 @@
 import io
-import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -120,34 +119,6 @@ def test_closing_waits_for_those_inside_and_wakes_those_outside() -> None:
         assert closing.result(10) == ["only"]
         working.result(10)
     assert slots.close() == []
-
-
-def test_close_while_threads_work(toy_bundle: Bundle) -> None:
-    """Every request either finishes right or says that the engine is closed."""
-    items, outcomes = work(4), []
-    engine = RestoreEngine(toy_bundle, slots=2)
-    truth = [engine(*item) for item in items]
-
-    def use(number: int) -> None:
-        for index in itertools.count():
-            item = (number + index) % len(items)
-            try:
-                outcomes.append(np.array_equal(engine(*items[item]), truth[item]))
-            except ClosedError:
-                return
-
-    threads = [threading.Thread(target=use, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    until = time.monotonic() + 60
-    while len(outcomes) < 6:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    engine.close()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
-    assert all(outcomes)
 
 
 def test_ordered_map_keeps_order_and_bounds() -> None:
