@@ -1,9 +1,7 @@
-"""Ray Data's callable: called as Ray would, then in pipelines on real clusters."""
+"""Ray Data's callable: called as Ray would, then in a pipeline on a real cluster."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -18,7 +16,7 @@ from restore_sdk import RestoreEngine, RestoreOptions
 from restore_sdk.bundle import Bundle
 from restore_sdk.cluster import RestoreBatches
 from restore_sdk.errors import BundleError, InputError, MaskError
-from tests.cluster.rows import NOT_STARTED, ROWS, row
+from tests.conftest import make_photo
 from tests.docs.pages import ROOT
 
 #: Ray then takes 127.0.0.1 for this host's address, and listens nowhere else; it tells nobody that it is used; and its
@@ -30,6 +28,12 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",
 }
+
+
+def row(number: int, height: int, width: int) -> dict[str, np.ndarray]:
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 4 : height // 2, width // 3 : width // 2] = 255
+    return {"image": make_photo(height, width, number), "mask": mask}
 
 
 def batch(*sizes: tuple[int, int], **more: Any) -> dict[str, Any]:
@@ -94,29 +98,6 @@ def test_what_is_wrong_from_the_start(
         RestoreBatches(**{"bundle": toy_bundle.path, "errors": column, **options})
     with pytest.raises(InputError, match="no column 'mask', but image"):
         RestoreBatches(toy_bundle.path, errors=column)({"image": np.zeros((1, 9, 9, 3), np.uint8)})
-
-
-@pytest.mark.slow
-def test_a_worker_and_a_node_are_lost_on_the_way() -> None:
-    command = [sys.executable, "-m", "tests.cluster.lose_nodes"]
-    for _ in range(5):
-        done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=500)
-        if done.returncode != NOT_STARTED:
-            break
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]  # the others are Ray's own
-    found = {told["id"]: told for told in map(json.loads, lines)}
-    assert len(lines) == len(found) == ROWS, "a row was lost, or came twice"
-    workers = [told["worker"] for told in found.values()]
-    assert workers[2] not in workers[-3:]
-    assert len(set(workers)) >= 2
-    with RestoreEngine(threads=1) as engine:
-        for number, told in found.items():
-            if number % 12 == 11:
-                assert told["error"].startswith("MaskError: ")
-            else:
-                expected = engine(**row(number), color="bgr")
-                assert told["sha256"] == hashlib.sha256(expected.tobytes()).hexdigest()
 
 
 @pytest.mark.slow
