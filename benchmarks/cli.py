@@ -47,14 +47,12 @@ def _report(bundle: Bundle, arguments: argparse.Namespace) -> int:
         raise InputError(f"{out} cannot be written: {error.strerror}", "pass --out") from error
     with progress_line() as progress:
         found = report.measure(bundle, arguments.runtime, quick=arguments.quick, progress=progress)
-    for name, text in (
-        ("report.json", json.dumps(found, indent=1)),
-        ("report.md", report.page(found)),
-        ("latency.md", report.latency_table(found)),
-    ):
-        write_file(out / name, text.encode())
-    print(f"wrote report.json, report.md and latency.md in {out}")
-    return _print_targets(report.targets(found))
+    reached = report.targets(found)
+    found["targets"] = report.target_rows(reached)
+    write_file(out / "report.json", json.dumps(found, indent=1).encode())
+    write_file(out / "latency.md", report.latency_table(found).encode())
+    print(f"wrote report.json and latency.md in {out}")
+    return _print_targets(reached)
 
 
 def _budgets(bundle: Bundle, arguments: argparse.Namespace) -> int:

@@ -238,59 +238,6 @@ def target_rows(found: Sequence[Target]) -> list[list[str]]:
     ]
 
 
-def page(report: _Report) -> str:
-    """The whole report as Markdown."""
-    facts = report["host"]
-    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
-    edgeconnect = figure(report, peers.EDGECONNECT, "stages")
-    rows = []
-    for run in report["runs"]:
-        for name, each in run["figures"].items():
-            ms, blocks = each["ms"], each["blocks"]
-            tails = (_ms(ms[which]) if each["calls"] >= calls else "" for which, calls in (("p95", 20), ("p99", 100)))
-            of = _median(ratios(each, edgeconnect))
-            spread = f"{_ms(min(blocks))} to {_ms(max(blocks))}"
-            rate = f"{each['images_per_second']:.1f}"
-            rows.append([run["name"], name, _ms(ms["p50"]), *tails, spread, rate, "" if of is None else f"{of:.3g}"])
-    parts, starts = [], []
-    for run in _own(report):
-        parts += [
-            [
-                run["name"],
-                name,
-                ", ".join(f"{part} {_ms(ms['p50'])}" for part, ms in run["figures"][name]["parts"].items()),
-            ]
-            for name in ("stages", "request", "photo")
-        ]
-        process = run.get("process", {})
-        worst = (_decibel(run["drift"]["restored"][key]) for key in ("pooled_db", "worst_db"))
-        starts.append([run["name"], *(str(process.get(key)) for key in _PROCESS), " and ".join(worst)])
-    return "\n".join(
-        (
-            f"# Benchmarks of {report['bundle']}",
-            "",
-            f"{facts['processor']}, {facts['cores']} cores, load {facts['load']}, {facts['platform']}; "
-            f"restore-sdk {facts['restore_sdk']}, Python {facts['python']}, {packages}. Times do not carry over to",
-            "another machine; ratios within one report do, roughly. A spread is the lowest and highest median of five",
-            "blocks, in which all that is compared took turns; a ratio is the median of the blocks' ratios.",
-            "",
-            *table(["target", "measured", "limit", ""], target_rows(targets(report))),
-            "",
-            *table(["run", "figure", "p50, ms", "p95", "p99", "spread", "images/s", "of EdgeConnect"], rows),
-            "",
-            *table(["run", "figure", "parts, p50, ms"], parts),
-            "",
-            *table(["a fresh process", *_PROCESS, "drift, pooled and worst"], starts),
-            "",
-            *(f"- not here: {each['runtime']}: {each['why']}" for each in report["absent"]),
-            "",
-        )
-    )
-
-
-_PROCESS = ("import_ms", "cold_ms", "warm_ms", "first_mb", "peak_mb", "grown_percent")
-
-
 def latency_table(report: _Report) -> str:
     """What one 256 x 256 image takes on the SDK's runtimes and beside them, fastest first; the machine under it."""
     edgeconnect = figure(report, peers.EDGECONNECT, "stages")
@@ -345,10 +292,6 @@ def _at_least(name: str, above: dict[str, Any] | None, below: dict[str, Any]) ->
         images = above["images_per_second"] * above["ms"]["p50"] / (below["images_per_second"] * below["ms"]["p50"])
         found = [images * each for each in ratios(below, above)]
     return Target(name, _median(found), 1.0, "", True, highest=max(found, default=None))
-
-
-def _decibel(value: float | None) -> str:
-    return "equal" if value is None else f"{value:.1f} dB"
 
 
 def _ms(value: float) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import drift, peers, report
 from benchmarks.cli import main
-from benchmarks.report import Target, latency_table, page, targets
+from benchmarks.report import Target, latency_table, targets
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DeviceError
 from restore_sdk.measure.fresh import fresh_process
@@ -35,7 +35,6 @@ def measured(toy_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> di
         assert main(["report", *arguments]) in (0, 1)  # 1: a limit is missed, as on a busy host
     patch.undo()
     found: dict[str, Any] = json.loads((out / "report.json").read_bytes())
-    assert (out / "report.md").read_text().startswith("# Benchmarks of toy 1.0")
     assert "| OpenCV Telea |" in (out / "latency.md").read_text()
     return found
 
@@ -70,6 +69,7 @@ def entry(ms: float, images: int = 1) -> dict[str, Any]:
 def test_the_report_has_every_figure(measured: dict[str, Any]) -> None:
     own = measured["runs"][0]
     assert set(own["figures"]) == {"stages", "request", "photo", "throughput", "batch of 4", "batch of 16", "400 x 300"}
+    assert len(measured["targets"]) == len(targets(measured))
     assert {each["runtime"] for each in measured["absent"]} >= {"PyTorch"}, "the toy bundle has no networks"
     assert set(measured["budgets"]) == {"import_s", "first_image_s", "command_s", "peak_mb"}
     assert 0 < min(measured["budgets"]["import_s"]) < min(measured["budgets"]["first_image_s"])
@@ -96,7 +96,6 @@ def test_targets_are_ratios_within_the_report(measured: dict[str, Any]) -> None:
     assert "MISSED" in {each.verdict for each in targets(made)}
     assert "not measured" in {each.verdict for each in targets(measured)}
     assert "| **Restore SDK, openvino bf16, whole request** | 8 (7.2 to 8.8) | 75.0 | 50 dB |" in latency_table(made)
-    assert "| EdgeConnect, onnxruntime fp32 | stages | 600.0 |" in page(made)
 
 
 def test_what_is_to_be_equal_has_a_spread() -> None:
