@@ -125,7 +125,7 @@ class TestSpoiledPlans:
             (lambda path: path.write_bytes(b'{"json": 1}' + PLAN), "515 of 504 bytes"),
             (lambda path: path.write_bytes(PLAN[:-1] + b"x"), "SHA-256 differs"),
             (lambda path: path.unlink(), "is gone"),
-            (lambda path: (path.unlink(), path.mkdir()), "not a plain file"),
+            (lambda path: (path.unlink(), path.mkdir()), "cannot read"),
             (lambda path: path.symlink_to(path.rename(path.with_name("elsewhere"))), "is a link"),
             (lambda path: (path.unlink(), os.mkfifo(path, 0o600)), "not a plain file"),
         ],
