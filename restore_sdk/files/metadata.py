@@ -63,7 +63,7 @@ class JpegSettings:
 
     Attributes:
         tables: quantisation of luma, and of chroma where it has colours, as Pillow orders it.
-        subsampling: of chroma: 0: 4:4:4, 1: 4:2:2, 2: 4:2:0.
+        subsampling: of chroma: 0: 4:4:4, 1: 4:2:2, 2: 4:2:0; -1: another, or grey.
         progressive: in several passes.
     """
 
@@ -78,7 +78,7 @@ class JpegSettings:
         tables = tuple(tuple(table) for table in used if table is not None)
         if len(tables) != len(used):
             return None
-        return cls(tables, max(0, JpegImagePlugin.get_sampling(image)), bool(image.info.get("progressive")))
+        return cls(tables, JpegImagePlugin.get_sampling(image), bool(image.info.get("progressive")))
 
     @property
     def quality(self) -> int:

@@ -16,7 +16,7 @@ import stat
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,10 @@ from restore_sdk.files.check import (
     identify,
     truncated,
 )
+from restore_sdk.files.jpegs import is_installed, keep_blocks
 from restore_sdk.files.metadata import JpegSettings, Metadata, quiet_pillow, read_metadata
 from restore_sdk.files.write import FORMATS, Encoded, Pixels, encode
+from restore_sdk.imaging.image import HOLE_ABOVE
 
 #: Largest picture that is decoded, in pixels, unless the caller says otherwise; largest file that is read, in bytes.
 MAX_PIXELS, MAX_BYTES = 100_000_000, 512 * 1024 * 1024
@@ -88,6 +90,7 @@ class Photo:
         metadata: as the file has it, without thumbnails.
         jpeg: how a JPEG was encoded.
         tiff_compression: that of a TIFF, by Pillow's name; empty for other formats.
+        source: the file's bytes, of a JPEG.
     """
 
     pixels: Pixels
@@ -97,6 +100,7 @@ class Photo:
     metadata: Metadata
     jpeg: JpegSettings | None = None
     tiff_compression: str = ""
+    source: bytes = field(default=b"", repr=False)
 
     @property
     def eight(self) -> NDArray[np.uint8]:
@@ -119,12 +123,16 @@ class Photo:
             result[..., 3] = self.pixels[..., 3]
         return result
 
+    def with_note(self, note: str) -> Photo:
+        """The same, with one more note on it, which stands first in all of its files' notes."""
+        return replace(self, metadata=replace(self.metadata, notes=(note, *self.metadata.notes)))
+
     def encode(self, name: str | os.PathLike[str], pixels: Pixels, quality: int | None = None) -> Encoded:
         """A picture as a file that is like this photograph's, in the format of the name's extension.
 
         A JPEG that becomes a JPEG has the same quantisation tables, chroma sampling, passes and orientation, so that
-        known pixels hardly change; anything else is written upright, as a JPEG in quality 95. PNG, TIFF, WebP and BMP
-        are without loss.
+        known pixels hardly change; with ``jpeglib`` installed, those of blocks without a new pixel do not change at
+        all. Anything else is written upright, as a JPEG in quality 95. PNG, TIFF, WebP and BMP are without loss.
 
         Args:
             name: of the output file.
@@ -137,8 +145,16 @@ class Photo:
         """
         path = Path(name)
         if self.format == "jpeg" and FORMATS.get(path.suffix.lower()) == "jpeg":
-            turned = _UPRIGHT[{6: 8, 8: 6}.get(self.orientation, self.orientation)](pixels)
-            return encode(path, turned, self.metadata, quality=quality, jpeg=self.jpeg)
+            turn = _UPRIGHT[{6: 8, 8: 6}.get(self.orientation, self.orientation)]
+            turned = turn(pixels)
+            file = encode(path, turned, self.metadata, quality=quality, jpeg=self.jpeg)
+            if quality is not None or not is_installed():
+                return file
+            changed = pixels != self.pixels
+            if changed.ndim == 3:
+                changed = changed[..., 0] | changed[..., 1] | changed[..., 2]
+            changed = turn(changed.astype(np.uint8)) > 0
+            return keep_blocks(self.source, file, turned.view(np.uint8), changed)
         metadata = self.metadata.upright(self.orientation)
         return encode(path, pixels, metadata, quality=quality, tiff_compression=self.tiff_compression)
 
@@ -173,11 +189,16 @@ def read_mask(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXE
     """The mask in a file, or in its bytes, upright, as ``(H, W)`` grey of 8 bits; colours are taken by their luma.
 
     Raises:
-        MaskError: as :func:`open_photo`; or it has transparent pixels, which leave open what is to be repainted.
+        MaskError: as :func:`open_photo`; or it has transparent pixels, which leave open what is to be repainted, or is
+            not black and has nothing white.
         InvalidImageError: the same of bytes.
     """
     with _bytes_of(source, "mask", MaskError) as data:
-        return _to_grey(_decode(data, max_pixels).pixels)
+        mask = _to_grey(_decode(data, max_pixels).pixels)
+        if 0 < (brightest := mask.max(initial=0)) <= HOLE_ABOVE:
+            what = f"is not black, but nothing in it is white: its brightest grey is {brightest} of 255"
+            raise InvalidImageError(what, "paint what is to be repainted white, above 127")
+        return mask
 
 
 def check_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -296,6 +317,7 @@ def _decode(data: bytes, max_pixels: int) -> Photo:
         metadata=metadata,
         jpeg=JpegSettings.of(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else None,
         tiff_compression=compression,
+        source=data if kind == "jpeg" else b"",
     )
 
 

@@ -28,11 +28,13 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 #: JPEG quality of what was no JPEG before.
 JPEG_QUALITY = 95
 
+ODD_SAMPLING = "its chroma sampling is not one that is written: it became 4:4:4"
+
 FORMATS: dict[str, Format] = {
-    ".png": "png",
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "jpeg"),
+    **dict.fromkeys((".png", ".apng"), "png"),
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jif", ".jfif", ".mpo"), "jpeg"),
     ".webp": "webp",
-    ".bmp": "bmp",
+    **dict.fromkeys((".bmp", ".dib"), "bmp"),
     **dict.fromkeys((".tif", ".tiff"), "tiff"),
 }
 
@@ -108,7 +110,8 @@ def encode(
         options |= {"lossless": True, "exact": True} if quality is None else {"quality": quality}
     elif kind == "jpeg":
         if jpeg is not None:
-            options |= {"subsampling": jpeg.subsampling, "progressive": jpeg.progressive}
+            options |= {"subsampling": max(0, jpeg.subsampling), "progressive": jpeg.progressive}
+            notes += [ODD_SAMPLING] * (jpeg.subsampling < 0 and not grey)
         if jpeg is not None and quality is None:
             options |= {"qtables": [list(table) for table in jpeg.tables], "optimize": True}
             quality = jpeg.quality

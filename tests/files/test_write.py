@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,24 +92,43 @@ def jpeg(data: bytes) -> JpegImagePlugin.JpegImageFile:
     return image
 
 
+SAMPLINGS = {"4:4:4": 0x111111, "4:2:2": 0x211111, "4:2:0": 0x221111, "4:4:0": 0x121111, "4:1:1": 0x411111, "grey": 0}
+
+
+def camera(sampling: str, orientation: int, quality: int = 90, **more: Any) -> bytes:
+    """A smooth JPEG of 307 x 202 px; OpenCV knows every sampling."""
+    smooth = cv2.GaussianBlur(make_photo(202, 307), (0, 0), 2)
+    if sampling in ("4:4:0", "4:1:1"):
+        settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLINGS[sampling]]
+        return bytes(cv2.imencode(".jpg", smooth[..., ::-1], settings)[1])
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[274] = orientation
+    if sampling != "grey":
+        more["subsampling"] = sampling
+    picture = smooth[..., 0] if sampling == "grey" else smooth
+    Image.fromarray(picture).save(file, "JPEG", quality=quality, exif=exif, **more)
+    return file.getvalue()
+
+
+@pytest.fixture
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where jpeglib is not installed."""
+    monkeypatch.setitem(sys.modules, "jpeglib", None)
+
+
+@pytest.mark.usefixtures("anew")
 @pytest.mark.parametrize("orientation", [1, 3, 6])
 @pytest.mark.parametrize("quality", [30, 75, 90, 95, 100])
-@pytest.mark.parametrize("sampling", [0, 1, 2])
+@pytest.mark.parametrize("sampling", ["4:4:4", "4:2:2", "4:2:0"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_keeps_its_settings(
-    tmp_path: Path, orientation: int, quality: int, sampling: int, progressive: bool
-) -> None:
+def test_a_jpeg_keeps_its_settings(orientation: int, quality: int, sampling: str, progressive: bool) -> None:
     """And how it lies, so that known pixels hardly change, and less than at a higher quality."""
-    exif = Image.Exif()
-    exif[274] = orientation
-    smooth = cv2.GaussianBlur(make_photo(202, 307), (0, 0), 2)
-    options = {"quality": quality, "subsampling": sampling, "progressive": progressive, "exif": exif}
-    Image.fromarray(smooth).save(tmp_path / "a.jpg", **options)  # type: ignore[arg-type]
-    photo = open_photo(tmp_path / "a.jpg")
+    source = camera(sampling, orientation, quality, progressive=progressive)
+    photo = open_photo(source)
     file = photo.encode("b.jpg", photo.pixels)
-    before, after = jpeg((tmp_path / "a.jpg").read_bytes()), jpeg(file.data)
+    before, after = jpeg(source), jpeg(file.data)
     assert after.quantization == before.quantization
-    assert JpegImagePlugin.get_sampling(after) == sampling
+    assert JpegImagePlugin.get_sampling(after) == JpegImagePlugin.get_sampling(before)
     assert bool(after.info.get("progressive")) == progressive
     assert (file.lossless, file.quality) == (False, quality)
     drift, finer = (
@@ -116,6 +137,39 @@ def test_a_jpeg_keeps_its_settings(
     )
     assert drift > 53
     assert drift > finer + 1 or quality == 100
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_blocks_of_a_jpeg_without_a_new_pixel_keep_every_bit(sampling: str, orientation: int) -> None:
+    pytest.importorskip("jpeglib")
+    photo = open_photo(camera(sampling, orientation))
+    pixels, new = photo.pixels.copy(), np.zeros(photo.pixels.shape[:2], np.uint8)
+    new[70:90, 100:130] = new[-1, -1] = 1
+    pixels[new > 0] = 200
+    file = photo.encode("b.jpg", pixels)
+    again = open_photo(file.data)
+    assert (again.jpeg, again.orientation, file.notes) == (photo.jpeg, photo.orientation, ())
+    # A block may reach 32 px (4:1:1), and one pixel more by the smoothing of its chroma.
+    beside = cv2.dilate(new, np.ones((67, 67))) > 0
+    assert np.array_equal(again.pixels[~beside], photo.pixels[~beside])
+    assert np.abs(again.pixels.astype(int) - pixels)[new > 0].mean() < 8
+    assert cv2.PSNR(again.pixels, pixels) > 34
+    assert photo.encode("b.jpg", photo.pixels).data != file.data
+    assert np.array_equal(open_photo(photo.encode("b.jpg", photo.pixels).data).pixels, photo.pixels)
+
+
+def test_a_jpeg_whose_blocks_cannot_be_kept_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("jpeglib")
+    for source, note in (
+        (camera("4:2:0", 1, progressive=True), "it was progressive and is not any more"),
+        (camera("4:4:4", 1, keep_rgb=True), "all of the JPEG was encoded anew: its colours are no YCbCr"),
+    ):
+        photo = open_photo(source)
+        assert photo.encode("b.jpg", photo.pixels).notes == (note,)
+    monkeypatch.setitem(sys.modules, "jpeglib", None)
+    photo = open_photo(camera("4:4:0", 1))
+    assert "it became 4:4:4" in photo.encode("b.jpg", photo.pixels).notes[0]
 
 
 def test_tables_that_are_nobody_s_are_kept_and_grey_stays_grey(tmp_path: Path) -> None:
