@@ -156,6 +156,40 @@ def like_pixels(rgb: NDArray[np.uint8], pixels: NDArray[np.uint8], color: Color 
     return np.ascontiguousarray(rgb) if channels == 3 else np.dstack((rgb, pixels[..., 3]))
 
 
+def tone_of(rgb: NDArray[np.uint8], *, near_grey: bool = False) -> NDArray[np.uint8] | None:
+    """The colour of each luma in a picture of one tone: grey, or toned as an old print.
+
+    Grey are pixels whose channels lie within 2 levels, for 99 % of them; of one tone, where the mean colour of their
+    luma is within 5 levels of 95 % (of 198 colour photographs of faces none had less than 9).
+
+    Args:
+        rgb: ``(N, 3)`` known pixels.
+        near_grey: look for grey only.
+
+    Returns:
+        ``(256, 3)`` ``uint8``, to be indexed by luma (ITU-R BT.601); equal channels for grey. ``None``: it has colours.
+    """
+    if len(rgb) < 64:
+        return None
+    steps = np.arange(256)
+    if np.count_nonzero(np.ptp(rgb, axis=1) > 2) <= 0.01 * len(rgb):
+        return np.repeat(steps.astype(np.uint8)[:, None], 3, axis=1)
+    if near_grey:
+        return None
+    luma = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2GRAY)[0]
+    apart = rgb - luma[:, None].astype(np.float64)
+    near = np.exp(-((steps[:49] - 24.0) ** 2) / 128)
+    weight = np.convolve(np.bincount(luma, minlength=256), near, "same")
+    seen = weight > 1
+    tone = np.empty((256, 3))
+    for channel in range(3):
+        sums = np.convolve(np.bincount(luma, apart[:, channel], 256), near, "same")
+        tone[:, channel] = np.interp(steps, steps[seen], sums[seen] / weight[seen])
+    if np.quantile(np.abs(apart - tone[luma]).max(axis=1), 0.95) > 5:
+        return None
+    return np.clip(np.rint(steps[:, None] + tone), 0, 255).astype(np.uint8)
+
+
 def mask_values(mask: object, shape: tuple[int, int]) -> NDArray[np.uint8] | NDArray[np.bool_]:
     """The values of a mask as they are, after a check of its form; what they say is for :func:`masked_pixels`.
 
@@ -191,6 +225,26 @@ def mask_values(mask: object, shape: tuple[int, int]) -> NDArray[np.uint8] | NDA
             "make the mask in the image's size",
         )
     return values
+
+
+class MaskWarning(UserWarning):
+    """A mask that is taken as it is, and probably not meant so."""
+
+
+def mask_doubt(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[str, str]:
+    """Why a mask cannot be meant as it is, and which option of the command helps; two empty texts where nothing is odd.
+
+    Looked at is about every 8th pixel of rows and columns. Odd are more than 3/4 of the picture marked, and more than
+    1/5 of it neither black nor white.
+    """
+    step = max(1, min(8, min(values.shape) // 32))
+    few = values[::step, ::step]
+    share = np.count_nonzero(few if few.dtype == np.bool_ else few > HOLE_ABOVE) / few.size
+    if few.dtype == np.uint8 and np.count_nonzero((few > 32) & (few < 224)) > few.size / 5:
+        return "the mask has many shades, as a photograph; white (above 127) is what to repaint", "--mask-color"
+    if share > 0.75:
+        return f"the mask marks {share:.0%} of the picture; white is what to repaint", "--invert-mask"
+    return "", ""
 
 
 def masked_pixels(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +16,18 @@ from restore_sdk._util.ahead import CopyAhead
 from restore_sdk._util.opencv import cv2, translate_memory_errors
 from restore_sdk.errors import InputError
 from restore_sdk.imaging.border import dilate, feather
-from restore_sdk.imaging.image import Color, as_pixels, canny_edges, mask_values, masked_pixels
-from restore_sdk.tiling.crop import blend, cut, paste, paste_edges
+from restore_sdk.imaging.image import (
+    Color,
+    MaskWarning,
+    as_pixels,
+    canny_edges,
+    mask_doubt,
+    mask_values,
+    masked_pixels,
+    to_rgb,
+    tone_of,
+)
+from restore_sdk.tiling.crop import Crop, blend, cut, paste, paste_edges
 from restore_sdk.tiling.faces import FaceDetector, Faces, frames
 from restore_sdk.tiling.plan import MAX_CROPS, Tile, plan
 
@@ -124,6 +135,8 @@ class Request:
         self._copy = CopyAhead(self._source)
         with wait_on_error((self,)), self._named():
             self._mask, marked = masked_pixels(given)
+            if doubt := mask_doubt(given)[0]:
+                warnings.warn(self._name + doubt, MaskWarning, stacklevel=4)
             dilate(self._mask, options.dilate)
             faces = options.faces if faces is None else faces
             if isinstance(faces, FaceDetector):
@@ -135,6 +148,8 @@ class Request:
             self.edges = np.zeros(self._mask.shape, np.uint8) if edges else None
             # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
             self._written = np.zeros(self._mask.shape, np.uint8) if len(self.plan.tiles) > 1 else None
+            self._tones: dict[Crop, NDArray[np.uint8] | None] = {}
+            self._toned = self._has_one_tone() if self.plan.tiles else False
 
     @translate_memory_errors
     def sample(self, tile: Tile) -> Sample:
@@ -150,6 +165,7 @@ class Request:
         with self._named():
             pixels = self._picture if self._untouched is None else self._untouched
             image, mask = cut(pixels, mask, tile.crop, self._options.color)
+        self._tones[tile.crop] = tone_of(image[::4, ::4][~mask[::4, ::4]], near_grey=not self._toned)
         return Sample(image, mask.view(np.uint8) * np.uint8(255), canny_edges(image, mask))
 
     @translate_memory_errors
@@ -158,6 +174,8 @@ class Request:
         if self.edges is not None:
             paste_edges(self.edges, tile.crop, completed_edges)
         self._untouched = None
+        if (tone := self._tones[tile.crop]) is not None:  # what surrounds it has no colours of its own
+            restored = tone[cv2.cvtColor(np.ascontiguousarray(restored), cv2.COLOR_RGB2GRAY)]
         mask = self._mask[tile.crop.box]
         if self._written is None:
             paste(self._picture, mask, tile.crop, restored, self._options.color)
@@ -184,6 +202,11 @@ class Request:
         """The restored photograph, once every tile was put back."""
         feather(self._picture, self._source, self._mask, self._options.feather)
         return self._picture
+
+    def _has_one_tone(self) -> bool:
+        """Whether the photograph is grey or toned, by some 4,000 known pixels all over it."""
+        steps = tuple(slice(None, None, max(1, length // 64)) for length in self._mask.shape)
+        return tone_of(to_rgb(self._source[steps], self._options.color)[~self._mask[steps]]) is not None
 
     @property
     def _picture(self) -> NDArray[np.uint8]:
