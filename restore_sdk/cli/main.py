@@ -13,6 +13,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -51,6 +52,7 @@ _EXIT_CODES: tuple[tuple[type[RestoreError], int], ...] = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments`` (default: the process's) and return its exit code."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its findings arrive as our errors
+    warnings.simplefilter("ignore", UserWarning)  # as notes
     options = _parser().parse_args(arguments)
     try:
         command: Command = options.command

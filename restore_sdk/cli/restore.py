@@ -21,7 +21,7 @@ def register(commands: Any) -> None:
     command.add_argument(
         "photo", type=Path, metavar="PHOTO|DIR", help="PNG, JPEG, WebP, BMP or TIFF, or a folder of them"
     )
-    marks = command.add_mutually_exclusive_group(required=True)
+    marks = command.add_mutually_exclusive_group()
     marks.add_argument(
         "--mask",
         "--masks",
@@ -32,6 +32,7 @@ def register(commands: Any) -> None:
     )
     marks.add_argument("--mask-color", metavar="'#RRGGBB'", help="repaint what is painted over in this colour")
     marks.add_argument("--mask-alpha", action="store_true", help="repaint what is transparent")
+    command.add_argument("--invert-mask", action="store_true", help="black in the mask file is what to repaint")
     command.add_argument(
         "--mask-tolerance",
         type=int,
@@ -87,6 +88,10 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
     from restore_sdk.tiling.faces import FaceDetector
     from restore_sdk.tiling.request import RestoreOptions
 
+    if options.mask is None and options.mask_color is None and not options.mask_alpha:
+        raise InputError("nothing says what is to be restored", "pass --mask FILE, --mask-color or --mask-alpha")
+    if options.invert_mask and options.mask is None:
+        raise InputError("--invert-mask is for a mask file", "pass --mask")
     if not 0 < options.max_megapixels < 1e6:
         raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
     if options.quality is not None and not 1 <= options.quality <= 100:
@@ -104,6 +109,7 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
         mask_color=None if options.mask_color is None else parse_color(options.mask_color),
         mask_tolerance=options.mask_tolerance,
         mask_alpha=options.mask_alpha,
+        invert_mask=options.invert_mask,
         options=how,
         quality=options.quality,
         format=None if options.format is None else f".{options.format}",

@@ -27,6 +27,7 @@ from restore_sdk.files import (
     read_mask,
 )
 from restore_sdk.folder.pairing import NothingMaskedError, Pair, file_fingerprint
+from restore_sdk.imaging.image import mask_doubt
 from restore_sdk.tiling.faces import FaceDetector
 from restore_sdk.tiling.request import RestoreOptions
 
@@ -42,6 +43,7 @@ class PhotoSettings:
         mask_color: red, green and blue of what is to be repainted, where no mask says it.
         mask_tolerance: largest distance from that colour; ``None``: 0, or :data:`LOSSY_TOLERANCE` after a lossy file.
         mask_alpha: what is transparent is to be repainted; the result is opaque.
+        invert_mask: in mask files, black is what to repaint.
         options: how the engine restores; ``color`` is not used.
         quality: of JPEG and WebP outputs, see :meth:`restore_sdk.files.Photo.encode`.
         format: extension of all outputs, such as ``".png"``; ``None``: that of each photograph.
@@ -51,6 +53,7 @@ class PhotoSettings:
     mask_color: tuple[int, int, int] | None = None
     mask_tolerance: int | None = None
     mask_alpha: bool = False
+    invert_mask: bool = False
     options: RestoreOptions = field(default_factory=RestoreOptions)
     quality: int | None = None
     format: str | None = None
@@ -95,7 +98,8 @@ def load(pair: Pair, settings: PhotoSettings) -> tuple[Photo, NDArray[Any]]:
             "make the mask on the upright photograph",
         )
     check_form(pair.output, photo.pixels[..., :3] if settings.mask_alpha else photo.pixels)
-    return photo, mask
+    what, option = mask_doubt(mask)
+    return (photo.with_note(f"{what}: see {option}") if what else photo), mask
 
 
 def restore(
@@ -137,7 +141,9 @@ def _mask_of(pair: Pair, photo: Photo, settings: PhotoSettings) -> NDArray[Any]:
     mask: NDArray[Any]
     if pair.mask is not None:
         mask = _read_mask(pair.mask, settings.max_pixels, file_fingerprint(pair.mask))
-        problem, hint = f"the mask {pair.mask} is all black", "white is what to repaint"
+        mask = 255 - mask if settings.invert_mask else mask
+        problem = f"the mask {pair.mask} is all {'white' if settings.invert_mask else 'black'}"
+        hint = "white is what to repaint, with --invert-mask black"
     elif settings.mask_color is not None:
         lossy, tolerance = photo.lossy, settings.mask_tolerance
         if tolerance is None:

@@ -107,14 +107,37 @@ def test_a_folder_that_marks_itself(folder: Folder) -> None:
         assert image.size == (WIDTH, HEIGHT)
 
 
-@pytest.mark.parametrize(
-    "options", [[], ["--mask", "m.png", "--mask-alpha"], ["--mask-color", "#ff00ff", "--mask-alpha"]]
-)
+@pytest.mark.parametrize("options", [["--mask", "m.png", "--mask-alpha"], ["--mask-color", "#ff00ff", "--mask-alpha"]])
 def test_one_thing_says_what_is_damaged(folder: Folder, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         restored(folder, "a.png", "out.png", *options)
     assert caught.value.code == 2
     assert "--mask" in capsys.readouterr().err
+
+
+def test_a_mask_that_is_missing_is_one_line(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(folder, folder.source / "a.png", folder.place / "out.png") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 2
+    assert "hint: pass --mask FILE, --mask-color or --mask-alpha" in error
+
+
+def test_masks_that_cannot_be_meant_are_told_with_the_option_that_helps(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo, mask = folder.photo("a.png"), folder.mask("m.png")
+    with Image.open(mask) as image:
+        Image.fromarray(255 - np.asarray(image)).save(folder.place / "inverted.png")
+    for name, more, told in (
+        (mask, [], ""),
+        ("inverted.png", [], "of the picture; white is what to repaint: see --invert-mask"),
+        ("inverted.png", ["--invert-mask"], ""),
+        (photo, [], "has many shades, as a photograph; white (above 127) is what to repaint: see --mask-color"),
+    ):
+        restored(folder, "a.png", "out.png", "--mask", folder.place / name, *more)
+        said = capsys.readouterr().out
+        assert told in said
+        assert ("note: the mask" in said) == bool(told)
 
 
 @pytest.mark.parametrize(
