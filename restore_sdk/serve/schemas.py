@@ -6,7 +6,7 @@ import base64
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer
-from pydantic_core import from_json
+from pydantic_core import PydanticCustomError, from_json
 
 from restore_sdk.tiling.plan import MAX_CROPS
 from restore_sdk.tiling.request import MAX_BORDER
@@ -22,6 +22,19 @@ Faces = Annotated[
     list[tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]],
     BeforeValidator(lambda boxes: from_json(boxes) if isinstance(boxes, str) else boxes),
 ]
+
+
+def _from_base64(data: Any) -> Any:
+    """A file's bytes, from JSON in base64 of either alphabet, in lines or not."""
+    if not isinstance(data, str):
+        return data
+    try:
+        return base64.b64decode("".join(data.split()).replace("-", "+").replace("_", "/"), validate=True)
+    except ValueError as error:
+        raise PydanticCustomError("bytes_invalid_encoding", "Data should be in base64") from error
+
+
+File = Annotated[bytes, BeforeValidator(_from_base64)]
 Base64 = Annotated[bytes, PlainSerializer(lambda data: base64.b64encode(data).decode(), return_type=str)]
 _BASE64: dict[str, Any] = {"format": "byte", "contentEncoding": "base64"}
 
@@ -29,10 +42,10 @@ _BASE64: dict[str, Any] = {"format": "byte", "contentEncoding": "base64"}
 class RestoreRequest(BaseModel):
     """What to restore, not decoded yet, and how. JSON has the files in base64; multipart has texts for the rest."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, val_json_bytes="base64")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    photo: bytes = Field(description="A PNG, JPEG, WebP, BMP or TIFF of 8 or 16 bits.", json_schema_extra=_BASE64)
-    mask: bytes = Field(description="A file of the same size, white where to repaint.", json_schema_extra=_BASE64)
+    photo: File = Field(description="A PNG, JPEG, WebP, BMP or TIFF of 8 or 16 bits.", json_schema_extra=_BASE64)
+    mask: File = Field(description="A file of the same size, white where to repaint.", json_schema_extra=_BASE64)
     format: Format = Field("png", description="Format of the answer; JPEG with loss, the others without.")
     edges: bool = Field(False, description="Also answer the completed edge map (in JSON answers).")
     dilate: int = Field(0, ge=0, le=MAX_BORDER, description="Grow the mask by so many pixels first.")

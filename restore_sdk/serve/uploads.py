@@ -19,6 +19,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from restore_sdk.errors import MaskError
 from restore_sdk.files import InvalidImageError, Photo, check_form, check_image, open_photo, read_mask
+from restore_sdk.imaging.image import mask_doubt
 from restore_sdk.serve.problems import ProblemError, first_problem
 from restore_sdk.serve.schemas import JSON, MAX_FACES, MULTIPART, RestoreRequest
 from restore_sdk.serve.settings import Settings
@@ -29,6 +30,9 @@ MAX_TEXT_BYTES = 256 * MAX_FACES
 
 def check_headers(request: Request, settings: Settings) -> str:
     """Refuse a body by its headers, before a byte of it is read; returns its type, one of the two that are taken."""
+    if request.url.query:  # which would go unheard
+        message = "the address has options behind its ?, and only fields of the body are taken"
+        raise ProblemError(422, "BadRequest", message, "send them as fields: curl -F dilate=4")
     length = request.headers.get("content-length", "")
     if length and "transfer-encoding" in request.headers:  # what a proxy took for a body may be another request
         message, close = "the request has a length and is chunked", {"Connection": "close"}
@@ -89,7 +93,8 @@ def decode(request: RestoreRequest, max_pixels: int) -> tuple[Photo, NDArray[np.
     if not mask.any():
         raise MaskError("the mask is all black, so nothing is to be restored", "white is what to repaint")
     check_form(Path(f"photo.{request.format}"), photo.pixels)
-    return photo, mask
+    doubt, _ = mask_doubt(mask)
+    return (photo.with_note(doubt) if doubt else photo), mask
 
 
 @contextmanager

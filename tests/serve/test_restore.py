@@ -100,6 +100,29 @@ def test_options(service: Service, engine: RestoreEngine) -> None:
     assert service.restore(*sent, faces=b"[[900, 2, 30, 40]]").error == (422, "InputError")
 
 
+def test_options_are_fields_of_the_body_and_nothing_else(service: Service) -> None:
+    for query in ("dilate=4", "x"):
+        body = form(photo=files()[0], mask=files()[1])
+        answer = service.ask("POST", f"/v1/restore?{query}", body, content_type=MULTIPART)
+        assert answer.error == (422, "BadRequest")
+        assert "curl -F" in answer.json()["error"]["hint"]
+
+
+def test_base64_in_lines_and_of_either_alphabet(service: Service) -> None:
+    photo, mask = files()
+    lines, safe = base64.encodebytes(photo).decode(), base64.urlsafe_b64encode(mask).decode()
+    told = service.post(json.dumps({"photo": lines.replace("\n", "\r\n"), "mask": safe}).encode(), JSON).json()
+    assert told["image"] == service.restore_json(photo, mask)["image"]
+    answer = service.post(json.dumps({"photo": "data:" + lines, "mask": safe}).encode(), JSON)
+    assert (answer.error[0], "data:" in answer.json()["error"]["hint"]) == (422, True)
+
+
+def test_a_mask_that_cannot_be_meant_is_told(service: Service) -> None:
+    photo, mask = pair()
+    assert "marks 96% of the picture" in service.restore_json(encoded(photo), encoded(255 - mask))["notes"][0]
+    assert service.restore_json(encoded(photo), encoded(mask))["notes"] == []
+
+
 def test_a_face_detector_of_the_service(
     toy_bundle: Bundle, tmp_path: Path, engine: RestoreEngine, service: Service
 ) -> None:
