@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from types import TracebackType
-from typing import Any, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +35,16 @@ from restore_sdk.tiling.request import (
     wait_on_error,
 )
 
+if TYPE_CHECKING:
+    import PIL.Image
+
 
 @dataclass(frozen=True, slots=True)
 class Restoration:
     """Everything that one request gave.
 
     Attributes:
-        image: the restored image, as :meth:`RestoreEngine.restore` returns it.
+        image: the restored image, as :meth:`RestoreEngine.restore` returns it; of a PIL image its pixels.
         edges: the completed edge map in the photograph's frame: ``(H, W)`` ``uint8``, 0..255, zero outside ``crops``.
         timings: milliseconds by part, over all crops.
         crops: the parts of the photograph that the model saw, in order; none where the mask was empty.
@@ -53,6 +56,9 @@ class Restoration:
     crops: tuple[Crop, ...]
 
 
+#: Arrays give arrays, PIL images give PIL images.
+_Image = TypeVar("_Image", NDArray[np.uint8], "PIL.Image.Image")
+
 #: An image, its mask, and where its faces are; ``None``: as the options say.
 _Item: TypeAlias = tuple[ImageLike, MaskLike, Faces | None]
 
@@ -61,8 +67,9 @@ class RestoreEngine:
     """The two-stage model, opened once and used for many images.
 
     Images are ``uint8``: ``(H, W, 3)`` RGB (``color="bgr"`` for OpenCV's order), grey ``(H, W)`` or ``(H, W, 1)``,
-    ``(H, W, 4)`` with alpha (kept as it is), or PIL images (``L``, ``RGB``, ``RGBA``; the result is an array). Masks
-    are ``(H, W)``, ``bool`` or ``uint8`` above 127: white is what to repaint. Sizes from 1 x 1 up.
+    ``(H, W, 4)`` with alpha (kept as it is), or PIL images (``L``, ``RGB``, ``RGBA``, as they lie: see
+    ``PIL.ImageOps.exif_transpose``), which give PIL images with the same ``info``. Masks are ``(H, W)``, ``bool`` or
+    ``uint8`` above 127: white is what to repaint. Sizes from 1 x 1 up.
 
     The result is a fresh contiguous array in the form of the image, and outside the mask byte-equal to it. The model
     takes tiles of 256 x 256. Thin damage is restored at the image's own resolution, in as many tiles as it takes.
@@ -110,11 +117,11 @@ class RestoreEngine:
 
     def restore(
         self,
-        image: ImageLike,
+        image: _Image,
         mask: MaskLike,
         options: RestoreOptions | None = None,
         **keywords: Unpack[OptionKeywords],
-    ) -> NDArray[np.uint8]:
+    ) -> _Image:
         """The image with its masked pixels restored. An empty mask gives a copy, without running the model.
 
         The arrays must not change until the result is there: they are not copied first.
@@ -125,7 +132,7 @@ class RestoreEngine:
             options: how; ``None`` for the defaults. ``keywords`` are its fields, and replace those of ``options``.
 
         Returns:
-            A fresh contiguous ``uint8`` array, shaped as the image.
+            A fresh contiguous ``uint8`` array, shaped as the image; or a PIL image of its mode.
 
         Raises:
             ImageError: the image's form is not taken.
@@ -135,7 +142,8 @@ class RestoreEngine:
             ExecutionError: the runtime failed.
             ClosedError: the engine was closed, or opened in another process.
         """
-        return self._restore_chunk([(image, mask, None)], _options(options, keywords))[0]
+        restored: _Image = self._restore_chunk([(image, mask, None)], _options(options, keywords))[0]
+        return restored
 
     __call__ = restore
 
@@ -159,13 +167,13 @@ class RestoreEngine:
 
     def restore_batch(
         self,
-        images: Sequence[ImageLike],
+        images: Sequence[_Image],
         masks: Sequence[MaskLike],
         options: RestoreOptions | None = None,
         *,
         faces: Sequence[Faces | None] | FaceDetector | None = None,
         **keywords: Unpack[CommonKeywords],
-    ) -> list[NDArray[np.uint8]]:
+    ) -> list[_Image]:
         """Restore many images, of mixed sizes and forms, in as few runs of the model as it allows.
 
         Args:
@@ -174,7 +182,7 @@ class RestoreEngine:
             faces: boxes for each image, or a detector; where given, in place of those of ``options``.
 
         Returns:
-            One array an image, in order; each as :meth:`restore` gives it.
+            One for each image, in order, as :meth:`restore` gives it.
 
         Raises:
             ShapeError: not as many masks or lists of faces as images. The rest as :meth:`restore`; the message names
@@ -194,10 +202,10 @@ class RestoreEngine:
 
     def stream(
         self,
-        pairs: Iterable[tuple[ImageLike, MaskLike] | tuple[ImageLike, MaskLike, Faces | None]],
+        pairs: Iterable[tuple[_Image, MaskLike] | tuple[_Image, MaskLike, Faces | None]],
         options: RestoreOptions | None = None,
         **keywords: Unpack[OptionKeywords],
-    ) -> Iterator[NDArray[np.uint8]]:
+    ) -> Iterator[_Image]:
         """Restore ``(image, mask)`` or ``(image, mask, faces)`` as they come; yields the results in order.
 
         Reads only a few pairs ahead of the results taken, so that a stream may be endless. Decoding and pasting of
@@ -251,12 +259,10 @@ class RestoreEngine:
             raise ClosedError("the engine was opened before this process forked", "open an engine in each process")
         return self._runner
 
-    def _restore_numbered(self, chunk: Sequence[tuple[int, _Item]], options: RestoreOptions) -> list[NDArray[np.uint8]]:
+    def _restore_numbered(self, chunk: Sequence[tuple[int, _Item]], options: RestoreOptions) -> list[Any]:
         return self._restore_chunk([item for _, item in chunk], options, first=chunk[0][0])
 
-    def _restore_chunk(
-        self, items: Sequence[_Item], options: RestoreOptions, first: int | None = None
-    ) -> list[NDArray[np.uint8]]:
+    def _restore_chunk(self, items: Sequence[_Item], options: RestoreOptions, first: int | None = None) -> list[Any]:
         """Restore some images together; ``first`` is the number of the first one, for messages."""
         self._open()
         requests: list[Request] = []
@@ -265,7 +271,7 @@ class RestoreEngine:
                 name = "" if first is None else f"item {number}: "
                 requests.append(Request(image, mask, options, faces=faces, name=name))
             self._compute(requests, Clock())
-            return [request.finish() for request in requests]
+            return [_like(request.finish(), item[0]) for request, item in zip(requests, items, strict=True)]
 
     def _compute(self, requests: Sequence[Request], clock: Clock) -> None:
         """Run the model on all tiles of the requests, wave by wave, in runs as large as it takes."""
@@ -282,6 +288,17 @@ class RestoreEngine:
                 with clock.part("paste"):
                     for number, (request, tile) in enumerate(group):
                         request.put(tile, result.restored[number], result.completed_edges[number])
+
+
+def _like(picture: NDArray[np.uint8], image: ImageLike) -> Any:
+    """The restored pixels in the kind of the image."""
+    if isinstance(image, np.ndarray):
+        return picture
+    import PIL.Image
+
+    made = PIL.Image.fromarray(picture)
+    made.info = dict(image.info)
+    return made
 
 
 def _stacked(arrays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -68,7 +68,12 @@ def test_edges_of_a_large_photo_stand_in_its_frame(engine: RestoreEngine) -> Non
 def test_channel_orders_agree(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
     restored = engine(photo, mask)
     assert np.array_equal(engine(photo[..., ::-1], mask, color="bgr"), restored[..., ::-1])
-    assert np.array_equal(engine(Image.fromarray(photo), Image.fromarray(mask)), restored)
+    image = Image.fromarray(photo)
+    image.info["dpi"] = (300, 300)
+    for found in (engine(image, Image.fromarray(mask)), *engine.restore_batch([image], [mask])):
+        assert (type(found), found.info) == (Image.Image, {"dpi": (300, 300)})
+        assert np.array_equal(found, restored)
+    assert np.array_equal(engine.run(image, mask).image, restored)
     assert np.array_equal(engine(photo, mask > 127), restored)
     alpha = np.dstack((photo, mask))
     assert np.array_equal(engine(alpha, mask), np.dstack((restored, mask)))
