@@ -1,7 +1,7 @@
 """Image files: reading, writing, what a copy keeps of the photograph's metadata, masks from its colour or alpha."""
 
 from restore_sdk._util.atomic import write_file
-from restore_sdk.files.check import InvalidImageError
+from restore_sdk.files.check import InvalidImageError, identify
 from restore_sdk.files.masks import LOSSY_GROWTH, LOSSY_TOLERANCE, mask_of_alpha, mask_of_color, parse_color
 from restore_sdk.files.read import MAX_PIXELS, Photo, check_image, open_photo, read_mask, read_photo
 from restore_sdk.files.write import FORMATS, Encoded, check_form, check_output, encode, write_image
@@ -18,6 +18,7 @@ __all__ = [
     "check_image",
     "check_output",
     "encode",
+    "identify",
     "mask_of_alpha",
     "mask_of_color",
     "open_photo",

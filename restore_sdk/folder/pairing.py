@@ -12,11 +12,13 @@ from pathlib import Path
 
 from restore_sdk._util.reading import is_folder, is_there
 from restore_sdk.errors import InputError, MaskError, OutputError, RestoreError
+from restore_sdk.files import FORMATS, InvalidImageError, identify
 
-#: Extensions that name a photograph; those after the first line are not read, and each gets an answer that says so.
+#: Extensions that name a photograph; those after the first line are not written, many not read, and each gets an answer
+#: that says so. A file without any is one, where its first bytes say so.
 PHOTO_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"),
-    *(".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".exr", ".hdr"),
+    *FORMATS,
+    *(".gif", ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".psd", ".exr", ".hdr"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf"),
 )
 
@@ -110,20 +112,24 @@ def find_pairs(
     ending = _normal(mask_suffix)
     photos = list(_images(source, [target] if mixed or folder is None else [target, folder], notes))
     masks_of: dict[str, list[Path]] = defaultdict(list)
+    all_masks: list[str] = []
     if folder is not None:
         if mixed:
             photos = [path for path in photos if not _key(source, path).endswith(ending)]
         for path in _images(folder, [target] if mixed else [target, source], notes):
-            if (key := _key(folder, path)).endswith(ending):
+            all_masks.append(key := _key(folder, path))
+            if key.endswith(ending):
                 masks_of[key.removesuffix(ending)].append(path)
     elif masks is not None:
         photos = [path for path in photos if not _same(path, masks)]
     if not photos:
-        raise InputError(f"there is no photograph in {source}", "PNG, JPEG, WebP, BMP and TIFF are read")
+        hint = "; ".join(["PNG, JPEG, WebP, BMP, TIFF, AVIF and HEIC are read", *notes])
+        raise InputError(f"there is no photograph in {source}", hint)
 
     keys = {photo: _key(source, photo) for photo in photos}
     places = {photo: target / photo.relative_to(source) for photo in photos}
-    outputs = {photo: place if suffix is None else place.with_suffix(suffix) for photo, place in places.items()}
+    endings = {photo: suffix or photo.suffix or f".{_kind(photo)}" for photo in photos}
+    outputs = {photo: place.with_suffix(endings[photo]) for photo, place in places.items()}
     of_key, of_output = Counter(keys.values()), Counter(map(_fold, outputs.values()))
     given = [*photos, *(path for paths in masks_of.values() for path in paths), *([masks] if masks else [])]
     inputs = {_identity(path) for path in given} - {None}
@@ -139,7 +145,7 @@ def find_pairs(
             names = ", ".join(path.name for path in found)
             problem = InputError(f"several masks have its name: {names}", "keep one of them")
         elif folder is not None and not found:
-            problem = NothingMaskedError(f"no mask has its name in {folder}", "add it, or see --unmarked")
+            problem = NothingMaskedError(f"no mask has its name in {folder}", _near(key, ending, all_masks))
         elif _identity(output) in inputs:  # links, and folders in folders, make that possible
             problem = InputError(f"its output {output} is an input", "name another output folder")
         mask = found[0] if found else None if folder is not None else masks
@@ -149,7 +155,11 @@ def find_pairs(
 
 
 def _images(folder: Path, without: list[Path], notes: list[str]) -> Iterator[Path]:
-    """Files below ``folder`` that are images by their extension, by name; folders that cannot be read are noted."""
+    """Files below ``folder`` that are images by their extension, or without any by their first bytes, by name.
+
+    What is left aside is noted: folders that cannot be read, and other files.
+    """
+    others: Counter[str] = Counter()
 
     def unreadable(error: OSError) -> None:
         notes.append(f"the folder {error.filename} cannot be read: {error.strerror}")
@@ -164,9 +174,36 @@ def _images(folder: Path, without: list[Path], notes: list[str]) -> Iterator[Pat
                 folders.remove(name)
                 notes.append(f"the folder {path} is a link and was not entered")
         folders.sort()
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
+        for name in sorted(name for name in files if not name.startswith(".")):
+            suffix = Path(name).suffix.lower()
+            if suffix in PHOTO_SUFFIXES or (not suffix and _kind(here / name)):
                 yield here / name
+            else:
+                others[suffix or "no extension"] += 1
+    if others:
+        kinds = ", ".join(f"{count} of {suffix}" for suffix, count in others.most_common(8))
+        notes.append(f"{others.total()} other file(s) in {folder} were left aside: {kinds}")
+
+
+def _kind(path: Path) -> str:
+    """The format of a file by its first bytes; empty where it is none that is read."""
+    try:
+        if not path.is_file():  # a pipe would never end
+            return ""
+        with path.open("rb") as file:
+            return identify(file.read(64))
+    except (OSError, InvalidImageError):
+        return ""
+
+
+def _near(key: str, ending: str, masks: list[str]) -> str:
+    """What to do for a photograph without a mask: take one that is named almost like it."""
+    for mask in masks:
+        if mask.casefold() == (key + ending).casefold():
+            return f"there is {mask}: give both the same capitals"
+        if not ending and mask.startswith(key) and mask[len(key)] in "_-. ":
+            return f"there is {mask}: --mask-suffix {mask[len(key) :]}"
+    return "add it, or see --unmarked"
 
 
 def _key(folder: Path, path: Path) -> str:

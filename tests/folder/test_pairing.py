@@ -35,13 +35,39 @@ def problems(found: Pairing) -> dict[str, str]:
 
 def test_by_name_in_subfolders(folder: Folder) -> None:
     names = ["a.jpg", "b.c.png", "sub/a.TIFF", "sub/deep er/d.webp"]
-    touch(folder.source, *names, "notes.txt", ".hidden.png")
+    touch(folder.source, *names, ".hidden.png")
     touch(folder.masks, *(str(Path(name).with_suffix(".png")) for name in names))
     found = find(folder)
     assert [(pair.name, pair.output) for pair in found.pairs] == [(name, folder.target / name) for name in names]
     assert all(pair.mask == (folder.masks / pair.name).with_suffix(".png") for pair in found.pairs)
     assert (problems(found), found.orphans, found.notes) == ({}, [], [])
     assert {pair.output.suffix for pair in find(folder, suffix=".png").pairs} == {".png"}
+
+
+def test_every_extension_of_a_format_and_files_without_any(folder: Folder) -> None:
+    names = ["a.mpo", "b.jif", "c.jpe", "d.dib", "e.apng", "f.heic", "g"]
+    touch(folder.source, *names, "notes.txt", "clip.MOV", "other.mov", "empty")
+    (folder.source / "g").write_bytes(b"BM" + bytes(60))
+    os.mkfifo(folder.source / "pipe")
+    found = find(folder, None)
+    assert [pair.name for pair in found.pairs] == names
+    assert [pair.output.name for pair in found.pairs] == [*names[:-1], "g.bmp"]
+    assert found.notes == [
+        f"5 other file(s) in {folder.source} were left aside: 2 of .mov, 2 of no extension, 1 of .txt"
+    ]
+
+
+def test_masks_that_are_named_almost_like_their_photograph_are_suggested(folder: Folder) -> None:
+    touch(folder.source, "carl.jpg", "Dora.jpg", "emil.jpg")
+    touch(folder.masks, "carl_mask.png", "dora.png", "emilia.png")
+    hints = [pair.problem and pair.problem.hint for pair in find(folder).pairs]
+    assert hints == [
+        "there is dora: give both the same capitals",
+        "there is carl_mask: --mask-suffix _mask",
+        "add it, or see --unmarked",
+    ]
+    (hint,) = (pair.problem.hint for pair in find(folder, mask_suffix="_Mask").pairs[1:2] if pair.problem)
+    assert hint == "there is carl_mask: give both the same capitals"
 
 
 @pytest.mark.parametrize(
