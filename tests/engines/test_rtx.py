@@ -3,7 +3,6 @@
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,11 +144,3 @@ def test_a_refusal_prints_nothing_and_leaves_the_builder_usable(
         build(rtx, half_bundle, b"")
     assert build(rtx, half_bundle).plan
     assert capfd.readouterr() == ("", "")
-
-
-def test_a_build_writes_nothing(
-    rtx: TensorRT, half_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    build(rtx, half_bundle)
-    assert list(tmp_path.iterdir()) == []

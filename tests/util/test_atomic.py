@@ -1,9 +1,11 @@
-"""A final name never holds half a file, and what stands there already is lost to nothing that fails."""
+"""A final name never holds half a file, and what stands there already is lost to nothing that fails.
+
+Full disks and folders that may not be written are in tests/attacks/test_killed.py.
+"""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
@@ -93,32 +95,6 @@ def places(tmp_path: Path) -> Iterator[Path]:
     assert sorted(os.listdir(tmp_path)) == ["file", "folder", "link", "pipe"]
     assert (tmp_path / "file").read_bytes() == b"old"
     assert (tmp_path / "pipe").is_fifo()
-
-
-def test_a_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        if os.geteuid() == 0:  # root may write anywhere: let the system say what it says to others
-            monkeypatch.setattr(os, "access", lambda *_: False)
-        with pytest.raises(OutputError, match="cannot be written"):
-            write_file(tmp_path / "out.bin", b"x")
-    finally:
-        tmp_path.chmod(0o700)
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize(("module", "name"), [(os, "fsync"), (atomic, "write_synced")])
-def test_a_full_disk_leaves_the_old_file_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: object, name: str
-) -> None:
-    target = tmp_path / "out.bin"
-    target.write_bytes(b"old")
-    monkeypatch.setattr(module, name, Mock(side_effect=OSError(28, "No space left on device")))
-    with pytest.raises(OutputError, match="No space left"):
-        write_file(target, b"new")
-    monkeypatch.undo()
-    assert target.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["out.bin"]
 
 
 def test_folders_are_written_whole_and_replaced(tmp_path: Path) -> None:
