@@ -103,11 +103,7 @@ class Journal:
         self._announced[pair.name].append(line)
 
     def note(self, facts: Mapping[str, Any]) -> None:
-        """Append one line to the log, safe on disk.
-
-        Raises:
-            OutputError: it cannot be written; the log ends with the line before.
-        """
+        """Append one line to the log, safe on disk; where that fails the log ends with the line before."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}).encode() + b"\n"
         before = os.fstat(self._file.fileno()).st_size
         try:
@@ -140,13 +136,8 @@ class Journal:
 def open_journal(target: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> Iterator[Journal]:
     """The journal of the output folder ``target``, which is made if need be, locked against every other run.
 
-    Args:
-        target: the folder.
-        settings: what decides how a result looks, of JSON types. What was restored with others is restored again.
-        overwrite: whether results may replace files that no run has written.
-
-    Raises:
-        OutputError: another run is at work in the folder, or the folder cannot be written.
+    What was restored with other ``settings`` (of JSON types) is restored again. With ``overwrite`` results may replace
+    files that no run has written. Raises :class:`OutputError` where another run is at work, or nothing can be written.
     """
     lock, parts, log = target / LOCK_NAME, target / PARTS_NAME, target / LOG_NAME
     try:

@@ -30,38 +30,23 @@ MAX_LISTED = 1000
 
 @dataclass(slots=True)
 class Summary:
-    """What came of a run, of JSON types.
-
-    Attributes:
-        output, log: the output folder, and the log in it.
-        photos: photographs in the folder; the other counts add up to it.
-        restored, failed: by this run.
-        resumed: restored by an earlier run, and not touched by this one.
-        unmarked: nothing was masked, where that was not to be a failure.
-        pending: not tried, since the run was stopped by a failure.
-        seconds, photos_per_second: this run's restoring, wall-clock time.
-        failures: photograph, exception's name, message and hint of the first 1000.
-        masks_without_photo: their paths.
-        notes: what else was seen in the folders and left alone.
-        runtime: what restored; ``None`` where nothing was to be done.
-        bundle: name and version of the model.
-    """
+    """What came of a run, of JSON types."""
 
     output: str
     log: str
     bundle: str
-    photos: int
-    resumed: int
+    photos: int  # the sum of the counts that follow
+    resumed: int  # restored by an earlier run
     restored: int = 0
     failed: int = 0
-    unmarked: int = 0
-    pending: int = 0
+    unmarked: int = 0  # nothing was masked, where that was not to be a failure
+    pending: int = 0  # not tried, since the run was stopped by a failure
     seconds: float = 0.0
     photos_per_second: float = 0.0
-    runtime: str | None = None
-    failures: list[dict[str, str]] = field(default_factory=list)
+    runtime: str | None = None  # None where nothing was to be done
+    failures: list[dict[str, str]] = field(default_factory=list)  # the first MAX_LISTED
     masks_without_photo: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what else was seen in the folders and left alone
 
 
 def restore_folder(
@@ -82,7 +67,6 @@ def restore_folder(
 
     Args:
         source, masks, target, mask_suffix: see :func:`restore_sdk.folder.pairing.find_pairs`.
-        settings: how each is read, restored and written.
         bundle: the model; what another one has restored is restored again.
         open_engine: opens an engine of this bundle; called where there is something to do.
         workers: threads, so that decoding and encoding go on while the engine computes.

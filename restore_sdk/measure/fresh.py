@@ -52,7 +52,6 @@ def fresh_process(
         is ``None`` where the system does not tell.
 
     Raises:
-        InputError: ``requests`` below 1.
         ExecutionError: the process failed; its last line is in the message. Or it took longer than ``timeout`` seconds.
     """
     if requests < 1:
