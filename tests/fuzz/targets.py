@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import tempfile
-import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +22,7 @@ import numpy as np
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import dump_manifest, parse_manifest
 from restore_sdk.bundle.onnxfile import check_self_contained
-from restore_sdk.engines.recipe import TARGETS as RECIPES
-from restore_sdk.engines.recipe import parse_recipe
-from restore_sdk.engines.sidecar import EngineKey, Host, Sidecar, Tensor, dump_sidecar, parse_sidecar
-from restore_sdk.errors import BundleError, EngineError, ImageError, InputError, MaskError, OutputError
+from restore_sdk.errors import BundleError, ImageError, MaskError, OutputError
 from restore_sdk.files import Photo, check_image, open_photo, read_mask
 from tests.attacks.caught import error_of
 from tests.conftest import make_photo
@@ -119,43 +115,15 @@ def golden(data: bytes) -> None:
         assert all(array.dtype == np.uint8 for array in arrays.values())
 
 
-def sidecar(data: bytes) -> None:
-    """A sidecar edited by hand, its checksum made right again: whoever looks for an engine can ask what was read."""
-    host = Host("tensorrt", "10.16.1.11", "8.6", "NVIDIA A10", "linux-x86_64", "13")
-    for sample in (data, _checked(data)):
-        with contextlib.suppress(EngineError):
-            found = parse_sidecar(sample, _name(sample))
-            assert found.key.mismatch(host) is None or len(found.key.mismatch(host) or ()) == 3
-            assert Path(found.plan_file).name == found.plan_file
-            assert parse_sidecar(dump_sidecar(found), found.file) == found
-
-
-def recipe(data: bytes) -> None:
-    """A recipe of the user's own."""
-    try:
-        root = tomllib.loads(data.decode())
-    except (ValueError, RecursionError):
-        return
-    with contextlib.suppress(InputError):
-        parse_recipe(root, "fuzzed")
-
-
-TARGETS: dict[str, Target] = {each.__name__: each for each in (image, manifest, graph, golden, sidecar, recipe)}
-
-#: Targets whose bytes are JSON, which the fuzzer also changes value by value.
-JSON_TARGETS = ("manifest", "sidecar")
+TARGETS: dict[str, Target] = {each.__name__: each for each in (image, manifest, graph, golden)}
 
 
 def seeds(name: str) -> list[bytes]:
     """Sound input to begin from, made anew."""
     if name == "image":
         return _pictures()
-    if name == "sidecar":
-        return [dump_sidecar(_sidecar())]
     if name == "graph":
         return [repair_graph()]
-    if name == "recipe":
-        return [path.read_bytes() for path in sorted(RECIPES.glob("*.toml"))]
     if name == "golden":
         array, packed = io.BytesIO(), io.BytesIO()
         np.save(array, np.zeros((1, 2), np.uint8))
@@ -175,44 +143,3 @@ def _pictures() -> list[bytes]:
             options = [cv2.IMWRITE_WEBP_QUALITY, 80] if suffix == ".webp" and picture.ndim == 2 else []
             found.append(bytes(cv2.imencode(suffix, picture, options)[1]))
     return found
-
-
-def _sidecar() -> Sidecar:
-    key = EngineKey(
-        *("edge", "0" * 64, 1, 4, 256, 3, "tensorrt", "10.16.1.11", "linux-x86_64", "capability", ("8.6", "8.9")),
-        cuda="13",
-    )
-    return Sidecar(
-        key=key,
-        target="a10",
-        bundle="toy 1.0",
-        plan_sha256="1" * 64,
-        plan_bytes=4,
-        tensors=(Tensor("image", "input", "uint8", (-1, 256, 256, 3)),),
-        precision={"float16": 7},
-        verified=False,
-        verification={"status": "not run"},
-        build={"seconds": 1.5},
-        created="2026-01-01T00:00:00+00:00",
-    )
-
-
-def _checked(data: bytes) -> bytes:
-    """The same JSON object with the checksum that its content has."""
-    try:
-        root = json.loads(data)
-        root.pop("checksum", None)
-        text = json.dumps(root, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return json.dumps({**root, "checksum": hashlib.sha256(text.encode()).hexdigest()}).encode()
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        return data
-
-
-def _name(data: bytes) -> str:
-    """The file name that a sidecar of this content has, so that the name is not what it is refused for."""
-    try:
-        key = json.loads(data)["key"]
-        key["compute_capabilities"] = tuple(key["compute_capabilities"])
-        return f"{key['stage']}.{EngineKey(**key).digest}.json"
-    except Exception:
-        return "edge.json"
