@@ -35,6 +35,7 @@ EXTRAS = {
     "runtime/triton.py": {"tritonclient"},
     "cluster/folder.py": {"pyarrow", "ray"},
     "files/read.py": {"pillow_heif"},
+    "files/jpegs.py": {"jpeglib"},
 }
 #: The one file for each that is kept to a file.
 SEAMS = {
