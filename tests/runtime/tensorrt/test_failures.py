@@ -161,12 +161,6 @@ def test_a_driver_that_finds_no_device(double: Double, status: int, text: str) -
     assert "onnxruntime" in caught.value.hint
 
 
-def test_facts_of_the_device(double: Double) -> None:
-    double.reset(capability="12.0", memory=3 << 30)
-    facts = driver.device_facts(0)
-    assert (facts.compute_capability, facts.memory_bytes, facts.cuda) == ("12.0", 3 << 30, "13.0")
-
-
 def test_no_pycuda(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
     with pytest.raises(MissingDependencyError, match="pycuda") as caught:

@@ -101,13 +101,6 @@ def test_many_threads_close_at_once(open_runner: Open, trt: ModuleType) -> None:
             busy.result()
 
 
-def test_two_runners_at_a_time(open_runner: Open, reference: OnnxRunner) -> None:
-    work = requests(20)
-    with open_runner() as one, open_runner(graph=True) as other, ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda pair: (one, other)[pair[0] % 2].infer(*pair[1]), enumerate(work)))
-        assert all(same(result, reference.infer(*request)) for result, request in zip(results, work, strict=True))
-
-
 def test_the_primary_context_of_others_is_left_alone(open_runner: Open, double: Double, reference: OnnxRunner) -> None:
     """As with PyTorch, which makes the primary context current in its threads and expects to find it there."""
     library, theirs, now = double.library, ctypes.c_void_p(), ctypes.c_void_p()
