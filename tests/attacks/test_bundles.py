@@ -193,6 +193,9 @@ GOLDEN = {
     "encrypted": archive(SOUND).replace(b"PK\x01\x02\x14\x03\x14\0\0\0", b"PK\x01\x02\x14\x03\x14\0\1\0"),
     "noise": archive(SOUND)[:40] + b"\xff" * 8 + archive(SOUND)[48:],
     "bare": SOUND,
+    "a bomb": archive(bytes(300 * 1024 * 1024), zipfile.ZIP_DEFLATED),
+    "no bytes": b"",
+    "no archive": b"PK\x03\x04 and no more",
 }
 
 
@@ -214,16 +217,6 @@ def test_files_that_the_manifest_does_not_name_are_not_touched(writable_bundle: 
     bundle.verify_files()
     bundle.golden()
     assert "evil.so" not in bundle.manifest.files
-
-
-def test_swapped_stages(writable_bundle: Path) -> None:
-    """Both files are sound and listed, each under the other's name."""
-    edge, repair = (writable_bundle / f"{stage}.onnx" for stage in ("edge", "repair"))
-    data = edge.read_bytes()
-    edge.write_bytes(repair.read_bytes())
-    repair.write_bytes(data)
-    with pytest.raises(BundleError):
-        Bundle.load(writable_bundle).verify_files()
 
 
 def test_the_command_says_it_in_one_line(writable_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
