@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import logging
 import os
 import sys
 import warnings
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from restore_sdk import __version__
-from restore_sdk._util.terminal import escape
+from restore_sdk._util.terminal import escape, own_stderr
 from restore_sdk.cli import bench, engines, host, restore, serve, triton
 from restore_sdk.cli.common import Command
 from restore_sdk.errors import (
@@ -53,7 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments`` (default: the process's) and return its exit code."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its findings arrive as our errors
     warnings.simplefilter("ignore", UserWarning)  # as notes
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # as errors
     options = _parser().parse_args(arguments)
+    with own_stderr():
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         command: Command = options.command
         report, lines, code = command(options)

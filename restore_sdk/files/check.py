@@ -40,6 +40,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 #: First bytes of files that are not read, at an offset, and what they are.
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "a GIF"),
+    (0, b"\x28\0\0\0", "a BMP without its first 14 bytes"),
     (4, b"ftypavis", "an animated AVIF"),
     (4, b"ftypcrx", "a camera's raw file"),
     (4, b"ftyp", "a video"),
@@ -177,7 +178,8 @@ def choose_page(data: bytes) -> tuple[int, tags.Directory, list[str]]:
     try:
         pages = tags.directories(data)
     except (ValueError, struct.error) as error:
-        raise InvalidImageError(f"is a damaged TIFF: {error}", "get the file again") from error
+        what = "a directory beyond its end" if isinstance(error, struct.error) else error
+        raise InvalidImageError(f"is a damaged TIFF: {what}", "get the file again") from error
     full = [number for number, page in enumerate(pages) if not page.integer(254) & 0b101] or list(range(len(pages)))
     if not full:
         raise truncated()
@@ -211,6 +213,7 @@ def _check_page(page: tags.Directory) -> None:
         (colours == 5, CMYK, "convert it to RGB with its colour profile"),
         (colours in (8, 9, 10), "a TIFF in L*a*b* colours, not grey or RGB", "convert it to RGB"),
         (not known, f"of {max(bits)} bits a channel, only 8 and 16 bits are taken", "save it with 16 bits"),
+        (page.integer(339, 1) == 2, "a TIFF of numbers with a sign", "save it with unsigned ones"),
         (deep and samples > 1 and page.integer(284, 1) == 2, f"{_DEEP} a plane for each colour", "save it interleaved"),
         (deep and colours == 0, f"{_DEEP} white as zero", "save it with black as zero"),
         (deep and (338 in page.entries or samples not in (1, 3)), f"{_DEEP} alpha", "convert it to PNG"),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from restore_sdk._util.terminal import library_lines
 from restore_sdk.files.write import ODD_SAMPLING, Encoded
 
 #: jpeglib keeps what it reads in variables of its own.
@@ -59,7 +60,7 @@ def keep_blocks(source: bytes, file: Encoded, picture: NDArray[np.uint8], change
 
     planes: list[Any]
     try:
-        with _ONE_AT_A_TIME, tempfile.TemporaryDirectory() as folder:
+        with _ONE_AT_A_TIME, library_lines() as said, tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "a.jpg"
             path.write_bytes(b"\xff\xd8" + _parted(source, b"\xee")[1])  # Adobe's segment says what the colours are
             jpeg = jpeglib.read_dct(path)
@@ -74,9 +75,12 @@ def keep_blocks(source: bytes, file: Encoded, picture: NDArray[np.uint8], change
             jpeg.write_dct(path, flags=["+OPTIMIZE_CODING"])
             data = b"\xff\xd8" + _parted(file.data)[0] + _parted(path.read_bytes())[1]
     except Exception as error:  # hostile bytes, read by another library
-        return replace(file, notes=(*file.notes, f"all of the JPEG was encoded anew: {error}"))
+        reason = error if isinstance(error, ValueError) else "libjpeg does not read its coefficients"
+        return replace(file, notes=(*file.notes, f"all of the JPEG was encoded anew: {reason}"))
     notes = [note for note in file.notes if note != ODD_SAMPLING]
-    return replace(file, data=data, notes=(*notes, *["it was progressive and is not any more"] * jpeg.progressive_mode))
+    notes += ["it was progressive and is not any more"] * jpeg.progressive_mode
+    notes += [f"libjpeg says: {line}" for line in said[:1]]
+    return replace(file, data=data, notes=tuple(notes))
 
 
 def _renew(

@@ -15,7 +15,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugi
 
 from restore_sdk._util.opencv import cv2
 from restore_sdk._util.reading import read_at_most
+from restore_sdk._util.terminal import library_lines
 from restore_sdk.errors import ImageError, InputError, MaskError
 from restore_sdk.files import tags
 from restore_sdk.files.check import (
@@ -272,7 +273,7 @@ def _open(data: bytes, max_pixels: int) -> tuple[Format, ImageFile.ImageFile, in
         raise InvalidImageError("is animated", "save one frame of it as PNG")
     if image.info.get("bit_depth", 8) > 8:
         notes.append(f"of its {image.info['bit_depth']} bits a channel 8 were read")
-    if image.mode not in _MODES and bits != 16:
+    if image.mode not in _MODES and bits != 16 and not (kind == "heif" and image.mode == "I;16"):
         what = CMYK if image.mode == "CMYK" else f"in colours of kind {image.mode}, not grey or RGB"
         raise InvalidImageError(f"is {what}", "convert it to RGB with its colour profile")
     return kind, image, bits, notes
@@ -296,6 +297,20 @@ def _plugin(kind: Format) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
 
 def _decode(data: bytes, max_pixels: int) -> Photo:
     kind, image, bits, notes = _open(data, max_pixels)
+    said: list[str] = []
+    try:
+        with ExitStack() as stack:
+            if bits == 16 or kind == "tiff":
+                said = stack.enter_context(library_lines())
+            photo = _decoded(data, kind, image, bits, notes)
+    except InvalidImageError as error:
+        if said:
+            error.message += f" ({said[0].removeprefix('tempfile.tif: ')[:200]})"
+        raise
+    return photo.with_note(f"while it was read: {said[0][:200]}") if said else photo
+
+
+def _decoded(data: bytes, kind: Format, image: ImageFile.ImageFile, bits: int, notes: list[str]) -> Photo:
     try:
         decoded = image if bits == 16 or kind == "tiff" else _loaded(image)
         with quiet_pillow():
@@ -325,6 +340,10 @@ def _loaded(image: ImageFile.ImageFile) -> Image.Image:
     """The decoded image in grey, RGB or RGBA."""
     image.load()
     transparent = "transparency" in image.info and image.mode in ("P", "L", "RGB", "1")
+    if image.mode == "I;16":  # of a HEIC
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode == "La":  # premultiplied, which converts in two steps only
+        return image.convert("LA").convert("RGBA")
     return image.convert("RGBA" if transparent else _MODES[image.mode])
 
 
@@ -368,6 +387,9 @@ def _unreadable(error: Exception) -> Exception:
     if isinstance(error, MemoryError):
         return error
     said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    if said.startswith("decoder error"):
+        what = "cannot be decoded: it is damaged, or its compression is not read"
+        return InvalidImageError(what, "get the file again, or save it as PNG")
     if "truncated" in said.lower() or isinstance(error, (struct.error, EOFError, IndexError)):
         return truncated()
     if "unsupported" in said.lower() or "not supported" in said.lower():

@@ -47,6 +47,7 @@ def pillow(path: Path, page: int = 0) -> Array:
         image = ImageOps.exif_transpose(image)
         if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
             alpha = image.mode != "P" or "transparency" in image.info
+            image = image.convert("LA") if image.mode == "La" else image
             return np.asarray(image.convert("RGBA" if alpha else "RGB"))
         return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGBA" if image.mode == "RGBA" else "RGB"))
 
@@ -146,7 +147,7 @@ def run(*words: object) -> tuple[int, str, str]:
 def corpus() -> int:
     parser = argparse.ArgumentParser(description="Restore any images and compare with other decoders.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--list", action="store_true", help="name every file")
+    parser.add_argument("--list", action="store_true", help="name every file, as it is done")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with suppress(ImportError):
@@ -159,13 +160,10 @@ def corpus() -> int:
         for path in sorted(path for path in options.folder.rglob("*") if path.is_file()):
             what, why = judge(path, Path(folder), bundle)
             found[what][why].append(path)
-    for what, reasons in found.items():
-        for why, paths in sorted(reasons.items(), key=lambda item: -len(item[1])):
-            if why or options.list:
-                names = "\n".join(
-                    f"        {path}" for path in (paths if options.list or what == "wrong" else paths[:2])
-                )
-                print(f"{what} {len(paths)}: {why}\n{names}")
+            if options.list or what == "wrong":
+                print(f"{what} {path}: {why}", flush=True)
+    for why, paths in sorted(found["refused"].items(), key=lambda item: -len(item[1])):
+        print(f"refused {len(paths)}, as {paths[0]}: {why}")
     counts = {what: sum(map(len, reasons.values())) for what, reasons in found.items()}
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
     return int(counts["wrong"] > 0)

@@ -99,6 +99,7 @@ def test_what_only_one_format_has_stays_in_it(save: Save) -> None:
     assert "BMP holds no metadata but the resolution: it was left out" in notes
     assert bmp.info["dpi"] == pytest.approx((150, 300), abs=0.1)
     assert data.startswith(b"\xff\xd8\xff\xe0")
+    assert carried(save("a.bmp"), "b.bmp")[0].info["dpi"] == pytest.approx((300, 150), abs=0.1)
 
 
 @pytest.mark.parametrize(("kind", "size"), [(1, 1), (2, 1), (4, 4), (7, 1)])  # bytes, text, long numbers, undefined
