@@ -91,7 +91,7 @@ class Photo:
         metadata: as the file has it, without thumbnails.
         jpeg: how a JPEG was encoded.
         tiff_compression: that of a TIFF, by Pillow's name; empty for other formats.
-        source: the file's bytes, of a JPEG.
+        source: the file's bytes, of a JPEG; without them none of its coefficients are kept.
     """
 
     pixels: Pixels
@@ -149,7 +149,7 @@ class Photo:
             turn = _UPRIGHT[{6: 8, 8: 6}.get(self.orientation, self.orientation)]
             turned = turn(pixels)
             file = encode(path, turned, self.metadata, quality=quality, jpeg=self.jpeg)
-            if quality is not None or not is_installed():
+            if quality is not None or not self.source or not is_installed():
                 return file
             changed = pixels != self.pixels
             if changed.ndim == 3:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def decode(request: RestoreRequest, max_pixels: int) -> tuple[Photo, NDArray[np.
     if not mask.any():
         raise MaskError("the mask is all black, so nothing is to be restored", "white is what to repaint")
     check_form(Path(f"photo.{request.format}"), photo.pixels)
+    photo = replace(photo, source=b"")  # to keep its blocks would take temporary files
     doubt, _ = mask_doubt(mask)
     return (photo.with_note(doubt) if doubt else photo), mask
 
