@@ -27,7 +27,7 @@ class ProblemError(HTTPException):
         return JSONResponse({"error": error}, self.status_code, {"Cache-Control": "no-store", **(self.headers or {})})
 
 
-def problem_of(error: Exception) -> ProblemError:
+def problem_of(error: BaseException) -> ProblemError:
     """The answer to an error. Whatever is not the client's fault is 500 and tells nothing of the inside."""
     kind = type(error).__name__
     if isinstance(error, ProblemError):

@@ -1,7 +1,7 @@
 """The queue of requests and the worker threads that decode, restore and encode.
 
 Only the requests that a worker has are decoded, so memory is bounded by the workers, not by the queue. All but
-:meth:`RestoreQueue._work` runs on the event loop, so there are no locks.
+:meth:`RestoreQueue._restored` runs on the event loop, so there are no locks.
 """
 
 from __future__ import annotations
@@ -122,34 +122,30 @@ class RestoreQueue:
         while self._waiting and self._busy < self._settings.workers:
             job = self._waiting.popleft()
             self._took(job, "wait", time.perf_counter() - job.queued)
-            run = asyncio.get_running_loop().run_in_executor(self._pool, self._work, job)
+            run = asyncio.get_running_loop().run_in_executor(self._pool, self._restored, job)
             self._busy += 1  # only now: the system may give no thread
             run.add_done_callback(partial(self._finished, job, time.perf_counter()))
 
-    def _finished(self, job: Job, started: float, run: asyncio.Future[None]) -> None:
+    def _finished(self, job: Job, started: float, run: asyncio.Future[RestoreResponse]) -> None:
+        """Answer a job; an error that its client is not to blame for is logged."""
         self._busy -= 1
         self._inside -= job.abandoned
         self._pace += 0.1 * (time.perf_counter() - started - self._pace)
+        error = run.exception()
+        if error is not None and not isinstance(error, InputError | OutputError | ProblemError):
+            self._failed = self._failed or isinstance(error, ExecutionError)
+            facts = {"facts": {"event": "restoration_failed"}}
+            _LOG.error("a restoration failed: %s", error, exc_info=error, extra=facts)
+        if not job.result.done():  # else nobody waits for it any more
+            job.result.set_exception(problem_of(error)) if error else job.result.set_result(run.result())
         self._start()
 
     def _took(self, job: Job, part: str, seconds: float) -> None:
         job.timings_ms[part] = round(1e3 * seconds, 3)
         self._metrics.parts.labels(part).observe(seconds)
 
-    # What follows runs in the worker threads.
-
-    def _work(self, job: Job) -> None:
-        """Decode, restore and encode; errors become the answer, one that the client is not to blame for is logged."""
-        try:
-            result: RestoreResponse | ProblemError = self._restored(job)
-        except Exception as error:
-            if not isinstance(error, InputError | OutputError | ProblemError):
-                self._failed = self._failed or isinstance(error, ExecutionError)
-                _LOG.exception("a restoration failed: %s", error, extra={"facts": {"event": "restoration_failed"}})
-            result = problem_of(error)
-        self._settle(job, result)
-
     def _restored(self, job: Job) -> RestoreResponse:
+        """Decode, restore and encode, in a worker thread."""
         started = time.perf_counter()
         photo, mask = decode(job.request, self._settings.max_pixels)
         self._took(job, "decode", time.perf_counter() - started)
@@ -174,12 +170,3 @@ class RestoreQueue:
             crops=[crop.to_json() for crop in restored.crops],
             timings_ms=job.timings_ms,
         )
-
-    def _settle(self, job: Job, result: RestoreResponse | ProblemError) -> None:
-        """Hand a job its result on the event loop, unless it has one, or nobody waits for it any more."""
-
-        def settle() -> None:
-            if not job.result.done():
-                job.result.set_exception(result) if isinstance(result, Exception) else job.result.set_result(result)
-
-        job.result.get_loop().call_soon_threadsafe(settle)
