@@ -136,7 +136,9 @@ def encode(
 def check_suffix(path: Path) -> None:
     """Raise :class:`OutputError` unless the name's extension is one of a format that is written."""
     if path.suffix.lower() not in FORMATS:
-        raise OutputError(f"cannot write {path.name}: unknown extension", f"use one of {' '.join(FORMATS)}")
+        raise OutputError(
+            f"cannot write {path.name}: unknown extension", f"use one of {' '.join(FORMATS)}; for a folder --format"
+        )
 
 
 def check_form(path: Path, picture: Pixels) -> None:

@@ -109,6 +109,9 @@ def restore_folder(
                     if isinstance(outcome, Result):
                         journal.publish(pair, outcome)
                         summary.restored += 1
+                        for note in outcome.facts["notes"]:
+                            if note.startswith("the mask"):  # which the user may not have meant; the log has all notes
+                                tqdm.write(f"restore-sdk: {escape(pair.name)}: note: {note}", file=sys.stderr)
                         continue
                     about = {"event": "photo", "photo": pair.name}
                     if isinstance(outcome, NothingMaskedError) and unmarked == "skip":

@@ -178,7 +178,7 @@ ROWS: dict[tuple[str, str], Callable[[], list[Sample]]] = {
         *((bmp(values, bits), PALETTE[values]) for bits, values, _ in greys(1, 4, 8)),
         (saved(GREY, "BMP")[0], GREY),
     ],
-    ("BMP, bit fields", "16, 24, 32"): lambda: [
+    ("BMP, bit fields that Pillow knows", "16, 24, 32"): lambda: [
         (data, pixels[..., ::-1]) for name, (data, pixels) in KINDS.items() if name.startswith("BMP")
     ],
     ("AVIF, HEIC", "8"): list,  # in test_read.py: test_phones

@@ -138,6 +138,8 @@ def test_masks_that_cannot_be_meant_are_told_with_the_option_that_helps(
         said = capsys.readouterr().out
         assert told in said
         assert ("note: the mask" in said) == bool(told)
+    assert command(folder, folder.source, folder.target, "--mask", folder.place / "inverted.png") == 0
+    assert "a.png: note: the mask marks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
