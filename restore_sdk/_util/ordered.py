@@ -25,33 +25,28 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
     Raises:
         ExecutionError: the system gives no more threads; raised after the results of the items before.
     """
-    broken: Exception | None = None
-    with ThreadPoolExecutor(workers, thread_name_prefix="restore-sdk") as pool:
-        pending: deque[Future[Result]] = deque()
+    pending: deque[Future[Result]] = deque()
+
+    def submitted() -> Iterator[Future[Result]]:
         try:
-            iterator = iter(items)
-            while True:
-                try:
-                    item = next(iterator)
-                except StopIteration:
-                    break
-                except Exception as error:
-                    broken = error
-                    break
-                try:
-                    pending.append(pool.submit(function, item))
-                except RuntimeError as error:
-                    if "start new thread" not in str(error):  # the interpreter shuts down
-                        raise
-                    hint = "use fewer slots or workers, or allow more threads"
-                    broken = ExecutionError(f"no thread can be started: {error}", hint)
-                    break
+            for item in items:
+                yield pool.submit(function, item)
+        except Exception as error:
+            told, failed = error, Future[Result]()
+            if "start new thread" in str(error):
+                told = ExecutionError(f"no thread can be started: {error}", "use fewer slots, or allow more threads")
+                told.__cause__ = error
+            failed.set_exception(told)
+            yield failed
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="restore-sdk") as pool:
+        try:
+            for future in submitted():
+                pending.append(future)
                 while pending and (len(pending) >= 2 * workers or pending[0].done()):
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
-            if broken is not None:
-                raise broken
         finally:
             for future in pending:
                 future.cancel()
