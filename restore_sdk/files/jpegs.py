@@ -32,16 +32,7 @@ _YCC = np.array([[0.114, 0.587, 0.299], [0.5, -0.331264, -0.168736], [-0.081312,
 _SEGMENT = re.compile(rb"\xff+([^\x00\xff])")
 
 
-def is_installed() -> bool:
-    """Whether coefficients can be kept here."""
-    try:
-        import jpeglib  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def keep_blocks(source: bytes, file: Encoded, picture: NDArray[np.uint8], changed: NDArray[np.bool_]) -> Encoded:
+def keep_blocks(source: bytes, file: Encoded, picture: NDArray[np.uint8], before: NDArray[np.uint8]) -> Encoded:
     """A JPEG with new pixels where some changed, and elsewhere the coefficients of ``source``; in one pass.
 
     A block is 8 x 8 px, of halved chroma 16 px wide or high. Beside a new one the colours of the nearest pixels change
@@ -51,14 +42,19 @@ def keep_blocks(source: bytes, file: Encoded, picture: NDArray[np.uint8], change
         source: the photograph's file.
         file: the picture as another JPEG, which gives the metadata.
         picture: ``(H, W)`` grey or ``(H, W, 3)`` BGR, as it lies in ``source``.
-        changed: ``(H, W)``, where it is not what ``source`` shows.
+        before: what ``source`` shows, of the same shape.
 
     Returns:
-        The file; where that cannot be done, the one that was given, with a note.
+        The file; where that cannot be done, the one that was given, with a note where jpeglib is installed.
     """
-    import jpeglib
-
+    try:
+        import jpeglib
+    except ImportError:
+        return file
     planes: list[Any]
+    changed = picture != before
+    if picture.ndim == 3:  # numpy's any() over so short an axis takes ten times as long
+        changed = changed[..., 0] | changed[..., 1] | changed[..., 2]
     try:
         with _ONE_AT_A_TIME, library_lines() as said, tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "a.jpg"

@@ -40,7 +40,7 @@ from restore_sdk.files.check import (
     identify,
     truncated,
 )
-from restore_sdk.files.jpegs import is_installed, keep_blocks
+from restore_sdk.files.jpegs import keep_blocks
 from restore_sdk.files.metadata import JpegSettings, Metadata, quiet_pillow, read_metadata
 from restore_sdk.files.write import FORMATS, Encoded, Pixels, encode
 from restore_sdk.imaging.image import HOLE_ABOVE
@@ -149,13 +149,9 @@ class Photo:
             turn = _UPRIGHT[{6: 8, 8: 6}.get(self.orientation, self.orientation)]
             turned = turn(pixels)
             file = encode(path, turned, self.metadata, quality=quality, jpeg=self.jpeg)
-            if quality is not None or not self.source or not is_installed():
+            if quality is not None or not self.source or pixels.shape != self.pixels.shape:
                 return file
-            changed = pixels != self.pixels
-            if changed.ndim == 3:
-                changed = changed[..., 0] | changed[..., 1] | changed[..., 2]
-            changed = turn(changed.astype(np.uint8)) > 0
-            return keep_blocks(self.source, file, turned.view(np.uint8), changed)
+            return keep_blocks(self.source, file, turned.view(np.uint8), turn(self.pixels))
         metadata = self.metadata.upright(self.orientation)
         return encode(path, pixels, metadata, quality=quality, tiff_compression=self.tiff_compression)
 
