@@ -113,9 +113,9 @@ def _built_engine(bundle: Bundle, *, device: int, slots: int, cuda_graph: bool) 
     }
     reasons = []
     if not any(wanted.keys() <= hashes for hashes in built.values()):
-        for unsound in (entry.error for entry in entries if entry.error is not None):
-            _LOG.warning("engine store: %s", unsound)
-            reasons.append(unsound.message)
+        for invalid in (entry.error for entry in entries if entry.error is not None):
+            _LOG.warning("engine store: %s", invalid)
+            reasons.append(invalid.message)
     for edition in EDITIONS:
         missing = [stage for graph, stage in wanted.items() if graph not in built[edition]]
         if len(missing) == len(wanted):
