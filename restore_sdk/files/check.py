@@ -71,6 +71,21 @@ def truncated() -> InvalidImageError:
     return InvalidImageError("is damaged or truncated", "get the file again")
 
 
+def unreadable(error: Exception) -> Exception:
+    """What Pillow or OpenCV says, as an error of ours; want of memory stays what it is."""
+    if isinstance(error, MemoryError):
+        return error
+    said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    if said.startswith("decoder error"):
+        what = "cannot be decoded: it is damaged, or its compression is not read"
+        return InvalidImageError(what, "get the file again, or save it as PNG")
+    if "truncated" in said.lower() or isinstance(error, (struct.error, EOFError, IndexError)):
+        return truncated()
+    if "unsupported" in said.lower() or "not supported" in said.lower():
+        return InvalidImageError(f"is of a kind that is not read: {said}", "save it as PNG")
+    return InvalidImageError(f"cannot be decoded, it may be damaged: {said}", "get the file again, or save it as PNG")
+
+
 def identify(data: bytes) -> Format:
     """The format of a file, by its first bytes."""
     if not data:

@@ -39,6 +39,7 @@ from restore_sdk.files.check import (
     choose_page,
     identify,
     truncated,
+    unreadable,
 )
 from restore_sdk.files.jpegs import keep_blocks
 from restore_sdk.files.metadata import JpegSettings, Metadata, quiet_pillow, read_metadata
@@ -261,7 +262,7 @@ def _open(data: bytes, max_pixels: int) -> tuple[Format, ImageFile.ImageFile, in
             if page:
                 image.seek(page)
     except Exception as error:  # whatever a parser makes of hostile bytes
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
     _check_size(*image.size, max_pixels)
     if "mpoffset" in image.info or (kind == "heif" and getattr(image, "n_frames", 1) > 1):
         notes.append("further pictures in it (previews, an HDR gain map) were left out")
@@ -318,7 +319,7 @@ def _decoded(data: bytes, kind: Format, image: ImageFile.ImageFile, bits: int, n
     except InvalidImageError:
         raise
     except Exception as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
     compression = str(image.info.get("compression", "")) if kind == "tiff" else ""
     return Photo(
         _UPRIGHT[1 if upright else orientation](pixels),
@@ -376,21 +377,6 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         what = f"has {width} x {height} px, over the limit of {max_pixels / 1e6:g} MP"
         raise InvalidImageError(what, "scale it down, or raise the limit with --max-megapixels", "size")
-
-
-def _unreadable(error: Exception) -> Exception:
-    """What Pillow or OpenCV says, as an error of ours; want of memory stays what it is."""
-    if isinstance(error, MemoryError):
-        return error
-    said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-    if said.startswith("decoder error"):
-        what = "cannot be decoded: it is damaged, or its compression is not read"
-        return InvalidImageError(what, "get the file again, or save it as PNG")
-    if "truncated" in said.lower() or isinstance(error, (struct.error, EOFError, IndexError)):
-        return truncated()
-    if "unsupported" in said.lower() or "not supported" in said.lower():
-        return InvalidImageError(f"is of a kind that is not read: {said}", "save it as PNG")
-    return InvalidImageError(f"cannot be decoded, it may be damaged: {said}", "get the file again, or save it as PNG")
 
 
 def _to_grey(picture: Pixels) -> NDArray[np.uint8]:

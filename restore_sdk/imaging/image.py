@@ -234,10 +234,12 @@ class MaskWarning(UserWarning):
 def mask_doubt(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[str, str]:
     """Why a mask cannot be meant as it is, and which option of the command helps; two empty texts where nothing is odd.
 
-    Looked at is about every 8th pixel of rows and columns. Odd are more than 3/4 of the picture marked, and more than
-    1/5 of it neither black nor white.
+    Looked at is about every 8th pixel of rows and columns, from 32 x 32 px on. Odd are more than 3/4 of the picture
+    marked, and more than 1/5 of it neither black nor white.
     """
-    step = max(1, min(8, min(values.shape) // 32))
+    step = min(8, min(values.shape) // 32)
+    if not step:
+        return "", ""
     few = values[::step, ::step]
     share = np.count_nonzero(few if few.dtype == np.bool_ else few > HOLE_ABOVE) / few.size
     if few.dtype == np.uint8 and np.count_nonzero((few > 32) & (few < 224)) > few.size / 5:

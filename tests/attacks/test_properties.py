@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -39,6 +40,7 @@ def pairs(draw: st.DrawFn, largest: int = 330) -> Pair:
     return np.ascontiguousarray(image), (mask > 127) if draw(st.booleans()) else mask
 
 
+@pytest.mark.filterwarnings("ignore:.*the mask")
 @relaxed
 @given(chosen=st.lists(pairs(160), min_size=2, max_size=6))
 def test_the_same_alone_in_a_batch_in_a_stream_in_any_thread(engine: RestoreEngine, chosen: list[Pair]) -> None:
