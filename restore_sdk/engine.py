@@ -26,6 +26,7 @@ from restore_sdk.tiling.crop import Crop
 from restore_sdk.tiling.faces import FaceDetector, Faces
 from restore_sdk.tiling.request import (
     CommonKeywords,
+    Detail,
     ImageLike,
     MaskLike,
     OptionKeywords,
@@ -48,12 +49,14 @@ class Restoration:
         edges: the completed edge map in the photograph's frame: ``(H, W)`` ``uint8``, 0..255, zero outside ``crops``.
         timings: milliseconds by part, over all crops.
         crops: the parts of the photograph that the model saw, in order; none where the mask was empty.
+        detail: ``"match"`` where grain or detail was added to what the model gave.
     """
 
     image: NDArray[np.uint8]
     edges: NDArray[np.uint8]
     timings: Timings
     crops: tuple[Crop, ...]
+    detail: Detail = "none"
 
 
 #: Arrays give arrays, PIL images give PIL images.
@@ -163,7 +166,8 @@ class RestoreEngine:
             with clock.part("paste"):
                 restored = request.finish()
         assert request.edges is not None
-        return Restoration(restored, request.edges, clock.timings(), tuple(tile.crop for tile in request.plan.tiles))
+        crops = tuple(tile.crop for tile in request.plan.tiles)
+        return Restoration(restored, request.edges, clock.timings(), crops, request.detail)
 
     def restore_batch(
         self,

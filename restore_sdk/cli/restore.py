@@ -59,6 +59,13 @@ def register(commands: Any) -> None:
         "--feather", type=int, default=0, metavar="N", help="blend the outermost masked N pixels with the photo"
     )
     command.add_argument("--max-crops", type=int, default=64, metavar="N", help="fewer: quicker, softer (default 64)")
+    command.add_argument(
+        "--detail",
+        choices=["match", "none"],
+        default="match",
+        help="match (default): add the grain and fine detail of what is around the damage; none: leave it as the model "
+        "gives it",
+    )
     faces = command.add_mutually_exclusive_group()
     faces.add_argument(
         "--faces",
@@ -102,6 +109,7 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
         dilate=options.dilate,
         feather=options.feather,
         max_crops=options.max_crops,
+        detail=options.detail,
         faces=options.faces if options.face_detector is None else FaceDetector(options.face_detector),
     )
     return PhotoSettings(
@@ -158,6 +166,7 @@ def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Resu
         "quality": file.quality,
         "notes": list(file.notes),
         "crops": [crop.to_json() for crop in result.crops],
+        "detail": result.detail,
         "runtime": facts["runtime"],
         "bundle": facts["bundle"],
         "timings_ms": {

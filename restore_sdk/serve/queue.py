@@ -168,5 +168,6 @@ class RestoreQueue:
             width=restored.image.shape[1],
             height=restored.image.shape[0],
             crops=[crop.to_json() for crop in restored.crops],
+            detail=restored.detail,
             timings_ms=job.timings_ms,
         )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat,
 from pydantic_core import PydanticCustomError, from_json
 
 from restore_sdk.tiling.plan import MAX_CROPS
-from restore_sdk.tiling.request import MAX_BORDER
+from restore_sdk.tiling.request import MAX_BORDER, Detail
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 
@@ -51,6 +51,7 @@ class RestoreRequest(BaseModel):
     dilate: int = Field(0, ge=0, le=MAX_BORDER, description="Grow the mask by so many pixels first.")
     feather: int = Field(0, ge=0, le=MAX_BORDER, description="Blend so many pixels inwards from the mask's border.")
     max_crops: int = Field(MAX_CROPS, ge=1, le=MAX_CROPS, description="Tiles at most; fewer: quicker, softer.")
+    detail: Detail = Field("match", description="Add the grain and detail that are known around the damage, or none.")
     faces: Faces | None = Field(
         None,
         max_length=MAX_FACES,
@@ -71,6 +72,7 @@ class RestoreResponse(BaseModel):
     width: int
     height: int
     crops: list[dict[str, int]] = Field(description="x, y, width and height of what the model saw.")
+    detail: Detail = Field(description="match where grain or detail was added to what the model gave.")
     timings_ms: dict[str, float]
 
 

@@ -181,8 +181,8 @@ def _scaled(
     if height <= rows and width <= columns:
         # Normalised convolution (Knutsson and Westin, CVPR 1993) with the footprint of the area average.
         known = np.where(mask, np.uint8(0), np.uint8(255))
-        small = _shrunk(cv2.bitwise_and(tile, tile, mask=known), height, width)
-        share = _shrunk(known, height, width)
+        small = shrunk(cv2.bitwise_and(tile, tile, mask=known), height, width)
+        share = shrunk(known, height, width)
         partly = (share >= 128) & (share < 255)
         factor = (255.0 / share[partly]).reshape(-1, *[1] * (small.ndim - 2))
         small[partly] = np.minimum(np.rint(small[partly] * factor), 255).astype(np.uint8)
@@ -193,7 +193,7 @@ def _scaled(
     return larger, weight > 0
 
 
-def _shrunk(array: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def shrunk(array: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Area averages. Halving first, as often as it goes, takes a tenth of the time, and differs by rounding only."""
     rows, columns = array.shape[:2]
     while rows % 2 == columns % 2 == 0 and rows >= 2 * height and columns >= 2 * width:

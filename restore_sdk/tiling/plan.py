@@ -105,6 +105,18 @@ class Tile:
         inside_x = self._inside(self.crop.x, self.crop.width, self.cell.left, self.cell.right)
         return np.minimum(inside_y[places[0]], inside_x[places[1]])
 
+    @property
+    def alone(self) -> bool:
+        """Whether the tile restores all that its crop shows."""
+        return self.cell == Box()
+
+    def reach(self) -> tuple[slice, slice]:
+        """Rows and columns of the crop's box outside of which no place comes from this tile."""
+        y = self._inside(self.crop.y, self.crop.height, self.cell.top, self.cell.bottom)
+        x = self._inside(self.crop.x, self.crop.width, self.cell.left, self.cell.right)
+        rows, columns = np.flatnonzero(y), np.flatnonzero(x)
+        return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
     def _inside(self, start: int, length: int, least: float, most: float) -> NDArray[np.float32]:
         centres = np.arange(start, start + length) + 0.5
         inside = np.minimum(centres - least, most - centres)

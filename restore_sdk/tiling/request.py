@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict, Union
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, Union, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from restore_sdk.imaging.image import (
     tone_of,
 )
 from restore_sdk.tiling.crop import Crop, blend, cut, paste, paste_edges
+from restore_sdk.tiling.detail import add_detail
 from restore_sdk.tiling.faces import FaceDetector, Faces, frames
 from restore_sdk.tiling.plan import MAX_CROPS, Tile, plan
 
@@ -39,6 +40,9 @@ ImageLike: TypeAlias = Union[NDArray[np.uint8], "PIL.Image.Image"]
 
 #: What is taken as a mask; see :func:`restore_sdk.imaging.image.mask_values`.
 MaskLike: TypeAlias = Union[NDArray[np.uint8], NDArray[np.bool_], "PIL.Image.Image"]
+
+#: What becomes of grain and detail that the model cannot give.
+Detail = Literal["match", "none"]
 
 #: Widest border, in pixels, by which a mask is dilated or feathered.
 MAX_BORDER = 1024
@@ -61,9 +65,11 @@ class RestoreOptions:
         faces: where faces are, so that tiles around them are framed as the model was trained: boxes
             ``(x, y, width, height)`` in pixels, from forehead to chin, or a :class:`restore_sdk.FaceDetector`, which is
             asked. ``None``: the damage alone decides.
+        detail: ``"match"`` adds the grain, and in tiles that were scaled down the fine detail, of what is known around
+            the damage (see :mod:`restore_sdk.tiling.detail`); ``"none"`` leaves what the model gave.
 
     Raises:
-        InputError: a number out of its range.
+        InputError: a number out of its range, or another ``detail``.
     """
 
     color: Color = "rgb"
@@ -71,10 +77,13 @@ class RestoreOptions:
     feather: int = 0
     max_crops: int = MAX_CROPS
     faces: Faces | None = None
+    detail: Detail = "match"
 
     def __post_init__(self) -> None:
         for name, least, most in (("dilate", 0, MAX_BORDER), ("feather", 0, MAX_BORDER), ("max_crops", 1, _MOST_CROPS)):
             object.__setattr__(self, name, check_int(name, getattr(self, name), least, most))
+        if self.detail not in get_args(Detail):
+            raise InputError(f"detail is {self.detail!r}", 'pass detail="match" or detail="none"')
 
 
 class CommonKeywords(TypedDict, total=False):
@@ -84,6 +93,7 @@ class CommonKeywords(TypedDict, total=False):
     dilate: int
     feather: int
     max_crops: int
+    detail: Detail
 
 
 class OptionKeywords(CommonKeywords, total=False):
@@ -150,6 +160,8 @@ class Request:
             self._written = np.zeros(self._mask.shape, np.uint8) if len(self.plan.tiles) > 1 else None
             self._tones: dict[Crop, NDArray[np.uint8] | None] = {}
             self._toned = self._has_one_tone() if self.plan.tiles else False
+            #: What :meth:`finish` added.
+            self.detail: Detail = "none"
 
     @translate_memory_errors
     def sample(self, tile: Tile) -> Sample:
@@ -200,6 +212,8 @@ class Request:
     @translate_memory_errors
     def finish(self) -> NDArray[np.uint8]:
         """The restored photograph, once every tile was put back."""
+        if self._options.detail == "match":
+            self._add_detail()
         feather(self._picture, self._source, self._mask, self._options.feather)
         return self._picture
 
@@ -207,6 +221,16 @@ class Request:
         """Whether the photograph is grey or toned, by some 4,000 known pixels all over it."""
         steps = tuple(slice(None, None, max(1, length // 64)) for length in self._mask.shape)
         return tone_of(to_rgb(self._source[steps], self._options.color)[~self._mask[steps]]) is not None
+
+    def _add_detail(self) -> None:
+        for tile in self.plan.tiles:
+            mask = mine = self._mask[tile.crop.box]
+            if self._written is not None:
+                mine = np.zeros_like(mask)
+                reach = tile.reach()
+                mine[reach] = mask[reach] & (self._written[tile.crop.box][reach] == tile.level + 1)
+            if add_detail(self._picture, mask, mine, tile, self._tones[tile.crop] is not None):
+                self.detail = "match"
 
     @property
     def _picture(self) -> NDArray[np.uint8]:

@@ -22,16 +22,16 @@ from tests.toy_bundle import expected, toy_edge
 
 
 def test_the_chain(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
-    restored = engine(photo, mask)
+    restored = engine(photo, mask, detail="none")
     assert np.array_equal(restored, expected(photo, mask))
-    assert np.array_equal(restored, engine.restore(photo, mask))
+    assert np.array_equal(restored, engine.restore(photo, mask, detail="none"))
     assert restored.flags.c_contiguous
     assert restored.flags.writeable
     assert restored.flags.owndata
 
 
 def test_run_tells_everything(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
-    result = engine.run(photo, mask)
+    result = engine.run(photo, mask, detail="none")
     assert np.array_equal(result.image, expected(photo, mask))
     assert np.array_equal(result.edges, toy_edge(canny_edges(photo, mask > 127), mask))
     assert result.crops == (Crop(0, 0, 256, 256),)

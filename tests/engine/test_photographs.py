@@ -134,6 +134,8 @@ def test_bad_arguments(engine: RestoreEngine) -> None:
         for value in (-1, 1.5, True, "2", 10**9):
             with pytest.raises(InputError, match=name):
                 engine(photo, mask, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="detail is 'more'"):
+        engine(photo, mask, detail="more")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="max_crops is 0"):
         engine.stream([], max_crops=0)
     with pytest.raises(MaskError, match="dilated by 200 px"):

@@ -86,6 +86,7 @@ def test_options(service: Service, engine: RestoreEngine) -> None:
     usual = engine(photo, mask, color="bgr")
     for texts, options in (
         ({"dilate": b"6", "feather": b"4"}, {"dilate": 6, "feather": 4}),
+        ({"detail": b"none"}, {"detail": "none"}),
         ({"faces": json.dumps([face]).encode()}, {"faces": [face]}),
         ({"faces": json.dumps([face]).encode(), "max_crops": b"2"}, {"faces": [face], "max_crops": 2}),
     ):
@@ -95,6 +96,7 @@ def test_options(service: Service, engine: RestoreEngine) -> None:
         told = service.restore_json(*sent, **options)
         assert np.array_equal(decoded(told["image"]), wanted.image)
         assert told["crops"] == [crop.to_json() for crop in wanted.crops]
+        assert told["detail"] == wanted.detail
     for plain in ({"faces": b"[]"}, dict.fromkeys(("faces", "max_crops", "format"), b"")):  # a form sends what is empty
         assert np.array_equal(service.restore(*sent, **plain).image(), usual)
     assert service.restore(*sent, faces=b"[[900, 2, 30, 40]]").error == (422, "InputError")

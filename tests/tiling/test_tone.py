@@ -16,7 +16,7 @@ MASK[100:130, 90:150] = 255
 
 
 def restored(photo: NDArray[np.uint8], color: Color = "rgb") -> NDArray[np.uint8]:
-    request = Request(photo, MASK, RestoreOptions(color=color))
+    request = Request(photo, MASK, RestoreOptions(color=color, detail="none"))
     for tile in request.plan.tiles:
         request.sample(tile)
         request.put(tile, TINTED, MASK)

@@ -28,7 +28,8 @@ function refresh() {
 
 function refreshOptions() {
   find("forget-faces").disabled = marked === 0;
-  const changed = Object.keys(NUMBERS).filter((id) => find(id).value !== find(id).defaultValue).length;
+  const numbers = Object.keys(NUMBERS).filter((id) => find(id).value !== find(id).defaultValue);
+  const changed = numbers.length + Number(!find("detail").checked);
   const parts = [marked && `${marked} face${marked > 1 ? "s" : ""} marked`, changed && `${changed} changed`];
   find("chosen").textContent = parts.some(Boolean) ? `: ${parts.filter(Boolean).join(", ")}` : "";
 }
@@ -118,6 +119,7 @@ async function restore() {
     form.append("mask", await mask.file(), "mask");
     form.append("edges", "true");
     for (const [id, name] of Object.entries(NUMBERS)) form.append(name, find(id).value || find(id).defaultValue);
+    form.append("detail", find("detail").checked ? "match" : "none");
     if (faces.boxes.length) form.append("faces", JSON.stringify(faces.boxes));
     const answer = await fetch("v1/restore", {
       method: "POST",
@@ -223,7 +225,7 @@ find("file").addEventListener("change", (event) => {
 find("undo").addEventListener("click", () => mask.undo());
 find("clear").addEventListener("click", () => mask.clear());
 find("forget-faces").addEventListener("click", () => faces.clear());
-for (const id of Object.keys(NUMBERS)) find(id).addEventListener("input", refreshOptions);
+for (const id of [...Object.keys(NUMBERS), "detail"]) find(id).addEventListener("input", refreshOptions);
 find("restore").addEventListener("click", restore);
 find("cancel").addEventListener("click", () => asking?.abort());
 find("choose").addEventListener("click", () => find("file").click());
