@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import drift, plans, report
+from benchmarks import detail, drift, plans, report
 from restore_sdk._util.atomic import write_file
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli.bench import DRIFTED, MIN_PSNR
@@ -98,6 +98,16 @@ def _plans(bundle: Bundle, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _detail(bundle: Bundle, arguments: argparse.Namespace) -> int:
+    photos = plans.photographs(arguments.photos)
+    if arguments.sheets is not None and not arguments.sheets.is_dir():
+        raise InputError(f"{arguments.sheets} is not a folder", "make it first")
+    with RestoreEngine(bundle) as engine, progress_line() as progress:
+        found = detail.measure(engine, photos, arguments.sheets, progress)
+    print(json.dumps(found, indent=2) if arguments.json else detail.tables(found))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Restore SDK on this host.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -128,6 +138,9 @@ def _parser() -> argparse.ArgumentParser:
         "--min-psnr", type=_decibel, default=MIN_PSNR, metavar="DB", help=f"gate of the worst (default {MIN_PSNR:g})"
     )
     runtimes(made)
+    made = command("detail", _detail, "grain and detail inside what was restored, without and with their transfer")
+    made.add_argument("--photos", type=Path, metavar="DIR", help="larger than 256 px (default: the checkout's one)")
+    made.add_argument("--sheets", type=Path, metavar="DIR", help="a folder for pictures of it at 100%%")
     made = command("plans", _plans, "quality of large photographs by the damage's thickness and the tiles")
     made.add_argument("--photos", type=Path, metavar="DIR", help="larger than 256 px (default: the checkout's one)")
     made.add_argument("--cases", type=_positive, default=16, help="damages a photograph and thickness (default 16)")

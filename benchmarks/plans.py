@@ -4,6 +4,7 @@ Damage of a known thickness is drawn on photographs, and restored under several 
 (``max_crops=1``), and with tiles of more or fewer thicknesses (:data:`restore_sdk.tiling.plan.CONTEXT`). Small
 faces are scratched and restored with and without their boxes; strips of faces, narrower than the tile that a
 blot in them wants, with tiles that reach out of the picture more or less (:data:`restore_sdk.tiling.plan.REACH`).
+Grain and detail are left out: they are the subject of :mod:`benchmarks.detail`.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ def by_thickness(
                 mask = damage(photo.shape[:2], thickness, np.random.default_rng((thickness, number, case)))
                 for name, (context, most) in PLANS.items():
                     with _planned(CONTEXT=context):
-                        _add(rows, thickness, name, engine.run(photo, mask, max_crops=most), photo, mask)
+                        _add(rows, thickness, name, engine.run(photo, mask, max_crops=most, detail="none"), photo, mask)
     return rows
 
 
@@ -192,8 +193,8 @@ def by_face(
             face_only = np.s_[around : around + side, around : around + side]
             inside[face_only] = mask[face_only]
             box = (around + x, around + y, width, height)
-            _add(rows, side, "without boxes", engine.run(photo, mask), photo, inside)
-            _add(rows, side, "with boxes", engine.run(photo, mask, faces=[box]), photo, inside)
+            _add(rows, side, "without boxes", engine.run(photo, mask, detail="none"), photo, inside)
+            _add(rows, side, "with boxes", engine.run(photo, mask, faces=[box], detail="none"), photo, inside)
     return rows
 
 
@@ -215,7 +216,7 @@ def by_strip(
             mask = damage(photo.shape[:2], max(10, round(STRIP_DAMAGE * height)), rng)
             for name, reach in REACHES.items():
                 with _planned(REACH=reach):
-                    _add(rows, height, name, engine.run(photo, mask), photo, mask)
+                    _add(rows, height, name, engine.run(photo, mask, detail="none"), photo, mask)
     return rows
 
 

@@ -330,7 +330,7 @@ def _add(box: _U8, mine: _Bool, tile: Tile, top: int, left: int, strip: _Float) 
     before, ours = box[here], mine[here][..., None]
     after = _with_channels(cv2.add(before, strip, dtype=cv2.CV_8U))
     changed = bool((ours & (before != after)).any())
-    np.copyto(before, after, where=ours)
+    before[...] = np.where(ours, after, before)
     return changed
 
 

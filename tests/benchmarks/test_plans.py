@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from benchmarks import plans
+from benchmarks import detail, plans
 from restore_sdk import RestoreEngine
 from restore_sdk.imaging.quality import psnr
 from restore_sdk.tiling import plan
@@ -28,7 +30,7 @@ def test_every_plan_is_measured_and_the_usual_one_comes_back(engine: RestoreEngi
     assert list(rows[80]) == list(plans.PLANS)
     assert all(tiles == 1 for _, tiles in rows[80]["one tile"])
     masks = [plans.damage((400, 500), 80, np.random.default_rng((80, 0, case))) for case in (0, 1)]
-    wanted = [psnr(engine(photo, mask)[mask > 0], photo[mask > 0]) for mask in masks]
+    wanted = [psnr(engine(photo, mask, detail="none")[mask > 0], photo[mask > 0]) for mask in masks]
     assert [db for db, _ in rows[80]["as usual"]] == pytest.approx(wanted)
     assert rows[80]["2 t"] != rows[80]["6 t"]
     (face,) = plans.by_face(engine, [make_photo(256, 256)], sides=(110,)).values()
@@ -43,3 +45,17 @@ def test_the_table_shows_the_best() -> None:
     row = {"px": 24, "cases": 3, "psnr_db": found, "tiles": tiles}
     assert plans.tables({"thickness": [row]}).splitlines()[-1] == "| 24 | 20.00 (1.0) | **21.50** (2.5) |"
     assert [photo.shape for photo in plans.photographs(None)] == [(512, 512, 3)]
+
+
+def test_grain_is_measured_without_and_with(
+    engine: RestoreEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detail, "THICKNESSES", (60, 900))
+    rows = detail.measure(engine, [np.full((300, 300, 3), 120, np.uint8)], tmp_path)
+    assert [(row["grain"], row["px"]) for row in rows] == [(0, 60), (detail.GRAIN, 60)]  # 900 px are all of it
+    without, matched = rows[1]["noise"]
+    assert without < 0.3
+    assert 0.8 < matched < 1.2
+    assert rows[1]["swd"][1] < rows[1]["swd"][0] / 3
+    assert {path.name for path in tmp_path.iterdir()} == {"0_0_60.png", f"0_{detail.GRAIN}_60.png"}
+    assert len(detail.tables(rows).splitlines()) == 4
