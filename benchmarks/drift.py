@@ -29,7 +29,7 @@ from training.protocol import read_faces, read_mask
 def golden_probes(bundle: Bundle) -> list[Probe]:
     """The bundle's golden inputs."""
     golden = bundle.golden()
-    rows = zip(golden["image"], golden["mask"], golden["edges"], strict=True)
+    rows = zip(golden["image"], golden["mask"], strict=True)
     return [Probe(f"golden {number}", *row) for number, row in enumerate(rows)]
 
 

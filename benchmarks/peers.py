@@ -68,13 +68,13 @@ class TorchRunner:
             stages = [torch.compile(stage, fullgraph=True, dynamic=False) for stage in stages]
         self._stages, self._name = stages, "PyTorch compiled" if compiled else "PyTorch eager"
 
-    def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
+    def infer(self, images: U8, masks: U8) -> Inference:
         """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
         torch.set_num_threads(threads_alone())
         with torch.inference_mode():
             started = time.perf_counter()
-            image, mask, given = (torch.from_numpy(each) for each in (images, masks, edges))
-            completed = self._stages[0](image, mask, given)
+            image, mask = torch.from_numpy(images), torch.from_numpy(masks)
+            completed = self._stages[0](image, mask)
             between = time.perf_counter()
             restored = self._stages[1](image, mask, completed)
             ended = time.perf_counter()
@@ -92,7 +92,7 @@ class TorchRunner:
 def cases(bundle: Bundle, compiled: bool = True) -> tuple[list[Case], list[dict[str, str]]]:
     """All of them that this host has, on the first golden image; and what it does not have, and why."""
     golden = bundle.golden()
-    inputs = [golden[name][:1] for name in ("image", "mask", "edges")]
+    inputs = [golden[name][:1] for name in ("image", "mask")]
     image, mask = inputs[0][0], inputs[1][0]
     made: list[Case] = []
     absent: list[dict[str, str]] = []
@@ -213,14 +213,13 @@ def _module(network: str) -> nn.Module:
 def _examples(network: str, batch: int) -> list[Tensor]:
     if network == "stack":
         return [torch.zeros(batch, CHANNELS, SIZE, SIZE)]
-    planes = [torch.zeros(batch, 256, 256, dtype=torch.uint8) for _ in range(2)]
-    return [torch.zeros(batch, 256, 256, 3, dtype=torch.uint8), *planes]
+    return [torch.zeros(batch, 256, 256, *channels, dtype=torch.uint8) for channels in ((3,), ())]
 
 
 @cache
 def _graph(network: str) -> bytes:
     inputs, outputs = ["x"], ["y"]
     if network == "edgeconnect":
-        inputs, outputs = ["image", "mask", "edges"], ["restored", "completed_edges"]
+        inputs, outputs = ["image", "mask"], ["restored", "completed_edges"]
     graph: bytes = to_proto(trace(_module(network), _examples(network, 2), inputs, outputs)).SerializeToString()
     return graph

@@ -24,7 +24,7 @@ from export.pictures import Image, mask_of
 from export.quantize import Ranges, Setting, candidates, folded, inputs_of, quantized, stored
 from export.runners import Bytes
 from restore_sdk.bundle import Bundle
-from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
+from restore_sdk.imaging.image import HOLE_ABOVE
 from restore_sdk.imaging.quality import Drift
 from restore_sdk.runtime.onnxruntime import ort
 
@@ -71,8 +71,7 @@ def damage(photos: Sequence[Image], seed: int) -> list[Probe]:
     for i, photo in enumerate(photos):
         mask = mask_of(shares[i % len(shares)], seed + i)
         missing = float((mask > HOLE_ABOVE).mean())
-        edges = canny_edges(photo, mask > HOLE_ABOVE)
-        probes.append(Probe(f"picture {i}, {missing:.1%} missing", photo, mask, edges))
+        probes.append(Probe(f"picture {i}, {missing:.1%} missing", photo, mask))
     return probes
 
 
@@ -169,7 +168,7 @@ class _Chain:
 
     def complete(self, probe: Probe) -> Bytes:
         """The edge stage's output."""
-        return _run(self.edge, probe, edges=probe.edges[None])
+        return _run(self.edge, probe)
 
     def restore(self, probe: Probe, completed: Bytes) -> Bytes:
         """The repair stage's output on these edges."""
@@ -206,7 +205,7 @@ def _ranges(
     chain = _Chain(shown)
     for probe in probes:
         feed = {"image": probe.image[None], "mask": probe.mask[None]}
-        edges = {"edges": probe.edges[None]}
+        edges: dict[str, Bytes] = {}
         for stage, session in (("edge", chain.edge), ("repair", chain.repair)):
             output, *activations = session.run(None, {**feed, **edges})
             for info, values in zip(session.get_outputs()[1:], activations, strict=True):
@@ -236,7 +235,7 @@ def _errors(
             session = _session(quantized(models[stage], {name: setting}, ranges[stage]))
             errors: Errors = np.zeros((2, len(probes)))
             for i, (probe, (restored, completed)) in enumerate(zip(probes, right, strict=True)):
-                edges = completed if stage == "repair" else _run(session, probe, edges=probe.edges[None])
+                edges = completed if stage == "repair" else _run(session, probe)
                 if stage == "repair":
                     result = _run(session, probe, completed_edges=completed)
                 else:

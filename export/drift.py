@@ -21,7 +21,7 @@ from export.pictures import Image, Mask, mask_of
 from export.reference import load_reference
 from export.runners import OnnxStage, TorchStage
 from restore_sdk.bundle import Bundle
-from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
+from restore_sdk.imaging.image import HOLE_ABOVE
 from restore_sdk.imaging.quality import Drift
 from restore_sdk.runtime.golden import GATES
 
@@ -39,15 +39,7 @@ def damaged(photos: Mapping[str, Image], masks: Sequence[Mask], seed: int = 0) -
     count = len(SHARES) if masks else max(len(SHARES), len(names))
     for i in range(count):
         pairs.append((names[i * len(names) // count], mask_of(SHARES[i % len(SHARES)], seed + i)))
-    return [
-        Probe(
-            f"{name}, {(mask > HOLE_ABOVE).mean():.1%} missing",
-            photos[name],
-            mask,
-            canny_edges(photos[name], mask > HOLE_ABOVE),
-        )
-        for name, mask in pairs
-    ]
+    return [Probe(f"{name}, {(mask > HOLE_ABOVE).mean():.1%} missing", photos[name], mask) for name, mask in pairs]
 
 
 def measure_drift(
@@ -89,7 +81,7 @@ def measure_drift(
                 check_soundness(chain, batch, inputs, outcomes)
                 found[name]["edge"].add(edges, outcomes[0].output)
                 found[name]["chain"].add(picture, outcomes[1].output)
-                alone = chain.repair(*inputs[:2], edges)
+                alone = chain.repair(*inputs, edges)
                 check_soundness(chain, batch, inputs, (wanted[0], alone))
                 found[name]["repair"].add(picture, alone.output)
             done += len(batch)

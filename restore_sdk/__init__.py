@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from restore_sdk.files import read_photo as read_photo
     from restore_sdk.files import write_file as write_file
     from restore_sdk.files import write_image as write_image
-    from restore_sdk.imaging.image import canny_edges as canny_edges
     from restore_sdk.imaging.quality import psnr as psnr
     from restore_sdk.runtime import Runtime as Runtime
     from restore_sdk.runtime.triton import TritonRunner as TritonRunner
@@ -49,7 +48,6 @@ _HOMES = {
     "Runtime": "runtime",
     "Timings": "_util.clock",
     "TritonRunner": "runtime.triton",
-    "canny_edges": "imaging.image",
     "open_photo": "files",
     "psnr": "imaging.quality",
     "read_mask": "files",

@@ -226,11 +226,10 @@ class RestoreEngine:
         """Run the model once in every slot, so that the first request is as fast as the next; returns milliseconds."""
         runner = self._open()
         started = time.perf_counter()
-        edges = np.zeros((1, MODEL_SIZE, MODEL_SIZE), np.uint8)
-        mask = edges.copy()
+        mask = np.zeros((1, MODEL_SIZE, MODEL_SIZE), np.uint8)
         mask[:, : MODEL_SIZE // 2] = 255
         for _ in range(runner.slots):
-            runner.infer(np.zeros((*edges.shape, 3), np.uint8), mask, edges)
+            runner.infer(np.zeros((*mask.shape, 3), np.uint8), mask)
         return 1e3 * (time.perf_counter() - started)
 
     def info(self) -> dict[str, Any]:
@@ -285,9 +284,9 @@ class RestoreEngine:
             for group in chunked(tiles, runner.max_batch):
                 with clock.part("prepare"):
                     samples = [request.sample(tile) for request, tile in group]
-                    images, masks, edges = (_stacked(arrays) for arrays in zip(*samples, strict=True))
+                    images, masks = (_stacked(arrays) for arrays in zip(*samples, strict=True))
                 with clock.part("wait"):
-                    result = checked(runner.infer(images, masks, edges), len(group))
+                    result = checked(runner.infer(images, masks), len(group))
                 clock.computed(result.edge_ms, result.repair_ms)
                 with clock.part("paste"):
                     for number, (request, tile) in enumerate(group):

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
 from training.augment import random_view
+from training.edges import canny_edges
 from training.masks import random_mask
 
 T = TypeVar("T")
@@ -114,13 +114,12 @@ def _listed(index: Path) -> dict[Path, float]:
 class Batch:
     """One batch of training samples, ``uint8``: ``image`` ``(N, 3, S, S)``; the others ``(N, 1, S, S)``, 0 or 255.
 
-    ``edges`` is of the whole image (what the edge stage should find), ``damaged_edges`` of what is left of it.
+    ``edges`` is of the whole image: what the edge stage should find.
     """
 
     image: Tensor
     mask: Tensor
     edges: Tensor
-    damaged_edges: Tensor
 
 
 class DamagedFaces(Dataset[tuple[Tensor, ...]]):
@@ -149,9 +148,8 @@ class DamagedFaces(Dataset[tuple[Tensor, ...]]):
         else:
             raise DataError("Twenty files in a row could not be read. Check the data folder.")
         mask = random_mask(rng, self.size)
-        edges, damaged = canny_edges(image), canny_edges(image, mask > HOLE_ABOVE)
         chw = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return chw, *(torch.from_numpy(each)[None] for each in (mask, edges, damaged))
+        return chw, *(torch.from_numpy(each)[None] for each in (mask, canny_edges(image)))
 
 
 def stream(samples: DamagedFaces, batch: int, workers: int) -> DataLoader[tuple[Tensor, ...]]:

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
 from restore_sdk.imaging.quality import psnr
-from training.edges import EdgeCounts
+from training.edges import EdgeCounts, canny_edges
 from training.networks.stages import EdgeStage, RepairStage
 from training.protocol import BUCKETS, Case, Image, navier_stokes, telea
 from training.realism import RealismCounts
@@ -42,10 +41,10 @@ def stages_model(edge: EdgeStage, repair: RepairStage) -> Model:
     """Both stages in PyTorch."""
 
     def restore(image: Image, mask: Image) -> tuple[Image, Image]:
-        inputs = [torch.from_numpy(each)[None] for each in (image, mask, canny_edges(image, mask > HOLE_ABOVE))]
+        inputs = [torch.from_numpy(each)[None] for each in (image, mask)]
         with torch.inference_mode():
             completed = edge(*inputs)
-            restored = repair(*inputs[:2], completed)
+            restored = repair(*inputs, completed)
         return restored[0].numpy(), completed[0].numpy()
 
     return restore

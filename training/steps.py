@@ -13,12 +13,14 @@ from restore_sdk.imaging.image import HOLE_ABOVE
 from training import losses
 from training.config import ConfigError, Losses
 from training.data import Batch
+from training.networks.edgemap import EdgeMap
 from training.networks.prefill import pull_push
 from training.networks.stages import grey_of, to_unit
 
 #: Maps restored and true images (-1..1) to perceptual and style losses; see :mod:`training.perceptual`.
 Perceptual = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Network = Callable[..., Any]
+_known_edges = EdgeMap()
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Sample:
         """Normalise a batch and make the first guess for its holes."""
         image = to_unit(batch.image.float())
         hole = (batch.mask > HOLE_ABOVE).float()
-        return Sample(image, hole, pull_push(image, hole), batch.edges / 255.0, batch.damaged_edges / 255.0)
+        guess = pull_push(image, hole)
+        return Sample(image, hole, guess, batch.edges / 255.0, _known_edges(grey_of(guess), hole))
 
 
 @dataclass(frozen=True)

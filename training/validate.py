@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restore_sdk.imaging.image import canny_edges
-from training.edges import EdgeCounts
+from training.edges import EdgeCounts, canny_edges
 from training.networks.stages import EdgeStage, RepairStage
 from training.protocol import Case, cases
 
@@ -31,8 +30,8 @@ class Validator:
         counts, entropy = EdgeCounts(), []
         with torch.inference_mode():
             for group in self.groups:
-                image, mask, given = tensors(group)
-                completed = edge(image, mask, given)
+                image, mask = tensors(group)
+                completed = edge(image, mask)
                 if repair is not None:
                     restored = repair(image, mask, completed)
                     error = (restored.float() - image.float()).square().mean(dim=(1, 2, 3))
@@ -52,9 +51,8 @@ class Validator:
         return figures
 
 
-def tensors(group: list[Case]) -> tuple[Tensor, Tensor, Tensor]:
-    """Stage inputs of some cases, ``uint8``: images (whole: a stage looks at no pixel of a hole), masks, edges left."""
+def tensors(group: list[Case]) -> tuple[Tensor, Tensor]:
+    """Stage inputs of some cases, ``uint8``: images (whole: a stage looks at no pixel of a hole), masks."""
     image = torch.from_numpy(np.stack([case.image for case in group]))
     mask = torch.from_numpy(np.stack([case.mask for case in group]))
-    edges = torch.from_numpy(np.stack([canny_edges(case.image, case.hole) for case in group]))
-    return image, mask, edges
+    return image, mask

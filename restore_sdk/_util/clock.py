@@ -20,7 +20,7 @@ class Timings:
 
     @property
     def host_ms(self) -> float:
-        """What is not the two stages: checks, crop, Canny, paste."""
+        """What is not the two stages: checks, crop, paste."""
         return self.prepare_ms + self.paste_ms
 
     @property

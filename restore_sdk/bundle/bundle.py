@@ -160,7 +160,7 @@ class Bundle:
         return data
 
     def golden(self) -> dict[str, NDArray[np.uint8]]:
-        """The golden vectors: arrays ``image``, ``mask``, ``edges`` and the reference's outputs.
+        """The golden vectors: arrays ``image``, ``mask`` and the reference's outputs.
 
         Returns:
             ``uint8`` arrays by tensor name, N along the first axis, shaped as the stages take and give them.
@@ -282,7 +282,7 @@ def write_bundle(
         path: the folder to write; its parent must exist.
         name: name of the model. ``version``: version of the model, free text.
         edge: the edge stage's graphs. ``repair``: the repair stage's.
-        golden: ``uint8`` arrays ``image``, ``mask``, ``edges``, ``completed_edges`` and ``restored``, N first; the
+        golden: ``uint8`` arrays ``image``, ``mask``, ``completed_edges`` and ``restored``, N first; the
             last two as the PyTorch reference gives them in float32.
         training: ``{"data": [{"name", "licence", "images"}...], "images_seen": int, ...}``, JSON types only; images of
             full size.

@@ -1,4 +1,4 @@
-"""The manifest of a model bundle, schema version 1: its types, the contract it must state, reading and writing it."""
+"""The manifest of a model bundle, schema version 2: its types, the contract it must state, reading and writing it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, field
 
 from restore_sdk._util.terminal import escape
 from restore_sdk.errors import BundleError
-from restore_sdk.imaging.image import CANNY_HIGH, CANNY_LOW, CANNY_SIGMA, HOLE_ABOVE, MODEL_SIZE
+from restore_sdk.imaging.image import HOLE_ABOVE, MODEL_SIZE
 
 #: A manifest is a few kilobytes; one of this size is an attack or an accident.
 MAX_MANIFEST_BYTES = 1024 * 1024
@@ -23,15 +23,14 @@ MAX_FILE_BYTES = 1024 * 1024 * 1024
 
 #: What every bundle of this schema states, and what :mod:`restore_sdk.imaging.image` does.
 CONTRACT: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "size": MODEL_SIZE,
     "mask": {"hole_above": HOLE_ABOVE, "polarity": "white is hole"},
-    "canny": {"sigma": CANNY_SIGMA, "low": CANNY_LOW, "high": CANNY_HIGH},
 }
 
 #: The stages in order: name, inputs, outputs.
 STAGE_CONTRACT = (
-    ("edge", ("image", "mask", "edges"), ("completed_edges",)),
+    ("edge", ("image", "mask"), ("completed_edges",)),
     ("repair", ("image", "mask", "completed_edges"), ("restored",)),
 )
 PRECISIONS = ("fp32", "fp16")
@@ -88,7 +87,7 @@ class Golden(Struct, frozen=True, forbid_unknown_fields=True):
     """The file of the golden vectors, the arrays in it, and what computed them."""
 
     file: str
-    arrays: tuple[str, ...] = ("image", "mask", "edges", "completed_edges", "restored")
+    arrays: tuple[str, ...] = ("image", "mask", "completed_edges", "restored")
     reference: str = "pytorch float32"
 
 
@@ -100,7 +99,6 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     version: Text
     size: int = MODEL_SIZE
     mask: dict[str, Any] = field(default_factory=lambda: dict(CONTRACT["mask"]))
-    canny: dict[str, Any] = field(default_factory=lambda: dict(CONTRACT["canny"]))
     stages: tuple[StageSpec, ...]
     files: dict[str, FileSpec]
     golden: Golden
@@ -114,7 +112,7 @@ def parse_manifest(data: bytes) -> Manifest:
 
     Raises:
         BundleError (manifest): no JSON, a missing, unknown or mistyped key, another schema, file names that leave the
-            folder, or another mask, Canny or tensor contract than this version's.
+            folder, or another mask or tensor contract than this version's.
     """
     try:
         root = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
@@ -151,6 +149,11 @@ def sealed_manifest(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
 
 
 def _check_contract(root: dict[str, Any]) -> None:
+    if type(schema := root.get("schema")) is int and schema == 1:
+        raise ValueError(
+            "it is of schema 1, whose edge stage has to be given the edges of what is known; take its weights out with "
+            "the version that made it (python -m export weights) and export them with this one"
+        )
     for key, expected in CONTRACT.items():
         found = root.get(key)
         if found != expected or isinstance(found, bool):

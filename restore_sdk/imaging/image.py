@@ -1,8 +1,4 @@
-"""Pixels in, pixels out: the one place that prepares images, masks and edges.
-
-Training, evaluation and serving all call the functions of this file, so a model is trained on exactly what it is
-served.
-"""
+"""Pixels in, pixels out: the one place that prepares images and masks."""
 
 from __future__ import annotations
 
@@ -26,57 +22,9 @@ HOLE_ABOVE = 127
 #: Rows of a mask that are looked at together, and pixels of one that is taken whole.
 _STRIP, _SMALL = 64, 1 << 18
 
-#: Gaussian sigma (pixels), and the Canny thresholds on the L2 gradient of a 3x3 Sobel, at the model's 256 px scale.
-CANNY_SIGMA = 1.4
-CANNY_LOW = 40.0
-CANNY_HIGH = 100.0
-
 #: A PIL image decodes its file when it is first asked for pixels, and not safely in two threads at once. Images share
 #: the locks, by where they lie in memory.
 _DECODING = tuple(threading.Lock() for _ in range(64))
-
-#: The taps of the Gaussian to four sigmas, as ``cv2.GaussianBlur`` takes them for ``float32``.
-_TAPS = cv2.getGaussianKernel(13, CANNY_SIGMA, cv2.CV_32F)
-
-
-def canny_edges(image: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
-    """Canny edges of the known part of an image, without the outline of the mask.
-
-    The blur is a normalised convolution over known pixels only, and gradients of masked pixels are set to zero before
-    non-maximum suppression. The result therefore depends on no masked pixel, and the step from known pixels to
-    whatever stands behind the mask is never seen as an edge.
-
-    Args:
-        image: ``(H, W, 3)`` RGB, ``uint8``.
-        mask: ``(H, W)`` bool, true where pixels are missing. ``None`` means nothing is missing.
-
-    Returns:
-        ``(H, W)`` ``uint8``, 255 on an edge and 0 elsewhere.
-
-    Reference: J. Canny, "A computational approach to edge detection", PAMI 1986; the masking follows the normalised
-    convolution of Knutsson and Westin, CVPR 1993.
-    """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    if mask is None or not mask.any():
-        known, smooth = None, _smoothed(grey)
-    else:
-        known = np.logical_not(mask).view(np.uint8)
-        smooth = _smoothed(grey * known)
-        # Deep in the mask this divides by nothing; what comes of it is zeroed with all other masked gradients.
-        cv2.divide(smooth, _smoothed(known), dst=smooth)
-    gradients = np.empty((2, *grey.shape), np.int16)
-    cv2.Sobel(smooth, cv2.CV_16S, 1, 0, dst=gradients[0], ksize=3)
-    cv2.Sobel(smooth, cv2.CV_16S, 0, 1, dst=gradients[1], ksize=3)
-    if known is not None:
-        np.multiply(gradients, known, out=gradients)
-    edges: NDArray[np.uint8] = cv2.Canny(*gradients, CANNY_LOW, CANNY_HIGH, L2gradient=True)
-    return edges
-
-
-def _smoothed(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    # Equal to GaussianBlur, whose result has the type of its input: converting apart would cost a pass and a copy.
-    smooth: NDArray[np.float32] = cv2.sepFilter2D(grey, cv2.CV_32F, _TAPS, _TAPS)
-    return smooth
 
 
 def as_pixels(image: object, color: Color = "rgb") -> NDArray[np.uint8]:

@@ -47,7 +47,7 @@ class Run:
         """
         golden = bundle.golden()
         self._about["drift"] = {name: drift.to_json() for name, drift in golden_drift(self.runner, golden).items()}
-        chunks = _chunks([golden[name] for name in ("image", "mask", "edges")], batch, self.runner.max_batch)
+        chunks = _chunks([golden[name] for name in ("image", "mask")], batch, self.runner.max_batch)
         image, mask = golden["image"][0], golden["mask"][0]
         files = folder / "photo.png", folder / "mask.png", folder / "restored.png"
         write_image(files[0], image[..., ::-1])
@@ -167,7 +167,7 @@ def measure(
 
 
 def request_case(run: str, figure: str, engine: RestoreEngine, image: U8, mask: U8) -> Case:
-    """A whole request from array to array: checks, crop, Canny, both stages, paste."""
+    """A whole request from array to array: checks, crop, both stages, paste."""
     return Case(
         run,
         figure,

@@ -6,11 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DriftError, InputError
-from restore_sdk.imaging.image import HOLE_ABOVE, canny_edges
 from restore_sdk.imaging.quality import Drift
 from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.golden import GATES, golden_drift
@@ -23,13 +20,11 @@ class Verification:
 
     Attributes:
         drift: of ``restored`` and ``completed_edges`` from the golden vectors.
-        canny_equal: share of pixels, 0..1, at which this host's Canny edges are those of the golden inputs.
         gate: least PSNR in dB, pooled over all images and of the worst one.
         runtime: facts about the runner.
     """
 
     drift: dict[str, Drift]
-    canny_equal: float
     gate: tuple[float, float]
     runtime: dict[str, Any]
 
@@ -78,10 +73,8 @@ def verify(
         drift, facts = golden_drift(runner, golden), runner.info()
     finally:
         runner.close()
-    canny = [canny_edges(image, mask > HOLE_ABOVE) for image, mask in zip(golden["image"], golden["mask"], strict=True)]
     return Verification(
         drift=drift,
-        canny_equal=float(np.mean(np.stack(canny) == golden["edges"])),
         gate=GATES[facts["precision"]] if min_psnr is None else (min_psnr, min_psnr),
         runtime=facts,
     )

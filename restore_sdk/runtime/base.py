@@ -33,14 +33,14 @@ class Inference:
     repair_ms: float
 
 
-def check_batch(images: object, masks: object, edges: object, largest: int) -> None:
+def check_batch(images: object, masks: object, largest: int) -> None:
     """Refuse what :meth:`StageRunner.infer` does not take, before anything is copied.
 
     Raises:
         ShapeError: not ``uint8`` arrays of one batch of 1 to ``largest`` images; names the array and both forms.
     """
     count = len(images) if isinstance(images, np.ndarray) and images.ndim else 0
-    for name, array, channels in (("images", images, (3,)), ("masks", masks, ()), ("edges", edges, ())):
+    for name, array, channels in (("images", images, (3,)), ("masks", masks, ())):
         if (misfit := _misfit(array, (count, MODEL_SIZE, MODEL_SIZE, *channels))) is not None:
             raise ShapeError(f"{name} are {misfit}", "convert them")
     if not 1 <= count <= largest:
@@ -78,13 +78,12 @@ class StageRunner(Protocol):
         """Largest N that :meth:`infer` takes."""
         ...
 
-    def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
+    def infer(self, images: U8, masks: U8) -> Inference:
         """Restore a batch.
 
         Args:
             images: ``(N, 256, 256, 3)`` RGB, contiguous; may be the user's own array, so not to be written into.
             masks: ``(N, 256, 256)``, above 127 is to be restored.
-            edges: ``(N, 256, 256)``, Canny edges of the known part, 0 or 255.
 
         Raises:
             ShapeError: the arrays are something else; nothing was computed.
@@ -145,7 +144,7 @@ class SlotPool(Generic[Item]):
 class Slot(Protocol):
     """What serves one call at a time: buffers bound to both stages, or a connection."""
 
-    def run(self, images: U8, masks: U8, edges: U8) -> Inference:
+    def run(self, images: U8, masks: U8) -> Inference:
         """Restore a batch; see :meth:`StageRunner.infer`."""
         ...
 
@@ -161,11 +160,11 @@ class PooledRunner:
         self.slots, self.max_batch = len(slots), max_batch
         self._pool = SlotPool(slots)
 
-    def infer(self, images: U8, masks: U8, edges: U8) -> Inference:
+    def infer(self, images: U8, masks: U8) -> Inference:
         """Restore a batch; see :meth:`StageRunner.infer`."""
-        check_batch(images, masks, edges, self.max_batch)
+        check_batch(images, masks, self.max_batch)
         with self._pool.take() as slot:
-            return slot.run(images, masks, edges)
+            return slot.run(images, masks)
 
     def close(self) -> None:
         """Wait for running calls, then free everything. Idempotent."""

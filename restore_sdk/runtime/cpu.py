@@ -18,7 +18,7 @@ MAX_BATCH = 4
 def host_buffers(batch: int) -> dict[str, U8]:
     """One array for each tensor of the chain, by its name, for batches of up to ``batch``."""
     maps = (batch, MODEL_SIZE, MODEL_SIZE)
-    shapes = {"image": (*maps, 3), "mask": maps, "edges": maps, "completed_edges": maps, "restored": (*maps, 3)}
+    shapes = {"image": (*maps, 3), "mask": maps, "completed_edges": maps, "restored": (*maps, 3)}
     return {name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}
 
 

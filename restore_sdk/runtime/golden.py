@@ -24,7 +24,7 @@ OUTPUTS = ("restored", "completed_edges")
 def golden_drift(runner: StageRunner, golden: dict[str, NDArray[np.uint8]]) -> dict[str, Drift]:
     """The golden inputs through a runner, one image at a time: the drift of both stages' outputs."""
     results = [
-        runner.infer(*(golden[name][index : index + 1] for name in ("image", "mask", "edges")))
+        runner.infer(*(golden[name][index : index + 1] for name in ("image", "mask")))
         for index in range(len(golden["image"]))
     ]
     return {

@@ -75,11 +75,11 @@ class _Slot:
         self._edge, self._repair = edge, repair
         self._bindings: dict[int, tuple[Any, Any]] = {}  # by batch size
 
-    def run(self, images: U8, masks: U8, edges: U8) -> Inference:
+    def run(self, images: U8, masks: U8) -> Inference:
         count, buffers = len(images), self._buffers
         edge_binding, repair_binding = self._bindings.get(count) or self._bind(count)
         started = time.perf_counter()
-        buffers["image"][:count], buffers["mask"][:count], buffers["edges"][:count] = images, masks, edges
+        buffers["image"][:count], buffers["mask"][:count] = images, masks
         with _mapped_errors("the edge stage failed"):
             self._edge.run_with_iobinding(edge_binding)
         between = time.perf_counter()
@@ -94,7 +94,7 @@ class _Slot:
         # and the value that the edge stage writes is the one that the repair stage reads.
         values = {name: ort.OrtValue.ortvalue_from_numpy(array[:count]) for name, array in self._buffers.items()}
         edge, repair = self._edge.io_binding(), self._repair.io_binding()
-        for name in ("image", "mask", "edges"):
+        for name in ("image", "mask"):
             edge.bind_ortvalue_input(name, values[name])
         edge.bind_ortvalue_output("completed_edges", values["completed_edges"])
         for name in ("image", "mask", "completed_edges"):

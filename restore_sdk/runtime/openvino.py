@@ -145,14 +145,14 @@ class _Slot:
                 request.set_tensor(port, tensors[port.any_name])
             self._requests.append(keep_in_children(request))
 
-    def run(self, images: U8, masks: U8, edges: U8) -> Inference:
+    def run(self, images: U8, masks: U8) -> Inference:
         edge, repair = self._requests
         buffers = self._buffers
-        restored, completed = np.empty_like(images, order="C"), np.empty_like(edges, order="C")
+        restored, completed = np.empty_like(images, order="C"), np.empty_like(masks, order="C")
         edge_seconds = repair_seconds = 0.0
         for index in range(len(images)):
             started = time.perf_counter()
-            buffers["image"][0], buffers["mask"][0], buffers["edges"][0] = images[index], masks[index], edges[index]
+            buffers["image"][0], buffers["mask"][0] = images[index], masks[index]
             with _mapped_errors("the edge stage failed"):
                 edge.infer(share_outputs=True)
             between = time.perf_counter()

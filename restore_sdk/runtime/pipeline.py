@@ -25,8 +25,8 @@ from restore_sdk.runtime.trtstage import TrtContext, TrtStage
 _LOG = logging.getLogger("restore_sdk")
 
 _MAP = (MODEL_SIZE, MODEL_SIZE)
-_SHAPES = {"image": (*_MAP, 3), "mask": _MAP, "edges": _MAP, "completed_edges": _MAP, "restored": (*_MAP, 3)}
-_UP = ("image", "mask", "edges")
+_SHAPES = {"image": (*_MAP, 3), "mask": _MAP, "completed_edges": _MAP, "restored": (*_MAP, 3)}
+_UP = ("image", "mask")
 _DOWN = ("restored", "completed_edges")
 
 #: Marks in the stream, in order: copying up from _START to _UPLOADED; the edge stage from _COMPUTE to _EDGE (before it
@@ -109,7 +109,7 @@ class Pipeline:
             self.free()
             raise
 
-    def run(self, images: U8, masks: U8, edges: U8) -> DeviceInference:
+    def run(self, images: U8, masks: U8) -> DeviceInference:
         """Restore a batch, copies and all; blocks until the result is in host memory.
 
         Raises:
@@ -117,7 +117,7 @@ class Pipeline:
         """
         started = time.perf_counter()
         count = len(images)
-        for name, array in zip(_UP, (images, masks, edges), strict=True):
+        for name, array in zip(_UP, (images, masks), strict=True):
             self._pinned[name].array[:count] = array
         try:
             graph = self._enqueue(count)

@@ -115,7 +115,7 @@ class TensorRtRunner:
         """Largest N that :meth:`infer` takes: the largest that both engines were built for."""
         return self._max_batch
 
-    def infer(self, images: U8, masks: U8, edges: U8) -> DeviceInference:
+    def infer(self, images: U8, masks: U8) -> DeviceInference:
         """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`.
 
         Raises:
@@ -125,9 +125,9 @@ class TensorRtRunner:
         """
         if os.getpid() != self._process:
             raise ClosedError("the engine was opened before this process forked", "open one in each process")
-        check_batch(images, masks, edges, self._max_batch)
+        check_batch(images, masks, self._max_batch)
         with self._pool.take() as pipeline, self._gpu.current("the request failed"):
-            return pipeline.run(images, masks, edges)
+            return pipeline.run(images, masks)
 
     def info(self) -> dict[str, Any]:
         """Facts about the runner, of JSON types."""
@@ -252,12 +252,10 @@ def _warm_up(pipelines: Sequence[Pipeline], max_batch: int) -> None:
     images = rng.integers(0, 256, (max_batch, MODEL_SIZE, MODEL_SIZE, 3), dtype=np.uint8)
     masks = np.zeros((max_batch, MODEL_SIZE, MODEL_SIZE), np.uint8)
     masks[:, MODEL_SIZE // 4 : MODEL_SIZE // 2, MODEL_SIZE // 4 : MODEL_SIZE // 2] = 255
-    edges = (rng.integers(0, 8, masks.shape, dtype=np.uint8) == 0).astype(np.uint8) * np.uint8(255)
-    edges[masks > HOLE_ABOVE] = 0
     first: DeviceInference | None = None
     for number, pipeline in enumerate(pipelines):
         for count in (1,) if number or max_batch == 1 else (max_batch, 1):
-            result = pipeline.run(images[:count], masks[:count], edges[:count])
+            result = pipeline.run(images[:count], masks[:count])
             for index in range(count):
                 _check_sense(images[index], masks[index], result.restored[index], result.completed_edges[index])
         if first is not None and not (

@@ -94,9 +94,9 @@ class _Connection:
     def __init__(self, client: Any, url: str, model: str, timeout_s: float) -> None:
         self._client, self._url, self._model, self._timeout = client, url, model, timeout_s
 
-    def run(self, images: U8, masks: U8, edges: U8) -> Inference:
+    def run(self, images: U8, masks: U8) -> Inference:
         inputs = []
-        for name, array in zip(_INPUTS, (images, masks, edges), strict=True):
+        for name, array in zip(_INPUTS, (images, masks), strict=True):
             tensor = grpc.InferInput(name, array.shape, "UINT8")
             tensor.set_data_from_numpy(array)
             inputs.append(tensor)

@@ -20,7 +20,6 @@ from restore_sdk.imaging.image import (
     Color,
     MaskWarning,
     as_pixels,
-    canny_edges,
     mask_doubt,
     mask_values,
     masked_pixels,
@@ -103,11 +102,10 @@ class OptionKeywords(CommonKeywords, total=False):
 
 
 class Sample(NamedTuple):
-    """What the model is given for one tile: ``(256, 256, 3)`` RGB, masked as 255 in ``(256, 256)``, Canny edges."""
+    """What the model is given for one tile: ``(256, 256, 3)`` RGB, and masked as 255 in ``(256, 256)``."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
-    edges: NDArray[np.uint8]
 
 
 class Request:
@@ -178,7 +176,7 @@ class Request:
             pixels = self._picture if self._untouched is None else self._untouched
             image, mask = cut(pixels, mask, tile.crop, self._options.color)
         self._tones[tile.crop] = tone_of(image[::4, ::4][~mask[::4, ::4]], near_grey=not self._toned)
-        return Sample(image, mask.view(np.uint8) * np.uint8(255), canny_edges(image, mask))
+        return Sample(image, mask.view(np.uint8) * np.uint8(255))
 
     @translate_memory_errors
     def put(self, tile: Tile, restored: NDArray[np.uint8], completed_edges: NDArray[np.uint8]) -> None:

@@ -221,7 +221,7 @@ def test_files_that_the_manifest_does_not_name_are_not_touched(writable_bundle: 
 
 def test_the_command_says_it_in_one_line(writable_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = json.loads((writable_bundle / "manifest.json").read_bytes())
-    for changes in ({"name": "\x1b]0;owned\x07"}, {"mask": "\x1b[2J"}, {"stages": []}, {"schema": 2}):
+    for changes in ({"name": "\x1b]0;owned\x07"}, {"mask": "\x1b[2J"}, {"stages": []}, {"schema": 1}, {"schema": 3}):
         (writable_bundle / "manifest.json").write_text(json.dumps(root | changes))
         assert main(["info", "--bundle", str(writable_bundle)]) not in (0, 1)
         shown = capsys.readouterr()

@@ -46,12 +46,12 @@ class Faulty:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runner, name)
 
-    def infer(self, images: Any, masks: Any, edges: Any) -> Inference:
+    def infer(self, images: Any, masks: Any) -> Inference:
         """As the real one, but for one run."""
         with self._lock:
             self.at -= 1
             now = self.at == 0
-        result = self._runner.infer(images, masks, edges)
+        result = self._runner.infer(images, masks)
         return self.spoil(result) if now else result
 
 

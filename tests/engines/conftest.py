@@ -113,7 +113,7 @@ def write_half_bundle(path: Path, *, edge: bytes | None = None, **changes: Any) 
 
 def half_graph(stage: str, *, compute: int = TensorProto.FLOAT16, operator: str = "Mul", mixed: bool = False) -> bytes:
     """A stage that multiplies in half precision; ``compute``, ``operator`` and ``mixed`` spoil it."""
-    third, output = ("edges", "completed_edges") if stage == "edge" else ("completed_edges", "restored")
+    third, output = ("mask", "completed_edges") if stage == "edge" else ("completed_edges", "restored")
     shapes = {"image": IMAGE, "mask": MAP, third: MAP}
     nodes = [helper.make_node("Cast", [name], [f"{name}_h"], to=compute, name=f"cast_{name}") for name in shapes]
     if mixed:

@@ -64,7 +64,7 @@ class TestRefusals:
             (
                 half_graph("edge", mixed=True),
                 "precision",
-                r"edge: operator Mul \(node 'maps'\).*(Float.*Half|Half.*Float)",
+                r"edge: operator Add \(node 'sum'\).*(Float.*Half|Half.*Float)",
             ),
             (
                 half_graph("edge", operator="Frobnicate"),

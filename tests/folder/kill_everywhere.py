@@ -35,8 +35,8 @@ class Inverting:
 
     slots, max_batch = 1, 8
 
-    def infer(self, images: Any, masks: Any, edges: Any) -> Inference:
-        return Inference(np.where(masks[..., None] > 127, 255 - images, images), edges, 0.0, 0.0)
+    def infer(self, images: Any, masks: Any) -> Inference:
+        return Inference(np.where(masks[..., None] > 127, 255 - images, images), masks, 0.0, 0.0)
 
     def info(self) -> dict[str, Any]:
         return {"runtime": "double", "bundle": {}}

@@ -50,7 +50,7 @@ if sys.argv[2] == "before":
 from restore_sdk.bundle import Bundle
 from restore_sdk.runtime.select import open_runner
 bundle = Bundle.load()
-golden = [bundle.golden()[name][:1] for name in ("image", "mask", "edges")]
+golden = [bundle.golden()[name][:1] for name in ("image", "mask")]
 runner, _ = open_runner(sys.argv[1], bundle, device=0, slots=1, threads=None)
 first = runner.infer(*golden)
 import torch
@@ -71,7 +71,7 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ClosedError
 from restore_sdk.runtime.select import open_runner
 bundle = Bundle.load()
-golden = [bundle.golden()[name][:1] for name in ("image", "mask", "edges")]
+golden = [bundle.golden()[name][:1] for name in ("image", "mask")]
 runner, _ = open_runner(sys.argv[1], bundle, device=0, slots=1, threads=None)
 first = runner.infer(*golden)
 child = os.fork()
@@ -97,7 +97,7 @@ from restore_sdk.imaging.quality import Drift
 from restore_sdk.runtime.select import open_runner
 bundle = Bundle.load()
 golden = bundle.golden()
-names, count = ("image", "mask", "edges"), len(golden["image"])
+names, count = ("image", "mask"), len(golden["image"])
 found = {}
 for graph in (False, True):
     runner, _ = open_runner(sys.argv[1], bundle, device=0, slots=2, threads=None, cuda_graph=graph)

@@ -1,6 +1,5 @@
 import io
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,19 +9,14 @@ from PIL import Image
 
 from restore_sdk.errors import ImageError, MaskError
 from restore_sdk.imaging.image import (
-    CANNY_HIGH,
-    CANNY_LOW,
-    CANNY_SIGMA,
     Color,
     as_pixels,
-    canny_edges,
     like_pixels,
     mask_values,
     masked_pixels,
     to_rgb,
 )
 from restore_sdk.tiling.plan import plan
-from tests.conftest import make_photo
 
 
 def as_mask(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
@@ -117,46 +111,3 @@ def test_pil_images_are_encoded_once(photo: NDArray[np.uint8], monkeypatch: pyte
     monkeypatch.setattr(Image.Image, "tobytes", lambda self, *rest: calls.append(1) or real(self, *rest))
     assert np.array_equal(as_pixels(Image.fromarray(photo)), photo)
     assert len(calls) == 1
-
-
-def canny_reference(image: NDArray[np.uint8], masked: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-    """The definition of the edges that models are trained on; ``canny_edges`` must equal it bit by bit."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    if masked is None or not masked.any():
-        smooth = cv2.GaussianBlur(grey, (0, 0), CANNY_SIGMA)
-    else:
-        known = (~masked).astype(np.float32)
-        weight = cv2.GaussianBlur(known, (0, 0), CANNY_SIGMA)
-        smooth = cv2.GaussianBlur(grey * known, (0, 0), CANNY_SIGMA)
-        np.divide(smooth, weight, out=smooth, where=weight > 1e-4)
-    dx = cv2.Sobel(smooth, cv2.CV_16S, 1, 0, ksize=3)
-    dy = cv2.Sobel(smooth, cv2.CV_16S, 0, 1, ksize=3)
-    if masked is not None:
-        dx[masked] = 0
-        dy[masked] = 0
-    return cv2.Canny(dx, dy, CANNY_LOW, CANNY_HIGH, L2gradient=True)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.integers(1, 300), st.floats(0, 1))
-def test_canny_is_the_one_that_models_are_trained_on(seed: int, height: int, width: int, share: float) -> None:
-    rng = np.random.default_rng(seed)
-    image = make_photo(height, width, seed)
-    blobs = rng.random((height // 16 + 1, width // 16 + 1)) < share
-    masked = np.kron(blobs, np.ones((16, 16), bool))[:height, :width]
-    alone = rng.random((height, width)) < 0.97  # known pixels far from each other
-    for missing in (masked, alone):
-        assert np.array_equal(canny_edges(image, missing), canny_reference(image, missing))
-    assert np.array_equal(canny_edges(image), canny_reference(image, None))
-
-
-def test_canny_sees_neither_the_mask_nor_its_outline(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
-    masked = mask > 127
-    white, noise = photo.copy(), photo.copy()
-    white[masked] = 255
-    noise[masked] = np.random.default_rng(1).integers(0, 256, (int(masked.sum()), 3))
-    assert np.array_equal(canny_edges(white, masked), canny_edges(noise, masked))
-    flat = np.full((256, 256, 3), 90, np.uint8)
-    flat[masked] = 255
-    assert not canny_edges(flat, masked).any()
-    assert canny_edges(flat).any()

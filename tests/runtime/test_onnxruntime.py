@@ -67,7 +67,7 @@ def test_a_provider_that_was_not_asked_for(toy_bundle: Bundle, monkeypatch: pyte
 def test_the_edges_reach_the_repair_stage_in_the_runtime_s_own_buffer(toy_bundle: Bundle) -> None:
     """The edge stage's output is the repair stage's input: one address, no copy."""
     runner, golden = OnnxRunner(toy_bundle), toy_bundle.golden()
-    runner.infer(*(golden[name][:1] for name in ("image", "mask", "edges")))
+    runner.infer(*(golden[name][:1] for name in ("image", "mask")))
     with runner._pool.take() as slot:
         edge, repair = slot._bindings[1]
         shared = slot._buffers["completed_edges"]
@@ -84,13 +84,13 @@ def test_runs_of_any_batch_size(toy_bundle: Bundle) -> None:
     runner = OnnxRunner(toy_bundle)
     for count in range(1, runner.max_batch + 1):
         pick = np.arange(count) % 2
-        result = runner.infer(golden["image"][pick], golden["mask"][pick], golden["edges"][pick])
+        result = runner.infer(golden["image"][pick], golden["mask"][pick])
         assert isinstance(result, Inference)
         assert np.array_equal(result.restored, golden["restored"][pick])
         assert np.array_equal(result.completed_edges, golden["completed_edges"][pick])
     runner.close()
     with pytest.raises(ClosedError):
-        runner.infer(golden["image"], golden["mask"], golden["edges"])
+        runner.infer(golden["image"], golden["mask"])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

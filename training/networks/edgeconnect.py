@@ -12,7 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.networks.stages import grey_of, hole_of
+from training.networks.edgemap import EdgeMap
+from training.networks.prefill import pull_push
+from training.networks.stages import grey_of, hole_of, to_unit
 
 #: What both generators have and take at 256 x 256, as published: parameters, and multiply-accumulates.
 PARAMETERS, MACS = 21.5e6, 96.7e9
@@ -55,21 +57,22 @@ class EdgeConnectGenerator(nn.Module):
 class EdgeConnect(nn.Module):
     """Both generators in a row, with the contract of this project's stages: ``uint8`` in, ``uint8`` out.
 
-    ``image`` ``(N, 256, 256, 3)``, ``mask`` and ``edges`` ``(N, 256, 256)``, above 127 in ``mask`` is hole. Returns
-    ``restored``, equal to ``image`` outside the hole byte for byte, and ``completed_edges``.
+    ``image`` ``(N, 256, 256, 3)`` and ``mask`` ``(N, 256, 256)``, above 127 is hole. Returns ``restored``, equal to
+    ``image`` outside the hole byte for byte, and ``completed_edges``.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.edge = EdgeConnectGenerator(3, 1, bias=False)
         self.repair = EdgeConnectGenerator(4, 3)
+        self.known_edges = EdgeMap()
 
-    def forward(self, image: Tensor, mask: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         hole = hole_of(mask.float().unsqueeze(1))
         pixels = image.float().permute(0, 3, 1, 2)
         white = pixels * (1.0 - hole) + 255.0 * hole
-        given = edges.float().unsqueeze(1) * (1.0 - hole)
-        seen = torch.cat((grey_of(white) / 255.0, given / 255.0, hole), dim=1)
+        given = self.known_edges(pull_push(grey_of(to_unit(pixels)), hole), hole)
+        seen = torch.cat((grey_of(white) / 255.0, given, hole), dim=1)
         completed = torch.sigmoid(self.edge(seen))
         painted = (torch.tanh(self.repair(torch.cat((white / 255.0, completed), dim=1))) + 1.0) * 127.5
         restored = (pixels * (1.0 - hole) + painted * hole).round()

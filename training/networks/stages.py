@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from training.networks.edge import EdgeGenerator
+from training.networks.edgemap import EdgeMap
 from training.networks.prefill import pull_push
 from training.networks.repair import RepairGenerator
 
@@ -54,21 +55,25 @@ def hole_of(mask: Tensor) -> Tensor:
 class EdgeStage(_Stage):
     """Completes the edges of a damaged image.
 
-    ``image`` ``(N, 256, 256, 3)``, ``mask`` and ``edges`` ``(N, 256, 256)``, all ``uint8``; above 127 in ``mask`` is a
-    hole. Returns ``completed_edges`` ``(N, 256, 256)`` ``uint8``: the given edges where the image is known, 255 times
-    the probability of an edge in the hole.
+    ``image`` ``(N, 256, 256, 3)`` and ``mask`` ``(N, 256, 256)``, both ``uint8``; above 127 in ``mask`` is a hole.
+    Returns ``completed_edges`` ``(N, 256, 256)`` ``uint8``: 255 for a sure edge where the image is known, 255 times the
+    probability of an edge in the hole.
     """
 
     generator: EdgeGenerator
 
-    def forward(self, image: Tensor, mask: Tensor, edges: Tensor) -> Tensor:
-        soft_mask, given = self._maps(mask, edges)
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__(generator)
+        self.known_edges = EdgeMap()
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        (soft_mask,) = self._maps(mask)
         hole = hole_of(soft_mask)
-        given = given * (1.0 - hole)
-        grey = pull_push(grey_of(to_unit(self._image(image))), hole)
-        probability = torch.sigmoid(self.generator(grey, given * (1.0 / 255.0), hole))
-        completed = given + hole * (255.0 * probability)
-        return completed.round().squeeze(1).to(torch.uint8)
+        # around zero, where FP16 is finest: 127.5 less is exact
+        grey = pull_push(grey_of(self._image(image) - 127.5) * (1.0 / 127.5), hole)
+        known = self.known_edges(grey, hole)
+        probability = torch.sigmoid(self.generator(grey, known, hole))
+        return (255.0 * (known + hole * probability)).round().squeeze(1).to(torch.uint8)
 
 
 class RepairStage(_Stage):

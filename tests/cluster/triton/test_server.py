@@ -99,7 +99,7 @@ def test_what_cannot_be_used_is_said(server: Server) -> None:
         TritonRunner("127.0.0.1:9", timeout_s=5)
     with pytest.raises(DeviceError, match="serves no model 'none'"):
         TritonRunner(server.url, model="none")
-    with pytest.raises(InputError, match="'restore_edge' with tensors completed_edges, edges, image, mask is none of"):
+    with pytest.raises(InputError, match="'restore_edge' with tensors completed_edges, image, mask is none of"):
         TritonRunner(server.url, model="restore_edge")
     for options in ({"slots": 0}, {"timeout_s": 0}):
         with pytest.raises(InputError):
@@ -143,7 +143,7 @@ def test_a_client_may_name_the_one_output(server: Server) -> None:
     """An ensemble whose output is another stage's input can be asked for all outputs only; ``restore`` has but one."""
     golden = golden_vectors(2)
     inputs = []
-    for name in ("image", "mask", "edges"):
+    for name in ("image", "mask"):
         inputs.append(InferInput(name, golden[name].shape, "UINT8"))
         inputs[-1].set_data_from_numpy(golden[name])
     with InferenceServerClient(server.url) as client:
@@ -158,7 +158,7 @@ def test_the_page_s_client_call(server: Server, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "examples").symlink_to(ROOT / "examples", target_is_directory=True)
     monkeypatch.chdir(tmp_path)
     codes = [code for code in blocks(ROOT / "docs" / "cluster.md", "python") if "8001" in code]
-    assert len(codes) >= 2
+    assert codes
     for code in codes:
         exec(compile(code.replace("127.0.0.1:8001", server.url), "cluster.md", "exec"), {"__name__": "__main__"})
     assert cv2.imread("restored.png") is not None

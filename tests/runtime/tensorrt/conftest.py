@@ -87,9 +87,7 @@ def requests(count: int, batch: int = 1, seed: int = 0) -> list[Batch]:
         images[:, :, : 8 + index % 64] //= 2
         masks = np.zeros((batch, 256, 256), np.uint8)
         masks[:, 20 + index % 90 : 120, 30:200] = 255
-        edges = np.where(rng.random(masks.shape) < 0.1, np.uint8(255), np.uint8(0))
-        edges[masks > 0] = 0
-        made.append((images, masks, edges))
+        made.append((images, masks))
     return made
 
 

@@ -68,7 +68,7 @@ SPOILT_LATER = {
     "no synchronise": (cuda.Stream, "synchronize", no_wait),
     "no wait for the event": (cuda.Stream, "wait", no_wait),
     "stages in the wrong order": (pipeline.Pipeline, "_queue", swapped_stages),
-    "masks and edges not copied": (cuda.Stream, "upload", only_images_up),
+    "masks not copied": (cuda.Stream, "upload", only_images_up),
     "result not copied": (cuda.Stream, "download", only_edges_down),
     "no context in the thread": (cuda.Gpu, "current", lambda self, what="": nullcontext()),
 }
@@ -116,8 +116,8 @@ def bind(change: Callable[[str, dict[str, int]], dict[str, int]]) -> Callable[..
 
 
 ADDRESSES = {
-    "the repair stage reads the Canny edges": lambda stage, a: (
-        a | ({"completed_edges": a["edges"]} if stage == "repair" else {})
+    "the repair stage reads the mask for edges": lambda stage, a: (
+        a | ({"completed_edges": a["mask"]} if stage == "repair" else {})
     ),
     "the edge stage writes over the mask": lambda stage, a: (
         a | ({"completed_edges": a["mask"]} if stage == "edge" else {})

@@ -89,16 +89,16 @@ def test_a_cuda_graph_is_asked_for_and_seen(
 def test_the_shipped_model_equals_onnx_runtime(trt: ModuleType) -> None:
     """Its FP16 graphs on the doubles, against the same graphs in ONNX Runtime directly; the golden gate passes."""
     bundle = Bundle.load()
-    images, masks, edges = requests(1)[0]
+    images, masks = requests(1)[0]
     (completed,) = session_of(bundle.read(bundle.file("edge", "fp16"))).run(
-        ["completed_edges"], {"image": images, "mask": masks, "edges": edges}
+        ["completed_edges"], {"image": images, "mask": masks}
     )
     (restored,) = session_of(bundle.read(bundle.file("repair", "fp16"))).run(
         ["restored"], {"image": images, "mask": masks, "completed_edges": completed}
     )
     runner = TensorRtRunner(bundle, *plans(bundle, max_batch=1), trt)
     try:
-        result = runner.infer(images, masks, edges)
+        result = runner.infer(images, masks)
         assert np.array_equal(result.completed_edges, completed)
         assert np.array_equal(result.restored, restored)
         assert require_golden(runner, bundle)["images"] > 0
