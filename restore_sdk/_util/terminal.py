@@ -6,6 +6,7 @@ And who writes to standard error: libraries in C are heard, and said again with 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -29,6 +30,9 @@ def install_command(extra: str) -> str:
     """``pip install '/path/to/restore-sdk[serve]'`` for extra ``serve``: by path, since the package is on no index."""
     return f"pip install {quote(f'/path/to/restore-sdk[{extra}]')}"
 
+
+#: What OpenCV and Pillow put before what libtiff says: level and time, a function, a file of no such name.
+_NOT_SAID_AGAIN = re.compile(r"^(\[[^]]*\] global \S+ \w+ (\w+: (: )?)?|tempfile\.tif: )")
 
 _separate, _one_at_a_time = False, threading.Lock()
 
@@ -73,4 +77,5 @@ def library_lines() -> Iterator[list[str]]:
             os.dup2(kept, 2)
             os.close(kept)
             file.seek(0)
-            lines += file.read(10_000).decode(errors="replace").splitlines()
+            said = file.read(10_000).decode(errors="replace").splitlines()
+            lines += [_NOT_SAID_AGAIN.sub("", line) for line in said]

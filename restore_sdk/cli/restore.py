@@ -19,7 +19,7 @@ def register(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser("restore", help="restore one photograph, or a folder of them")
     command.add_argument(
-        "photo", type=Path, metavar="PHOTO|DIR", help="PNG, JPEG, WebP, BMP or TIFF, or a folder of them"
+        "photo", type=Path, metavar="PHOTO|DIR", help="PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC, or a folder of them"
     )
     marks = command.add_mutually_exclusive_group()
     marks.add_argument(

@@ -81,7 +81,7 @@ def unreadable(error: Exception) -> Exception:
         return InvalidImageError(what, "get the file again, or save it as PNG")
     if "truncated" in said.lower() or isinstance(error, (struct.error, EOFError, IndexError)):
         return truncated()
-    if "unsupported" in said.lower() or "not supported" in said.lower():
+    if re.search(r"unsupported|not supported|unknown pixel mode", said, re.IGNORECASE):
         return InvalidImageError(f"is of a kind that is not read: {said}", "save it as PNG")
     return InvalidImageError(f"cannot be decoded, it may be damaged: {said}", "get the file again, or save it as PNG")
 
@@ -220,12 +220,15 @@ def _check_page(page: tags.Directory) -> None:
     tile, size = page.integer(322) * page.integer(323), page.integer(256) * page.integer(257)
     small_one = 330 in page.entries and page.integer(254) & 1  # and the large one stands below it
     is_float = page.integer(339, 1) == 3 or colours in (32844, 32845)
+    palette = page.raw(320)
+    low_palette = palette != b"" and not any(palette[int(page.order == "<") :: 2])  # as some old programs write
     for refused, what, hint in (
         (small_one or 50706 in page.entries or colours in (32803, 34892), "a camera's raw file", "develop it first"),
         (compression not in COMPRESSION_INFO, f"a TIFF of compression {compression}, not read", "save it with LZW"),
         (tile > size + _TILE_PIXELS, "a TIFF in tiles much larger than its picture", "save it without tiles"),
         (is_float, "HDR (floating point or LogLuv); only 8 and 16 bits are taken", "save it with 16 bits"),
         (colours == 5, CMYK, "convert it to RGB with its colour profile"),
+        (colours == 3 and low_palette, "a TIFF whose palette has 8 bits, not 16", "save it as PNG"),
         (colours in (8, 9, 10), "a TIFF in L*a*b* colours, not grey or RGB", "convert it to RGB"),
         (not known, f"of {max(bits)} bits a channel, only 8 and 16 bits are taken", "save it with 16 bits"),
         (page.integer(339, 1) == 2, "a TIFF of numbers with a sign", "save it with unsigned ones"),

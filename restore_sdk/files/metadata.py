@@ -155,8 +155,9 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
             parts = [chunk for chunk in parts if not chunk[1].startswith(_PNG_XMP)]
         elif isinstance(image, TiffImagePlugin.TiffImageFile):
             page = tags.directories(data)[image.tell()]
-            # Pillow gives these by their types, of which programs write several, and looks into XMP itself later.
-            image.info["xmp"] = xmp = page.raw(_TIFF_XMP)
+            # Pillow gives these by their types, of which programs write several; and would itself turn by XMP.
+            xmp = page.raw(_TIFF_XMP)
+            image.info.pop("xmp", None)
             parts = [(b"IPTC", iptc)] if (iptc := page.raw(_TIFF_IPTC)) else []
             exif = _tiff_exif(image)
     except Exception:  # hostile bytes, read by Pillow

@@ -302,7 +302,7 @@ def _decode(data: bytes, max_pixels: int) -> Photo:
             photo = _decoded(data, kind, image, bits, notes)
     except InvalidImageError as error:
         if said:
-            error.message += f" ({said[0].removeprefix('tempfile.tif: ')[:200]})"
+            error.message += f" ({said[0][:200]})"
         raise
     return photo.with_note(f"while it was read: {said[0][:200]}") if said else photo
 
@@ -312,8 +312,8 @@ def _decoded(data: bytes, kind: Format, image: ImageFile.ImageFile, bits: int, n
         decoded = image if bits == 16 or kind == "tiff" else _loaded(image)
         with quiet_pillow():
             metadata, orientation = read_metadata(image, data, notes)
-            upright = kind == "tiff" and (bits != 16 or tags.ORIENTATION in getattr(image, "tag_v2", ()))
-            if kind == "tiff" and bits != 16:  # Pillow turns it upright by itself, and forgets how it lay
+            upright = getattr(image, "tag_v2", {}).get(tags.ORIENTATION) in range(1, 9)  # Pillow and OpenCV turn by it
+            if kind == "tiff" and bits != 16:  # only now: loaded, Pillow forgets how it lay
                 decoded = _loaded(image)
         pixels = _deep(data, image) if bits == 16 else _to_array(decoded)
     except InvalidImageError:

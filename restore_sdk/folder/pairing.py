@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restore_sdk._util.reading import is_folder, is_there
+from restore_sdk._util.terminal import quote
 from restore_sdk.errors import InputError, MaskError, OutputError, RestoreError
 from restore_sdk.files import FORMATS, InvalidImageError, identify
 
@@ -201,8 +202,10 @@ def _near(key: str, ending: str, masks: list[str]) -> str:
     for mask in masks:
         if mask.casefold() == (key + ending).casefold():
             return f"there is {mask}: give both the same capitals"
-        if not ending and mask.startswith(key) and mask[len(key)] in "_-. ":
-            return f"there is {mask}: --mask-suffix {mask[len(key) :]}"
+        rest = mask[len(key) :]
+        if not ending and rest.startswith(("_", "-", ".", " ")) and mask.casefold() == (key + rest).casefold():
+            capitals = "" if mask.startswith(key) else ", and give both the same capitals"
+            return f"there is {mask}: --mask-suffix={quote(rest)}{capitals}"
     return "add it, or see --unmarked"
 
 

@@ -44,9 +44,9 @@ def pillow(path: Path, page: int = 0) -> Array:
             raise ValueError("too large to compare, and refused")
         if page:  # a HEIC opens at its primary picture
             image.seek(page)
-        if image.mode.startswith("I;16"):  # those of HEIC are turned by its library
-            return (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):
+            return (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
             alpha = image.mode != "P" or "transparency" in image.info
             image = image.convert("LA") if image.mode == "La" else image

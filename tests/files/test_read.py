@@ -147,11 +147,19 @@ def test_photos_are_turned_upright(tmp_path: Path, orientation: int, kind: str, 
         assert again.shape == expected.shape
 
 
+@pytest.mark.parametrize("where", ["tag", "xmp", "both", "tag is 0"])
+@pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_deep_tiffs_are_turned_upright(tmp_path: Path, orientation: int) -> None:
-    grey = RGB[..., 0].astype(np.uint16) * 257 + 3
-    Image.fromarray(grey).save(tmp_path / "a.tif", tiffinfo={274: orientation})
-    assert np.array_equal(open_photo(tmp_path / "a.tif").pixels, turned(grey, orientation))
+def test_tiffs_are_turned_upright(tmp_path: Path, orientation: int, bits: int, where: str) -> None:
+    """In both depths, which different libraries read, by the same rule."""
+    grey = RGB[..., 0] if bits == 8 else RGB[..., 0].astype(np.uint16) * 257 + 3
+    told = {"tag": (orientation, 0), "both": (orientation, 1 + orientation % 8)}.get(where, (0, orientation))
+    tags = {274: told[0], 700: b'<x tiff:Orientation="%d"/>' % told[1]}
+    tags.pop({"tag": 700, "xmp": 274}.get(where, 0), None)
+    Image.fromarray(grey).save(tmp_path / "a.tif", tiffinfo=tags)
+    photo = open_photo(tmp_path / "a.tif")
+    assert photo.orientation == orientation
+    assert np.array_equal(photo.pixels, turned(grey, orientation))
 
 
 def pages(*pictures: tuple[NDArray[np.uint8], int]) -> bytes:
@@ -222,6 +230,11 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "Lab": (lab, r"L\*a\*b\*"),
     "DNG": (lambda: tiff(GREY.tobytes(), {50706: (1, 4, 1)}), "raw file"),
     "unknown compression": (lambda: tiff(GREY.tobytes(), {259: (3, 1, 34_000)}), "compression 34000"),
+    "4 bits in colours": (lambda: tiff(bytes(64 * 96), {258: (3, 1, 4), 262: (3, 1, 2), 277: (3, 1, 3)}), "not read"),
+    "palette of 8 bits": (
+        lambda: tiff(GREY.tobytes() + b"\1\0" * 768, {262: (3, 1, 3), 320: (3, 768, 4104)}),
+        "palette",
+    ),
     "pages": (lambda: pages((RGB, 0), (RGB, 0)), "has 2 pages"),
     "16 bits in planes": (lambda: deep(t277=(3, 1, 3), t284=(3, 1, 2)), "a plane for each colour"),
     "16 bits, white is zero": (lambda: deep(t262=(3, 1, 0)), "with white as zero"),
@@ -261,6 +274,12 @@ def test_what_a_library_says_is_a_note_of_its_file(
     said = capfd.readouterr()
     assert said.err == ""
     assert "note: while it was read: Fax4" in said.out
+    deep = Image.fromarray(make_photo(256, 256)[..., 0].astype(np.uint16))
+    deep.save(tmp_path / "a.tif", tiffinfo={274: 0})
+    assert main(["restore", *map(str, words)]) == 0
+    said = capfd.readouterr()
+    assert said.err == ""
+    assert "note: while it was read: Bad value 0" in said.out  # and nothing of OpenCV's own
     open_photo(bytes(broken))
     assert "Fax4" in capfd.readouterr().err  # in another program standard error is not ours
 

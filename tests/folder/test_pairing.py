@@ -58,13 +58,14 @@ def test_every_extension_of_a_format_and_files_without_any(folder: Folder) -> No
 
 
 def test_masks_that_are_named_almost_like_their_photograph_are_suggested(folder: Folder) -> None:
-    touch(folder.source, "carl.jpg", "Dora.jpg", "emil.jpg")
-    touch(folder.masks, "carl_mask.png", "dora.png", "emilia.png")
+    touch(folder.source, "carl.jpg", "Dora.jpg", "emil.jpg", "fay.jpg")
+    touch(folder.masks, "carl_mask.png", "dora.png", "emilia.png", "Fay-m 1.png")
     hints = [pair.problem and pair.problem.hint for pair in find(folder).pairs]
     assert hints == [
         "there is dora: give both the same capitals",
-        "there is carl_mask: --mask-suffix _mask",
+        "there is carl_mask: --mask-suffix=_mask",
         "add it, or see --unmarked",
+        "there is Fay-m 1: --mask-suffix='-m 1', and give both the same capitals",
     ]
     (hint,) = (pair.problem.hint for pair in find(folder, mask_suffix="_Mask").pairs[1:2] if pair.problem)
     assert hint == "there is carl_mask: give both the same capitals"
