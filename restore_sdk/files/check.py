@@ -26,6 +26,11 @@ _MAX_EXIFS = 50
 #: Scans of a progressive JPEG; writers make about ten. Each costs a pass over the whole picture, out of 14 bytes.
 _MAX_SCANS = 100
 
+#: Hints that end in a command, of ImageMagick.
+_AS_PNG, ONE_FRAME = "save it as PNG: magick IN OUT.png", "save one frame of it as PNG: magick 'IN[0]' OUT.png"
+IN_RGB = "convert it to RGB, best with its colour profile: magick IN -colorspace sRGB OUT.png"
+_IN_16 = "save it with 16 bits: magick IN -depth 16 OUT.png"
+
 CMYK = "CMYK, for print, whose colours no formula brings back"
 _DEEP = "a TIFF of 16 bits, which is not read with"
 
@@ -82,7 +87,7 @@ def unreadable(error: Exception) -> Exception:
     if "truncated" in said.lower() or isinstance(error, (struct.error, EOFError, IndexError)):
         return truncated()
     if re.search(r"unsupported|not supported|unknown pixel mode", said, re.IGNORECASE):
-        return InvalidImageError(f"is of a kind that is not read: {said}", "save it as PNG")
+        return InvalidImageError(f"is of a kind that is not read: {said}", _AS_PNG)
     return InvalidImageError(f"cannot be decoded, it may be damaged: {said}", "get the file again, or save it as PNG")
 
 
@@ -105,12 +110,13 @@ def identify(data: bytes) -> Format:
     if data[4:8] == b"ftyp" and (data[8:12] in _HEIF_BRANDS or data[8:12] == b"avif"):
         return "avif" if data[8:12] == b"avif" or b"avif" in data[16 : int.from_bytes(data[:4], "big")] else "heif"
     what = next((f", but {name}" for at, start, name in _FOREIGN if data.startswith(start, at)), "")
+    hint = "convert it to PNG or JPEG" + (": magick 'IN[0]' OUT.png" if what else "")
     text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         what = ", but a web page"
     elif text.startswith((b"<?xml", b"<svg")):
         what = ", but an SVG or XML"
-    raise InvalidImageError(f"is no image of a known format{what}", "convert it to PNG or JPEG", "format")
+    raise InvalidImageError(f"is no image of a known format{what}", hint, "format")
 
 
 def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -138,7 +144,7 @@ def check_png(data: bytes) -> None:
         raise truncated()
     for kind, content in png_chunks(data):
         if kind == b"acTL" and content[:4] != b"\0\0\0\1":
-            raise InvalidImageError("is animated", "save one frame of it as PNG")
+            raise InvalidImageError("is animated", ONE_FRAME)
         if kind == b"cICP" and content[1:2] in (b"\x10", b"\x12"):  # PQ and HLG of ITU-R BT.2100
             raise InvalidImageError(
                 "is HDR, and the model knows the range of ordinary photographs only", "save an SDR version of it"
@@ -146,7 +152,7 @@ def check_png(data: bytes) -> None:
         if kind == b"tRNS" and data[24] == 16:  # OpenCV makes alpha of it in colour, and drops it in grey
             raise InvalidImageError(
                 "is a PNG of 16 bits in which one shade stands for transparent, which is not read",
-                "save it with an alpha channel, or without transparency",
+                "save it without transparency: magick IN -alpha off OUT.png",
             )
 
 
@@ -204,7 +210,7 @@ def choose_page(data: bytes) -> tuple[int, tags.Directory, list[str]]:
     size = photo.integer(tags.WIDTH), photo.integer(tags.HEIGHT)
     others = [pages[number] for number in full if number != chosen]
     if others and (len(colour) != 1 or any((page.integer(256), page.integer(257)) != size for page in others)):
-        raise InvalidImageError(f"has {len(full)} pages", "save each page as a file of its own")
+        raise InvalidImageError(f"has {len(full)} pages", "save each as a file of its own: magick IN OUT-%d.png")
     notes = ["its grey page (infrared, as scanners write) was left out"] if others else []
     if len(pages) > len(full):
         notes.append("smaller versions in it (previews) were left out")
@@ -224,17 +230,17 @@ def _check_page(page: tags.Directory) -> None:
     low_palette = palette != b"" and not any(palette[int(page.order == "<") :: 2])  # as some old programs write
     for refused, what, hint in (
         (small_one or 50706 in page.entries or colours in (32803, 34892), "a camera's raw file", "develop it first"),
-        (compression not in COMPRESSION_INFO, f"a TIFF of compression {compression}, not read", "save it with LZW"),
-        (tile > size + _TILE_PIXELS, "a TIFF in tiles much larger than its picture", "save it without tiles"),
+        (compression not in COMPRESSION_INFO, f"a TIFF of compression {compression}, not read", _AS_PNG),
+        (tile > size + _TILE_PIXELS, "a TIFF in tiles much larger than its picture", _AS_PNG),
         (is_float, "HDR (floating point or LogLuv); only 8 and 16 bits are taken", "save it with 16 bits"),
-        (colours == 5, CMYK, "convert it to RGB with its colour profile"),
-        (colours == 3 and low_palette, "a TIFF whose palette has 8 bits, not 16", "save it as PNG"),
-        (colours in (8, 9, 10), "a TIFF in L*a*b* colours, not grey or RGB", "convert it to RGB"),
-        (not known, f"of {max(bits)} bits a channel, only 8 and 16 bits are taken", "save it with 16 bits"),
+        (colours == 5, CMYK, IN_RGB),
+        (colours == 3 and low_palette, "a TIFF whose palette has 8 bits, not 16", _AS_PNG),
+        (colours in (8, 9, 10), "a TIFF in L*a*b* colours, not grey or RGB", IN_RGB),
+        (not known, f"of {max(bits)} bits a channel, only 8 and 16 bits are taken", _IN_16),
         (page.integer(339, 1) == 2, "a TIFF of numbers with a sign", "save it with unsigned ones"),
-        (deep and samples > 1 and page.integer(284, 1) == 2, f"{_DEEP} a plane for each colour", "save it interleaved"),
-        (deep and colours == 0, f"{_DEEP} white as zero", "save it with black as zero"),
-        (deep and (338 in page.entries or samples not in (1, 3)), f"{_DEEP} alpha", "convert it to PNG"),
+        (deep and samples > 1 and page.integer(284, 1) == 2, f"{_DEEP} a plane for each colour", _AS_PNG),
+        (deep and colours == 0, f"{_DEEP} white as zero", _AS_PNG),
+        (deep and (338 in page.entries or samples not in (1, 3)), f"{_DEEP} alpha", _AS_PNG),
     ):
         if refused:
             raise InvalidImageError(f"is {what}", hint)

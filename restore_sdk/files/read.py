@@ -31,6 +31,8 @@ from restore_sdk.errors import ImageError, InputError, MaskError
 from restore_sdk.files import tags
 from restore_sdk.files.check import (
     CMYK,
+    IN_RGB,
+    ONE_FRAME,
     Format,
     InvalidImageError,
     check_bmp,
@@ -253,7 +255,8 @@ def _open(data: bytes, max_pixels: int) -> tuple[Format, ImageFile.ImageFile, in
         page, directory, notes = choose_page(data)
         bits = directory.integer(258, 1)
         if page and bits == 16:
-            raise InvalidImageError("has its photograph of 16 bits behind a preview", "save that page by itself")
+            what = "has its photograph of 16 bits behind a preview"
+            raise InvalidImageError(what, f"save that page by itself: magick 'IN[{page}]' OUT.png")
         _check_size(directory.integer(256), directory.integer(257), max_pixels)
     opener = _OPENERS.get(kind) or _plugin(kind)
     try:
@@ -267,12 +270,12 @@ def _open(data: bytes, max_pixels: int) -> tuple[Format, ImageFile.ImageFile, in
     if "mpoffset" in image.info or (kind == "heif" and getattr(image, "n_frames", 1) > 1):
         notes.append("further pictures in it (previews, an HDR gain map) were left out")
     if kind in ("webp", "avif") and getattr(image, "n_frames", 1) > 1:
-        raise InvalidImageError("is animated", "save one frame of it as PNG")
+        raise InvalidImageError("is animated", ONE_FRAME)
     if image.info.get("bit_depth", 8) > 8:
         notes.append(f"of its {image.info['bit_depth']} bits a channel 8 were read")
     if image.mode not in _MODES and bits != 16 and not (kind == "heif" and image.mode == "I;16"):
         what = CMYK if image.mode == "CMYK" else f"in colours of kind {image.mode}, not grey or RGB"
-        raise InvalidImageError(f"is {what}", "convert it to RGB with its colour profile")
+        raise InvalidImageError(f"is {what}", IN_RGB)
     return kind, image, bits, notes
 
 

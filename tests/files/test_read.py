@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
+import shutil
 import struct
+import subprocess
 import sys
 import zlib
 from collections.abc import Callable
@@ -210,7 +213,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "text": (lambda: b"hello", "known format"),
     "zeros": (lambda: bytes(1000), "known format"),
     "PNG without a header": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(4) + b"IEND\xaeB`\x82", "damaged or truncated"),
-    "GIF": (lambda: b"GIF89a" + bytes(20), "no image of a known format, but a GIF"),
+    "GIF": (lambda: saved(IMAGE, "GIF", **FRAMES), "no image of a known format, but a GIF"),
     "video": (lambda: bytes(4) + b"ftypisom" + bytes(20), "but a video"),
     "Photoshop": (lambda: b"8BPS" + bytes(20), "but a Photoshop file"),
     "Radiance": (lambda: b"#?RADIANCE\n", "but a Radiance picture, which is HDR"),
@@ -251,6 +254,22 @@ def test_files_that_are_refused(tmp_path: Path, name: str) -> None:
             read(tmp_path / "a.png")
         assert str(caught.value).count(str(tmp_path)) == 1
         assert caught.value.hint  # type: ignore[attr-defined]
+
+
+SOUND = ["GIF", "animated PNG", "32 bits", "CMYK JPEG", "CMYK TIFF", "Lab", "4 bits in colours", "palette of 8 bits"]
+
+
+@pytest.mark.parametrize("name", [*SOUND, "pages", "16 bits in planes", "16 bits, white is zero"])
+def test_the_command_that_converts_what_is_refused(tmp_path: Path, name: str) -> None:
+    """Is named, and makes of it what is read."""
+    (tmp_path / "in").write_bytes(REFUSED[name][0]())
+    with pytest.raises(ImageError) as caught:
+        open_photo(tmp_path / "in")
+    program, *words = shlex.split(caught.value.hint.rpartition(": ")[2].replace("IN", "in").replace("OUT", "out"))
+    assert program == "magick"
+    if found := shutil.which("magick") or shutil.which("convert"):  # ImageMagick 7, or 6
+        subprocess.run([found, *words], cwd=tmp_path, check=True, capture_output=True)
+        assert [open_photo(path).pixels.shape[:2] for path in tmp_path.glob("out*")]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
