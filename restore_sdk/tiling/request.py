@@ -175,7 +175,9 @@ class Request:
         with self._named():
             pixels = self._picture if self._untouched is None else self._untouched
             image, mask = cut(pixels, mask, tile.crop, self._options.color)
-        self._tones[tile.crop] = tone_of(image[::4, ::4][~mask[::4, ::4]], near_grey=not self._toned)
+        known = image[::4, ::4][~mask[::4, ::4]]
+        known = known if len(known) >= 64 else image[~mask]  # little is known, perhaps between those
+        self._tones[tile.crop] = tone_of(known, near_grey=not self._toned)
         return Sample(image, mask.view(np.uint8) * np.uint8(255))
 
     @translate_memory_errors

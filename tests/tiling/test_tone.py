@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from restore_sdk.imaging.image import Color
+from restore_sdk.imaging.image import Color, MaskWarning
 from restore_sdk.tiling.request import Request, RestoreOptions
 from tests.conftest import make_photo
 
@@ -15,12 +15,12 @@ MASK = np.zeros((256, 256), np.uint8)
 MASK[100:130, 90:150] = 255
 
 
-def restored(photo: NDArray[np.uint8], color: Color = "rgb") -> NDArray[np.uint8]:
-    request = Request(photo, MASK, RestoreOptions(color=color, detail="none"))
+def restored(photo: NDArray[np.uint8], color: Color = "rgb", mask: NDArray[np.uint8] = MASK) -> NDArray[np.uint8]:
+    request = Request(photo, mask, RestoreOptions(color=color, detail="none"))
     for tile in request.plan.tiles:
         request.sample(tile)
-        request.put(tile, TINTED, MASK)
-    return request.finish()[MASK > 0]
+        request.put(tile, TINTED, mask)
+    return request.finish()[mask > 0]
 
 
 def greys() -> NDArray[np.uint8]:
@@ -30,6 +30,10 @@ def greys() -> NDArray[np.uint8]:
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
 def test_grey_stays_grey_and_a_print_keeps_its_tone(color: Color) -> None:
     assert (restored(greys(), color) == 114).all()
+    nearly_all = np.full((256, 256), 255, np.uint8)
+    nearly_all[253:] = 0
+    with pytest.warns(MaskWarning):
+        assert (restored(greys(), color, nearly_all) == 114).all()
     noise = np.random.default_rng(0).normal(0, 1.5, (256, 256, 3))
     sepia = np.clip(greys() * [1, 0.9, 0.7] + [10, 5, 20] + noise, 0, 255).astype(np.uint8)
     level = (114 - 0.299 * 10 - 0.587 * 5 - 0.114 * 20) / (0.299 + 0.587 * 0.9 + 0.114 * 0.7)
