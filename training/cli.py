@@ -75,7 +75,7 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--float32", action="store_true", help="do not use bfloat16 even where the device has it")
     parser.add_argument("--masks", type=_at_least(1), default=24_000, help="how many masks to draw (default 24000)")
     parser.add_argument("--validate", type=Path, nargs=2, metavar=("FACES", "MASKS"), help="folders to draw sheets of")
-    parser.add_argument("--sheet-every", type=_at_least(1), default=10_000, help="images between sheets (10000)")
+    parser.add_argument("--sheet-every", type=_at_least(1), default=20_000, help="images between sheets (10000)")
     parser.set_defaults(run=_fit)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 #: What is trained, in this order. The first two are the edge stage, the last two the repair stage.
 PARTS = ("shape", "edge", "coarse", "repair")
+#: Steps whose views are kept, where a batch is drawn from them.
+POOL = 16
 
 
 class ConfigError(Exception):
@@ -39,6 +41,8 @@ class Part:
         ema: memory of the moving average, a step.
         frozen: names of parts of the generator that stay as they are.
         wide: share of masks that hide more than 30%.
+        fresh: views that are prepared anew at each step, 0 for the whole batch; else a batch is drawn from the last
+            :data:`POOL` steps' views, other squares of them.
         sharpness: least sharpness of the photographs, as the data's index.csv has it.
         network: arguments of the network.
     """
@@ -57,12 +61,14 @@ class Part:
     ema: float = 0.998
     frozen: list[str] = field(default_factory=list)
     wide: float = 0.75
+    fresh: int = 0
     sharpness: float = 0.0
     network: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.images >= 0, "images must not be negative")
         _require(self.batch >= 1, "batch must be at least 1")
+        _require(0 <= self.fresh <= self.batch <= POOL * (self.fresh or self.batch), "fresh must fill a batch")
         _require(self.rate > 0, "rate must be above 0")
         _require(self.warmup >= 0 and self.critic_from >= 0 and self.critic_ramp >= 0, "counts must not be negative")
         _require(0 <= self.decay <= 1, "decay must be a share of the run, 0 to 1")
@@ -89,18 +95,19 @@ class Part:
 
 
 def _shape() -> Part:
-    return Part(400_000, 64, 2e-3, 6_000, 0.5, {"points": 1.0, "presence": 0.05}, wide=0.8)
+    return Part(620_000, 64, 2e-3, 6_000, 0.5, {"points": 1.0, "presence": 0.05}, wide=0.8)
 
 
 def _edge() -> Part:
     weights = {"strength": 1.0, "dice": 0.3, "adversarial": 0.2, "matching": 8.0}
-    return Part(200_000, 8, 5e-4, 2_000, 0.2, weights, critic_rate=2e-4, critic_from=8_000, wide=0.7, sharpness=80.0)
+    return Part(200_000, 8, 5e-4, 2_000, 0.2, weights, critic_rate=2e-4, critic_from=8_000, wide=0.7, fresh=2,
+                sharpness=80.0)  # fmt: skip
 
 
 def _coarse() -> Part:
     shares = {"colour": 0.2, "rim": 0.3, "perceptual": 1.0, "adversarial": 0.8, "small": 0.5, "grid": 0.15}
     paired = {"l1": 1.0, "perceptual": 0.7}
-    return Part(1_000_000, losses=shares, balanced=True, critic_rate=4e-4, critic_from=25_000, paired=paired, wide=0.8)
+    return Part(1_000_000, losses=shares, balanced=True, critic_rate=4e-4, critic_from=110_000, paired=paired, wide=0.8)
 
 
 def _repair() -> Part:
@@ -108,7 +115,7 @@ def _repair() -> Part:
     paired = {"l1": 0.5, "rim": 0.3, "perceptual": 1.0}
     return Part(
         400_000, 8, 3e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=10_000, paired=paired, wide=0.6,
-        sharpness=120.0, frozen=["coarse"], network={"passes16": 2},
+        fresh=2, sharpness=120.0, frozen=["coarse"], network={"passes16": 2},
     )  # fmt: skip
 
 

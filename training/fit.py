@@ -20,10 +20,10 @@ from restore_sdk._util.lock import file_lock
 from restore_sdk.errors import OutputError
 from training import checkpoint
 from training.checkpoint import CheckpointError
-from training.config import PARTS, Config, ConfigError, Part
+from training.config import PARTS, POOL, Config, ConfigError, Part
 from training.faces import DamagedViews, Faces, mask_bank
 from training.log import RunLog
-from training.objectives import CoarseObjective, EdgeObjective, Objective, RepairObjective, ShapeObjective
+from training.objectives import CoarseObjective, EdgeObjective, Objective, RepairObjective, ShapeObjective, Views
 from training.optimizer import optimizers_for
 from training.sheet import Sheet
 from training.weights import Networks, save_weights, state_path
@@ -85,6 +85,7 @@ class PartTrainer:
             self.optimizers["critics"] = optim.Adam(critics, self.settings.critic_rate, (0.0, 0.99))
         self.seen = self.began = 0
         self.gradients: dict[str, float] = {}
+        self.pool: dict[int, Views] = {}
         self._resume()
 
     # -- one step ------------------------------------------------------------------------------------------------
@@ -92,13 +93,13 @@ class PartTrainer:
     def step(self, views: DamagedViews) -> dict[str, float]:
         """Optimise on one batch and return its losses."""
         settings, objective = self.settings, self.objective
-        torch.manual_seed(hash((self.config.seed, self.seen)) % 2**31)
+        prepared = self._prepared(views)
         weights, judged = settings.weights_at(self.seen)
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 if name != "critics":
                     group["lr"] = settings.rate_at(self.seen, self.began)
-        painted = objective.paint(views(self.seen // settings.batch), self.seen - settings.critic_from)
+        painted = objective.paint(prepared, self.seen - settings.critic_from)
         figures: dict[str, Tensor] = {}
         if judged:
             objective.critics.requires_grad_(True)
@@ -127,6 +128,23 @@ class PartTrainer:
         self._update_average()
         self.seen += settings.batch
         return {name: float(value.detach()) for name, value in (parts | figures).items()} | {"gradient": float(length)}
+
+    def _prepared(self, views: DamagedViews) -> Views:
+        """The views of this step. Each depends on the seed and the number of its batch, so a resumed run makes the pool
+        again as it was."""
+        settings, number = self.settings, self.seen // self.settings.batch
+        first = number if not settings.fresh else max(number - POOL + 1, 0)
+        self.pool = {k: each for k, each in self.pool.items() if first <= k < number}
+        for k in range(first, number + 1):
+            if k not in self.pool:
+                torch.manual_seed(hash((self.config.seed, 1, k)) % 2**31)
+                self.pool[k] = self.objective.prepare(views(k))
+        torch.manual_seed(hash((self.config.seed, self.seen)) % 2**31)
+        if not settings.fresh:
+            return self.pool[number]
+        places = [(k, i) for k in sorted(self.pool) for i in range(settings.fresh)]
+        chosen = [places[i] for i in torch.randperm(max(len(places), settings.batch)) % len(places)][: settings.batch]
+        return {name: torch.stack([self.pool[k][name][i] for k, i in chosen]) for name in self.pool[number]}
 
     def _step(self, name: str) -> None:
         self.optimizers[name].step()
@@ -292,7 +310,7 @@ def _fit(config: Config, options: Options) -> Path:
                 if name == "shape" and not faces[least].found.any():
                     raise ConfigError("The shape part is trained on contours: name their file with --labels.")
                 views = DamagedViews(
-                    faces[least], masks, trainer.objective.size, settings.batch, 10 * config.seed + PARTS.index(name),
+                    faces[least], masks, trainer.objective.size, settings.fresh or settings.batch, 10 * config.seed + PARTS.index(name),
                     settings.wide,
                 )  # fmt: skip
                 trainer.run(views, log, lambda: bool(asked))

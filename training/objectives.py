@@ -24,6 +24,10 @@ from training.networks.prefill import pull_push
 from training.networks.repair import RepairGenerator
 
 
+#: What :meth:`Objective.prepare` made, by name, ``(N, ...)`` each.
+Views = dict[str, Tensor]
+
+
 @dataclass
 class Painted:
     """What a generator made of a batch. ``fake`` is where gradients of losses are compared; the rest is the
@@ -58,8 +62,13 @@ class Objective(nn.Module):
         super().__init__()
         self.critics = nn.ModuleDict()
 
-    def paint(self, batch: Batch, seen: int) -> Painted:
-        """Run the generator on a batch, as it is trained after ``seen`` images."""
+    def prepare(self, batch: Batch) -> Views:
+        """All of a batch that does not depend on what is trained, views first: it is used again where a part is
+        trained on squares (``fresh`` of :class:`training.config.Part`)."""
+        return vars(batch)
+
+    def paint(self, views: Views, seen: int) -> Painted:
+        """Run the generator on some prepared views, as it is trained after ``seen`` images."""
         raise NotImplementedError
 
     def judge(self, painted: Painted) -> dict[str, Tensor]:
@@ -69,6 +78,22 @@ class Objective(nn.Module):
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
         """The generator's losses, not yet weighed."""
         raise NotImplementedError
+
+
+def _squares(views: Views, side: int, scales: dict[str, int]) -> Views:
+    """One square of each view, its place drawn by how much of the hole it has; where ``scales`` has a name, that map is
+    so many times smaller than the view."""
+    hole = views["hole"]
+    shares = F.avg_pool2d(F.avg_pool2d(hole, 8), side // 8, 1)
+    across = shares.shape[-1]
+    places = torch.multinomial((shares.flatten(1) + 0.02).cpu(), 1).squeeze(1).tolist()
+
+    def cut(x: Tensor, scale: int) -> Tensor:
+        s = side // scale
+        corners = [(place // across * 8 // scale, place % across * 8 // scale) for place in places]
+        return torch.stack([x[i, :, top : top + s, left : left + s] for i, (top, left) in enumerate(corners)])
+
+    return {name: cut(x, scales.get(name, 1)) for name, x in views.items()}
 
 
 def _reduced(x: Tensor, size: int) -> Tensor:
@@ -96,12 +121,14 @@ class ShapeObjective(Objective):
         super().__init__()
         self.generator = generator
 
-    def paint(self, batch: Batch, seen: int) -> Painted:
+    def paint(self, views: Views, seen: int) -> Painted:
         """``fake`` are the points."""
-        guess = pull_push(batch.image, batch.hole)
+        hole = views["hole"]
+        guess = pull_push(views["image"], hole)
         with self.fast():
-            points, presence = self.generator(_reduced(guess, 64), _reduced(batch.hole, 64))
-        return Painted(points.float(), batch.points, batch.hole, {"presence": presence.float(), "found": batch.found})
+            points, presence = self.generator(_reduced(guess, 64), _reduced(hole, 64))
+        extra = {"presence": presence.float(), "found": views["found"]}
+        return Painted(points.float(), views["points"], hole, extra)
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
         """``points``: by the distance of the eyes, hidden points first; ``presence``: of a face in the view."""
@@ -125,6 +152,7 @@ class EdgeObjective(Objective):
     wrong but the true one. Feature matching as EdgeConnect (Nazeri et al., 2019) has it."""
 
     size = 256
+    crop = 128
 
     def __init__(self, generator: EdgeDrawer, shape: ShapeNetwork) -> None:
         super().__init__()
@@ -133,24 +161,30 @@ class EdgeObjective(Objective):
         self.raster, self.lines = ContourRaster(256, 1.2), EdgeMap()
         self.critics = nn.ModuleDict({"near": PatchDiscriminator(3), "far": PatchDiscriminator(3, 48)})
 
-    def paint(self, batch: Batch, seen: int) -> Painted:
-        """``fake`` are completed edges."""
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> Views:
+        """Grey, known and wanted lines, and contours, some of them left out."""
         hole = batch.hole
-        with torch.no_grad():
-            guess = pull_push(batch.image, hole)
-            points, presence = self.shape(guess, hole)
-            points = points.float() + 0.002 * torch.randn_like(points[:, :1].float())
-            heard = torch.rand_like(hole[:, :, :1, :1]) > 0.1
-            contours = self.raster(points) * torch.sigmoid(presence.float()).view(-1, 1, 1, 1) * heard
-            grey = luma(guess)
-            known = self.lines(grey, hole) * (1.0 - hole)
-            wanted = self.lines(luma(batch.image))
+        guess = pull_push(batch.image, hole)
+        points, presence = self.shape(guess, hole)
+        points = points.float() + 0.002 * torch.randn_like(points[:, :1].float())
+        heard = torch.rand_like(hole[:, :, :1, :1]) > 0.1
+        contours = self.raster(points) * torch.sigmoid(presence.float()).view(-1, 1, 1, 1) * heard
+        grey = luma(guess)
+        known = self.lines(grey, hole) * (1.0 - hole)
+        return {"grey": grey, "known": known, "contours": contours, "hole": hole, "wanted": self.lines(luma(batch.image))}
+
+    def paint(self, views: Views, seen: int) -> Painted:
+        """``fake`` are completed edges of a square, ``(N, 1, 128, 128)``."""
+        views = _squares(views, self.crop, {})
+        hole, known = views["hole"], views["known"]
         with self.fast():
-            logits = self.generator(grey, known, contours, hole)
+            logits = self.generator(views["grey"], known, views["contours"], hole)
         logits = logits.float()
         completed = known + hole * torch.sigmoid(logits)
-        real = known + hole * wanted
-        return Painted(completed, real, hole, {"logits": logits, "wanted": wanted, "grey": grey})
+        real = known + hole * views["wanted"]
+        extra = {"logits": logits, "wanted": views["wanted"], "grey": views["grey"]}
+        return Painted(completed, real, hole, extra)
 
     def _views(self, edges: Tensor, painted: Painted) -> dict[str, Tensor]:
         seen = torch.cat((edges + 0.05 * torch.rand_like(edges[:, :, :1, :1]), painted.extra["grey"], painted.hole), 1)
@@ -292,20 +326,20 @@ class CoarseObjective(_Photographs):
     size = 128
 
     def __init__(self, generator: CoarseGenerator, shape: ShapeNetwork) -> None:
-        super().__init__((2, 4, 8, 16, 32), (24, 32, 64, 128, 192), reach=7, enlarged=2, blur=(1.2, 80_000))
+        super().__init__((2, 4, 8, 16, 32), (24, 32, 64, 128, 192), reach=7, enlarged=2, blur=(1.2, 30_000))
         self.generator = generator
         self.edges = EdgePredictor(shape, None, self.size)
         self.critics["small"] = SmallDiscriminator()
 
-    def paint(self, batch: Batch, seen: int) -> Painted:
+    def paint(self, views: Views, seen: int) -> Painted:
         """``fake`` is the composed picture, ``(N, 3, 64, 64)``."""
-        image, hole = batch.image, batch.hole
+        image, hole = views["image"], views["hole"]
         guess = pull_push(image, hole)
         with torch.no_grad():
             points, _ = self.edges.shape(guess, hole)
             # some true contours, so that they are believed; the rest as they will be
-            true = (torch.rand(len(points), 1, 1, device=points.device) < 0.25) & batch.found.view(-1, 1, 1)
-            points = torch.where(true, batch.points, points.float())
+            true = (torch.rand(len(points), 1, 1, device=points.device) < 0.25) & views["found"].view(-1, 1, 1)
+            points = torch.where(true, views["points"], points.float())
             points = points + 0.004 * torch.randn_like(points[:, :1]) + 0.001 * torch.randn_like(points)
             edges = self.edges(guess, hole, points) * (torch.rand_like(hole[:, :, :1, :1]) > 0.1)
         with self.fast():
@@ -349,34 +383,37 @@ class RepairObjective(_Photographs):
         self.generator = generator
         self.edges = EdgePredictor(shape, edge, self.size)
 
-    def paint(self, batch: Batch, seen: int) -> Painted:
-        """``fake`` is a square of the composed picture, ``(N, 3, 128, 128)``."""
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> Views:
+        """What comes before the fine part. Half of the views are given the true picture at 64 px, a little spoilt: what
+        is left there is to see detail, not to guess a face, and a loss by pixels does not blur it (cascades train on
+        spoilt conditions: Ho et al., "Cascaded diffusion models", JMLR 2022)."""
         image, hole = batch.image, batch.hole
         guess = pull_push(image, hole)
         edges = self.edges(guess, hole)
         with self.fast():
-            features, coarse = self.generator.coarse_guess(guess, edges, hole)
-        tops, lefts = self._squares(hole)
+            features, residual = self.generator.coarse(guess, edges, hole)
+        features, residual = features.float(), residual.float()
+        true = _blurred(_reduced(image - guess, residual.shape[-1]), float(torch.rand(())) * 0.7)
+        true = true + 0.05 * torch.rand_like(hole[:, :, :1, :1]) * torch.randn_like(true)
+        shown = torch.rand_like(hole[:, :, :1, :1]) < 0.5
+        features, residual = features * ~shown, torch.where(shown, true, residual)
+        coarse = F.interpolate(residual, size=self.size, mode="bilinear", align_corners=False)
         noise = self.generator.noise.expand(len(image), -1, -1, -1)
+        return {"image": image, "hole": hole, "guess": guess, "edges": edges, "coarse": coarse, "noise": noise,
+                "features": features}  # fmt: skip
 
-        def cut(x: Tensor, scale: int = 1) -> Tensor:
-            side = self.crop // scale
-            places = zip((tops // scale).tolist(), (lefts // scale).tolist(), strict=True)
-            return torch.stack([x[i, :, top : top + side, left : left + side] for i, (top, left) in enumerate(places)])
-
-        image, hole, guess, edges, coarse, noise = (cut(x) for x in (image, hole, guess, edges, coarse, noise))
+    def paint(self, views: Views, seen: int) -> Painted:
+        """``fake`` is a square of the composed picture, ``(N, 3, 128, 128)``."""
+        views = _squares(views, self.crop, {"features": 8})
+        image, hole, guess = views["image"], views["hole"], views["guess"]
         with self.fast():
-            residual = self.generator.refine(guess, edges, hole, cut(features, 8), coarse, noise).float()
-        painted = Painted(image + hole * (guess + residual - image), image, hole)
+            residual = self.generator.refine(
+                guess, views["edges"], hole, views["features"], views["coarse"], views["noise"]
+            )
+        painted = Painted(image + hole * (guess + residual.float() - image), image, hole)
         self.sees(painted, seen)
         return painted
-
-    def _squares(self, hole: Tensor) -> tuple[Tensor, Tensor]:
-        """Corners of squares, multiples of 8, drawn by how much of the hole they have."""
-        shares = F.avg_pool2d(F.avg_pool2d(hole, 8), self.crop // 8, 1)
-        side = shares.shape[-1]
-        chosen = torch.multinomial((shares.flatten(1) + 0.02).cpu(), 1).squeeze(1)
-        return chosen // side * 8, chosen % side * 8
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
         """Those of all photographs, and ``grid`` against the pixel shuffle's pattern."""

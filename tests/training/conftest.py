@@ -22,14 +22,14 @@ _NETWORK = {"width": 16, "body": 16, "growth": 8}
 
 TINY = {
     "shape": {"images": 8, "batch": 4, "warmup": 2, "network": {"width": 16, "body": 16, "blocks": 1, "shapes": 8}},
-    "edge": {"images": 6, "batch": 2, "warmup": 2, "critic_from": 2, "critic_ramp": 2, "network": _NETWORK,
+    "edge": {"images": 6, "batch": 2, "warmup": 2, "critic_from": 2, "critic_ramp": 2, "fresh": 1, "network": _NETWORK,
              "sharpness": 0.0},
     "coarse": {
         "images": 8, "batch": 2, "warmup": 2, "critic_from": 4, "critic_ramp": 2,
         "network": {"widths": [8, 16, 16, 16], "blocks": [1, 1, 1], "global_blocks": 1},
     },
     "repair": {
-        "images": 6, "batch": 2, "warmup": 2, "critic_from": 2, "critic_ramp": 2, "sharpness": 0.0,
+        "images": 6, "batch": 2, "fresh": 1, "warmup": 2, "critic_from": 2, "critic_ramp": 2, "sharpness": 0.0,
         "network": {**_NETWORK, "blocks": 1, "passes16": 1},
     },
 }  # fmt: skip
