@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     weights = commands.add_parser("weights", help="write what a run has learned so far, to evaluate or export")
     weights.add_argument("--run", type=Path, required=True, dest="folder", help="the --out folder of fit")
     weights.add_argument("--out", type=Path, required=True, help="weights.safetensors to write")
+    weights.add_argument("--discriminators", action="store_true", help="keep them, to go on training from the file")
     weights.set_defaults(run=_weights)
     arguments = parser.parse_args(argv)
     try:
@@ -75,7 +76,7 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--float32", action="store_true", help="do not use bfloat16 even where the device has it")
     parser.add_argument("--masks", type=_at_least(1), default=24_000, help="how many masks to draw (default 24000)")
     parser.add_argument("--validate", type=Path, nargs=2, metavar=("FACES", "MASKS"), help="folders to draw sheets of")
-    parser.add_argument("--sheet-every", type=_at_least(1), default=20_000, help="images between sheets (10000)")
+    parser.add_argument("--sheet-every", type=_at_least(1), default=20_000, help="images between sheets (20000)")
     parser.set_defaults(run=_fit)
 
 
@@ -105,7 +106,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         sheet_every=arguments.sheet_every,
         masks=arguments.masks,
     )
-    print(f"weights: {fit(config, options)}")
+    print(f"trained: {fit(config, options)}")
     return 0
 
 
@@ -202,5 +203,5 @@ def _write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
 def _weights(arguments: argparse.Namespace) -> int:
     from training.weights import save_weights
 
-    print(f"weights: {save_weights(arguments.folder, arguments.out)}")
+    print(f"weights: {save_weights(arguments.folder, arguments.out, arguments.discriminators)}")
     return 0

@@ -205,6 +205,10 @@ class PartTrainer:
             own = {name: value.float() for name, value in checkpoint.under_prefix(self.name, tensors).items()}
             if missing := checkpoint.load_partly(self.generator, own, self.options.init):
                 print(f"{self.name}: not in {self.options.init.name}, so they begin anew: {', '.join(missing)}")
+            critics = checkpoint.under_prefix(f"discriminators.{self.name}", tensors)
+            if critics:
+                critics = {name: value.float() for name, value in critics.items()}
+                checkpoint.load_module(self.objective.critics, critics, self.options.init)
             self.average.load_state_dict(self.generator.state_dict())
             self.seen = self.began = int(facts.get("images", {}).get(self.name, 0))
 
@@ -265,7 +269,8 @@ def has_bfloat16(device: str = "cpu") -> bool:
 
 
 def fit(config: Config, options: Options) -> Path:
-    """Train everything and write ``weights.safetensors`` (half precision, all parts) into ``options.out``.
+    """Train everything and write ``weights.safetensors`` (half precision, all parts) into ``options.out``; or one part,
+    which leaves its checkpoint.
 
     Raises:
         StoppedError: after SIGINT or SIGTERM, when the state is saved.
@@ -321,6 +326,8 @@ def _fit(config: Config, options: Options) -> Path:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    if options.only is not None:  # the others may have no state yet
+        return state_path(options.out, options.only)
     return save_weights(options.out, options.out / "weights.safetensors")
 
 

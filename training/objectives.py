@@ -326,7 +326,7 @@ class CoarseObjective(_Photographs):
     size = 128
 
     def __init__(self, generator: CoarseGenerator, shape: ShapeNetwork) -> None:
-        super().__init__((2, 4, 8, 16, 32), (24, 32, 64, 128, 192), reach=7, enlarged=2, blur=(1.2, 30_000))
+        super().__init__((2, 4, 8, 16, 32), (24, 32, 64, 128, 192), reach=7, enlarged=2, blur=(1.2, 16_000))
         self.generator = generator
         self.edges = EdgePredictor(shape, None, self.size)
         self.critics["small"] = SmallDiscriminator()

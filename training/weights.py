@@ -60,9 +60,12 @@ def state_path(run: Path, part: str) -> Path:
     return run / f"{part}.safetensors"
 
 
-def save_weights(run: Path, path: Path) -> Path:
+def save_weights(run: Path, path: Path, discriminators: bool = False) -> Path:
     """Write the moving averages of all parts, as a run has them now, in half precision, with the settings that each
     was last trained with.
+
+    With ``discriminators``, which a released model needs no more, a run can go on from the file (``--init``) where the
+    checkpoints are not.
 
     Works on a finished run and on one that is still going. Raises :class:`CheckpointError` where a part has no state.
     """
@@ -76,6 +79,9 @@ def save_weights(run: Path, path: Path) -> Path:
         if part == "repair":  # its coarse generator is a part of its own
             averages = {key: value for key, value in averages.items() if not key.startswith("coarse.")}
         tensors |= checkpoint.with_prefix(part, checkpoint.half_precision(averages))
+        if discriminators:
+            critics = checkpoint.half_precision(under_prefix("discriminators", state))
+            tensors |= checkpoint.with_prefix(f"discriminators.{part}", critics)
         images[part], config = meta["seen"], meta["config"]
         own[part] = config[part]
     checkpoint.save_tensors(path, tensors, {"config": config | own, "images": images})
