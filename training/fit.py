@@ -189,7 +189,11 @@ class PartTrainer:
             tensors, facts = checkpoint.load_tensors(self.path)
             modules = {"generator": self.generator, "average": self.average, "discriminators": self.objective.critics}
             for name, module in modules.items():
-                checkpoint.load_module(module, checkpoint.under_prefix(name, tensors), self.path)
+                own = checkpoint.under_prefix(name, tensors)
+                if name != "discriminators":  # frozen parts may have been trained on elsewhere: they are as given
+                    given = self.generator.state_dict()
+                    own |= {key: given[key] for key in given if key.split(".")[0] in self.settings.frozen}
+                checkpoint.load_module(module, own, self.path)
             self.seen, self.began = int(facts["seen"]), int(facts.get("began", facts["seen"]))
             refrozen = facts["config"][self.name]["frozen"] != self.settings.frozen
             for name, optimizer in self.optimizers.items():

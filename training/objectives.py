@@ -379,7 +379,7 @@ class RepairObjective(_Photographs):
     crop = 128
 
     def __init__(self, generator: RepairGenerator, shape: ShapeNetwork, edge: EdgeDrawer) -> None:
-        super().__init__((2, 4, 8, 16), (24, 32, 64, 128), reach=17, enlarged=1, blur=(1.5, 60_000))
+        super().__init__((2, 4, 8, 16), (24, 32, 64, 128), reach=17, enlarged=1, blur=(1.5, 12_000))
         self.generator = generator
         self.edges = EdgePredictor(shape, edge, self.size)
 
