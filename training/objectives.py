@@ -17,7 +17,7 @@ from training.discriminators import PatchDiscriminator, ProjectedDiscriminator, 
 from training.faces import Batch
 from training.features import Features
 from training.networks.coarse import CoarseGenerator
-from training.networks.contours import CONTOURS, ContourRaster, ShapeNetwork
+from training.networks.contours import CONTOURS, ContourRaster, ShapeNetwork, mean_face
 from training.networks.edge import EdgeDrawer
 from training.networks.edgemap import EdgeMap, luma
 from training.networks.prefill import pull_push
@@ -126,9 +126,9 @@ class ShapeObjective(Objective):
         hole = views["hole"]
         guess = pull_push(views["image"], hole)
         with self.fast():
-            points, presence = self.generator(_reduced(guess, 64), _reduced(hole, 64))
+            offsets, presence = self.generator(_reduced(guess, 64), _reduced(hole, 64))
         extra = {"presence": presence.float(), "found": views["found"]}
-        return Painted(points.float(), views["points"], hole, extra)
+        return Painted(offsets.float() + mean_face().to(offsets.device), views["points"], hole, extra)
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
         """``points``: by the distance of the eyes, hidden points first; ``presence``: of a face in the view."""
@@ -166,10 +166,10 @@ class EdgeObjective(Objective):
         """Grey, known and wanted lines, and contours, some of them left out."""
         hole = batch.hole
         guess = pull_push(batch.image, hole)
-        points, presence = self.shape(guess, hole)
-        points = points.float() + 0.002 * torch.randn_like(points[:, :1].float())
+        offsets, presence = self.shape(guess, hole)
+        offsets = offsets.float() + 0.002 * torch.randn_like(offsets[:, :1].float())
         heard = torch.rand_like(hole[:, :, :1, :1]) > 0.1
-        contours = self.raster(points) * torch.sigmoid(presence.float()).view(-1, 1, 1, 1) * heard
+        contours = self.raster(offsets) * torch.sigmoid(presence.float()).view(-1, 1, 1, 1) * heard
         grey = luma(guess)
         known = self.lines(grey, hole) * (1.0 - hole)
         return {"grey": grey, "known": known, "contours": contours, "hole": hole, "wanted": self.lines(luma(batch.image))}
@@ -306,10 +306,10 @@ class EdgePredictor(nn.Module):
         self.requires_grad_(False)
 
     @torch.no_grad()
-    def forward(self, guess: Tensor, hole: Tensor, points: Tensor | None = None) -> Tensor:
-        """``points`` are drawn instead of those found, where given."""
+    def forward(self, guess: Tensor, hole: Tensor, offsets: Tensor | None = None) -> Tensor:
+        """``offsets`` are drawn instead of those found, where given."""
         found, presence = self.shape(guess, hole)
-        contours = self.raster(found.float() if points is None else points)
+        contours = self.raster(found.float() if offsets is None else offsets)
         contours = contours * torch.sigmoid(presence.float()).view(-1, 1, 1, 1)
         if self.generator is None:
             return contours
@@ -336,12 +336,12 @@ class CoarseObjective(_Photographs):
         image, hole = views["image"], views["hole"]
         guess = pull_push(image, hole)
         with torch.no_grad():
-            points, _ = self.edges.shape(guess, hole)
+            offsets, _ = self.edges.shape(guess, hole)
             # some true contours, so that they are believed; the rest as they will be
-            true = (torch.rand(len(points), 1, 1, device=points.device) < 0.25) & views["found"].view(-1, 1, 1)
-            points = torch.where(true, views["points"], points.float())
-            points = points + 0.004 * torch.randn_like(points[:, :1]) + 0.001 * torch.randn_like(points)
-            edges = self.edges(guess, hole, points) * (torch.rand_like(hole[:, :, :1, :1]) > 0.1)
+            true = (torch.rand(len(offsets), 1, 1, device=offsets.device) < 0.25) & views["found"].view(-1, 1, 1)
+            offsets = torch.where(true, views["points"] - mean_face().to(offsets.device), offsets.float())
+            offsets = offsets + 0.004 * torch.randn_like(offsets[:, :1]) + 0.001 * torch.randn_like(offsets)
+            edges = self.edges(guess, hole, offsets) * (torch.rand_like(hole[:, :, :1, :1]) > 0.1)
         with self.fast():
             residual = self.generator(guess, edges, hole)[1].float()
         image, hole, guess = (_reduced(each, 64) for each in (image, hole, guess))

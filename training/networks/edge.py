@@ -82,7 +82,7 @@ class EdgeGenerator(nn.Module):
         """
         grey = luma(guess)
         known = self.lines(grey, hole) * (1.0 - hole)
-        points, presence = self.shape(guess, hole)
-        contours = self.raster(points) * torch.sigmoid(presence).view(-1, 1, 1, 1)
+        offsets, presence = self.shape(guess, hole)
+        contours = self.raster(offsets) * torch.sigmoid(presence).view(-1, 1, 1, 1)
         drawn = torch.sigmoid(self.drawer(grey, known, contours, hole))
         return known + hole * (1.0 - (1.0 - drawn) * (1.0 - contours))

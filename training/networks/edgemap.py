@@ -18,7 +18,7 @@ _LOW, _HIGH = 0.04, 0.10
 def _gaussian(sigma: float) -> Tensor:
     radius = round(2.5 * sigma)
     taps = torch.exp(-torch.arange(-radius, radius + 1.0).square() / (2.0 * sigma * sigma))
-    return taps / taps.sum()
+    return (taps / taps.sum()).half().float()  # half precision holds the very same numbers
 
 
 def luma(image: Tensor) -> Tensor:
@@ -38,8 +38,8 @@ class EdgeMap(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         blur, line = _gaussian(_BLUR), _gaussian(_LINE)
-        self.register_buffer("blur", (blur[:, None] * blur).view(1, 1, len(blur), len(blur)), persistent=False)
-        self.register_buffer("line", (line[:, None] * line).view(1, 1, len(line), len(line)), persistent=False)
+        self.register_buffer("blur", (blur[:, None] * blur).half().float().view(1, 1, len(blur), len(blur)), persistent=False)
+        self.register_buffer("line", (line[:, None] * line).half().float().view(1, 1, len(line), len(line)), persistent=False)
         across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8.0
         self.register_buffer("sobel", torch.stack((across, across.T)).unsqueeze(1), persistent=False)
 
@@ -55,21 +55,23 @@ class EdgeMap(nn.Module):
         strength = (gx * gx + gy * gy + 1e-6).sqrt()
         if hole is not None:
             strength = strength * (1.0 - F.max_pool2d(hole, 3, 1, 1))
-        ax, ay = gx.abs(), gy.abs()
-        flat = (ax >= ay).to(grey.dtype)  # the gradient runs rather along x
+        ax, ay = torch.maximum(gx, -gx), torch.maximum(gy, -gy)
         slant = torch.minimum(ax, ay) / (torch.maximum(ax, ay) + 1e-3)
-        same = (gx * gy >= 0.0).to(grey.dtype)
+        # 1 where the gradient runs rather along x, and where both its parts have one sign; a step without a comparison,
+        # which would cast
+        flat, same = (((each * 4096.0) + 0.5).clamp(0.0, 1.0) for each in (ax - ay, gx * gy))
         around = F.pad(strength, (1, 1, 1, 1))
 
         def at(dx: int, dy: int) -> Tensor:
             height, width = strength.shape[-2:]
             return around[..., 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
 
-        ahead = flat * at(1, 0) + (1.0 - flat) * at(0, 1)
-        behind = flat * at(-1, 0) + (1.0 - flat) * at(0, -1)
-        falling, rising = flat * at(1, -1) + (1.0 - flat) * at(-1, 1), flat * at(-1, 1) + (1.0 - flat) * at(1, -1)
-        aslant_ahead = same * at(1, 1) + (1.0 - same) * falling
-        aslant_behind = same * at(-1, -1) + (1.0 - same) * rising
+        def either(share: Tensor, one: Tensor, other: Tensor) -> Tensor:
+            return other + share * (one - other)
+
+        ahead, behind = either(flat, at(1, 0), at(0, 1)), either(flat, at(-1, 0), at(0, -1))
+        falling, rising = either(flat, at(1, -1), at(-1, 1)), either(flat, at(-1, 1), at(1, -1))
+        aslant_ahead, aslant_behind = either(same, at(1, 1), falling), either(same, at(-1, -1), rising)
         rival = torch.maximum(ahead + slant * (aslant_ahead - ahead), behind + slant * (aslant_behind - behind))
         ridge = ((strength - rival) / (0.1 * strength + 1e-3) + 0.5).clamp(0.0, 1.0)
         sure = ((strength - _LOW) * (1.0 / (_HIGH - _LOW))).clamp(0.0, 1.0)

@@ -77,7 +77,7 @@ class RepairGenerator(nn.Module):
         self.polish = nn.Sequential(ConvAct(3 + fine + 1, 8), conv(8, 3, gain=0.0))
         # texture needs a seed: the same noise for every picture (MI-GAN: Sargsyan et al., ICCV 2023)
         plane = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(7))
-        self.register_buffer("noise", plane, persistent=False)
+        self.register_buffer("noise", plane.half().float(), persistent=False)
 
     noise: Tensor
 
@@ -93,7 +93,8 @@ class RepairGenerator(nn.Module):
             ``(N, 3, 256, 256)``, the residual in the range of ``image``.
         """
         features, coarse = self.coarse_guess(image, edges, hole)
-        return self.refine(image, edges, hole, features, coarse, self.noise.expand(image.shape[0], -1, -1, -1))
+        noise = self.noise + 0.0 * hole  # of every picture, without asking for its shape
+        return self.refine(image, edges, hole, features, coarse, noise)
 
     def coarse_guess(self, image: Tensor, edges: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
         """The coarse generator's features ``(N, C, 32, 32)``, and its residual at the size of ``image``."""
