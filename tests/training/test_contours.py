@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.label import contour_points
-from training.networks.contours import CONTOURS, MIRROR, POINTS, ContourRaster, ShapeNetwork
+from training.networks.contours import CONTOURS, MIRROR, POINTS, ContourRaster, ShapeNetwork, mean_face
 
 
 def test_every_point_stands_once_and_a_mirror_undoes_itself() -> None:
@@ -31,7 +31,7 @@ def _face() -> torch.Tensor:
 @pytest.mark.parametrize(("size", "sigma"), [(256, 1.2), (128, 0.8)])
 def test_lines_are_drawn_where_the_points_are(size: int, sigma: float) -> None:
     points = _face()
-    drawn = ContourRaster(size, sigma)(points)
+    drawn = ContourRaster(size, sigma)(points - mean_face())
     assert drawn.shape == (1, 1, size, size)
     at = torch.nn.functional.grid_sample(drawn, points.unsqueeze(2) * 2 - 1, align_corners=False)
     assert at.median() > 0.6
@@ -45,10 +45,10 @@ def test_points_outside_draw_nothing() -> None:
 
 
 def test_the_drawing_is_the_same_in_half_precision() -> None:
-    points = _face()
+    offsets = 0.05 * torch.randn(1, len(POINTS), 2, generator=torch.Generator().manual_seed(1))
     raster = ContourRaster(256, 1.2)
-    exact, half = raster(points), raster.half()(points.half()).float()
-    assert (exact - half).abs().mean() < 0.01
+    exact, half = raster(offsets), raster.half()(offsets.half()).float()
+    assert (exact - half).square().mean().sqrt() < 0.003
 
 
 def test_the_shape_network_takes_any_size() -> None:

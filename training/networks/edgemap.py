@@ -59,7 +59,7 @@ class EdgeMap(nn.Module):
         slant = torch.minimum(ax, ay) / (torch.maximum(ax, ay) + 1e-3)
         # 1 where the gradient runs rather along x, and where both its parts have one sign; a step without a comparison,
         # which would cast
-        flat, same = (((each * 4096.0) + 0.5).clamp(0.0, 1.0) for each in (ax - ay, gx * gy))
+        flat, same = ((each * 16384.0 + 1.0).clamp(0.0, 1.0) for each in (ax - ay, gx * gy))
         around = F.pad(strength, (1, 1, 1, 1))
 
         def at(dx: int, dy: int) -> Tensor:
