@@ -19,7 +19,7 @@ from export.structure import check_structure
 from restore_sdk._util.atomic import write_folder
 from restore_sdk.bundle import Bundle, StageFiles, check_bundle_target, write_bundle
 from restore_sdk.bundle.manifest import sealed_manifest
-from training.cost import cost
+from training.networks.cost import costs
 
 
 def export_bundle(
@@ -67,7 +67,7 @@ def export_bundle(
     golden = golden_vectors(TorchStage(model.edge), TorchStage(model.repair), inputs)
     parts = {}
     for stage in model.stages:
-        parameters, macs = cost(stage, model.config)
+        parameters, macs = costs(model.config)[stage]
         files = {precision: graph.SerializeToString() for precision, graph in graphs[stage].items()}
         peak = max(figures["largest_activation"][stage].values())
         parts[stage] = StageFiles(stage, files["fp32"], files["fp16"], parameters, macs, peak)
@@ -80,8 +80,8 @@ def export_bundle(
         golden=golden,
         training={
             **card,
-            "images_seen": model.images["edge"] + model.images["repair"],
-            "images_seen_by_stage": model.images,
+            "images_seen": sum(model.images.values()),
+            "images_seen_by_part": model.images,
             "config": model.config.to_json(),
         },
         quality={**quality, "export": figures},

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from export.errors import GateError
-from training.checkpoint import load_tensors, under_prefix
-from training.config import Config
+from training.config import Config, from_json
 from training.networks.stages import EdgeStage, RepairStage
-from training.weights import config_of, generator_of
+from training.weights import Networks, load_networks
 
 Stage = EdgeStage | RepairStage
 
@@ -24,7 +22,7 @@ class Model:
     config: Config
     edge: EdgeStage
     repair: RepairStage
-    #: Images that each stage was trained on, by its name.
+    #: Images that each part was trained on, by its name.
     images: dict[str, int]
 
     @property
@@ -40,22 +38,18 @@ def load_model(path: Path) -> Model:
         training.checkpoint.CheckpointError: no such file, or weights of another network than its header describes.
         GateError: a weight is not a finite number.
     """
-    tensors, meta = load_tensors(path)
-    config = config_of(meta.get("config"), path)
-    edge, repair = (stage_of(name, config, under_prefix(name, tensors), path) for name in ("edge", "repair"))
-    assert isinstance(edge, EdgeStage)
-    assert isinstance(repair, RepairStage)
-    return Model(config, edge, repair, {name: int(count) for name, count in meta["images"].items()})
+    networks, facts = load_networks(path)
+    edge, repair = checked_stages(networks, path)
+    return Model(from_json(facts["config"]), edge, repair, {name: int(n) for name, n in facts["images"].items()})
 
 
-def stage_of(name: str, config: Config, weights: dict[str, Tensor], source: Path) -> Stage:
-    """A deployed stage in float32 on the weights of its generator, ready for inference."""
-    broken = sorted(key for key, tensor in weights.items() if not torch.isfinite(tensor).all())
+def checked_stages(networks: Networks, source: Path) -> tuple[EdgeStage, RepairStage]:
+    """The deployed stages, ready for inference. Raises :class:`GateError` where a weight is not finite."""
+    broken = sorted(name for name, weight in networks.named_parameters() if not torch.isfinite(weight).all())
     if broken:
         raise GateError(
-            f"{source}: {len(broken)} weights of the {name} stage hold NaN or infinity, first {broken[0]}",
-            "train again from the last sound checkpoint",
+            f"{source}: {len(broken)} weights hold NaN or infinity, first {broken[0]}",
+            "train again from the last valid checkpoint",
         )
-    generator = generator_of(name, config, weights, source)
-    stage: Stage = EdgeStage(generator) if name == "edge" else RepairStage(generator)
-    return stage.eval().requires_grad_(False)
+    networks.eval().requires_grad_(False)
+    return networks.stages()

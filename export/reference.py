@@ -10,12 +10,14 @@ import torch
 from onnx import numpy_helper
 
 from export.errors import ExportError
-from export.model import Stage, stage_of
+from export.model import checked_stages
 from export.passes import WEIGHTS
 from restore_sdk.bundle import Bundle
 from training import checkpoint
+from training.checkpoint import CheckpointError
 from training.networks.stages import EdgeStage, RepairStage
-from training.weights import config_of
+from training.config import PARTS, ConfigError, from_json
+from training.weights import Networks
 
 
 def load_reference(path: str | os.PathLike[str] | None = None) -> tuple[EdgeStage, RepairStage]:
@@ -30,6 +32,11 @@ def load_reference(path: str | os.PathLike[str] | None = None) -> tuple[EdgeStag
         training.checkpoint.CheckpointError: weights of other networks than the manifest describes, or than this version
             can build.
     """
+    networks, bundle = _networks(path)
+    return checked_stages(networks, bundle.path)
+
+
+def _networks(path: str | os.PathLike[str] | None) -> tuple[Networks, Bundle]:
     bundle = Bundle.load(path)
     values = bundle.manifest.training.get("config")
     if not isinstance(values, dict):
@@ -37,20 +44,20 @@ def load_reference(path: str | os.PathLike[str] | None = None) -> tuple[EdgeStag
             f"{bundle.path} does not state the configuration of its networks under training.config",
             "export the bundle again with: python -m export",
         )
-    config = config_of(values, bundle.path)
-    stages: list[Stage] = []
-    for name in ("edge", "repair"):
+    try:
+        networks = Networks(from_json(values))
+    except ConfigError as error:
+        raise CheckpointError(f"{bundle.path} holds networks that this version cannot build: {error}") from error
+    for name, generator in (("edge", networks.edge), ("repair", networks.repair)):
         graph = onnx.load_from_string(bundle.read(bundle.file(name, "fp16"))).graph
         weights = {
-            tensor.name.removeprefix(WEIGHTS): torch.from_numpy(numpy_helper.to_array(tensor).copy())
+            tensor.name.removeprefix(WEIGHTS): torch.from_numpy(numpy_helper.to_array(tensor).copy()).float()
             for tensor in graph.initializer
             if tensor.name.startswith(WEIGHTS)
         }
-        stages.append(stage_of(name, config, weights, bundle.path))
-    edge, repair = stages
-    assert isinstance(edge, EdgeStage)
-    assert isinstance(repair, RepairStage)
-    return edge, repair
+        kept = {key: value for key, value in weights.items() if key in generator.state_dict()}
+        checkpoint.load_module(generator, kept, bundle.path)
+    return networks, bundle
 
 
 def save_reference(target: Path, path: str | os.PathLike[str] | None = None) -> None:
@@ -58,15 +65,14 @@ def save_reference(target: Path, path: str | os.PathLike[str] | None = None) -> 
 
     Raises as :func:`load_reference`, and ``OSError`` where the file cannot be written.
     """
-    bundle = Bundle.load(path)
+    networks, bundle = _networks(path)
     facts = bundle.manifest.training
-    if not isinstance(facts.get("images_seen_by_stage"), dict):
+    if not isinstance(facts.get("images_seen_by_part"), dict):
         raise ExportError(
-            f"{bundle.path} does not state training.images_seen_by_stage, from which training would go on counting",
+            f"{bundle.path} does not state training.images_seen_by_part, from which training would go on counting",
             "export the bundle again with: python -m export",
         )
     tensors = {}
-    for name, stage in zip(("edge", "repair"), load_reference(path), strict=True):
-        weights = checkpoint.half_precision(stage.generator.state_dict())
-        tensors |= checkpoint.with_prefix(name, weights)
-    checkpoint.save_tensors(target, tensors, {"config": facts["config"], "images": facts["images_seen_by_stage"]})
+    for part in PARTS:
+        tensors |= checkpoint.with_prefix(part, checkpoint.half_precision(networks.weights_of(part)))
+    checkpoint.save_tensors(target, tensors, {"config": facts["config"], "images": facts["images_seen_by_part"]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.config import STAGES
+from training.config import PARTS
 from training.data import DataError
 from training.log import RunLog
 
@@ -20,7 +20,7 @@ def plot(log: RunLog, out: Path) -> None:
     if not log.path.is_file():
         raise DataError(f"{log.path} does not exist. Name the --out folder of a run.")
     records = log.records()
-    stages = [stage for stage in STAGES if any(record["stage"] == stage for record in records)]
+    stages = [stage for stage in PARTS if any(record["stage"] == stage for record in records)]
     if not stages:
         raise DataError(f"{log.path} is empty: the run has not logged anything yet.")
     figure, axes = pyplot.subplots(len(stages), 2, figsize=(12, 4 * len(stages)), squeeze=False)

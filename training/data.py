@@ -1,31 +1,15 @@
-"""Faces from a folder, and an endless, seeded stream of damaged ones.
-
-Sample ``k`` of a stream depends on the seed and ``k`` alone. A training run is resumed by asking for the samples after
-the last one it used: nothing is repeated and nothing left out.
-"""
+"""Photographs in a folder: which they are, reading them, and how often each is trained on."""
 
 from __future__ import annotations
 
-import atexit
 import csv
 import math
-import multiprocessing
-import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-
-from training.augment import random_view
-from training.edges import canny_edges
-from training.masks import random_mask
 
 T = TypeVar("T")
 
@@ -90,6 +74,18 @@ def sampling_weights(folder: Path, files: list[Path]) -> NDArray[np.float64]:
     return weights / weights.sum()
 
 
+def sharpness_of(folder: Path, files: list[Path]) -> NDArray[np.float64]:
+    """The sharpness of each file by the ``index.csv`` in or beside the folder; infinite where it says nothing."""
+    folder = folder.absolute()
+    listed: dict[Path, float] = {}
+    for index in (folder / "index.csv", folder.parent / "index.csv"):
+        if index.is_file():
+            with index.open(newline="") as lines:
+                listed = {index.parent / row["file"]: float(row["sharpness"]) for row in csv.DictReader(lines)}
+            break
+    return np.array([listed.get(path.absolute(), math.inf) for path in files])
+
+
 def _listed(index: Path) -> dict[Path, float]:
     """The weight of every file that an index names."""
     weights = {}
@@ -108,87 +104,3 @@ def _listed(index: Path) -> dict[Path, float]:
             "sharpness, synthetic and gray; mend it, or move it elsewhere."
         ) from error
     return weights
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch of training samples, ``uint8``: ``image`` ``(N, 3, S, S)``; the others ``(N, 1, S, S)``, 0 or 255.
-
-    ``edges`` is of the whole image: what the edge stage should find.
-    """
-
-    image: Tensor
-    mask: Tensor
-    edges: Tensor
-
-
-class DamagedFaces(Dataset[tuple[Tensor, ...]]):
-    """Samples ``start`` to ``end`` of the seeded stream."""
-
-    def __init__(self, folder: Path, seed: int, start: int, end: int, size: int = 256) -> None:
-        self.files = find_images(folder)
-        self.weights = np.cumsum(sampling_weights(folder, self.files))
-        self.seed, self.start, self.end, self.size = seed, start, end, size
-
-    def __len__(self) -> int:
-        return max(self.end - self.start, 0)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        rng = np.random.default_rng((self.seed, self.start + index))
-        for _ in range(20):
-            path = self.files[min(int(np.searchsorted(self.weights, rng.random())), len(self.files) - 1)]
-            try:
-                pixels = read_rgb(path)
-                if min(pixels.shape[:2]) < _LEAST_SIDE:  # reflections of a single row never end
-                    raise DataError(f"{path} is {pixels.shape[1]} x {pixels.shape[0]} px, too small for a face.")
-                image = random_view(pixels, rng, self.size)
-                break
-            except DataError as error:
-                print(f"skipped: {error}", flush=True)
-        else:
-            raise DataError("Twenty files in a row could not be read. Check the data folder.")
-        mask = random_mask(rng, self.size)
-        chw = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return chw, *(torch.from_numpy(each)[None] for each in (mask, canny_edges(image)))
-
-
-def stream(samples: DamagedFaces, batch: int, workers: int) -> DataLoader[tuple[Tensor, ...]]:
-    """Batches of the samples, in order; wrap each in :class:`Batch`."""
-    cv2.setNumThreads(0)
-    atexit.unregister(_end_workers)
-    atexit.register(_end_workers)
-    return DataLoader(
-        samples,
-        batch_size=batch,
-        num_workers=workers,
-        drop_last=True,
-        prefetch_factor=6 if workers else None,
-        worker_init_fn=_leave_signals_to_the_trainer,
-    )
-
-
-def _end_workers() -> None:
-    """At exit, where a loader is still referred to: its workers ignore the signal that would end them, and Python would
-    wait for them for ever."""
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()
-
-
-def samples_of(loader: DataLoader[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
-    """What the loader gives. An error of the process that prepares samples is told as :class:`DataError`, without that
-    process's own traceback."""
-    try:
-        yield from loader
-    except DataError as error:
-        raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise DataError(f"The process that prepares samples was killed ({error}). Run again to resume.") from error
-
-
-def _leave_signals_to_the_trainer(_worker: int) -> None:
-    """A signal to the whole process group must not kill the samples under a trainer that is about to save."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""True edges, by Canny, and how well completed ones meet them."""
+"""How well completed edges meet the true ones."""
 
 from __future__ import annotations
 
@@ -7,20 +7,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-#: Gaussian sigma (pixels), and the Canny thresholds on the L2 gradient of a 3x3 Sobel, at the model's 256 px scale.
-SIGMA, LOW, HIGH = 1.4, 40.0, 100.0
-
-
-def canny_edges(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Canny edges (PAMI 1986) of a whole ``(H, W, 3)`` RGB image: ``(H, W)`` ``uint8``, 255 on an edge, else 0.
-
-    What the edge stage learns to find in the hole; those of the known part are :mod:`training.networks.edgemap`'s.
-    """
-    smooth = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), SIGMA)
-    gradients = (cv2.Sobel(smooth, cv2.CV_16S, *axis, ksize=3) for axis in ((1, 0), (0, 1)))
-    edges: NDArray[np.uint8] = cv2.Canny(*gradients, LOW, HIGH, L2gradient=True)
-    return edges
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The losses of both stages. Images are in -1..1, ``hole`` is 1 where pixels are missing, all ``(N, C, H, W)``."""
+"""The losses of all stages. Images are in -1..1, ``hole`` is 1 where pixels are missing, all ``(N, C, H, W)``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from torch import Tensor
 
 def hole_l1(output: Tensor, target: Tensor, hole: Tensor) -> Tensor:
     """Mean absolute error over the hole of each image, averaged over images: small holes count as much as wide ones."""
-    error = (output - target).abs().mean(dim=1, keepdim=True) * hole
-    return (error.sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3)).clamp(min=1.0)).mean()
+    return _each_over(((output - target).abs().mean(dim=1, keepdim=True)), hole).mean()
 
 
 def hole_log_mse(output: Tensor, target: Tensor, hole: Tensor, floor: float = 1e-4) -> Tensor:
@@ -20,8 +19,46 @@ def hole_log_mse(output: Tensor, target: Tensor, hole: Tensor, floor: float = 1e
 
     After HINet (Chen et al., CVPRW 2021). ``floor`` keeps holes that are already exact from dominating.
     """
-    error = (output - target).square().mean(dim=1, keepdim=True) * hole
-    return (error.sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3)).clamp(min=1.0) + floor).log().mean()
+    return (_each_over((output - target).square().mean(dim=1, keepdim=True), hole) + floor).log().mean()
+
+
+def _each_over(error: Tensor, hole: Tensor) -> Tensor:
+    return (error * hole).sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3)).clamp(min=1.0)
+
+
+def colour(output: Tensor, target: Tensor, hole: Tensor, size: int = 8) -> Tensor:
+    """Difference of the means of overlapping blocks: holds what colour a region has, and leaves its detail free."""
+    error = (F.avg_pool2d(output, size, size // 2) - F.avg_pool2d(target, size, size // 2)).abs().mean()
+    return error / hole.mean().clamp(min=0.05)
+
+
+def rim_l1(output: Tensor, target: Tensor, hole: Tensor, reach: int) -> Tensor:
+    """Absolute error near the rim of the hole, where what is known leaves little to invent; it fades with the depth.
+
+    ``reach`` is about how far the known pixels are heard, in pixels; odd.
+    """
+    near = 1.0 - hole
+    for _ in range(2):
+        near = F.avg_pool2d(F.pad(near, (reach // 2,) * 4, mode="replicate"), reach, 1)
+    weight = (1.6 * near).clamp(max=1.0) * hole
+    return ((output - target).abs() * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def perceptual(features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tensor) -> Tensor:
+    """Squared difference of features, normalised over channels, at the places that see the hole; mean of the scales.
+
+    After Zhang et al. ("The unreasonable effectiveness of deep features", CVPR 2018), without learned weights.
+    """
+    total = torch.zeros((), device=hole.device)
+    for ours, theirs in zip(features, wanted, strict=True):
+        error = (_unit(ours) - _unit(theirs)).square().sum(1, keepdim=True)
+        total = total + over(error, seen_by(hole, error))
+    return total / len(features)
+
+
+def _unit(x: Tensor) -> Tensor:
+    x = x.float()
+    return x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-6)
 
 
 def pixel_grid(output: Tensor, target: Tensor, size: int = 4, blocks: int = 4) -> Tensor:
@@ -40,38 +77,49 @@ def pixel_grid(output: Tensor, target: Tensor, size: int = 4, blocks: int = 4) -
     return (repeated(output) - repeated(target)).abs().mean()
 
 
-def edge_cross_entropy(logits: Tensor, target: Tensor, hole: Tensor, edge_weight: float = 1.0) -> Tensor:
-    """Binary cross-entropy over the hole of each image, averaged over images.
+def edge_strength(logits: Tensor, target: Tensor, hole: Tensor) -> Tensor:
+    """Cross-entropy of lines in 0..1, weighed by the squared error (quality focal loss: Li et al., NeurIPS 2020), so
+    that the many pixels without a line do not decide."""
+    error = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return over((target - torch.sigmoid(logits)).square() * error, hole)
 
-    Fewer than one pixel in ten is an edge, and in a hole none is sure: unweighted, the best answer is hardly ever above
-    one half. ``edge_weight`` counts edge pixels that many times (after HED: Xie and Tu, ICCV 2015), which moves the
-    threshold to a chance of ``1 / (1 + edge_weight)``.
+
+def dice(output: Tensor, target: Tensor, hole: Tensor) -> Tensor:
+    """One less the overlap of two maps in 0..1 (V-Net: Milletari et al., 3DV 2016): an empty map overlaps nothing."""
+    both = (output * target * hole).sum(dim=(1, 2, 3))
+    each = ((output.square() + target.square()) * hole).sum(dim=(1, 2, 3))
+    return (1.0 - (2.0 * both + 1.0) / (each + 1.0)).mean()
+
+
+def discriminator_hinge(real: Sequence[Tensor], fake: Sequence[Tensor], hole: Tensor) -> Tensor:
+    """Hinge loss of a discriminator (Lim and Ye, "Geometric GAN", 2017), mean of its verdicts' sizes.
+
+    A painted image is whole but for its hole: only patches that touch it are called fake, the others real (after
+    SM-PatchGAN: Zeng et al., "Aggregated contextual transformations", TVCG 2022).
     """
-    weight = 1.0 + (edge_weight - 1.0) * target
-    error = F.binary_cross_entropy_with_logits(logits, target, weight, reduction="none") * hole
-    return (error.sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3)).clamp(min=1.0)).mean()
+    total = torch.zeros((), device=hole.device)
+    for ours, theirs in zip(real, fake, strict=True):
+        touched = seen_by(hole, theirs)
+        fooled, known = over(F.relu(1.0 + theirs.float()), touched), over(F.relu(1.0 - theirs.float()), 1.0 - touched)
+        total = total + F.relu(1.0 - ours.float()).mean() + fooled + 0.5 * known
+    return total / len(real)
 
 
-def discriminator_hinge(real: Tensor, fake: Tensor, hole: Tensor) -> Tensor:
-    """Hinge loss of the discriminator (Lim and Ye, "Geometric GAN", 2017).
-
-    A painted image is whole but for its hole: only patches that touch it are called fake (after SM-PatchGAN: Zeng et
-    al., "Aggregated contextual transformations", TVCG 2022).
-    """
-    return F.relu(1.0 - real).mean() + _over_hole(F.relu(1.0 + fake), hole)
-
-
-def generator_hinge(fake: Tensor, hole: Tensor) -> Tensor:
+def generator_hinge(fake: Sequence[Tensor], hole: Tensor) -> Tensor:
     """Hinge loss of the generator, over patches that touch the hole: only there has it painted anything."""
-    return -_over_hole(fake, hole)
-
-
-def _over_hole(verdicts: Tensor, hole: Tensor) -> Tensor:
-    """Mean over the patches that touch the hole."""
-    touched = F.adaptive_max_pool2d(hole, verdicts.shape[-2:])
-    return (verdicts * touched).sum() / touched.sum().clamp(min=1.0)
+    return torch.stack([-over(each.float(), seen_by(hole, each)) for each in fake]).mean()
 
 
 def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
     """Mean absolute difference of the discriminator's features (pix2pixHD: Wang et al., CVPR 2018)."""
-    return torch.stack([(f - r.detach()).abs().mean() for r, f in zip(real, fake, strict=True)]).mean()
+    return torch.stack([(f.float() - r.detach().float()).abs().mean() for r, f in zip(real, fake, strict=True)]).mean()
+
+
+def over(values: Tensor, where: Tensor) -> Tensor:
+    """Mean of ``values`` where ``where`` is 1."""
+    return (values * where).sum() / where.expand_as(values).sum().clamp(min=1.0)
+
+
+def seen_by(hole: Tensor, verdicts: Tensor) -> Tensor:
+    """1 at the places of a smaller map whose part of the picture touches the hole."""
+    return (F.adaptive_max_pool2d(hole, verdicts.shape[-2:]) > 0.5).to(hole.dtype)

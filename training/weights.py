@@ -1,86 +1,116 @@
-"""Released weights: the moving averages of both stages, in half precision, in one safetensors file."""
+"""The networks of a model by part, and released weights: moving averages in half precision, one safetensors file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from training import checkpoint
 from training.checkpoint import CheckpointError, load_module, load_tensors, under_prefix
-from training.config import Config, ConfigError, from_json
+from training.config import PARTS, Config, ConfigError, from_json
+from training.networks.coarse import CoarseGenerator
+from training.networks.contours import ShapeNetwork
+from training.networks.edge import EdgeDrawer, EdgeGenerator
+from training.networks.repair import RepairGenerator
 from training.networks.stages import EdgeStage, RepairStage
 
 
-def state_path(run: Path, stage: str) -> Path:
-    """Where a run keeps the newest state of a stage."""
-    return run / f"{stage}.last.safetensors"
+class Networks(nn.Module):
+    """Freshly initialised networks of all parts. Raises :class:`ConfigError` where a configuration makes none.
+
+    The coarse generator is trained as a part of its own and lives in the repair generator.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        try:
+            self.edge = EdgeGenerator(ShapeNetwork(**config.shape.network), EdgeDrawer(**config.edge.network))
+            self.repair = RepairGenerator(coarse=CoarseGenerator(**config.coarse.network), **config.repair.network)
+        except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+            raise ConfigError(f"These networks cannot be built: {error}.") from error
+
+    def part(self, name: str) -> nn.Module:
+        """The network of one of :data:`training.config.PARTS`."""
+        places = {"shape": "edge.shape", "edge": "edge.drawer", "coarse": "repair.coarse", "repair": "repair"}
+        return self.get_submodule(places[name])
+
+    def weights_of(self, name: str) -> dict[str, Tensor]:
+        """A part's own weights: the repair generator's without those of the coarse one, which is a part itself."""
+        own: dict[str, Tensor] = self.part(name).state_dict()
+        return {key: value for key, value in own.items() if name != "repair" or not key.startswith("coarse.")}
+
+    def load(self, name: str, run: Path, init: Path | None = None) -> None:
+        """Take a part's moving average from a run's state, or else from released weights; where neither has it, it
+        stays as it is."""
+        path = state_path(run, name)
+        if path.exists():
+            tensors, _ = load_tensors(path)
+            load_module(self.part(name), under_prefix("average", tensors), path)
+        elif init is not None:
+            tensors, _ = load_tensors(init)
+            own = {key: value.float() for key, value in under_prefix(name, tensors).items()}
+            if own:
+                checkpoint.load_partly(self.part(name), own, init)
+        self.part(name).requires_grad_(False)
+
+    def stages(self) -> tuple[EdgeStage, RepairStage]:
+        """Both stages as they are deployed."""
+        return EdgeStage(self.edge).eval(), RepairStage(self.repair).eval()
 
 
-def save_weights(run: Path, path: Path) -> Path:
-    """Write the moving averages of both stages, as a run has them now, in half precision, with the settings that each
+def state_path(run: Path, part: str) -> Path:
+    """Where a run keeps the newest state of a part."""
+    return run / f"{part}.safetensors"
+
+
+def save_weights(run: Path, path: Path, discriminators: bool = False) -> Path:
+    """Write the moving averages of all parts, as a run has them now, in half precision, with the settings that each
     was last trained with.
 
-    Works on a finished run and on one that is still going. Raises :class:`CheckpointError` where a stage has no state.
+    With ``discriminators``, which a released model needs no more, a run can go on from the file (``--init``) where the
+    checkpoints are not.
+
+    Works on a finished run and on one that is still going. Raises :class:`CheckpointError` where a part has no state.
     """
     tensors: dict[str, Tensor] = {}
     images: dict[str, int] = {}
     config: dict[str, Any] = {}
     own: dict[str, Any] = {}
-    for stage in ("edge", "repair"):
-        state, meta = load_tensors(state_path(run, stage))
-        averages = checkpoint.half_precision(under_prefix("average", state))
-        tensors |= checkpoint.with_prefix(stage, averages)
-        images[stage], config = meta["images"], meta["config"]
-        own[stage] = config[stage]
-    if from_json(config).has_coarse and state_path(run, "coarse").exists():
-        facts = checkpoint.load_facts(state_path(run, "coarse"))
-        images["coarse"], own["coarse"] = facts["images"], facts["config"]["coarse"]
+    for part in PARTS:
+        state, meta = load_tensors(state_path(run, part))
+        averages = under_prefix("average", state)
+        if part == "repair":  # its coarse generator is a part of its own
+            averages = {key: value for key, value in averages.items() if not key.startswith("coarse.")}
+        tensors |= checkpoint.with_prefix(part, checkpoint.half_precision(averages))
+        if discriminators:
+            critics = checkpoint.half_precision(under_prefix("discriminators", state))
+            tensors |= checkpoint.with_prefix(f"discriminators.{part}", critics)
+        images[part], config = meta["seen"], meta["config"]
+        own[part] = config[part]
     checkpoint.save_tensors(path, tensors, {"config": config | own, "images": images})
     return path
 
 
-def config_of(values: Any, source: Path) -> Config:
-    """The configuration kept with weights. Raises :class:`CheckpointError` where this version cannot read it."""
-    if values is None:
-        raise CheckpointError(f"{source} holds no configuration. Name the weights.safetensors of a training run.")
-    with _foreign_told(source):
-        return from_json(values)
-
-
-def generator_of(name: str, config: Config, weights: dict[str, Tensor], source: Path) -> Any:
-    """The generator of a stage in float32, on its weights. Raises :class:`CheckpointError` where these do not fit it,
-    or this version has no such network."""
-    with _foreign_told(source):
-        generator = config.build(name)
-    load_module(generator, {key: tensor.float() for key, tensor in weights.items()}, source)
-    return generator
-
-
-@contextmanager
-def _foreign_told(source: Path) -> Iterator[None]:
-    try:
-        yield
-    except ConfigError as error:
-        raise CheckpointError(
-            f"{source} holds networks that this version cannot build ({error}) Use the version that made them."
-        ) from error
-
-
-def load_stages(path: Path) -> tuple[EdgeStage, RepairStage, Config, dict[str, Any]]:
-    """Load ``weights.safetensors`` as deployable float32 stages in evaluation mode.
-
-    Returns:
-        The edge stage, the repair stage, the configuration they were trained with, and the file's other facts.
+def load_networks(path: Path) -> tuple[Networks, dict[str, Any]]:
+    """Load ``weights.safetensors``: the networks in float32, evaluation mode, and the file's facts.
 
     Raises:
         CheckpointError: the file cannot be read, or holds something else.
     """
-    tensors, meta = load_tensors(path)
-    config = config_of(meta.get("config"), path)
-    edge, repair = (generator_of(name, config, under_prefix(name, tensors), path) for name in ("edge", "repair"))
-    facts = {key: value for key, value in meta.items() if key != "config"}
-    return EdgeStage(edge).eval(), RepairStage(repair).eval(), config, facts
+    tensors, facts = load_tensors(path)
+    if not isinstance(facts.get("config"), dict):
+        raise CheckpointError(f"{path} holds no configuration. Name the weights.safetensors of a training run.")
+    try:
+        networks = Networks(from_json(facts["config"]))
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{path} holds networks that this version cannot build ({error}) Use the version that made them."
+        ) from error
+    for part in PARTS:
+        own = {key: value.float() for key, value in under_prefix(part, tensors).items()}
+        if part == "repair":
+            own |= checkpoint.with_prefix("coarse", networks.part("coarse").state_dict())
+        load_module(networks.part(part), own, path)
+    return networks.eval(), facts

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from training.config import Config, from_json
+from training.networks.contours import POINTS
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -17,25 +18,21 @@ def _one_thread() -> None:
     torch.set_num_threads(1)  # small networks gain nothing from more, and wait for them on a busy host
 
 
+_NETWORK = {"width": 16, "body": 16, "growth": 8}
+
 TINY = {
-    "edge": {
-        "batch": 2,
-        "generator": {"width": 16, "body": 16, "growth": 8},
-        "schedule": {"images": 8, "warmup": 2, "decay": 0.25},
-        "losses": {"adversarial_from": 4, "adversarial_ramp": 2},
-    },
+    "shape": {"images": 8, "batch": 4, "warmup": 2, "network": {"width": 16, "body": 16, "blocks": 1, "shapes": 8}},
+    "edge": {"images": 6, "batch": 2, "warmup": 2, "critic_from": 2, "critic_ramp": 2, "fresh": 1, "network": _NETWORK,
+             "sharpness": 0.0},
     "coarse": {
-        "batch": 2,
-        "generator": {"width": 16, "body": 16, "blocks": [1, 1], "global_blocks": 1, "structure": 16},
-        "schedule": {"images": 6, "warmup": 2, "decay": 0.5},
+        "images": 8, "batch": 2, "warmup": 2, "critic_from": 4, "critic_ramp": 2,
+        "network": {"widths": [8, 16, 16, 16], "blocks": [1, 1, 1], "global_blocks": 1},
     },
     "repair": {
-        "batch": 2,
-        "generator": {"width": 16, "body": 16, "growth": 8, "blocks": 1, "passes16": 1},
-        "schedule": {"images": 10, "warmup": 2, "decay": 0.5},
-        "losses": {"adversarial_from": 4, "adversarial_ramp": 2},
+        "images": 6, "batch": 2, "fresh": 1, "warmup": 2, "critic_from": 2, "critic_ramp": 2, "sharpness": 0.0,
+        "network": {**_NETWORK, "blocks": 1, "passes16": 1},
     },
-}
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -72,3 +69,13 @@ def draw_faces(folder: Path) -> Path:
         cv2.ellipse(image, (128, 185), (30, 10), 0, 0, 180, (60, 20, 90), -1)
         cv2.imwrite(str(folder / f"{i}.png"), image)
     return folder
+
+
+@pytest.fixture(scope="session")
+def labels(pictures: Path) -> Path:
+    """Contours of the drawn faces: the same ellipse for all."""
+    turn = np.linspace(0, 2 * np.pi, len(POINTS), endpoint=False)
+    points = 0.5 + 0.25 * np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32)
+    path = pictures.parent / f"{pictures.name}.npz"
+    np.savez(path, names=np.array([f"{i}.png" for i in range(6)]), points=np.stack([points] * 6))
+    return path

@@ -169,6 +169,11 @@ def test_a_stream_goes_on_where_it_was_left(pictures: Path) -> None:
     assert not torch.equal(whole[0], whole[1])
 
 
+def test_damaged_edges_do_not_show_the_hole(pictures: Path) -> None:
+    _, mask, _edges, damaged = DamagedFaces(pictures, 1, 0, 1)[0]
+    assert not ((mask > 0) & (damaged > 0)).any()
+
+
 def test_broken_files_are_skipped_with_a_word(
     pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

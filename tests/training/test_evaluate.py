@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from training.perceptual import VggLosses
+from training.validate import Validator
 
 from training.augment import square
 from training.checkpoint import CheckpointError
@@ -20,11 +22,9 @@ from training.edges import EdgeCounts
 from training.evaluate import evaluate, stages_model, weights_model
 from training.fit import Options, StageTrainer
 from training.networks.stages import EdgeStage, RepairStage
-from training.perceptual import VggLosses
 from training.protocol import BUCKETS, Image, cases, count_cases, framed, masks_by_bucket
 from training.realism import RealismCounts
 from training.seams import SeamCounts
-from training.validate import Validator
 
 
 def test_buckets_and_pairs(pictures: Path, mask_files: Path) -> None:

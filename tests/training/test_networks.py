@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from training.networks.discriminator import PatchDiscriminator
 
 from training.config import Config
 from training.cost import cost, cost_of
 from training.networks.attention import ChannelSpatialAttention, GlobalAttention
 from training.networks.coarse import CoarseGenerator
 from training.networks.dense import DenseResidualBlock, DenseResidualSkip
-from training.networks.discriminator import PatchDiscriminator
 from training.networks.edgeconnect import MACS, PARAMETERS, EdgeConnect
 from training.networks.fusion import BidirectionalGatedFusion
 from training.networks.layers import ACTIVATION_BOUND, BoundedReLU
@@ -28,7 +28,6 @@ def stages(tiny: Config) -> tuple[EdgeStage, RepairStage]:
 
 
 def _inputs(ratio: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """An image, a mask, and edges that a stage could have completed."""
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (2, 256, 256, 3), dtype=torch.uint8, generator=generator)
     mask = (torch.rand(2, 256, 256, generator=generator) < ratio).to(torch.uint8) * 255
@@ -52,9 +51,9 @@ def test_the_peer_costs_what_was_published() -> None:
 
 def test_the_peer_keeps_known_pixels() -> None:
     torch.manual_seed(0)
-    image, mask, _ = (each[:1, :64, :64] for each in _inputs(0.3))
+    image, mask, edges = (each[:1, :64, :64] for each in _inputs(0.3))
     with torch.inference_mode():
-        restored, completed = EdgeConnect()(image, mask)
+        restored, completed = EdgeConnect()(image, mask, edges)
     assert restored.shape == image.shape
     assert completed.shape == mask.shape
     known = mask == 0
@@ -224,21 +223,23 @@ class TestPullPush:
 class TestStages:
     @pytest.mark.parametrize("ratio", [0.0, 0.02, 0.5, 1.0])
     def test_contract(self, stages: tuple[EdgeStage, RepairStage], ratio: float) -> None:
-        image, mask, _ = _inputs(ratio)
+        image, mask, edges = _inputs(ratio)
         with torch.inference_mode():
-            completed = stages[0](image, mask)
+            completed = stages[0](image, mask, edges)
             restored = stages[1](image, mask, completed)
         assert completed.dtype == restored.dtype == torch.uint8
         assert completed.shape == mask.shape
         assert restored.shape == image.shape
         known = mask == 0
         assert torch.equal(restored[known], image[known])
+        assert torch.equal(completed[known], edges[known])
 
     def test_what_stands_in_the_hole_does_not_count(self, stages: tuple[EdgeStage, RepairStage]) -> None:
-        image, mask, _ = _inputs(0.3)
+        image, mask, edges = _inputs(0.3)
         other_image = torch.where(mask[..., None] > 127, 255 - image, image)
+        other_edges = torch.where(mask > 127, 255 - edges, edges)
         with torch.inference_mode():
-            completed, same = stages[0](image, mask), stages[0](other_image, mask)
+            completed, same = stages[0](image, mask, edges), stages[0](other_image, mask, other_edges)
             assert torch.equal(completed, same)
             assert torch.equal(
                 stages[1](image, mask, completed)[mask > 127], stages[1](other_image, mask, same)[mask > 127]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.networks.attention import ChannelSpatialAttention
+from training.networks.contours import ContourRaster, ShapeNetwork
 from training.networks.dense import DenseResidualBlock, DenseResidualSkip
+from training.networks.edgemap import EdgeMap, luma
 from training.networks.layers import ConvAct, Upsample, conv
 
 
-class EdgeGenerator(nn.Module):
-    """Damaged grey image, its edges and the mask in; the logits of an edge map out.
+class EdgeDrawer(nn.Module):
+    """Damaged grey image, its edges, contours and the mask in; the logits of an edge map out.
 
     Encoder and decoder meet at 1/4 of the size (pixel unshuffle and shuffle by 4), the body stands at 1/8 and 1/16.
 
@@ -19,11 +22,12 @@ class EdgeGenerator(nn.Module):
         width: channels at 1/4.
         body: channels at 1/8 and 1/16.
         growth: of the dense residual blocks in the body.
+        fine: channels at full size, after the pixel shuffle: there neighbouring blocks agree on a line.
     """
 
-    def __init__(self, width: int = 48, body: int = 96, growth: int = 48) -> None:
+    def __init__(self, width: int = 48, body: int = 96, growth: int = 48, fine: int = 6) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.PixelUnshuffle(4), ConvAct(3 * 16, width))
+        self.stem = nn.Sequential(nn.PixelUnshuffle(4), ConvAct(4 * 16, width))
         self.down8 = ConvAct(width, body, stride=2)
         self.down16 = ConvAct(body, body, stride=2)
         self.body16 = nn.Sequential(
@@ -33,27 +37,52 @@ class EdgeGenerator(nn.Module):
         self.skip8 = DenseResidualSkip(body, growth, (1, 2, 1))
         self.attention = ChannelSpatialAttention(body)
         self.up4 = Upsample(body, width)
-        self.head = nn.Sequential(ConvAct(width, width), conv(width, 16, gain=0.1), nn.PixelShuffle(4))
+        self.head = nn.Sequential(ConvAct(width, width), conv(width, 16 * fine, 1), nn.PixelShuffle(4))
+        self.join = nn.Sequential(ConvAct(fine + 1, fine), conv(fine, 1, gain=0.1))
+        assert self.join[1].bias is not None
+        nn.init.constant_(self.join[1].bias, -2.0)
 
-    def forward(self, grey: Tensor, edges: Tensor, hole: Tensor) -> Tensor:
-        """All ``(N, 1, 256, 256)``: grey in -1..1 and edges 0..1, both filled or zero in the hole; hole 0 or 1.
+    def forward(self, grey: Tensor, edges: Tensor, contours: Tensor, hole: Tensor) -> Tensor:
+        """All ``(N, 1, 256, 256)``: grey in -1..1, edges and contours 0..1, hole 0 or 1; grey is filled in the hole,
+        edges are zero there.
 
-        Returns logits of the same shape; their sigmoid is the probability of an edge.
+        Returns logits of the same shape; their sigmoid is the strength of an edge.
         """
-        quarter = self.stem(torch.cat((grey, edges, hole), dim=1))
+        quarter = self.stem(torch.cat((grey, edges, contours, hole), dim=1))
         eighth = self.down8(quarter)
         deep = self.body16(self.down16(eighth))
         eighth = self.attention(self.skip8(eighth, self.up8(deep)))
-        logits: Tensor = self.head(quarter + self.up4(eighth))
+        fine = F.relu(self.head(quarter + self.up4(eighth)))
+        logits: Tensor = self.join(torch.cat((fine, contours), dim=1))
         return logits
 
 
-class KnownEdges(nn.Module):
-    """No edge stage, for comparison: nothing is completed, the repair stage sees the edges that are left."""
+class EdgeGenerator(nn.Module):
+    """All of the edge stage that is learned: contours of the face, and edges drawn with their help.
 
-    def __init__(self) -> None:
+    Args:
+        shape: finds the contours.
+        drawer: draws the edges.
+    """
+
+    def __init__(self, shape: ShapeNetwork, drawer: EdgeDrawer) -> None:
         super().__init__()
-        self.logit = nn.Parameter(torch.tensor(-20.0))
+        self.shape, self.drawer = shape, drawer
+        self.raster, self.lines = ContourRaster(256, 1.2), EdgeMap()
 
-    def forward(self, _grey: Tensor, _edges: Tensor, hole: Tensor) -> Tensor:
-        return self.logit + torch.zeros_like(hole)
+    def forward(self, guess: Tensor, hole: Tensor) -> Tensor:
+        """Completed edges.
+
+        Args:
+            guess: ``(N, 3, 256, 256)``, RGB in -1..1, the hole filled by a smooth guess.
+            hole: ``(N, 1, 256, 256)``, 1 where pixels are missing.
+
+        Returns:
+            ``(N, 1, 256, 256)`` in 0..1: lines of what is known; in the hole those that are drawn, and contours.
+        """
+        grey = luma(guess)
+        known = self.lines(grey, hole) * (1.0 - hole)
+        offsets, presence = self.shape(guess, hole)
+        contours = self.raster(offsets) * torch.sigmoid(presence).view(-1, 1, 1, 1)
+        drawn = torch.sigmoid(self.drawer(grey, known, contours, hole))
+        return known + hole * (1.0 - (1.0 - drawn) * (1.0 - contours))

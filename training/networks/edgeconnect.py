@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.networks.edgemap import EdgeMap
+from training.networks.edgemap import EdgeMap, luma
 from training.networks.prefill import pull_push
-from training.networks.stages import grey_of, hole_of, to_unit
+from training.networks.stages import hole_of, to_unit
 
 #: What both generators have and take at 256 x 256, as published: parameters, and multiply-accumulates.
 PARAMETERS, MACS = 21.5e6, 96.7e9
@@ -71,8 +71,8 @@ class EdgeConnect(nn.Module):
         hole = hole_of(mask.float().unsqueeze(1))
         pixels = image.float().permute(0, 3, 1, 2)
         white = pixels * (1.0 - hole) + 255.0 * hole
-        given = self.known_edges(pull_push(grey_of(to_unit(pixels)), hole), hole)
-        seen = torch.cat((grey_of(white) / 255.0, given, hole), dim=1)
+        given = self.known_edges(pull_push(luma(to_unit(pixels)), hole), hole)
+        seen = torch.cat((luma(white) / 255.0, given, hole), dim=1)
         completed = torch.sigmoid(self.edge(seen))
         painted = (torch.tanh(self.repair(torch.cat((white / 255.0, completed), dim=1))) + 1.0) * 127.5
         restored = (pixels * (1.0 - hole) + painted * hole).round()

@@ -20,7 +20,7 @@ class BoundedReLU(nn.Module):
     """``clamp(x, 0, ACTIVATION_BOUND)``: a ReLU that cannot overflow FP16; runtimes fuse it into the convolution."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # a clamp whose backward pass is one kernel; see docs/lab/experiments.md for what that saves
+        # a clamp whose backward pass is one kernel; see training/EXPERIMENTS.md for what that saves
         return F.hardtanh(x, 0.0, ACTIVATION_BOUND)
 
 

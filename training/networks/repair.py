@@ -27,11 +27,12 @@ class RepairGenerator(nn.Module):
         blocks: dense residual blocks at 1/8, beside the skip.
         passes16: how often the same blocks run at 1/16 before, where they see four times as far in area for a quarter
             of the work; weights are shared, after recursive networks (Kim et al., DRCN, CVPR 2016).
-        coarse: the coarse generator, made for ``body`` channels of structure features; ``None`` for none.
+        fine: channels at full size beside the picture itself.
+        coarse: the coarse generator.
         gated_fusion, dense_skips, attention: parts that the ablation takes away, one at a time.
 
     Raises:
-        ValueError: the coarse generator is made for another number of structure features; passes of no blocks.
+        ValueError: passes of no blocks.
     """
 
     def __init__(
@@ -41,8 +42,9 @@ class RepairGenerator(nn.Module):
         growth: int = 64,
         blocks: int = 1,
         passes16: int = 0,
+        fine: int = 5,
         *,
-        coarse: CoarseGenerator | None = None,
+        coarse: CoarseGenerator,
         gated_fusion: bool = True,
         dense_skips: bool = True,
         attention: bool = True,
@@ -55,11 +57,8 @@ class RepairGenerator(nn.Module):
         self.structure_down = ConvAct(width // 2, body, stride=2)
         self.fusion = BidirectionalGatedFusion(body) if gated_fusion else PlainFusion(body)
         self.coarse = coarse
-        if coarse is not None:
-            if coarse.structure != body:
-                raise ValueError(f"coarse takes {coarse.structure} structure features, the body has {body}")
-            # begins at zero: the coarse generator is trained first, and its features mean nothing to the rest yet
-            self.from_coarse = conv(coarse.width, body, 1, gain=0.0)
+        # begins at zero: the coarse generator is trained first, and its features mean nothing to the rest yet
+        self.from_coarse = conv(coarse.width, body, 1, gain=0.0)
         self.skip8 = DenseResidualSkip(body, growth, (1, 2, 1)) if dense_skips else PlainSkip()
         self.body8 = nn.Sequential(*(DenseResidualBlock(body, growth, (1, 2, 1)) for _ in range(blocks)))
         if passes16 < 0 or (passes16 and not blocks):
@@ -73,7 +72,14 @@ class RepairGenerator(nn.Module):
         self.attention8 = attend(body)
         self.up4 = Upsample(body, width)
         self.skip4 = DenseResidualSkip(width, growth // 2) if dense_skips else PlainSkip()
-        self.head = nn.Sequential(conv(width, 48, gain=0.1), nn.PixelShuffle(4))
+        self.head = nn.Sequential(conv(width, 16 * (3 + fine), gain=0.1), nn.PixelShuffle(4))
+        # after the pixel shuffle, where neighbouring blocks agree on what they paint; begins at zero
+        self.polish = nn.Sequential(ConvAct(3 + fine + 1, 8), conv(8, 3, gain=0.0))
+        # texture needs a seed: the same noise for every picture (MI-GAN: Sargsyan et al., ICCV 2023)
+        plane = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(7))
+        self.register_buffer("noise", plane.half().float(), persistent=False)
+
+    noise: Tensor
 
     def forward(self, image: Tensor, edges: Tensor, hole: Tensor) -> Tensor:
         """What to add to ``image`` in the hole; elsewhere the result means nothing.
@@ -86,16 +92,31 @@ class RepairGenerator(nn.Module):
         Returns:
             ``(N, 3, 256, 256)``, the residual in the range of ``image``.
         """
+        features, coarse = self.coarse_guess(image, edges, hole)
+        noise = self.noise + 0.0 * hole  # of every picture, without asking for its shape
+        return self.refine(image, edges, hole, features, coarse, noise)
+
+    def coarse_guess(self, image: Tensor, edges: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
+        """The coarse generator's features ``(N, C, 32, 32)``, and its residual at the size of ``image``."""
+        features, residual = self.coarse(image, edges, hole)
+        factor = image.shape[-1] / residual.shape[-1]
+        return features, F.interpolate(residual, scale_factor=factor, mode="bilinear", align_corners=False)
+
+    def refine(
+        self, image: Tensor, edges: Tensor, hole: Tensor, features: Tensor, coarse: Tensor, noise: Tensor
+    ) -> Tensor:
+        """The rest of the stage, on the whole or on a square of it: convolutions only. All of one size S, a multiple of
+        16, but for the ``features`` ``(N, C, S / 8, S / 8)``."""
         structure8 = self.structure_down(self.structure_stem(torch.cat((edges, hole), dim=1)))
-        deep8, coarse = self._coarse_guess(image, hole, structure8)
         texture4 = self.texture_stem(torch.cat((image + hole * coarse, hole), dim=1))
         fused8 = self.fusion(self.texture_down(texture4), structure8)
-        up8 = self.attention8(self.body8(self._seen_from_afar(self.skip8(fused8, deep8))))
-        fine: Tensor = self.head(self.skip4(texture4, self.up4(up8)))
-        return coarse + fine
+        deep8 = self.skip8(fused8, self.from_coarse(features))
+        up8 = self.attention8(self.body8(self._seen_from_afar(deep8)))
+        fine = self.head(self.skip4(texture4, self.up4(up8)))
+        return coarse + fine[:, :3] + self.polish(torch.cat((fine, noise), dim=1))
 
     def _seen_from_afar(self, x: Tensor) -> Tensor:
-        """What the body finds at half the size, added to ``x``, ``(N, body, 32, 32)``."""
+        """What the body finds at half the size, added to ``x``, ``(N, body, h, w)``."""
         if not self.passes16:
             return x
         begin = deep = F.avg_pool2d(x, 2) + self.shift16
@@ -103,13 +124,6 @@ class RepairGenerator(nn.Module):
             deep = self.body8(deep)
         found = F.interpolate((deep - begin) * self.scale16, scale_factor=2.0, mode="bilinear", align_corners=False)
         return x + found
-
-    def _coarse_guess(self, image: Tensor, hole: Tensor, structure8: Tensor) -> tuple[Tensor, Tensor]:
-        """Features at 1/8, and the residual of the coarse generator; plain zeros where there is none."""
-        if self.coarse is None:
-            return image.new_zeros(()), image.new_zeros(())
-        features, residual = self.coarse(image, hole, structure8)
-        return self.from_coarse(features), residual
 
 
 def _identity(_channels: int) -> nn.Identity:

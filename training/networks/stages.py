@@ -12,23 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from training.networks.edge import EdgeGenerator
-from training.networks.edgemap import EdgeMap
 from training.networks.prefill import pull_push
 from training.networks.repair import RepairGenerator
-
-#: ITU-R BT.601 luma, as OpenCV's RGB to grey.
-LUMA = (0.299, 0.587, 0.114)
 
 
 def to_unit(image: Tensor) -> Tensor:
     """0..255 to -1..1."""
     return image * (1.0 / 127.5) - 1.0
-
-
-def grey_of(image: Tensor) -> Tensor:
-    """Luma of an RGB batch: ``(N, 3, H, W)`` to ``(N, 1, H, W)``, in the same range."""
-    red, green, blue = image.split(1, dim=1)
-    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
 class _Stage(nn.Module):
@@ -56,24 +46,17 @@ class EdgeStage(_Stage):
     """Completes the edges of a damaged image.
 
     ``image`` ``(N, 256, 256, 3)`` and ``mask`` ``(N, 256, 256)``, both ``uint8``; above 127 in ``mask`` is a hole.
-    Returns ``completed_edges`` ``(N, 256, 256)`` ``uint8``: 255 for a sure edge where the image is known, 255 times the
-    probability of an edge in the hole.
+    Returns ``completed_edges`` ``(N, 256, 256)`` ``uint8``, 255 for a sure line: those of the known part of the image,
+    and in the hole those that the generator draws, and the contours of the face.
     """
 
     generator: EdgeGenerator
 
-    def __init__(self, generator: nn.Module) -> None:
-        super().__init__(generator)
-        self.known_edges = EdgeMap()
-
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         (soft_mask,) = self._maps(mask)
         hole = hole_of(soft_mask)
-        # around zero, where FP16 is finest: 127.5 less is exact
-        grey = pull_push(grey_of(self._image(image) - 127.5) * (1.0 / 127.5), hole)
-        known = self.known_edges(grey, hole)
-        probability = torch.sigmoid(self.generator(grey, known, hole))
-        return (255.0 * (known + hole * probability)).round().squeeze(1).to(torch.uint8)
+        completed = self.generator(pull_push(to_unit(self._image(image)), hole), hole)
+        return (255.0 * completed).round().squeeze(1).to(torch.uint8)
 
 
 class RepairStage(_Stage):
