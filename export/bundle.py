@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from msgspec.structs import replace
 from export.command import decibel
 from export.gates import check_numbers, make_probes
 from export.golden import golden_inputs, golden_vectors
-from export.graph import cpu_graph, fp16_graph
+from export.graph import cpu_graph, fp16_graph, share_weights
 from export.model import Model
 from export.pictures import Image, Mask
 from export.runners import TorchStage
 from export.structure import check_structure
 from restore_sdk._util.atomic import write_folder
 from restore_sdk.bundle import Bundle, StageFiles, check_bundle_target, write_bundle
+from restore_sdk.bundle.bundle import weights_name
 from restore_sdk.bundle.manifest import sealed_manifest
 from training.networks.cost import costs
 
@@ -66,11 +68,14 @@ def export_bundle(
     report(_summary(figures))
     golden = golden_vectors(TorchStage(model.edge), TorchStage(model.repair), inputs)
     parts = {}
+    written = {
+        f"{stage} {key}": graph.SerializeToString() for stage, each in graphs.items() for key, graph in each.items()
+    }
+    written, weights = share_weights(written)
     for stage in model.stages:
         parameters, macs = costs(model.config)[stage]
-        files = {precision: graph.SerializeToString() for precision, graph in graphs[stage].items()}
         peak = max(figures["largest_activation"][stage].values())
-        parts[stage] = StageFiles(stage, files["fp32"], files["fp16"], parameters, macs, peak)
+        parts[stage] = StageFiles(stage, written[f"{stage} fp32"], written[f"{stage} fp16"], parameters, macs, peak)
     return write_bundle(
         path,
         name=name,
@@ -85,6 +90,7 @@ def export_bundle(
             "config": model.config.to_json(),
         },
         quality={**quality, "export": figures},
+        weights=weights,
         created=created,
     )
 
@@ -105,8 +111,12 @@ def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Map
     manifest = bundle.manifest
     check_bundle_target(path)
     names = {stage: f"{stage}.int8.onnx" for stage in graphs}
-    files = {name: bundle.read(name) for name in manifest.files if name not in names.values()}
-    files |= {names[stage]: graph for stage, graph in graphs.items()}
+    held = {name for stage in manifest.stages for name in stage.files.values()} - set(names.values())
+    shared, weights = share_weights(
+        {name: bundle.read(name) for name in sorted(held)} | {names[stage]: graph for stage, graph in graphs.items()}
+    )
+    files = {manifest.golden.file: bundle.read(manifest.golden.file), **shared}
+    files[weights_name(hashlib.sha256(weights).hexdigest())] = weights
     named = replace(
         manifest,
         stages=tuple(replace(spec, files=spec.files | {"int8": names[spec.name]}) for spec in manifest.stages),

@@ -15,8 +15,8 @@ from export.passes import WEIGHTS
 from restore_sdk.bundle import Bundle
 from training import checkpoint
 from training.checkpoint import CheckpointError
-from training.networks.stages import EdgeStage, RepairStage
 from training.config import PARTS, ConfigError, from_json
+from training.networks.stages import EdgeStage, RepairStage
 from training.weights import Networks
 
 

@@ -3,11 +3,12 @@
     manifest.json   what the model is: stages, tensors, file hashes, training data, measured quality
     edge.onnx       edge stage for CPU runtimes; edge.fp16.onnx for TensorRT
     repair.onnx     repair stage, likewise with repair.fp16.onnx
+    weights-*.bin   weights that these share, as ONNX external data; the name says the file's hash
     *.int8.onnx     in some bundles: the stages with convolutions in 8-bit integers, for CPUs
     golden.npz      inputs with the reference's outputs
 
-A file is read when it is needed, once, and its SHA-256 is checked on the very bytes that are then handed on. A graph
-holds all its tensors itself: one that would have a runtime read another file is refused.
+A file is read when it is needed, once, and its SHA-256 is checked on the very bytes that are then handed on. A graph is
+handed on with its weights in it: one that would have a runtime read another file is refused.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from restore_sdk.bundle.manifest import (
     sealed_manifest,
     tensor_contract,
 )
-from restore_sdk.bundle.onnxfile import check_self_contained
+from restore_sdk.bundle.onnxfile import check_self_contained, with_weights
 from restore_sdk.errors import BundleError, OutputError
 
 _SHIPPED = Path(__file__).resolve().parent / "models"
@@ -136,11 +137,12 @@ class Bundle:
         raise BundleError(f"bundle {self.name} has no {precision} graph of stage {stage!r}", hint)
 
     def read(self, name: str) -> bytes:
-        """Bytes of one file of the bundle, after their SHA-256 was found to be the manifest's.
+        """Bytes of one file of the bundle, after their SHA-256 was found to be the manifest's; of a graph, with the
+        weights in it that lie in another file of the bundle.
 
         Raises:
             BundleError (integrity): the file is missing, no plain file, or not the one that the manifest names; or
-                it is a graph with tensors in another file.
+                it is a graph with tensors outside the bundle.
         """
         spec = self.manifest.files.get(name)
         if spec is None:
@@ -152,12 +154,21 @@ class Bundle:
             )
         if any(name in stage.files.values() for stage in self.stages):
             try:
+                data = with_weights(data, self._weights)
                 check_self_contained(data)
             except ValueError as error:
                 raise BundleError(
                     f"{name} is no graph that a bundle may hold: {error}", GET_ANOTHER, reason="integrity"
                 ) from error
         return data
+
+    def _weights(self, name: str) -> bytes:
+        """A file of weights by the name that a graph has for it. The name holds the hash, so that the graph's own hash
+        tells its weights from any others."""
+        spec = self.manifest.files.get(name)
+        if spec is None or name != weights_name(spec.sha256):
+            raise ValueError("a tensor of it is kept in another file")
+        return self.read(name)
 
     def golden(self) -> dict[str, NDArray[np.uint8]]:
         """The golden vectors: arrays ``image``, ``mask`` and the reference's outputs.
@@ -204,6 +215,11 @@ class Bundle:
                     GET_ANOTHER,
                     reason="integrity",
                 )
+
+
+def weights_name(sha256: str) -> str:
+    """How a file of weights that graphs share is called."""
+    return f"weights-{sha256[:16]}.bin"
 
 
 def _is_name(path: object) -> bool:
@@ -271,6 +287,7 @@ def write_bundle(
     golden: Mapping[str, NDArray[np.uint8]],
     training: Mapping[str, Any],
     quality: Mapping[str, Any],
+    weights: bytes = b"",
     created: str | None = None,
 ) -> Bundle:
     """Write a whole bundle in one step and open it.
@@ -287,6 +304,7 @@ def write_bundle(
         training: ``{"data": [{"name", "licence", "images"}...], "images_seen": int, ...}``, JSON types only; images of
             full size.
         quality: the evaluation table, JSON types only.
+        weights: what the graphs have in common, kept once: the file that they name by :func:`weights_name`.
         created: ISO 8601 date and time in UTC; ``None`` means now.
 
     Raises:
@@ -300,6 +318,8 @@ def write_bundle(
     arrays: dict[str, Any] = {key: np.ascontiguousarray(array) for key, array in sorted(golden.items())}
     np.savez_compressed(archive, **arrays)
     files = {"golden.npz": archive.getvalue()}
+    if weights:
+        files[weights_name(hashlib.sha256(weights).hexdigest())] = weights
     stages = []
     for stage, (label, inputs, outputs) in zip((edge, repair), STAGE_CONTRACT, strict=True):
         if stage.name != label:
