@@ -9,6 +9,7 @@ import torch
 
 from export.errors import GateError
 from training.config import Config, from_json
+from training.networks.faithful import Faithful
 from training.networks.stages import EdgeStage, RepairStage
 from training.weights import Networks, load_networks
 
@@ -43,7 +44,7 @@ def load_model(path: Path) -> Model:
     return Model(from_json(facts["config"]), edge, repair, {name: int(n) for name, n in facts["images"].items()})
 
 
-def checked_stages(networks: Networks, source: Path) -> tuple[EdgeStage, RepairStage]:
+def checked_stages(networks: Networks | Faithful, source: Path) -> tuple[EdgeStage, RepairStage]:
     """The deployed stages, ready for inference. Raises :class:`GateError` where a weight is not finite."""
     broken = sorted(name for name, weight in networks.named_parameters() if not torch.isfinite(weight).all())
     if broken:

@@ -16,6 +16,7 @@ from restore_sdk.bundle import Bundle
 from training import checkpoint
 from training.checkpoint import CheckpointError
 from training.config import PARTS, ConfigError, from_json
+from training.networks.faithful import Faithful
 from training.networks.stages import EdgeStage, RepairStage
 from training.weights import Networks
 
@@ -32,20 +33,21 @@ def load_reference(path: str | os.PathLike[str] | None = None) -> tuple[EdgeStag
         training.checkpoint.CheckpointError: weights of other networks than the manifest describes, or than this version
             can build.
     """
-    networks, bundle = _networks(path)
+    bundle = Bundle.load(path)
+    networks = _networks(bundle)
     return checked_stages(networks, bundle.path)
 
 
-def _networks(path: str | os.PathLike[str] | None) -> tuple[Networks, Bundle]:
-    bundle = Bundle.load(path)
+def _networks(bundle: Bundle) -> Networks | Faithful:
     values = bundle.manifest.training.get("config")
     if not isinstance(values, dict):
         raise ExportError(
             f"{bundle.path} does not state the configuration of its networks under training.config",
             "export the bundle again with: python -m export",
         )
+    networks: Networks | Faithful
     try:
-        networks = Networks(from_json(values))
+        networks = Networks(from_json(values)) if "shape" in values else Faithful()
     except ConfigError as error:
         raise CheckpointError(f"{bundle.path} holds networks that this version cannot build: {error}") from error
     for name, generator in (("edge", networks.edge), ("repair", networks.repair)):
@@ -57,7 +59,7 @@ def _networks(path: str | os.PathLike[str] | None) -> tuple[Networks, Bundle]:
         }
         kept = {key: value for key, value in weights.items() if key in generator.state_dict()}
         checkpoint.load_module(generator, kept, bundle.path)
-    return networks, bundle
+    return networks
 
 
 def save_reference(target: Path, path: str | os.PathLike[str] | None = None) -> None:
@@ -65,7 +67,12 @@ def save_reference(target: Path, path: str | os.PathLike[str] | None = None) -> 
 
     Raises as :func:`load_reference`, and ``OSError`` where the file cannot be written.
     """
-    networks, bundle = _networks(path)
+    bundle = Bundle.load(path)
+    networks = _networks(bundle)
+    if isinstance(networks, Faithful):
+        raise ExportError(
+            f"{bundle.name} has networks that the trainer no longer trains", "go on training from another bundle"
+        )
     facts = bundle.manifest.training
     if not isinstance(facts.get("images_seen_by_part"), dict):
         raise ExportError(

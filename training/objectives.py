@@ -23,7 +23,6 @@ from training.networks.edgemap import EdgeMap, luma
 from training.networks.prefill import pull_push
 from training.networks.repair import RepairGenerator
 
-
 #: What :meth:`Objective.prepare` made, by name, ``(N, ...)`` each.
 Views = dict[str, Tensor]
 

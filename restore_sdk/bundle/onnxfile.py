@@ -134,8 +134,8 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview, memoryvie
             raise ValueError("it is no valid protobuf")
         if length > end - at:
             raise ValueError("it is truncated")
-        value, at = view[at : at + length], at + length
-        yield tag >> 3, value, view[begin:at]
+        at += length
+        yield tag >> 3, view[at - length : at], view[begin:at]
 
 
 def _varint(view: memoryview, at: int) -> tuple[int, int]:

@@ -84,8 +84,6 @@ def mean_face() -> Tensor:
     return torch.tensor(_MEAN).view(-1, 2) / 256.0
 
 
-
-
 def _dots() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """For each dot of the drawing, both ends of its segment and how far between them it lies (0 to 1).
 

@@ -38,8 +38,12 @@ class EdgeMap(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         blur, line = _gaussian(_BLUR), _gaussian(_LINE)
-        self.register_buffer("blur", (blur[:, None] * blur).half().float().view(1, 1, len(blur), len(blur)), persistent=False)
-        self.register_buffer("line", (line[:, None] * line).half().float().view(1, 1, len(line), len(line)), persistent=False)
+        self.register_buffer(
+            "blur", (blur[:, None] * blur).half().float().view(1, 1, len(blur), len(blur)), persistent=False
+        )
+        self.register_buffer(
+            "line", (line[:, None] * line).half().float().view(1, 1, len(line), len(line)), persistent=False
+        )
         across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8.0
         self.register_buffer("sobel", torch.stack((across, across.T)).unsqueeze(1), persistent=False)
 
