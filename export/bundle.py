@@ -21,7 +21,7 @@ from restore_sdk._util.atomic import write_folder
 from restore_sdk.bundle import Bundle, StageFiles, check_bundle_target, write_bundle
 from restore_sdk.bundle.bundle import weights_name
 from restore_sdk.bundle.manifest import sealed_manifest
-from training.networks.cost import costs
+from training.cost import costs
 
 
 def export_bundle(

@@ -111,7 +111,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from training.networks.cost import costs
+    from training.cost import costs
 
     config = read_config(arguments.config) if arguments.config else Config()
     total = (0, 0)

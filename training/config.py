@@ -105,7 +105,8 @@ def _edge() -> Part:
 
 
 def _coarse() -> Part:
-    shares = {"colour": 0.4, "rim": 0.3, "perceptual": 1.0, "texture": 0.6, "adversarial": 0.3, "small": 0.2, "grid": 0.15}
+    shares = {"colour": 0.4, "rim": 0.3, "perceptual": 1.0, "texture": 0.6, "adversarial": 0.3, "small": 0.2,
+              "grid": 0.15}  # fmt: skip
     paired = {"l1": 1.0, "perceptual": 0.7}
     return Part(1_000_000, losses=shares, balanced=True, critic_rate=4e-4, critic_from=110_000, paired=paired, wide=0.8)
 

@@ -79,7 +79,8 @@ class SmallDiscriminator(nn.Module):
 class ProjectedDiscriminator(nn.Module):
     """Judges frozen features, which know what photographs are made of, by patches of every scale and as a whole.
 
-    After "Projected GANs converge faster" (Sauer et al., NeurIPS 2021): fixed random projections mix channels and scales.
+    After "Projected GANs converge faster" (Sauer et al., NeurIPS 2021): fixed random projections mix channels and
+    scales.
 
     Args:
         scale: what the features of each scale are multiplied by, ascending strides, to be about 1 in size.

@@ -28,7 +28,6 @@ from training.weights import Networks, load_networks
 #: ``(image, mask)`` to the restored image and the completed edges.
 Model = Callable[[Image, Image], tuple[Image, Image]]
 
-METRICS = ("psnr", "ssim", "l1")
 METHODS = ("model", "telea", "navier-stokes")
 #: Variance of the Laplacian from which a photograph counts as sharp.
 SHARP = 120.0
@@ -168,8 +167,8 @@ class Report:
                 cells = [f"{row[m]['psnr'] or float('inf'):.2f}" for m in METHODS]
                 cells += [f"{row[m]['ssim']:.4f}" for m in METHODS] + [f"{100 * row[m]['l1']:.3f}" for m in METHODS]
                 lines.append(f"| {bucket} | " + " | ".join(cells) + " |")
-            lines += ["", "| hole | detail: model | Telea | SWD: model | Telea | features: model | Telea "
-                      "| rim steps | tint, % | grid | faces found | landmarks, % | identity |", "|" + "---|" * 13]  # fmt: skip
+            lines += ["", "| hole | detail: model | Telea | SWD: model | Telea | features: model | Telea | rim steps "
+                      "| tint, % | grid | faces found | landmarks, % | identity |", "|" + "---|" * 13]  # fmt: skip
             for bucket, row in found[group].items():
                 ours, theirs = row["model"], row["telea"]
                 cells = [f"{each[name]:.2f}" for name in ("detail", "swd") for each in (ours, theirs)]

@@ -39,8 +39,8 @@ def _rounded(channels: float) -> int:
 
 
 class _Halve(torch.autograd.Function):
-    """A depthwise convolution with a stride of 2 and frozen weights. PyTorch's own gradient of one takes, in bfloat16 on
-    a CPU, twenty times as long as this one in float32."""
+    """A depthwise convolution with a stride of 2 and frozen weights. PyTorch's own gradient of one takes, in bfloat16
+    on a CPU, twenty times as long as this one in float32."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

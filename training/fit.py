@@ -318,10 +318,8 @@ def _fit(config: Config, options: Options) -> Path:
                 faces[least] = faces.get(least) or Faces.read(options.data, options.labels, least, options.device)
                 if name == "shape" and not faces[least].found.any():
                     raise ConfigError("The shape part is trained on contours: name their file with --labels.")
-                views = DamagedViews(
-                    faces[least], masks, trainer.objective.size, settings.fresh or settings.batch, 10 * config.seed + PARTS.index(name),
-                    settings.wide,
-                )  # fmt: skip
+                seed, batch = 10 * config.seed + PARTS.index(name), settings.fresh or settings.batch
+                views = DamagedViews(faces[least], masks, trainer.objective.size, batch, seed, settings.wide)
                 trainer.run(views, log, lambda: bool(asked))
             elif not trainer.path.exists():
                 trainer.save()

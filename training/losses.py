@@ -56,7 +56,9 @@ def perceptual(features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tenso
     return total / len(features)
 
 
-def texture(output: Tensor, target: Tensor, features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tensor) -> Tensor:
+def texture(
+    output: Tensor, target: Tensor, features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tensor
+) -> Tensor:
     """Difference of the strength, window by window, of fine detail and of ``features``: how much texture a place has
     and of which kind, wherever its lines run. The diagonal of a style loss (Gatys et al., CVPR 2016), kept local.
     """

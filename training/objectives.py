@@ -171,7 +171,8 @@ class EdgeObjective(Objective):
         contours = self.raster(offsets) * torch.sigmoid(presence.float()).view(-1, 1, 1, 1) * heard
         grey = luma(guess)
         known = self.lines(grey, hole) * (1.0 - hole)
-        return {"grey": grey, "known": known, "contours": contours, "hole": hole, "wanted": self.lines(luma(batch.image))}
+        wanted = self.lines(luma(batch.image))
+        return {"grey": grey, "known": known, "contours": contours, "hole": hole, "wanted": wanted}
 
     def paint(self, views: Views, seen: int) -> Painted:
         """``fake`` are completed edges of a square, ``(N, 1, 128, 128)``."""

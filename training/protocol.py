@@ -7,7 +7,7 @@ edges from the damaged image only.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,6 @@ from training.augment import square
 from training.data import DataError, decoded, evenly, find_images, read_rgb
 
 Image = NDArray[np.uint8]
-#: ``(image, mask)`` to the restored image.
-Restorer = Callable[[Image, Image], Image]
 
 #: How a face may lie in its square: shift as a share of the side, scale, and turn in degrees. ``loose`` is all at once.
 FRAMINGS = {

@@ -61,7 +61,7 @@ def _mirror() -> tuple[int, ...]:
 #: For every point, the place of the one that a mirrored face has there.
 MIRROR = _mirror()
 
-#: A face in the middle of its picture: x and y of its points in 256ths of the side, the medians of the faces in training.
+#: A face in the middle of its picture: x and y of its points in 256ths of the side, the medians of the training faces.
 _MEAN = (
     100, 187, 103, 191, 106, 195, 112, 199, 119, 202, 128, 202, 137, 202, 144, 199, 150, 195, 153, 191, 156, 187,
     153, 185, 150, 184, 145, 182, 137, 181, 128, 182, 119, 181, 111, 182, 106, 184, 103, 185, 103, 188, 107, 189,

@@ -79,37 +79,6 @@ class EdgeConnect(nn.Module):
         return restored.permute(0, 2, 3, 1).to(torch.uint8), (255.0 * completed).round().squeeze(1).to(torch.uint8)
 
 
-class EdgeConnectEdges(nn.Module):
-    """The edge generator in the place of :class:`training.networks.edge.EdgeGenerator`: same inputs, same output."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.network = EdgeConnectGenerator(3, 1, bias=False, width=width)
-
-    def forward(self, grey: Tensor, edges: Tensor, hole: Tensor) -> Tensor:
-        logits: Tensor = self.network(torch.cat((_white_in(grey, hole), edges, hole), dim=1))
-        return logits
-
-
-class EdgeConnectRepair(nn.Module):
-    """The inpainting generator in the place of :class:`training.networks.repair.RepairGenerator`.
-
-    As published it does not see the first guess, but white in the hole, and paints the image itself.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.network = EdgeConnectGenerator(4, 3, width=width)
-
-    def forward(self, image: Tensor, edges: Tensor, hole: Tensor) -> Tensor:
-        painted = torch.tanh(self.network(torch.cat((_white_in(image, hole), edges), dim=1)))
-        return painted - image
-
-
-def _white_in(image: Tensor, hole: Tensor) -> Tensor:
-    return image + hole * (1.0 - image)
-
-
 class _Block(nn.Module):
     """A residual block; its first convolution sees every second pixel."""
 

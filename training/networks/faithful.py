@@ -1,8 +1,8 @@
 """The networks of the ``faithful`` model (1.6), trained for the smallest error: what its bundle was exported from.
 
-They are the deployed model's but for these places: the edge stage knows no contours, and its lines are a pixel wide; the
-coarse generator is smaller, hears structure at 1/8 only, and paints at 1/8; nothing comes after the pixel shuffles. They
-are built to compare a bundle with its reference; the trainer trains the newer ones.
+They are the deployed model's but for these places: the edge stage knows no contours, and its lines are a pixel wide;
+the coarse generator is smaller, hears structure at 1/8 only, and paints at 1/8; nothing comes after the pixel shuffles.
+They are built to compare a bundle with its reference; the trainer trains the newer ones.
 """
 
 from __future__ import annotations

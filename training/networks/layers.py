@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ class BoundedReLU(nn.Module):
     """``clamp(x, 0, ACTIVATION_BOUND)``: a ReLU that cannot overflow FP16; runtimes fuse it into the convolution."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # a clamp whose backward pass is one kernel; see training/EXPERIMENTS.md for what that saves
+        # a clamp whose backward pass is one kernel; see docs/lab/experiments.md for what that saves
         return F.hardtanh(x, 0.0, ACTIVATION_BOUND)
 
 
@@ -59,8 +58,3 @@ class Upsample(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(conv(inputs, 4 * outputs, kernel=1), nn.PixelShuffle(2))
-
-
-def masked(x: Tensor, hole: Tensor) -> Tensor:
-    """``x`` with zeros in the hole; ``hole`` is ``(N, 1, H, W)``, 1 where pixels are missing."""
-    return torch.where(hole > 0.5, torch.zeros((), dtype=x.dtype, device=x.device), x)
