@@ -105,14 +105,14 @@ def _edge() -> Part:
 
 
 def _coarse() -> Part:
-    shares = {"colour": 0.4, "rim": 0.3, "perceptual": 1.0, "texture": 0.6, "adversarial": 0.3, "small": 0.2,
+    shares = {"colour": 0.4, "rim": 0.3, "perceptual": 1.0, "texture": 0.5, "adversarial": 0.3, "small": 0.2,
               "grid": 0.15}  # fmt: skip
     paired = {"l1": 1.0, "perceptual": 0.7}
     return Part(1_000_000, losses=shares, balanced=True, critic_rate=4e-4, critic_from=110_000, paired=paired, wide=0.8)
 
 
 def _repair() -> Part:
-    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 1.0, "texture": 0.6, "adversarial": 0.6, "grid": 0.3}
+    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 1.0, "texture": 0.25, "adversarial": 0.8, "grid": 0.3}
     paired = {"l1": 0.5, "rim": 0.3, "perceptual": 1.0}
     return Part(
         400_000, 8, 3e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=4_000, paired=paired, wide=0.6,

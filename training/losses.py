@@ -56,23 +56,16 @@ def perceptual(features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tenso
     return total / len(features)
 
 
-def texture(
-    output: Tensor, target: Tensor, features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tensor
-) -> Tensor:
-    """Difference of the strength, window by window, of fine detail and of ``features``: how much texture a place has
-    and of which kind, wherever its lines run. The diagonal of a style loss (Gatys et al., CVPR 2016), kept local.
+def texture(features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tensor) -> Tensor:
+    """Difference of the strength of ``features``, window by window: how much texture a place has and of which kind,
+    wherever its lines run. The diagonal of a style loss (Gatys et al., CVPR 2016), kept local.
     """
     total = torch.zeros((), device=hole.device)
-    pairs = [(_fine(output), _fine(target)), *zip(features, wanted, strict=True)]
-    for ours, theirs in pairs:
+    for ours, theirs in zip(features, wanted, strict=True):
         restored, true = _strength(ours), _strength(theirs)
         scale = true.mean(dim=(1, 2, 3), keepdim=True) + 0.02
         total = total + over((restored - true).abs().mean(1, keepdim=True) / scale, seen_by(hole, true))
-    return total / len(pairs)
-
-
-def _fine(image: Tensor) -> Tensor:
-    return image - F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return total / len(features)
 
 
 def _strength(x: Tensor, window: int = 8) -> Tensor:

@@ -279,9 +279,7 @@ class _Photographs(Objective):
             "colour": losses.colour(fake, real, hole),
             "rim": losses.rim_l1(fake, real, hole, self.reach),
             "perceptual": losses.perceptual(painted.features, painted.real_features, hole),
-            "texture": losses.texture(
-                painted.extra["fake"], painted.extra["real"], painted.features[:2], painted.real_features[:2], hole
-            ),
+            "texture": losses.texture(painted.features[:2], painted.real_features[:2], hole),
         }
         if adversarial:
             with self.fast():
