@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Any, text: str, as_json: bool = True) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
-        made.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
+        made.add_argument("--bundle", metavar="BUNDLE", help="default, faithful, or the folder of another bundle")
         if as_json:
             made.add_argument("--json", action="store_true", help="print one JSON object")
         made.set_defaults(run=run)

@@ -25,7 +25,7 @@ from restore_sdk.runtime.select import open_runner
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("Restore SDK's benchmarks")
-    group.addoption("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
+    group.addoption("--bundle", metavar="BUNDLE", help="default, faithful, or the folder of another bundle")
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engines", description="Build the engines of many targets.")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: every shipped recipe")
     parser.add_argument("--store", default=str(STORE), metavar="DIR", help="default: engines/store in the checkout")
-    parser.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
+    parser.add_argument("--bundle", metavar="BUNDLE", help="default, faithful, or the folder of another bundle")
     parser.add_argument("--force", action="store_true", help="build even what the store has")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)

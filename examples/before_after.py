@@ -25,7 +25,7 @@ def main() -> None:
     """Restore the example portrait and write the comparison."""
     parser = argparse.ArgumentParser(description="Draw the README's before/after picture.")
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "images" / "before_after.png")
-    parser.add_argument("--bundle", help="default, vivid, or the folder of another bundle")
+    parser.add_argument("--bundle", help="default, faithful, or the folder of another bundle")
     arguments = parser.parse_args()
 
     damaged, original = (cv2.imread(str(HERE / f"portrait{end}.png")) for end in ("_damaged", ""))

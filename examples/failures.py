@@ -52,7 +52,7 @@ def main() -> None:
     """Damage, restore and draw every case."""
     parser = argparse.ArgumentParser(description="Draw the model card's picture of failures.")
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "images" / "failures.jpg")
-    parser.add_argument("--bundle", help="default, vivid, or the folder of another bundle")
+    parser.add_argument("--bundle", help="default, faithful, or the folder of another bundle")
     arguments = parser.parse_args()
 
     portrait, photo = cv2.imread(str(HERE / "portrait.png")), cv2.imread(str(PHOTO))

@@ -16,7 +16,7 @@ import numpy as np
 from restore_sdk import RestoreEngine
 
 HERE = Path(__file__).resolve().parent
-TITLES = ("damaged", "default", "vivid", "original")
+TITLES = ("damaged", "default", "faithful", "original")
 GAP, BAR = 6, 24
 WHITE, INK, PAPER = (255, 255, 255), (60, 60, 60), (222, 232, 238)
 
@@ -34,10 +34,10 @@ def main() -> None:
     for start, end in strokes.reshape(-1, 2, 2).tolist():
         cv2.line(peeled, start, end, 255, 30)
     rows = []
-    with RestoreEngine("default") as default, RestoreEngine("vivid") as vivid:
+    with RestoreEngine("default") as default, RestoreEngine("faithful") as faithful:
         for mask in (scratched, peeled):
             damaged = np.where(mask[..., None] > 127, np.array(PAPER, np.uint8), portrait)
-            panels = [damaged, *(engine(damaged, mask, color="bgr") for engine in (default, vivid)), portrait]
+            panels = [damaged, *(engine(damaged, mask, color="bgr") for engine in (default, faithful)), portrait]
             space = np.full((mask.shape[0], GAP, 3), WHITE, np.uint8)
             rows.append(np.hstack([part for panel in panels for part in (panel, space)][:-1]))
     bar = np.full((BAR, rows[0].shape[1], 3), WHITE, np.uint8)

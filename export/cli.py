@@ -115,7 +115,7 @@ def _drift_command(argv: Sequence[str]) -> int:
         description="Measure how far half precision takes each stage and the chain from the float32 reference.",
         epilog="exit codes: 0 within the gate, 6 beyond it, 2 usage",
     )
-    parser.add_argument("--bundle", help="default, vivid, or the folder of another bundle")
+    parser.add_argument("--bundle", help="default, faithful, or the folder of another bundle")
     parser.add_argument("--faces", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--masks", type=Path, help="folder of masks for these (default: random damage)")
     parser.add_argument("--limit", type=int, help="how many photographs at most, evenly chosen (default: all)")
@@ -131,7 +131,7 @@ def _weights_command(argv: Sequence[str]) -> int:
         prog="python -m export weights",
         description="Write the weights of a bundle as python -m training writes them: fit --init goes on from there.",
     )
-    parser.add_argument("--bundle", help="default, vivid, or the folder of another bundle")
+    parser.add_argument("--bundle", help="default, faithful, or the folder of another bundle")
     parser.add_argument("--out", type=Path, required=True, help="weights.safetensors to write")
     options = parser.parse_args(argv)
     from export.reference import save_reference

@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m export int8",
         description="Quantise the convolutions of a bundle that stand it, for runtime openvino-int8. Takes minutes.",
     )
-    parser.add_argument("--bundle", help="default, vivid, or the folder of another bundle")
+    parser.add_argument("--bundle", help="default, faithful, or the folder of another bundle")
     parser.add_argument("--faces", type=Path, required=True, help="photographs to calibrate on; they stay out of it")
     parser.add_argument("--limit", type=int, default=128, help="how many of --faces to take, evenly (default: 128)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new bundle; may be that of --bundle")

@@ -84,7 +84,7 @@ class RestoreEngine:
 
     Args:
         bundle: a model bundle, its folder, or the name of one inside the wheel: ``"default"``, as ``None``, or
-            ``"vivid"`` (see :data:`restore_sdk.bundle.SHIPPED`).
+            ``"faithful"`` (see :data:`restore_sdk.bundle.SHIPPED`).
         runtime: ``"auto"`` takes what serves best on this host and logs it; one asked for by name never falls back. Or
             an open runner, such as :class:`restore_sdk.TritonRunner`, which brings the model and all that the other
             arguments say, and which :meth:`close` closes.

@@ -2,7 +2,7 @@
 
 python scripts/fill_tables.py latency out/benchmarks/latency.md    of `python -m benchmarks report`
 python scripts/fill_tables.py quality quality.md                   of `python -m training evaluate --markdown`
-python scripts/fill_tables.py vivid vivid.md                       the same with `--bundle vivid`
+python scripts/fill_tables.py faithful faithful.md                       the same with `--bundle faithful`
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from restore_sdk._util.atomic import write_file
 from restore_sdk.errors import OutputError
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = {"latency": "docs/benchmarks.md", "quality": "docs/model-card.md", "vivid": "docs/model-card.md"}
+PAGES = {"latency": "docs/benchmarks.md", "quality": "docs/model-card.md", "faithful": "docs/model-card.md"}
 
 
 def filled(page: str, table: str, marker: str) -> str:

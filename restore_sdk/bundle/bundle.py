@@ -45,9 +45,9 @@ from restore_sdk.errors import BundleError, OutputError
 
 _SHIPPED = Path(__file__).resolve().parent / "models"
 
-#: The bundles inside the wheel, by name. ``default`` keeps closest to the truth (PSNR, SSIM, L1); ``vivid``, trained on
-#: against a discriminator, paints more detail into large masked areas and pays for it in all three.
-SHIPPED = {name: _SHIPPED / name for name in ("default", "vivid")}
+#: The bundles inside the wheel, by name. ``default`` paints a face that looks like a photograph, also where nothing of
+#: it is left; ``faithful`` keeps closest to the truth (PSNR, SSIM, L1), and is soft where it cannot know.
+SHIPPED = {name: _SHIPPED / name for name in ("default", "faithful")}
 DEFAULT_BUNDLE = SHIPPED["default"]
 
 #: Golden vectors are a handful of 256 x 256 images; anything near this size is not one.
@@ -69,7 +69,7 @@ class Bundle:
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> Bundle:
         """Open a bundle: a string that is a name of :data:`SHIPPED` means that one inside the wheel, ``None`` the
-        default; anything else is a folder (one of such a name is ``"./vivid"`` or a ``Path``).
+        default; anything else is a folder (one of such a name is ``"./faithful"`` or a ``Path``).
 
         Reads the manifest only; every other file is read, and its hash checked, by :meth:`read`.
 
@@ -80,6 +80,10 @@ class Bundle:
         wanted = "default" if path is None else path
         if not _is_name(wanted):
             raise BundleError(f"{path!r} names no bundle", _NAMES)
+        if isinstance(wanted, str) and wanted == "vivid":
+            raise BundleError(
+                "the vivid bundle is gone: the default paints detail now", "leave it out, or pass default"
+            )
         named = SHIPPED.get(wanted) if isinstance(wanted, str) else None
         folder = named or Path(wanted)
         if not is_folder(folder):

@@ -28,7 +28,7 @@ def finish(parser: argparse.ArgumentParser, command: Command, *, model: bool = F
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
     """The option that chooses the model."""
-    parser.add_argument("--bundle", metavar="BUNDLE", help="default, vivid, or the folder of another bundle")
+    parser.add_argument("--bundle", metavar="BUNDLE", help="default, faithful, or the folder of another bundle")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

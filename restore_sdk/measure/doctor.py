@@ -23,7 +23,7 @@ from restore_sdk.runtime.cores import usable_cores
 Status = Literal["ok", "absent", "warning", "broken"]
 
 #: The shipped models; not from where they are opened, since that imports numpy.
-MODELS = ("default", "vivid")
+MODELS = ("default", "faithful")
 
 #: Seconds that one import may take before it counts as hanging.
 PROBE_SECONDS = 60

@@ -331,14 +331,14 @@ def test_a_name_is_a_string_and_a_path_is_a_folder(
     toy_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_toy_bundle(tmp_path / "vivid")
-    monkeypatch.setitem(SHIPPED, "vivid", toy_bundle.path)
-    assert Bundle.load("vivid").path == toy_bundle.path
-    assert [Bundle.load(each).path.resolve() for each in (Path("vivid"), "./vivid")] == [tmp_path / "vivid"] * 2
-    monkeypatch.setitem(SHIPPED, "vivid", tmp_path / "nothing")
-    with pytest.raises(BundleError, match="holds no vivid bundle"):
-        Bundle.load("vivid")
-    for wrong in ("Vivid", " vivid", Path("vivd"), "", 3, b"vivid"):
+    write_toy_bundle(tmp_path / "faithful")
+    monkeypatch.setitem(SHIPPED, "faithful", toy_bundle.path)
+    assert Bundle.load("faithful").path == toy_bundle.path
+    assert [Bundle.load(each).path.resolve() for each in (Path("faithful"), "./faithful")] == [tmp_path / "faithful"] * 2
+    monkeypatch.setitem(SHIPPED, "faithful", tmp_path / "nothing")
+    with pytest.raises(BundleError, match="holds no faithful bundle"):
+        Bundle.load("faithful")
+    for wrong in ("Vivid", " faithful", Path("vivd"), "", 3, b"faithful"):
         with pytest.raises(BundleError, match="no bundle") as caught:
             Bundle.load(wrong)  # type: ignore[arg-type]
-        assert "one of default, vivid, or the folder" in caught.value.hint
+        assert "one of default, faithful, or the folder" in caught.value.hint

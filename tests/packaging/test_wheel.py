@@ -39,7 +39,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     done = subprocess.run(["git", "ls-files", "restore_sdk"], cwd=ROOT, check=True, capture_output=True, text=True)
     assert names - info == set(done.stdout.split())
     assert "restore_sdk/py.typed" in names
-    for model in ("default", "vivid"):
+    for model in ("default", "faithful"):
         for name in ("manifest.json", "edge.onnx", "edge.fp16.onnx", "repair.onnx", "repair.fp16.onnx", "golden.npz"):
             assert f"restore_sdk/bundle/models/{model}/{name}" in names
     assert wheel.stat().st_size < 40_000_000
