@@ -334,7 +334,8 @@ def test_a_name_is_a_string_and_a_path_is_a_folder(
     write_toy_bundle(tmp_path / "faithful")
     monkeypatch.setitem(SHIPPED, "faithful", toy_bundle.path)
     assert Bundle.load("faithful").path == toy_bundle.path
-    assert [Bundle.load(each).path.resolve() for each in (Path("faithful"), "./faithful")] == [tmp_path / "faithful"] * 2
+    folders = [Bundle.load(each).path.resolve() for each in (Path("faithful"), "./faithful")]
+    assert folders == [tmp_path / "faithful"] * 2
     monkeypatch.setitem(SHIPPED, "faithful", tmp_path / "nothing")
     with pytest.raises(BundleError, match="holds no faithful bundle"):
         Bundle.load("faithful")
