@@ -42,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     weights.add_argument("--out", type=Path, required=True, help="weights.safetensors to write")
     weights.add_argument("--discriminators", action="store_true", help="keep them, to go on training from the file")
     weights.set_defaults(run=_weights)
+    curve = commands.add_parser("plot", help="draw the losses of a run")
+    curve.add_argument("--run", type=Path, required=True, dest="folder", help="the --out folder of fit")
+    curve.add_argument("--out", type=Path, required=True, help="the picture, .png or .svg")
+    curve.set_defaults(run=_plot)
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)
@@ -204,4 +208,13 @@ def _weights(arguments: argparse.Namespace) -> int:
     from training.weights import save_weights
 
     print(f"weights: {save_weights(arguments.folder, arguments.out, arguments.discriminators)}")
+    return 0
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    from training.curve import plot
+    from training.log import RunLog
+
+    plot(RunLog(arguments.folder), arguments.out)
+    print(f"curve: {arguments.out}")
     return 0
