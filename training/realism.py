@@ -89,9 +89,8 @@ class RealismCounts:
 
 @dataclass
 class GridCounts:
-    """Whether steps between pixels repeat with the period of a pixel shuffle."""
+    """Whether steps between pixels repeat with the period of a pixel shuffle: 4 px, and 8 px of the one before it."""
 
-    period: int = 4
     products: dict[int, float] = field(default_factory=dict)
 
     def add(self, restored: Image, hole: NDArray[np.bool_]) -> None:
@@ -100,18 +99,21 @@ class GridCounts:
         for steps, inside in ((np.diff(grey, axis=1), hole[:, 1:] & hole[:, :-1]),
                               (np.diff(grey, axis=0).T, (hole[1:] & hole[:-1]).T)):  # fmt: skip
             size = np.sqrt(np.abs(steps))
-            for lag in (self.period - 1, self.period, self.period + 1):
+            for lag in (3, 4, 5, 7, 8, 9):
                 both = inside[:, lag:] & inside[:, :-lag]
                 total = float((size[:, lag:] * size[:, :-lag])[both].sum() / max(both.sum(), 1))
                 self.products[lag] = self.products.get(lag, 0.0) + total
 
     def to_json(self) -> dict[str, float]:
-        """``grid``: the mean product of steps one period apart, as a multiple of those one pixel nearer and farther:
-        1 for a photograph, above where a grid shows."""
+        """``grid``: the mean product of steps one period apart, as a multiple of those one pixel nearer and farther, of
+        the worse period: 1 for a photograph, above where a grid shows."""
         if not self.products:
             return {"grid": 1.0}
-        near, at, far = (self.products[self.period + i] for i in (-1, 0, 1))
-        return {"grid": round(2.0 * at / max(near + far, 1e-9), 4)}
+        found = []
+        for period in (4, 8):
+            near, at, far = (self.products[period + i] for i in (-1, 0, 1))
+            found.append(2.0 * at / max(near + far, 1e-9))
+        return {"grid": round(max(found), 4)}
 
 
 def _laplacian(image: Image) -> list[Floats]:
