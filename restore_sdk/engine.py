@@ -23,7 +23,7 @@ from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.base import StageRunner, checked
 from restore_sdk.runtime.select import open_model
 from restore_sdk.tiling.crop import Crop
-from restore_sdk.tiling.faces import FaceDetector, Faces
+from restore_sdk.tiling.faces import Faces
 from restore_sdk.tiling.request import (
     CommonKeywords,
     Detail,
@@ -175,7 +175,7 @@ class RestoreEngine:
         masks: Sequence[MaskLike],
         options: RestoreOptions | None = None,
         *,
-        faces: Sequence[Faces | None] | FaceDetector | None = None,
+        faces: Sequence[Faces | None] | None = None,
         **keywords: Unpack[CommonKeywords],
     ) -> list[_Image]:
         """Restore many images, of mixed sizes and forms, in as few runs of the model as it allows.
@@ -183,7 +183,7 @@ class RestoreEngine:
         Args:
             images, masks: one mask an image.
             options, keywords: as for :meth:`restore`, for all of them.
-            faces: boxes for each image, or a detector; where given, in place of those of ``options``.
+            faces: boxes for each image; where given, in place of those of ``options``.
 
         Returns:
             One for each image, in order, as :meth:`restore` gives it.
@@ -195,7 +195,7 @@ class RestoreEngine:
         if len(images) != len(masks):
             raise ShapeError(f"{len(images)} images but {len(masks)} masks", "pass one mask an image")
         chosen, runner = _options(options, keywords), self._open()
-        each = [faces] * len(images) if faces is None or isinstance(faces, FaceDetector) else faces
+        each = [None] * len(images) if faces is None else faces
         if len(images) != len(each):
             raise ShapeError(
                 f"{len(images)} images but faces for {len(each)}", "pass a list of boxes, or None, an image"

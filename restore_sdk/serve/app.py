@@ -170,7 +170,6 @@ async def info(request: Request) -> dict[str, Any]:
         "version": __version__,
         "model": {key: facts["bundle"][key] for key in ("name", "version", "size", "parameters", "macs")},
         "runtime": facts["runtime"],
-        "face_detector": settings.face_detector is not None,
         "limits": {
             "body_bytes": settings.max_body_bytes,
             "pixels": settings.max_pixels,

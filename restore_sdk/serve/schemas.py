@@ -56,8 +56,7 @@ class RestoreRequest(BaseModel):
         None,
         max_length=MAX_FACES,
         description="Where faces are, so that the tiles around them are framed as the model was trained: "
-        "[x, y, width, height] in pixels of the upright photograph, from forehead to chin. Without, the service's "
-        "face detector is asked, where it has one; [] asks nobody.",
+        "[x, y, width, height] in pixels of the upright photograph, from forehead to chin.",
         examples=[[[82, 66, 84, 118]]],
     )
 

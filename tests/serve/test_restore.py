@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from restore_sdk import FaceDetector, RestoreEngine
-from restore_sdk.bundle import Bundle
+from restore_sdk import RestoreEngine
 from tests.child import ROOT, python
-from tests.serve.conftest import JSON, MULTIPART, Service, as_json, decoded, encoded, files, form, pair, start
-from tests.yunet_double import MAGENTA, write_yunet_double
+from tests.serve.conftest import JSON, MULTIPART, Service, as_json, decoded, encoded, files, form, pair
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 256), (300, 700), (40, 30)])
@@ -123,25 +121,6 @@ def test_a_mask_that_cannot_be_meant_is_told(service: Service) -> None:
     photo, mask = pair()
     assert "marks 96% of the picture" in service.restore_json(encoded(photo), encoded(255 - mask))["notes"][0]
     assert service.restore_json(encoded(photo), encoded(mask))["notes"] == []
-
-
-def test_a_face_detector_of_the_service(
-    toy_bundle: Bundle, tmp_path: Path, engine: RestoreEngine, service: Service
-) -> None:
-    """On a double of YuNet, which finds pure magenta."""
-    model = write_yunet_double(tmp_path / "yunet_double.onnx")
-    photo = np.full((700, 900, 3), 90, np.uint8)
-    photo[320:352, 640:672] = MAGENTA
-    mask = np.zeros((700, 900), np.uint8)
-    mask[300:306] = 255
-    framed, usual = engine(photo, mask, faces=FaceDetector(model)), engine(photo, mask)
-    assert not np.array_equal(framed, usual)
-    arguments = ("--port", "0", "--bundle", str(toy_bundle.path), "--face-detector", str(model))
-    with start("restore_sdk", "serve", *arguments) as seeing:
-        assert seeing.ask("GET", "/v1/info").json()["face_detector"] is True
-        assert np.array_equal(seeing.restore(encoded(photo), encoded(mask)).image(), framed)
-        assert np.array_equal(seeing.restore(encoded(photo), encoded(mask), faces=b"[]").image(), usual)
-    assert service.ask("GET", "/v1/info").json()["face_detector"] is False
 
 
 PNG, MASK = files(64, 64)
