@@ -92,7 +92,6 @@ class RestoreEngine:
         slots: how many requests may compute at the same time.
         threads: CPU threads that one request computes with at most; ``None`` keeps the usable cores busy, at most 8 for
             one request. TensorRT takes none of it.
-        cuda_graph: where TensorRT serves, queue each request as one CUDA graph; ``info()["cuda_graph"]`` says if it is.
 
     Raises:
         BundleError: the bundle is missing, altered, or does not load.
@@ -108,13 +107,10 @@ class RestoreEngine:
         device: int = 0,
         slots: int = 1,
         threads: int | None = None,
-        cuda_graph: bool = False,
     ) -> None:
         slots = check_int("slots", slots, 1, 256)
         threads = None if threads is None else check_int("threads", threads, 1, 256)
-        self._runner, self._facts = open_model(
-            runtime, bundle, device=device, slots=slots, threads=threads, cuda_graph=cuda_graph
-        )
+        self._runner, self._facts = open_model(runtime, bundle, device=device, slots=slots, threads=threads)
         self._process = os.getpid()
         self._closed = False
 
