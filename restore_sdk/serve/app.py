@@ -114,14 +114,13 @@ probes = APIRouter()
 async def restore(request: Request) -> Response:
     """Repaints what the mask marks in white; every other pixel stays as it is, unless JPEG is asked for.
 
-    Send `multipart/form-data` for an image in return, `application/json` for JSON. With `Accept: application/json` a
-    multipart request is answered in JSON too. `Server-Timing` says how long each part took.
+    The answer is an image; with `Accept: application/json` it is JSON. `Server-Timing` says how long each part took.
     """
     facts, queue, settings = request.state.facts, request.app.state.queue, request.app.state.settings
-    kind = check_headers(request, settings)
+    check_headers(request, settings)
     try:
         with queue.place():
-            asked = await read_request(request, kind, settings)
+            asked = await read_request(request, settings)
             # In a thread: a stranger's bytes are read here, and nobody else must wait for that.
             facts["pixels"] = await asyncio.to_thread(claimed_pixels, asked, settings.max_pixels)
             result = await _result(request, asked)
@@ -132,7 +131,7 @@ async def restore(request: Request) -> Response:
     facts["parts"] = {part: round(ms / 1e3, 4) for part, ms in result.timings_ms.items()}
     timings = ", ".join(f"{part};dur={ms:.1f}" for part, ms in result.timings_ms.items())
     headers = {"Server-Timing": timings, "Cache-Control": "no-store"}
-    if kind == JSON or JSON in request.headers.get("accept", ""):
+    if JSON in request.headers.get("accept", ""):
         return Response(result.model_dump_json(), media_type=JSON, headers=headers)
     return Response(result.image, media_type=result.media_type, headers=headers)
 

@@ -69,7 +69,7 @@ def check_settings(**values: Any) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise InputError(first_problem(error)[1], "see restore-sdk serve --help") from error
+        raise InputError(first_problem(error), "see restore-sdk serve --help") from error
 
 
 def host_name(header: str) -> str:
