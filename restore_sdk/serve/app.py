@@ -7,7 +7,7 @@ import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Security
 from fastapi.responses import FileResponse, Response
@@ -20,10 +20,11 @@ from starlette.types import Scope
 from restore_sdk import __version__
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import RestoreError
+from restore_sdk.files import readable_formats
 from restore_sdk.serve.metrics import Metrics, ObserveMiddleware
 from restore_sdk.serve.problems import ProblemError, answer_problem, stopping
 from restore_sdk.serve.queue import RestoreQueue
-from restore_sdk.serve.schemas import JSON, REQUEST_BODY, RESPONSES, RestoreRequest, RestoreResponse
+from restore_sdk.serve.schemas import JSON, REQUEST_BODY, RESPONSES, Format, RestoreRequest, RestoreResponse
 from restore_sdk.serve.settings import Settings, host_name
 from restore_sdk.serve.uploads import check_headers, claimed_pixels, read_request
 
@@ -162,14 +163,17 @@ async def _until_disconnect(request: Request) -> None:
 
 @guarded.get("/v1/info")
 async def info(request: Request) -> dict[str, Any]:
-    """The model and the limits."""
+    """The model, the formats of answers, and the limits, with the formats that are read."""
     settings: Settings = request.app.state.settings
     facts = await asyncio.to_thread(request.app.state.engine.info)
     return {
         "version": __version__,
         "model": {key: facts["bundle"][key] for key in ("name", "version", "size", "parameters", "macs")},
         "runtime": facts["runtime"],
+        "damage": bool(facts.get("finds_damage")),
+        "formats": get_args(Format),
         "limits": {
+            "formats": readable_formats(),
             "body_bytes": settings.max_body_bytes,
             "pixels": settings.max_pixels,
             "requests": settings.max_requests,

@@ -13,7 +13,7 @@ from restore_sdk.tiling.request import MAX_BORDER, Detail
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 
-Format = Literal["png", "jpeg", "webp"]
+Format = Literal["png", "jpeg", "webp", "tiff"]
 
 #: Most faces of one photograph.
 MAX_FACES = 64

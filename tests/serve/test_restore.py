@@ -35,7 +35,7 @@ def test_both_answers_give_what_the_engine_gives(
     assert set(told["timings_ms"]) >= {"wait", "decode", "edge", "repair", "encode"}
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff"])
 def test_formats_of_the_answer(service: Service, kind: str) -> None:
     photo, mask = pair()
     body = form(photo=encoded(photo), mask=encoded(mask), format=kind.encode(), edges=b"true")
@@ -207,6 +207,7 @@ def test_the_service_describes_itself(service: Service) -> None:
     assert set(service.restore_json(*files())) == set(schema["required"])
     facts = service.ask("GET", "/v1/info").json()
     assert (facts["model"]["name"], facts["runtime"]) == ("toy", "onnxruntime")
+    assert {"png", "jpeg", "tiff"} <= set(facts["limits"].pop("formats"))
     assert facts["limits"] == {"body_bytes": 32 << 20, "pixels": 25_000_000, "requests": 64, "seconds": 60.0}
     assert "path" not in json.dumps(facts)
 
