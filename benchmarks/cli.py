@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import detail, drift, plans, report
+from benchmarks import detail, drift, report
 from restore_sdk._util.atomic import write_file
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli.bench import DRIFTED, MIN_PSNR
@@ -22,7 +22,6 @@ from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import InputError, RestoreError
 from restore_sdk.measure import bench
 from restore_sdk.measure.bench import NAMED
-from training.data import evenly
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,17 +88,8 @@ def _drift(bundle: Bundle, arguments: argparse.Namespace) -> int:
     return DRIFTED if beyond else 0
 
 
-def _plans(bundle: Bundle, arguments: argparse.Namespace) -> int:
-    photos = plans.photographs(arguments.photos)
-    faces = evenly(plans.photographs(arguments.faces, above=128), arguments.limit) if arguments.faces else []
-    with RestoreEngine(bundle) as engine, progress_line() as progress:
-        found = plans.measure(engine, photos, faces, arguments.cases, progress)
-    print(json.dumps(found, indent=2) if arguments.json else plans.tables(found))
-    return 0
-
-
 def _detail(bundle: Bundle, arguments: argparse.Namespace) -> int:
-    photos = plans.photographs(arguments.photos)
+    photos = detail.photographs(arguments.photos)
     if arguments.sheets is not None and not arguments.sheets.is_dir():
         raise InputError(f"{arguments.sheets} is not a folder", "make it first")
     with RestoreEngine(bundle) as engine, progress_line() as progress:
@@ -141,11 +131,6 @@ def _parser() -> argparse.ArgumentParser:
     made = command("detail", _detail, "grain and detail inside what was restored, without and with their transfer")
     made.add_argument("--photos", type=Path, metavar="DIR", help="larger than 256 px (default: the checkout's one)")
     made.add_argument("--sheets", type=Path, metavar="DIR", help="a folder for pictures of it at 100%%")
-    made = command("plans", _plans, "quality of large photographs by the damage's thickness and the tiles")
-    made.add_argument("--photos", type=Path, metavar="DIR", help="larger than 256 px (default: the checkout's one)")
-    made.add_argument("--cases", type=_positive, default=16, help="damages a photograph and thickness (default 16)")
-    made.add_argument("--faces", type=Path, metavar="DIR", help="aligned faces, for those that are small")
-    made.add_argument("--limit", type=_positive, default=40, help="how many of these at most (default 40)")
     return parser
 
 

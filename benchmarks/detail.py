@@ -14,12 +14,18 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.plans import damage
+from benchmarks import ROOT
 from benchmarks.report import table
 from restore_sdk import RestoreEngine
+from restore_sdk.errors import InputError
+from restore_sdk.files import read_photo
+from restore_sdk.imaging.image import MODEL_SIZE
 from restore_sdk.imaging.quality import psnr
 from restore_sdk.measure.timing import Progress
 from restore_sdk.runtime.base import U8
+
+#: The photograph of the checkout that is larger than the model's size.
+PHOTO = ROOT / "docs" / "images" / "astronaut.jpg"
 
 #: Thickness of the blots, in pixels.
 THICKNESSES = (48, 100, 200, 400, 800)
@@ -65,6 +71,42 @@ def measure(
                     sheet = np.hstack([picture[part] for picture in (*shown, photo)])[..., ::-1]
                     cv2.imwrite(str(sheets / f"{number}_{grain}_{thickness}.png"), sheet)
     return rows
+
+
+def photographs(folder: Path | None) -> list[U8]:
+    """RGB photographs larger than the model's size: the folder's, without what else is in it, or the checkout's one.
+
+    Raises:
+        InputError: none is there, or no folder.
+    """
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder} is not a folder", "pass a folder of photographs")
+    found = []
+    for path in [PHOTO] if folder is None else sorted(folder.iterdir()):
+        try:
+            photo = read_photo(path)
+        except InputError:
+            continue
+        if photo.ndim == 3 and min(photo.shape[:2]) > MODEL_SIZE:
+            found.append(np.ascontiguousarray(photo[..., 2::-1]))
+    if not found:
+        raise InputError(f"no colour photographs of more than {MODEL_SIZE} px in {folder}", "pass another folder")
+    return found
+
+
+def damage(shape: tuple[int, int], thickness: int, rng: np.random.Generator) -> U8:
+    """A mask ``(H, W)``, white where damaged: an uneven blot near the middle."""
+    height, width = shape
+    mask = np.zeros(shape, np.uint8)
+    angles = np.linspace(0, 2 * np.pi, 120, endpoint=False)
+    radii = np.ones(120)
+    for waves in range(2, 7):
+        radii += 0.3 * rng.normal() / waves * np.cos(waves * angles + rng.uniform(0, 2 * np.pi))
+    radii *= thickness / 2 / np.median(radii)
+    middle = rng.uniform(0.3, 0.7, 2) * (width, height)
+    outline = middle + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    cv2.fillPoly(mask, [outline.astype(np.int32)], 255)
+    return mask
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> str:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from restore_sdk.imaging.quality import psnr as psnr
     from restore_sdk.runtime import Runtime as Runtime
     from restore_sdk.runtime.triton import TritonRunner as TritonRunner
-    from restore_sdk.tiling.faces import FaceDetector as FaceDetector
     from restore_sdk.tiling.request import ImageLike as ImageLike
     from restore_sdk.tiling.request import MaskLike as MaskLike
     from restore_sdk.tiling.request import RestoreOptions as RestoreOptions
@@ -37,7 +36,6 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Bundle": "bundle",
-    "FaceDetector": "tiling.faces",
     "ImageLike": "tiling.request",
     "MaskLike": "tiling.request",
     "Restoration": "engine",

@@ -23,7 +23,7 @@ from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.base import StageRunner, checked
 from restore_sdk.runtime.select import open_model
 from restore_sdk.tiling.crop import Crop
-from restore_sdk.tiling.faces import FaceDetector, Faces
+from restore_sdk.tiling.faces import Faces
 from restore_sdk.tiling.request import (
     CommonKeywords,
     Detail,
@@ -92,7 +92,6 @@ class RestoreEngine:
         slots: how many requests may compute at the same time.
         threads: CPU threads that one request computes with at most; ``None`` keeps the usable cores busy, at most 8 for
             one request. TensorRT takes none of it.
-        cuda_graph: where TensorRT serves, queue each request as one CUDA graph; ``info()["cuda_graph"]`` says if it is.
 
     Raises:
         BundleError: the bundle is missing, altered, or does not load.
@@ -108,13 +107,10 @@ class RestoreEngine:
         device: int = 0,
         slots: int = 1,
         threads: int | None = None,
-        cuda_graph: bool = False,
     ) -> None:
         slots = check_int("slots", slots, 1, 256)
         threads = None if threads is None else check_int("threads", threads, 1, 256)
-        self._runner, self._facts = open_model(
-            runtime, bundle, device=device, slots=slots, threads=threads, cuda_graph=cuda_graph
-        )
+        self._runner, self._facts = open_model(runtime, bundle, device=device, slots=slots, threads=threads)
         self._process = os.getpid()
         self._closed = False
 
@@ -175,7 +171,7 @@ class RestoreEngine:
         masks: Sequence[MaskLike],
         options: RestoreOptions | None = None,
         *,
-        faces: Sequence[Faces | None] | FaceDetector | None = None,
+        faces: Sequence[Faces | None] | None = None,
         **keywords: Unpack[CommonKeywords],
     ) -> list[_Image]:
         """Restore many images, of mixed sizes and forms, in as few runs of the model as it allows.
@@ -183,7 +179,7 @@ class RestoreEngine:
         Args:
             images, masks: one mask an image.
             options, keywords: as for :meth:`restore`, for all of them.
-            faces: boxes for each image, or a detector; where given, in place of those of ``options``.
+            faces: boxes for each image; where given, in place of those of ``options``.
 
         Returns:
             One for each image, in order, as :meth:`restore` gives it.
@@ -195,7 +191,7 @@ class RestoreEngine:
         if len(images) != len(masks):
             raise ShapeError(f"{len(images)} images but {len(masks)} masks", "pass one mask an image")
         chosen, runner = _options(options, keywords), self._open()
-        each = [faces] * len(images) if faces is None or isinstance(faces, FaceDetector) else faces
+        each = [None] * len(images) if faces is None else faces
         if len(images) != len(each):
             raise ShapeError(
                 f"{len(images)} images but faces for {len(each)}", "pass a list of boxes, or None, an image"

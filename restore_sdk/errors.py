@@ -5,7 +5,7 @@
     ├── BundleError                   reason: integrity, manifest
     ├── EngineError                   reason: not-built, incompatible, integrity
     ├── BuildError                    reason: parse, precision, profile, memory
-    ├── InputError                    (also a ValueError) reason: face-model
+    ├── InputError                    (also a ValueError)
     │   ├── ImageError
     │   ├── MaskError
     │   └── ShapeError
@@ -72,10 +72,7 @@ class BuildError(RestoreError):
 
 
 class InputError(RestoreError, ValueError):
-    """What the caller handed in cannot be used.
-
-    ``face-model``: the face detector model is not there, not the one expected, or no such model.
-    """
+    """What the caller handed in cannot be used."""
 
 
 class ImageError(InputError):

@@ -417,8 +417,8 @@ class RepairObjective(_Photographs):
         return painted
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
-        """Those of all photographs, and ``grid`` against the patterns of both pixel shuffles, 4 and 8 px wide; the latter
-        is the JPEG blocks' as well, which critics see in photographs and would have drawn."""
+        """Those of all photographs, and ``grid`` against the patterns of both pixel shuffles, 4 and 8 px wide; the
+        latter is the JPEG blocks' as well, which critics see in photographs and would have drawn."""
         found = super().parts(painted, adversarial)
         grids = [losses.pixel_grid(painted.fake, painted.real, size) for size in (4, 8)]
         return found | {"grid": torch.stack(grids).sum()}

@@ -62,7 +62,7 @@ def restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> tupl
     if options.edges is not None:
         raise InputError("--edges is for one photograph", "leave it out")
     if options.faces is not None:
-        raise InputError("--faces is for one photograph", "name a --face-detector, or leave it out")
+        raise InputError("--faces is for one photograph", "leave it out")
     if options.output.suffix.lower() in PHOTO_SUFFIXES and not is_folder(options.output):
         raise OutputError(f"{options.photo} is a folder, and -o {options.output} names an image", "name a folder")
     slots = min(8, usable_cores()) if options.slots is None else options.slots

@@ -14,7 +14,6 @@ def register(commands: Any) -> None:
     finish(commands.add_parser("doctor", help="show what runs here, what does not, and how to get it"), doctor)
     command = commands.add_parser("verify", help="compare a runtime with the model's reference")
     command.add_argument("--min-psnr", type=float, metavar="DB", help="the gate in dB (default: that of the precision)")
-    command.add_argument("--cuda-graph", choices=("on", "off"), default="off", help="on TensorRT (default: off)")
     add_device(command)
     finish(command, verify, model=True)
 
@@ -65,15 +64,13 @@ def verify(options: argparse.Namespace) -> Result:
     from restore_sdk.measure.verify import verify as run
 
     bundle = Bundle.load(options.bundle)
-    graph = options.cuda_graph == "on"
-    found = run(bundle, options.runtime, min_psnr=options.min_psnr, device=options.device, cuda_graph=graph)
+    found = run(bundle, options.runtime, min_psnr=options.min_psnr, device=options.device)
     images = found.drift["restored"].pictures
     report = {
         "passed": found.passed,
         "bundle": bundle.name,
         "runtime": found.runtime["runtime"],
         "device": found.runtime["device"],
-        "cuda_graph": bool(found.runtime.get("cuda_graph")),
         "images": images,
         "min_pooled_db": found.gate[0],
         "min_psnr_db": found.gate[1],

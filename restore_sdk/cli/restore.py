@@ -66,15 +66,13 @@ def register(commands: Any) -> None:
         help="match (default): add the grain and fine detail of what is around the damage; none: leave it as the model "
         "gives it",
     )
-    faces = command.add_mutually_exclusive_group()
-    faces.add_argument(
+    command.add_argument(
         "--faces",
         action="append",
         type=_box,
         metavar="X,Y,WIDTH,HEIGHT",
         help="where a face is, from forehead to chin, in pixels: frames crops around it as trained; repeatable",
     )
-    faces.add_argument("--face-detector", type=Path, metavar="FILE", help="a YuNet model in ONNX that finds the faces")
     command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
     cli_folder.add_options(command)
     finish(command, restore, model=True)
@@ -92,7 +90,6 @@ def restore(options: argparse.Namespace) -> Result:
 def _settings(options: argparse.Namespace) -> PhotoSettings:
     from restore_sdk.files import parse_color
     from restore_sdk.folder import PhotoSettings
-    from restore_sdk.tiling.faces import FaceDetector
     from restore_sdk.tiling.request import RestoreOptions
 
     if options.mask is None and options.mask_color is None and not options.mask_alpha:
@@ -110,7 +107,7 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
         feather=options.feather,
         max_crops=options.max_crops,
         detail=options.detail,
-        faces=options.faces if options.face_detector is None else FaceDetector(options.face_detector),
+        faces=options.faces,
     )
     return PhotoSettings(
         max_pixels=int(options.max_megapixels * 1e6),

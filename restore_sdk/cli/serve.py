@@ -28,9 +28,6 @@ def register(commands: Any) -> None:
         "--allow-host", action="append", default=[], metavar="NAME", help="a name by which clients may call; repeatable"
     )
     command.add_argument("--slots", type=int, metavar="N", help="how many compute at a time (default: the cores, <= 8)")
-    command.add_argument(
-        "--face-detector", type=Path, metavar="FILE", help="a YuNet model in ONNX, asked for faces no request names"
-    )
     command.add_argument("--max-requests", type=int, default=64, metavar="N", help="at a time, else 503 (default 64)")
     command.add_argument("--max-megapixels", type=float, default=25.0, metavar="N", help="a photograph (default 25)")
     command.add_argument("--max-megabytes", type=float, default=32.0, metavar="N", help="a request (default 32 MiB)")
@@ -54,7 +51,6 @@ def serve(options: argparse.Namespace) -> Result:
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
     from restore_sdk.runtime.cores import usable_cores
-    from restore_sdk.tiling.faces import FaceDetector
 
     if not (0 < options.max_megapixels < 1e6 and 0 < options.max_megabytes < 1e6):
         raise InputError("--max-megapixels and --max-megabytes must be above 0", "leave them out")
@@ -72,7 +68,6 @@ def serve(options: argparse.Namespace) -> Result:
         upload_s=options.upload_timeout,
         request_s=options.timeout,
         grace_s=options.grace,
-        face_detector=None if options.face_detector is None else FaceDetector(options.face_detector),
         workers=slots + 1,  # while as many compute as may, one decodes or encodes
     )
     with server.bind(options.host, options.port) as listener:

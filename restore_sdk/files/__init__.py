@@ -3,7 +3,7 @@
 from restore_sdk._util.atomic import write_file
 from restore_sdk.files.check import InvalidImageError, identify
 from restore_sdk.files.masks import LOSSY_GROWTH, LOSSY_TOLERANCE, mask_of_alpha, mask_of_color, parse_color
-from restore_sdk.files.read import MAX_PIXELS, Photo, check_image, open_photo, read_mask, read_photo
+from restore_sdk.files.read import MAX_PIXELS, Photo, check_image, open_photo, read_mask, read_photo, readable_formats
 from restore_sdk.files.write import FORMATS, Encoded, check_form, check_output, encode, write_image
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "parse_color",
     "read_mask",
     "read_photo",
+    "readable_formats",
     "write_file",
     "write_image",
 ]

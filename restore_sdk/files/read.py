@@ -63,7 +63,7 @@ _UPRIGHT: dict[int, Callable[[Any], Any]] = {
     8: lambda picture: cv2.rotate(picture, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 
-_OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+_OPENERS: dict[Format, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "png": PngImagePlugin.PngImageFile,
     "jpeg": JpegImagePlugin.JpegImageFile,  # of an MPO, that is its first picture
     "webp": WebPImagePlugin.WebPImageFile,
@@ -277,6 +277,17 @@ def _open(data: bytes, max_pixels: int) -> tuple[Format, ImageFile.ImageFile, in
         what = CMYK if image.mode == "CMYK" else f"in colours of kind {image.mode}, not grey or RGB"
         raise InvalidImageError(f"is {what}", IN_RGB)
     return kind, image, bits, notes
+
+
+def readable_formats() -> list[Format]:
+    """The formats that are read here: AVIF and HEIC only where what opens them is installed."""
+    found: list[Format] = [*_OPENERS]
+    kinds: tuple[Format, ...] = ("avif", "heif")
+    for kind in kinds:
+        with suppress(InvalidImageError):
+            _plugin(kind)
+            found.append(kind)
+    return found
 
 
 def _plugin(kind: Format) -> Callable[[io.BytesIO], ImageFile.ImageFile]:

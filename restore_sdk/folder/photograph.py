@@ -28,7 +28,6 @@ from restore_sdk.files import (
 )
 from restore_sdk.folder.pairing import NothingMaskedError, Pair, file_fingerprint
 from restore_sdk.imaging.image import mask_doubt
-from restore_sdk.tiling.faces import FaceDetector
 from restore_sdk.tiling.request import RestoreOptions
 
 _LOG = logging.getLogger("restore_sdk")
@@ -61,13 +60,13 @@ class PhotoSettings:
     def non_default_settings(self) -> dict[str, Any]:
         """Those that decide how a result looks and are not the default, of JSON types.
 
-        With others, a photograph of a folder is restored again. Of a face detector its file's hash counts.
+        With others, a photograph of a folder is restored again.
         """
         found: dict[str, Any] = {}
         for part, default in ((self, PhotoSettings()), (self.options, RestoreOptions())):
             for name in (one.name for one in fields(part) if one.name not in ("max_pixels", "options", "color")):
                 if (value := getattr(part, name)) != getattr(default, name):
-                    found[name] = value.sha256 if isinstance(value, FaceDetector) else value
+                    found[name] = value
         return found
 
 

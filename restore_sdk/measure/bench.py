@@ -106,8 +106,6 @@ def measure(
 ) -> dict[str, Any]:
     """Time stages and whole requests on the golden inputs, all runtimes taking turns.
 
-    TensorRT is measured two ways: with the chain queued call by call, and as one CUDA graph.
-
     Args:
         runtimes: those to measure; one that cannot be opened is an error. None named: all that open on this host, and
             the report says why the others do not.
@@ -144,16 +142,12 @@ def measure(
             cases += run.cases(bundle, batch, Path(folder, str(number)))
         cases += more(opened)
         entries = time_in_blocks(cases, requests, seconds, progress)
-        # only now is it known whether the driver took the CUDA graph
         runs: dict[str, dict[str, Any]] = {run.name: run.to_json() for run in opened}
     for case, entry in zip(cases, entries, strict=True):
         runs.setdefault(case.run, {"name": case.run}).setdefault("figures", {})[case.figure] = entry
     for entry in (runs[run.name] for run in opened if processes):
         progress(f"a fresh process on {entry['name']}")
-        graph = bool(entry["runtime"].get("cuda_graph"))
-        entry["process"] = fresh_process(
-            bundle.path, entry["asked"], requests=requests, threads=threads, device=device, cuda_graph=graph
-        )
+        entry["process"] = fresh_process(bundle.path, entry["asked"], requests=requests, threads=threads, device=device)
     return {
         "bundle": bundle.name,
         "fingerprint": bundle.fingerprint,
@@ -197,8 +191,8 @@ def require_known(image: U8, mask: U8, restored: U8) -> None:
 
 
 def run_name(facts: dict[str, Any]) -> str:
-    """What a runner's facts say it is: runtime, precision, and whether the chain is one CUDA graph."""
-    return f"{facts['runtime']} {facts['precision']}{', CUDA graph' if facts.get('cuda_graph') else ''}"
+    """What a runner's facts say it is: runtime and precision."""
+    return f"{facts['runtime']} {facts['precision']}"
 
 
 def require_named(asked: Runtime, facts: dict[str, Any]) -> None:
@@ -231,9 +225,7 @@ def _open(
     for name in dict.fromkeys(runtimes or NAMED):
         progress(f"opening {name}")
         try:
-            opened.append(_open_one(bundle, name, False, settings, stack))
-            if "cuda_graph" in opened[-1].runner.info():
-                opened.append(_open_one(bundle, name, True, settings, stack))
+            opened.append(_open_one(bundle, name, settings, stack))
         except RestoreError as error:
             if runtimes:
                 raise
@@ -243,13 +235,13 @@ def _open(
     return opened, absent
 
 
-def _open_one(bundle: Bundle, name: Runtime, graph: bool, settings: dict[str, Any], stack: ExitStack) -> Run:
+def _open_one(bundle: Bundle, name: Runtime, settings: dict[str, Any], stack: ExitStack) -> Run:
     with ExitStack() as own:  # closed at once where only a part opens
         started = time.perf_counter()
-        runner, reason = open_runner(name, bundle, cuda_graph=graph, **settings)
+        runner, reason = open_runner(name, bundle, **settings)
         own.callback(runner.close)
         open_ms = 1e3 * (time.perf_counter() - started)
-        engine = own.enter_context(RestoreEngine(bundle, runtime=name, cuda_graph=graph, **settings))
+        engine = own.enter_context(RestoreEngine(bundle, runtime=name, **settings))
         run = Run(name, runner, reason, open_ms, engine)
         stack.push(own.pop_all())
     return run

@@ -39,7 +39,6 @@ def fresh_process(
     requests: int = 100,
     threads: int | None = None,
     device: int = 0,
-    cuda_graph: bool = False,
     timeout: float = 3600,
 ) -> dict[str, Any]:
     """Start a Python process, restore ``requests`` images of 256 x 256 px on one runtime, and say what it took.
@@ -61,7 +60,6 @@ def fresh_process(
         "runtime": runtime,
         "threads": threads,
         "device": device,
-        "cuda_graph": cuda_graph,
     }
     home = str(Path(restore_sdk.__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))

@@ -20,8 +20,8 @@ from restore_sdk.errors import ExecutionError
 #: Blocks of counted calls that each case has.
 BLOCKS = 5
 
-#: Calls that are not counted before the first block: clocks rise, memory is touched, CUDA graphs are captured. Two at
-#: least; no more once they have taken a second.
+#: Calls that are not counted before the first block: clocks rise, memory is touched. Two at least; no more once they
+#: have taken a second.
 WARM_UP = 20
 
 Progress = Callable[[str], None]

@@ -49,14 +49,12 @@ def verify(
     *,
     min_psnr: float | None = None,
     device: int = 0,
-    cuda_graph: bool = False,
 ) -> Verification:
     """Run a bundle's golden vectors through a runtime, and check every file of the bundle.
 
     Args:
         min_psnr: least PSNR in dB, pooled and of every image; ``None`` is the gate of the runtime's precision, see
             :data:`restore_sdk.runtime.golden.GATES`.
-        cuda_graph: on TensorRT, run them as one CUDA graph.
 
     Returns the figures whether they pass or not: see :attr:`Verification.passed` and :meth:`Verification.require`.
 
@@ -68,7 +66,7 @@ def verify(
         raise InputError(f"the gate is {min_psnr} dB", "pass a number")
     bundle.verify_files()
     golden = bundle.golden()
-    runner, _ = open_runner(runtime, bundle, device=device, slots=1, threads=None, cuda_graph=cuda_graph)
+    runner, _ = open_runner(runtime, bundle, device=device, slots=1, threads=None)
     try:
         drift, facts = golden_drift(runner, golden), runner.info()
     finally:

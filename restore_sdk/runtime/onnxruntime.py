@@ -6,8 +6,6 @@ import time
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from restore_sdk._util.telemetry import no_telemetry
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
@@ -132,27 +130,6 @@ def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
                 f"the {stage.name} graph has tensors {have}, its manifest says {want}", "export the bundle again"
             )
     return session
-
-
-def output_shapes(model: bytes) -> tuple[tuple[int, int], dict[str, tuple[int, ...]]]:
-    """What a model from elsewhere that takes one ``(1, 3, H, W)`` picture gives for one of zeros.
-
-    Returns:
-        The height and width that it was given (the model's own, else 320), and the shape of each output by its name.
-
-    Raises:
-        ExecutionError: it is no model, takes something else, or does not run.
-    """
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    with _mapped_errors(f"ONNX Runtime {ort.__version__} cannot run it"):
-        session = ort.InferenceSession(model, options, providers=[PROVIDER])
-        (given,) = session.get_inputs()
-        height, width = (size if isinstance(size, int) else 320 for size in given.shape[2:])
-        names = [output.name for output in session.get_outputs()]
-        arrays = session.run(names, {given.name: np.zeros((1, 3, height, width), np.float32)})
-    return (height, width), {name: tuple(array.shape) for name, array in zip(names, arrays, strict=True)}
 
 
 def waiting(version: str) -> dict[str, str]:

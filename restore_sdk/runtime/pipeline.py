@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,6 @@ import numpy as np
 from restore_sdk.imaging.image import MODEL_SIZE
 from restore_sdk.runtime.base import U8, Inference
 from restore_sdk.runtime.cuda import DeviceMemory, Event, Gpu, PinnedMemory
-from restore_sdk.runtime.graph import CapturedGraph, CaptureRefusedError
 from restore_sdk.runtime.trtstage import TrtContext, TrtStage
 
 _LOG = logging.getLogger("restore_sdk")
@@ -46,7 +45,6 @@ class DeviceInference(Inference):
     upload_ms: float
     download_ms: float
     total_ms: float
-    graph: bool
 
 
 class Workspace:
@@ -84,17 +82,11 @@ class Pipeline:
     ``completed_edges``.
     """
 
-    def __init__(
-        self, gpu: Gpu, workspace: Workspace, edge: TrtStage, repair: TrtStage, max_batch: int, *, graph: bool
-    ) -> None:
-        self._workspace, self._stages = workspace, (edge, repair)
-        #: Whether requests are queued as a CUDA graph: asked for, and not refused since.
-        self.graph = graph
+    def __init__(self, gpu: Gpu, workspace: Workspace, edge: TrtStage, repair: TrtStage, max_batch: int) -> None:
+        self._workspace = workspace
         self._pinned: dict[str, PinnedMemory] = {}
         self._memory: dict[str, DeviceMemory] = {}
-        # With graphs by batch size, else one pair under 0: a context's graph is good as long as its shapes stay.
-        self._contexts: dict[int, list[TrtContext]] = {}
-        self._graphs: dict[int, CapturedGraph] = {}
+        self._contexts: list[TrtContext] = []  # of the edge stage, of the repair stage
         self._marks: list[Event] = []  # the last one ends the computing, for whoever waits for the workspace
         self._stream = gpu.stream()
         try:
@@ -103,8 +95,9 @@ class Pipeline:
             for name, shape in _SHAPES.items():
                 self._pinned[name] = gpu.pinned((max_batch, *shape))
                 self._memory[name] = gpu.allocate(max_batch * int(np.prod(shape)))
-            if not graph:
-                self._contexts_of(0)
+            addresses = {name: memory.address for name, memory in self._memory.items()}
+            for stage in (edge, repair):
+                self._contexts.append(stage.context(workspace.span, addresses, self._stream.handle))
         except BaseException:
             self.free()
             raise
@@ -120,7 +113,7 @@ class Pipeline:
         for name, array in zip(_UP, (images, masks), strict=True):
             self._pinned[name].array[:count] = array
         try:
-            graph = self._enqueue(count)
+            self._enqueue(count)
             self._stream.synchronize()  # the one wait of a request
         except BaseException:
             self._settle()
@@ -128,10 +121,10 @@ class Pipeline:
         restored, completed = (self._pinned[name].array[:count].copy() for name in _DOWN)
 
         def ms(start: int, end: int) -> float:
-            return graph.ms_between(start, end) if graph else self._marks[end].ms_since(self._marks[start])
+            return self._marks[end].ms_since(self._marks[start])
 
         up, down = ms(_START, _UPLOADED), ms(_REPAIR, _END)
-        result = DeviceInference(
+        return DeviceInference(
             restored,
             completed,
             edge_ms=up + ms(_COMPUTE, _EDGE),
@@ -139,50 +132,33 @@ class Pipeline:
             upload_ms=up,
             download_ms=down,
             total_ms=1e3 * (time.perf_counter() - started),
-            graph=graph is not None,
         )
-        if self.graph and graph is None:
-            self._capture(count)
-        return result
 
     def free(self) -> None:
         """Free buffers, then contexts; nothing may be queued any more. The first failure is raised at the end."""
-        parts: list[Freeable] = [*self._graphs.values(), *self._memory.values(), *self._pinned.values()]
-        parts += [*self._marks, self._stream, *(context for pair in self._contexts.values() for context in pair)]
-        self._graphs, self._memory, self._pinned, self._contexts, self._marks = {}, {}, {}, {}, []
+        parts: list[Freeable] = [*self._memory.values(), *self._pinned.values(), *self._marks, self._stream]
+        parts += self._contexts
+        self._memory, self._pinned, self._contexts, self._marks = {}, {}, [], []
         free_all(*parts)
 
-    def _enqueue(self, count: int) -> CapturedGraph | None:
-        """Queue the whole request; returns the graph that it was queued as, if it was."""
-        graph = self._graphs.get(count)
-        if graph is not None:
-            with self._turn():
-                graph.launch(self._stream.handle)
-            return graph
-        contexts = self._contexts_of(count if self.graph else 0)
-        for context in contexts:
+    def _enqueue(self, count: int) -> None:
+        """Put copies up, both stages and copies down on the stream."""
+        stream, (edge, repair) = self._stream, self._contexts
+        for context in self._contexts:
             context.resize(count)
-        self._queue(count, contexts, lambda number: self._stream.record(self._marks[number]), self._turn())
-        return None
-
-    def _queue(
-        self, count: int, contexts: list[TrtContext], mark: Callable[[int], None], turn: AbstractContextManager[None]
-    ) -> None:
-        """Put copies up, both stages and copies down on the stream, call by call; the stages inside ``turn``."""
-        stream, (edge, repair) = self._stream, contexts
-        mark(_START)
+        stream.record(self._marks[_START])
         for name in _UP:
             stream.upload(self._memory[name], self._pinned[name].array[:count])
-        mark(_UPLOADED)
-        with turn:
-            mark(_COMPUTE)
+        stream.record(self._marks[_UPLOADED])
+        with self._turn():
+            stream.record(self._marks[_COMPUTE])
             edge.enqueue(stream.handle)
-            mark(_EDGE)
+            stream.record(self._marks[_EDGE])
             repair.enqueue(stream.handle)
-            mark(_REPAIR)
+            stream.record(self._marks[_REPAIR])
         for name in _DOWN:
             stream.download(self._pinned[name].array[:count], self._memory[name])
-        mark(_END)
+        stream.record(self._marks[_END])
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -202,34 +178,6 @@ class Pipeline:
     def _leave(self) -> None:
         self._stream.record(self._marks[-1])
         self._workspace.last = self._marks[-1]
-
-    def _contexts_of(self, key: int) -> list[TrtContext]:
-        """Both stages' contexts, made when they are first asked for."""
-        if key not in self._contexts:
-            addresses = {name: memory.address for name, memory in self._memory.items()}
-            made: list[TrtContext] = []
-            try:
-                for stage in self._stages:
-                    made.append(stage.context(self._workspace.span, addresses, self._stream.handle))
-            except BaseException:
-                free_all(*made)
-                raise
-            self._contexts[key] = made
-        return self._contexts[key]
-
-    def _capture(self, count: int) -> None:
-        """Capture the chain for batches of ``count``; it just ran with these shapes, so TensorRT has made ready."""
-        contexts = self._contexts_of(count)
-        try:
-            with self._workspace.lock:
-                self._graphs[count] = CapturedGraph.capture(
-                    self._stream.handle, lambda mark: self._queue(count, contexts, mark, nullcontext()), _MARKS
-                )
-        except CaptureRefusedError as error:
-            _LOG.warning("no CUDA graph for batches of %d, the chain is queued call by call: %s", count, error)
-            self.graph = False
-            # They have just worked, and there may be no room for more.
-            self._contexts[0] = self._contexts.pop(count)
 
     def _settle(self) -> None:
         """After a failure: wait for what was queued, so that the next request finds the buffers at rest."""

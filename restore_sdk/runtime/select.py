@@ -23,7 +23,6 @@ def open_model(
     device: int = 0,
     slots: int = 1,
     threads: int | None = None,
-    cuda_graph: bool = False,
 ) -> tuple[StageRunner, dict[str, Any]]:
     """A runner for a bundle, or the one that is handed in, and what to say of the choice, of JSON types.
 
@@ -32,12 +31,10 @@ def open_model(
     """
     if isinstance(runtime, str):
         opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-        runner, reason = open_runner(
-            runtime, opened, device=device, slots=slots, threads=threads, cuda_graph=cuda_graph
-        )
+        runner, reason = open_runner(runtime, opened, device=device, slots=slots, threads=threads)
         facts = {**opened.facts(), "path": str(opened.path)}
         return runner, {"asked": runtime, "reason": reason, "bundle": facts}
-    if (bundle, device, slots, threads, cuda_graph) != (None, 0, 1, None, False):
+    if (bundle, device, slots, threads) != (None, 0, 1, None):
         raise InputError(
             "a runner that is handed in brings its bundle, device, slots and threads", "pass them to the runner"
         )
@@ -51,7 +48,6 @@ def open_runner(
     device: int = 0,
     slots: int = 1,
     threads: int | None = None,
-    cuda_graph: bool = False,
 ) -> tuple[StageRunner, str]:
     """Open the runner for ``runtime``, and say why it was chosen.
 
@@ -60,11 +56,8 @@ def open_runner(
     that a package gets installed, perhaps as a need of another, shall not change what a service computes. A runtime
     asked for by name is opened or raises: nothing else takes its place.
 
-    Args:
-        cuda_graph: on TensorRT, queue the chain as one CUDA graph. ``"auto"`` leaves it aside on a CPU.
-
     Raises:
-        InputError: there is no such runtime, or a CUDA graph was asked for on a CPU.
+        InputError: there is no such runtime.
         MissingDependencyError: a package that the runtime needs is not installed.
         EngineError (not-built): the runtime needs an engine and none is there.
         EngineError (incompatible), EngineError (integrity): there is one that may not be loaded here.
@@ -74,16 +67,14 @@ def open_runner(
     """
     if runtime not in RUNTIMES:
         raise InputError(f"there is no runtime {runtime!r}", f"choose one of {', '.join(RUNTIMES)}")
-    if cuda_graph and runtime not in ("auto", *EDITIONS):
-        raise InputError(f"runtime {runtime} has no CUDA graph", "leave it out, or choose a TensorRT runtime")
     runner: StageRunner | None = None
     reason = "asked for by name"
     if runtime == "auto":
-        runner, reason = _built_engine(bundle, device=device, slots=slots, cuda_graph=cuda_graph)
+        runner, reason = _built_engine(bundle, device=device, slots=slots)
     elif runtime in EDITIONS:
         from restore_sdk.runtime.tensorrt import open_tensorrt  # each is loaded only where it is used
 
-        runner = open_tensorrt(bundle, runtime, device=device, slots=slots, graph=cuda_graph)
+        runner = open_tensorrt(bundle, runtime, device=device, slots=slots)
     elif runtime != "onnxruntime":
         from restore_sdk.runtime.openvino import PRECISIONS, OpenVinoRunner
 
@@ -97,7 +88,7 @@ def open_runner(
     return runner, reason
 
 
-def _built_engine(bundle: Bundle, *, device: int, slots: int, cuda_graph: bool) -> tuple[StageRunner | None, str]:
+def _built_engine(bundle: Bundle, *, device: int, slots: int) -> tuple[StageRunner | None, str]:
     """A runner on engines from the store, or why there is none; costs nothing where nothing was built."""
     from restore_sdk.engines.store import EngineStore, graph_sha256
 
@@ -126,7 +117,7 @@ def _built_engine(bundle: Bundle, *, device: int, slots: int, cuda_graph: bool) 
         from restore_sdk.runtime.tensorrt import open_tensorrt
 
         try:
-            runner = open_tensorrt(bundle, edition, device=device, slots=slots, graph=cuda_graph)
+            runner = open_tensorrt(bundle, edition, device=device, slots=slots)
         except RestoreError as error:
             _LOG.warning("runtime %s: a built engine cannot be used: %s", edition, error)
             reasons.append(f"{edition}: {error.message}")

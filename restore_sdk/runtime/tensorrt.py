@@ -45,8 +45,6 @@ class TensorRtRunner:
         trt: the module ``tensorrt`` or ``tensorrt_rtx``.
         device: index of the GPU.
         slots: how many requests may compute at the same time.
-        graph: queue the whole chain as one CUDA graph, captured for each batch size when it first came. Less
-            work for the host a request; the copies of one request then no longer overlap with another's computing.
         facts: what :meth:`info` says besides, of JSON types.
 
     Raises:
@@ -65,14 +63,13 @@ class TensorRtRunner:
         *,
         device: int = 0,
         slots: int = 1,
-        graph: bool = False,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         self._closed = True  # until everything stands
         self._closing = threading.RLock()
         self._facts = dict(facts or {})
         self._process = os.getpid()
-        self._slots, self._graph, self._version, self._edition = slots, graph, str(trt.__version__), trt.__name__
+        self._slots, self._version, self._edition = slots, str(trt.__version__), trt.__name__
         self._gpu = Gpu(device)
         self._runtime: Any = None
         self._workspaces: list[Workspace] = []
@@ -91,7 +88,7 @@ class TensorRtRunner:
                 # Those of one workspace apart from each other: calls one after another go round all of them.
                 first, second = self._stages
                 for workspace in self._workspaces * 2:
-                    pipelines.append(Pipeline(self._gpu, workspace, first, second, self._max_batch, graph=graph))
+                    pipelines.append(Pipeline(self._gpu, workspace, first, second, self._max_batch))
                 _warm_up(pipelines, self._max_batch)
                 self._memory_bytes = max(0, before - self._gpu.memory()[0])
             except BaseException:
@@ -142,7 +139,6 @@ class TensorRtRunner:
             "precision": "fp16",
             "slots": self._slots,
             "max_batch": self._max_batch,
-            "cuda_graph": self._graph and all(pipeline.graph for pipeline in self._pipelines),
             "workspace_bytes": self._workspace_bytes * self._slots,
             "device_memory_bytes": self._memory_bytes,
             **self._facts,
@@ -177,7 +173,6 @@ def open_tensorrt(
     *,
     device: int = 0,
     slots: int = 1,
-    graph: bool = False,
     store: EngineStore | None = None,
 ) -> TensorRtRunner:
     """A runner on the engines that the store holds for this bundle, TensorRT and GPU.
@@ -202,9 +197,7 @@ def open_tensorrt(
     told = {"engines": [_describe(engine) for engine in (edge, repair)]}
     runner = None
     try:
-        runner = TensorRtRunner(
-            bundle, edge.plan, repair.plan, trt.module, device=device, slots=slots, graph=graph, facts=told
-        )
+        runner = TensorRtRunner(bundle, edge.plan, repair.plan, trt.module, device=device, slots=slots, facts=told)
         here = {"device": facts.model, "driver_cuda": facts.cuda, "tensorrt": trt.version}
         unverified = [e for e in (edge, repair) if not e.sidecar.verified_on(*here.values())]
         if unverified:

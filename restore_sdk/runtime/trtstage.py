@@ -93,7 +93,7 @@ class TrtStage:
         """TensorRT for RTX compiles kernels for the GPU and the shapes at hand: all at once, and once for all contexts.
 
         Left alone it answers with fallback kernels while a thread of its own compiles better ones. Results would then
-        change between two equal requests, and a CUDA graph would hold the fallback for good.
+        change between two equal requests.
         """
         kinds = getattr(self._trt, "DynamicShapesKernelSpecializationStrategy", None)
         if kinds is None:

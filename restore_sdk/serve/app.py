@@ -7,7 +7,7 @@ import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Security
 from fastapi.responses import FileResponse, Response
@@ -20,10 +20,11 @@ from starlette.types import Scope
 from restore_sdk import __version__
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import RestoreError
+from restore_sdk.files import readable_formats
 from restore_sdk.serve.metrics import Metrics, ObserveMiddleware
 from restore_sdk.serve.problems import ProblemError, answer_problem, stopping
 from restore_sdk.serve.queue import RestoreQueue
-from restore_sdk.serve.schemas import JSON, REQUEST_BODY, RESPONSES, RestoreRequest, RestoreResponse
+from restore_sdk.serve.schemas import JSON, REQUEST_BODY, RESPONSES, Format, RestoreRequest, RestoreResponse
 from restore_sdk.serve.settings import Settings, host_name
 from restore_sdk.serve.uploads import check_headers, claimed_pixels, read_request
 
@@ -114,14 +115,13 @@ probes = APIRouter()
 async def restore(request: Request) -> Response:
     """Repaints what the mask marks in white; every other pixel stays as it is, unless JPEG is asked for.
 
-    Send `multipart/form-data` for an image in return, `application/json` for JSON. With `Accept: application/json` a
-    multipart request is answered in JSON too. `Server-Timing` says how long each part took.
+    The answer is an image; with `Accept: application/json` it is JSON. `Server-Timing` says how long each part took.
     """
     facts, queue, settings = request.state.facts, request.app.state.queue, request.app.state.settings
-    kind = check_headers(request, settings)
+    check_headers(request, settings)
     try:
         with queue.place():
-            asked = await read_request(request, kind, settings)
+            asked = await read_request(request, settings)
             # In a thread: a stranger's bytes are read here, and nobody else must wait for that.
             facts["pixels"] = await asyncio.to_thread(claimed_pixels, asked, settings.max_pixels)
             result = await _result(request, asked)
@@ -132,7 +132,7 @@ async def restore(request: Request) -> Response:
     facts["parts"] = {part: round(ms / 1e3, 4) for part, ms in result.timings_ms.items()}
     timings = ", ".join(f"{part};dur={ms:.1f}" for part, ms in result.timings_ms.items())
     headers = {"Server-Timing": timings, "Cache-Control": "no-store"}
-    if kind == JSON or JSON in request.headers.get("accept", ""):
+    if JSON in request.headers.get("accept", ""):
         return Response(result.model_dump_json(), media_type=JSON, headers=headers)
     return Response(result.image, media_type=result.media_type, headers=headers)
 
@@ -163,15 +163,17 @@ async def _until_disconnect(request: Request) -> None:
 
 @guarded.get("/v1/info")
 async def info(request: Request) -> dict[str, Any]:
-    """The model and the limits."""
+    """The model, the formats of answers, and the limits, with the formats that are read."""
     settings: Settings = request.app.state.settings
     facts = await asyncio.to_thread(request.app.state.engine.info)
     return {
         "version": __version__,
         "model": {key: facts["bundle"][key] for key in ("name", "version", "size", "parameters", "macs")},
         "runtime": facts["runtime"],
-        "face_detector": settings.face_detector is not None,
+        "damage": bool(facts.get("finds_damage")),
+        "formats": get_args(Format),
         "limits": {
+            "formats": readable_formats(),
             "body_bytes": settings.max_body_bytes,
             "pixels": settings.max_pixels,
             "requests": settings.max_requests,

@@ -53,8 +53,8 @@ def stopping() -> ProblemError:
     return ProblemError(503, "Stopping", "the service is stopping", "try again soon", {"Retry-After": "5"})
 
 
-def first_problem(error: ValidationError) -> tuple[str, str]:
-    """Type of the first thing that pydantic found, and a message that names its field."""
+def first_problem(error: ValidationError) -> str:
+    """The first thing that pydantic found, with its field's name."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))[:80]
-    return first["type"], f"{place}: {first['msg']}" if place else first["msg"]
+    return f"{place}: {first['msg']}" if place else first["msg"]

@@ -150,8 +150,6 @@ class RestoreQueue:
         photo, mask = decode(job.request, self._settings.max_pixels)
         self._took(job, "decode", time.perf_counter() - started)
         options = job.request.model_dump(include={option.name for option in fields(RestoreOptions)})
-        if options["faces"] is None:
-            options["faces"] = self._settings.face_detector
         restored = self._engine.run(photo.eight, mask, color="bgr", **options)
         self._failed = False
         for part in ("prepare", "wait", "edge", "repair", "paste"):

@@ -6,14 +6,14 @@ import base64
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer
-from pydantic_core import PydanticCustomError, from_json
+from pydantic_core import from_json
 
 from restore_sdk.tiling.plan import MAX_CROPS
 from restore_sdk.tiling.request import MAX_BORDER, Detail
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 
-Format = Literal["png", "jpeg", "webp"]
+Format = Literal["png", "jpeg", "webp", "tiff"]
 
 #: Most faces of one photograph.
 MAX_FACES = 64
@@ -23,29 +23,17 @@ Faces = Annotated[
     BeforeValidator(lambda boxes: from_json(boxes) if isinstance(boxes, str) else boxes),
 ]
 
-
-def _from_base64(data: Any) -> Any:
-    """A file's bytes, from JSON in base64 of either alphabet, in lines or not."""
-    if not isinstance(data, str):
-        return data
-    try:
-        return base64.b64decode("".join(data.split()).replace("-", "+").replace("_", "/"), validate=True)
-    except ValueError as error:
-        raise PydanticCustomError("bytes_invalid_encoding", "Data should be in base64") from error
-
-
-File = Annotated[bytes, BeforeValidator(_from_base64)]
 Base64 = Annotated[bytes, PlainSerializer(lambda data: base64.b64encode(data).decode(), return_type=str)]
 _BASE64: dict[str, Any] = {"format": "byte", "contentEncoding": "base64"}
 
 
 class RestoreRequest(BaseModel):
-    """What to restore, not decoded yet, and how. JSON has the files in base64; multipart has texts for the rest."""
+    """What to restore, not decoded yet, and how."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    photo: File = Field(description="A PNG, JPEG, WebP, BMP or TIFF of 8 or 16 bits.", json_schema_extra=_BASE64)
-    mask: File = Field(description="A file of the same size, white where to repaint.", json_schema_extra=_BASE64)
+    photo: bytes = Field(description="A PNG, JPEG, WebP, BMP or TIFF of 8 or 16 bits.")
+    mask: bytes = Field(description="A file of the same size, white where to repaint.")
     format: Format = Field("png", description="Format of the answer; JPEG with loss, the others without.")
     edges: bool = Field(False, description="Also answer the completed edge map (in JSON answers).")
     dilate: int = Field(0, ge=0, le=MAX_BORDER, description="Grow the mask by so many pixels first.")
@@ -56,8 +44,7 @@ class RestoreRequest(BaseModel):
         None,
         max_length=MAX_FACES,
         description="Where faces are, so that the tiles around them are framed as the model was trained: "
-        "[x, y, width, height] in pixels of the upright photograph, from forehead to chin. Without, the service's "
-        "face detector is asked, where it has one; [] asks nobody.",
+        "[x, y, width, height] in pixels of the upright photograph, from forehead to chin.",
         examples=[[[82, 66, 84, 118]]],
     )
 
@@ -92,40 +79,22 @@ class ProblemResponse(BaseModel):
 
 
 _SCHEMA = RestoreRequest.model_json_schema()
-_FILE = {"type": "string", "format": "binary"}
-_FILES = {name: {**_FILE, "description": _SCHEMA["properties"][name]["description"]} for name in ("photo", "mask")}
-
-#: A photograph of 2 x 1 px, its right pixel damaged.
-_EXAMPLE = {
-    "photo": "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAAD0lEQVQIHWM8UWHDwMAAAAgGAX5dTsuxAAAAAElFTkSuQmCC",
-    "mask": "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAAAAADRSSBWAAAAC0lEQVQIHWNk+A8AAQUBAUNZpE0AAAAASUVORK5CYII=",
-    "edges": True,
-}
 
 #: OpenAPI of the request, which FastAPI does not know, since its body is read within limits.
 REQUEST_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {
-            MULTIPART: {
-                "schema": {
-                    **_SCHEMA,
-                    "properties": {**_SCHEMA["properties"], **_FILES},
-                    "description": "`faces` is a text that holds JSON.",
-                }
-            },
-            JSON: {"schema": _SCHEMA, "examples": {"photo": {"value": _EXAMPLE}}},
-        },
+        "content": {MULTIPART: {"schema": {**_SCHEMA, "description": "`faces` is a text that holds JSON."}}},
     }
 }
 
 _ERRORS = {
-    400: "The body is not what its content type says.",
+    400: "The body is no valid multipart.",
     401: "No token, or a wrong one.",
     403: "Sent by a page of another site.",
     408: "The body came too slowly.",
     413: "Too many bytes or pixels.",
-    415: "Neither multipart nor JSON, or no image of a known format.",
+    415: "No multipart, or no image of a known format.",
     421: "The Host header names another service.",
     422: "Photograph, mask or a field cannot be used.",
     500: "A fault of the service.",
@@ -137,7 +106,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The restored photograph.",
         "model": RestoreResponse,
-        "content": {f"image/{kind}": {"schema": _FILE} for kind in get_args(Format)},
+        "content": {f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in get_args(Format)},
     },
     **{status: {"description": what, "model": ProblemResponse} for status, what in _ERRORS.items()},
 }

@@ -9,7 +9,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 
 from restore_sdk.errors import InputError
 from restore_sdk.serve.problems import first_problem
-from restore_sdk.tiling.faces import FaceDetector
 
 Seconds = Annotated[float, Field(gt=0, lt=86_400)]
 HostName = Annotated[str, AfterValidator(lambda name: name.lower().strip("[]"))]
@@ -27,10 +26,9 @@ class Settings(BaseModel):
         upload_s: a body must have arrived after this long, else 408. ``request_s``: the answer, else 504.
         grace_s: after SIGTERM, how long requests may go on.
         workers: threads that decode, restore and encode.
-        face_detector: asked where the faces are, unless a request says it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)  # 0 takes a free one
@@ -44,7 +42,6 @@ class Settings(BaseModel):
     request_s: Seconds = 60.0
     grace_s: Seconds = 30.0
     workers: PositiveInt = 2
-    face_detector: FaceDetector | None = None
 
     @property
     def is_local(self) -> bool:
@@ -72,7 +69,7 @@ def check_settings(**values: Any) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise InputError(first_problem(error)[1], "see restore-sdk serve --help") from error
+        raise InputError(first_problem(error), "see restore-sdk serve --help") from error
 
 
 def host_name(header: str) -> str:

@@ -22,15 +22,15 @@ from restore_sdk.errors import MaskError
 from restore_sdk.files import InvalidImageError, Photo, check_form, check_image, open_photo, read_mask
 from restore_sdk.imaging.image import mask_doubt
 from restore_sdk.serve.problems import ProblemError, first_problem
-from restore_sdk.serve.schemas import JSON, MAX_FACES, MULTIPART, RestoreRequest
+from restore_sdk.serve.schemas import MAX_FACES, MULTIPART, RestoreRequest
 from restore_sdk.serve.settings import Settings
 
 #: Longest field that is no file: room for all faces, in numbers as long as programs write them.
 MAX_TEXT_BYTES = 256 * MAX_FACES
 
 
-def check_headers(request: Request, settings: Settings) -> str:
-    """Refuse a body by its headers, before a byte of it is read; returns its type, one of the two that are taken."""
+def check_headers(request: Request, settings: Settings) -> None:
+    """Refuse a body by its headers, before a byte of it is read."""
     if request.url.query:  # which would go unheard
         message = "the address has options behind its ?, and only fields of the body are taken"
         raise ProblemError(422, "BadRequest", message, "send them as fields: curl -F dilate=4")
@@ -41,33 +41,22 @@ def check_headers(request: Request, settings: Settings) -> str:
     if length.isdecimal() and int(length) > settings.max_body_bytes:
         raise _too_large(settings)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in (MULTIPART, JSON):
+    if kind != MULTIPART:
         message = f"the body is {kind[:80] or 'of no named type'}"
-        raise ProblemError(415, "UnsupportedMediaType", message, f"send {MULTIPART} or {JSON}")
-    return kind
+        raise ProblemError(415, "UnsupportedMediaType", message, f"send {MULTIPART}, as curl -F does")
 
 
-async def read_request(request: Request, kind: str, settings: Settings) -> RestoreRequest:
+async def read_request(request: Request, settings: Settings) -> RestoreRequest:
     """Read and check the whole body.
 
     Raises:
-        ProblemError: 408 too slow, 413 too large, 400 not what its content type says, 422 fields that are missing or
-            wrong.
+        ProblemError: 408 too slow, 413 too large, 400 no valid multipart, 422 fields that are missing or wrong.
         ClientDisconnect: the client left.
     """
-    body = _limited(request, settings)
     try:
-        if kind == MULTIPART:
-            return RestoreRequest.model_validate(await _multipart(request, body))
-        data = b"".join([piece async for piece in body])
-        return await asyncio.to_thread(RestoreRequest.model_validate_json, data)
+        return RestoreRequest.model_validate(await _multipart(request, _limited(request, settings)))
     except ValidationError as error:
-        reason, message = first_problem(error)
-        if reason == "json_invalid":
-            raise ProblemError(400, "BadJson", message, "send one JSON object") from None
-        in_base64 = "encode the file's bytes, without data: in front"
-        hint = in_base64 if reason == "bytes_invalid_encoding" else "see /openapi.json"
-        raise ProblemError(422, "BadRequest", message, hint) from None
+        raise ProblemError(422, "BadRequest", first_problem(error), "see /openapi.json") from None
 
 
 def claimed_pixels(request: RestoreRequest, max_pixels: int) -> int:

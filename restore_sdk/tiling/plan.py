@@ -20,7 +20,7 @@ from restore_sdk.tiling.crop import Crop, place
 from restore_sdk.tiling.faces import Frame
 
 #: Side of a tile in thicknesses of what it restores. Less shows the model too little around it, more costs the
-#: picture's own detail; between 2 and 6 the difference is small (`python -m benchmarks plans`).
+#: picture's own detail; between 2 and 6 the difference is small (docs/photographs.md).
 CONTEXT = 4.0
 
 #: Margin around what a tile restores, in its own sides.

@@ -28,7 +28,7 @@ from restore_sdk.imaging.image import (
 )
 from restore_sdk.tiling.crop import Crop, blend, cut, paste, paste_edges
 from restore_sdk.tiling.detail import add_detail
-from restore_sdk.tiling.faces import FaceDetector, Faces, frames
+from restore_sdk.tiling.faces import Faces, frames
 from restore_sdk.tiling.plan import MAX_CROPS, Tile, plan
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ class RestoreOptions:
         max_crops: at most so many tiles are shown to the model; where the damage would need more, the finest ones get
             coarser. 1 restores everything in one tile: the quickest, and the softest.
         faces: where faces are, so that tiles around them are framed as the model was trained: boxes
-            ``(x, y, width, height)`` in pixels, from forehead to chin, or a :class:`restore_sdk.FaceDetector`, which is
-            asked. ``None``: the damage alone decides.
+            ``(x, y, width, height)`` in pixels, from forehead to chin. ``None``: the damage alone decides.
         detail: ``"match"`` adds the grain, and in tiles that were scaled down the fine detail, of what is known around
             the damage (see :mod:`restore_sdk.tiling.detail`); ``"none"`` leaves what the model gave.
 
@@ -147,8 +146,6 @@ class Request:
                 warnings.warn(self._name + doubt, MaskWarning, stacklevel=4)
             dilate(self._mask, options.dilate)
             faces = options.faces if faces is None else faces
-            if isinstance(faces, FaceDetector):
-                faces = faces(self._source, options.color) if self._mask.any() else ()
             framed = frames(() if faces is None else faces, self._mask.shape)
             self.plan = plan(self._mask, options.max_crops, framed, None if options.dilate else marked)
             # What the model is shown of the picture while nothing was put back, without waiting for the copy.

@@ -121,8 +121,8 @@ def test_a_runtime_that_is_not_here(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         (["drift", "--masks", "{folder}"], "--masks needs --faces"),
         (["drift", "--runtime", "onnxruntime", "--bundle", "{toy}"], "no reference in PyTorch"),
         (["budgets", "--bundle", "{folder}/none"], "no bundle at"),
-        (["plans", "--photos", "{folder}"], "no colour photographs of more than 256 px"),
-        (["plans", "--photos", "{folder}/none"], "is not a folder"),
+        (["detail", "--photos", "{folder}"], "no colour photographs of more than 256 px"),
+        (["detail", "--photos", "{folder}/none"], "is not a folder"),
     ],
 )
 def test_what_cannot_be_measured_is_said(

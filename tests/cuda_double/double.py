@@ -26,7 +26,6 @@ class Counters:
     pinned_blocks: int
     streams: int
     events: int
-    graphs: int
     retains: int
     allocations: int
     to_device: int
@@ -36,7 +35,6 @@ class Counters:
     calls: int
     synchronisations: int
     waits: int
-    graph_launches: int
     contexts_made: int
     refused: int
 
@@ -45,7 +43,7 @@ class Counters:
 
     @property
     def living(self) -> tuple[int, ...]:
-        return self.device_blocks, self.device_bytes, self.pinned_blocks, self.streams, self.events, self.graphs
+        return self.device_blocks, self.device_bytes, self.pinned_blocks, self.streams, self.events
 
 
 class Double:
@@ -77,9 +75,6 @@ class Double:
     def fail(self, entry: str, result: int, after: int = 0) -> None:
         """Let an entry point, or ``"execute"`` (work that runs), fail once, after ``after`` calls that do not."""
         self._library.cudaDoubleFail(entry.encode(), result, after)
-
-    def refuse_capture(self, refuse: bool) -> None:
-        self._library.cudaDoubleRefuseCapture(int(refuse))
 
     def fault(self, result: int = ILLEGAL_ADDRESS, device: int = 0) -> None:
         """The device broke while it computed: its context is lost."""

@@ -6,8 +6,7 @@
  *   - every address range is checked against what was allocated, when it is queued and again when it runs;
  *   - contexts are current per thread, only primary contexts exist, and everything but the device queries needs one;
  *   - the memory is of a size that tests set, every object is counted, any entry point can be told to fail;
- *   - after a fork nothing works in the child;
- *   - streams can be captured into graphs and replayed, with the rules that capture has.
+ *   - after a fork nothing works in the child.
  * A launched "kernel" is a host function (cuLaunchHostFunc); the stage double in Python runs ONNX Runtime in it.
  *
  * The mutex is released around host functions, and the Python interpreter's lock while one thread waits for another.
@@ -30,23 +29,22 @@
 typedef struct Context { int device, retains; size_t used; CUresult error; } Context;
 typedef struct Block { struct Block *next; uintptr_t base; size_t size; int device_memory; Context *context; } Block;
 typedef struct Op Op;
-typedef struct Graph { struct Graph *next; Op *first, **last; int invalid; CUstreamCaptureMode mode; pthread_t owner; } Graph;
 /* `queued` and `done` count operations; a stream is done up to an operation when `done` has reached its number.
  * Streams are never freed: events and waits may outlive them. */
 typedef struct CUstream_st {
     struct CUstream_st *next; Context *context; unsigned flags; int live, running; pthread_t runner;
-    Op *first, **last; long queued, done; Graph *capture;
+    Op *first, **last; long queued, done;
 } Stream;
 typedef struct CUevent_st {
-    struct CUevent_st *next; Context *context; unsigned flags; int live, uses, recorded, captured; Stream *stream; long number; double ms;
+    struct CUevent_st *next; Context *context; unsigned flags; int live, uses, recorded; Stream *stream; long number; double ms;
 } Event;
 struct Op {
     Op *next; enum { COPY, FILL, CALL, RECORD, WAIT } kind;
     uintptr_t to, from; size_t size; unsigned char value; CUhostFn call; void *data; Event *event; Stream *stream; long number;
 };
 
-enum { DEVICE_BLOCKS, DEVICE_BYTES, PINNED_BLOCKS, STREAMS, EVENTS, GRAPHS, RETAINS, ALLOCATIONS, TO_DEVICE, TO_HOST,
-       ON_DEVICE, PAGEABLE, CALLS, SYNCHRONISATIONS, WAITS, GRAPH_LAUNCHES, CONTEXTS_MADE, REFUSED, COUNTERS };
+enum { DEVICE_BLOCKS, DEVICE_BYTES, PINNED_BLOCKS, STREAMS, EVENTS, RETAINS, ALLOCATIONS, TO_DEVICE, TO_HOST,
+       ON_DEVICE, PAGEABLE, CALLS, SYNCHRONISATIONS, WAITS, CONTEXTS_MADE, REFUSED, COUNTERS };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -56,14 +54,13 @@ static Stream null_streams[DEVICES];
 static Block *blocks;
 static Stream *streams;
 static Event *events;
-static Graph *graphs, *executables;
 static size_t memory = (size_t)1 << 30;
-static int devices = 1, capability = 86, initialised, no_capture, global_captures;
+static int devices = 1, capability = 86, initialised;
 static CUresult init_result = CUDA_SUCCESS;
 static pid_t process;
 static struct { char entry[64]; CUresult result; int after; } failures[8];
 static __thread Context *stack[DEPTH];
-static __thread int depth, thread_captures;
+static __thread int depth;
 
 /* -- the rules that every entry point keeps ---------------------------------------------------------------------- */
 
@@ -95,16 +92,6 @@ static CUresult enter(const char *entry, int needs) {
 #define ENTER(needs) do { CUresult entered = enter(__func__, needs); if (entered != CUDA_SUCCESS) return entered; } while (0)
 #define LEAVE(result) do { CUresult left = (result); pthread_mutex_unlock(&lock); return left; } while (0)
 #define REQUIRE(condition, result) do { if (!(condition)) LEAVE(result); } while (0)
-
-/* While a capture runs, calls that could touch the captured work are forbidden, and spoil the capture. */
-static CUresult unsafe_in_capture(void) {
-    if (!thread_captures && !global_captures) return CUDA_SUCCESS;
-    for (Stream *s = streams; s; s = s->next)
-        if (s->capture && (s->capture->mode == CU_STREAM_CAPTURE_MODE_GLOBAL || pthread_equal(s->capture->owner, pthread_self())))
-            s->capture->invalid = 1;
-    return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-}
-#define NOT_IN_CAPTURE() do { CUresult unsafe = unsafe_in_capture(); REQUIRE(unsafe == CUDA_SUCCESS, unsafe); } while (0)
 
 /* Wait for another thread; gives the interpreter's lock away meanwhile, since that thread may be about to run Python. */
 static void wait_for_change(void) {
@@ -236,12 +223,10 @@ static Event *event_of(CUevent handle) {
     return NULL;
 }
 static CUresult push(Stream *s, Op op) {
-    if (s->capture && s->capture->invalid) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
     Op *copy = malloc(sizeof *copy);
     *copy = op;
     copy->next = NULL;
     if (copy->event) copy->event->uses++;
-    if (s->capture) { *s->capture->last = copy; s->capture->last = &copy->next; return CUDA_SUCCESS; }
     if (s == &null_streams[s->context->device]) drain_context(s->context, 0); /* the legacy stream waits for the others */
     if (!s->last) s->last = &s->first;
     *s->last = copy; s->last = &copy->next;
@@ -301,9 +286,6 @@ EXPORT CUresult CUDAAPI cuGetErrorString(CUresult error, const char **text) {
     case CUDA_ERROR_ILLEGAL_ADDRESS: *text = "an illegal memory access was encountered"; break;
     case CUDA_ERROR_LAUNCH_FAILED: *text = "unspecified launch failure"; break;
     case CUDA_ERROR_NOT_SUPPORTED: *text = "operation not supported (driver double)"; break;
-    case CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED: *text = "operation not permitted when stream is capturing"; break;
-    case CUDA_ERROR_STREAM_CAPTURE_INVALIDATED: *text = "operation failed due to a previous error during capture"; break;
-    case CUDA_ERROR_STREAM_CAPTURE_ISOLATION: *text = "dependency created on uncaptured work in another stream"; break;
     default: *text = "unknown error (driver double)";
     }
     return CUDA_SUCCESS;
@@ -366,7 +348,7 @@ EXPORT CUresult CUDAAPI cuCtxSetCurrent(CUcontext context) {
 EXPORT CUresult CUDAAPI cuCtxGetCurrent(CUcontext *context) { ENTER(0); *context = (CUcontext)current(); LEAVE(CUDA_SUCCESS); }
 EXPORT CUresult CUDAAPI cuCtxGetDevice(CUdevice *device) { ENTER(1); *device = current()->device; LEAVE(CUDA_SUCCESS); }
 EXPORT CUresult CUDAAPI cuCtxSynchronize(void) {
-    ENTER(1); NOT_IN_CAPTURE(); counters[SYNCHRONISATIONS]++; drain_context(current(), 1); LEAVE(current()->error);
+    ENTER(1); counters[SYNCHRONISATIONS]++; drain_context(current(), 1); LEAVE(current()->error);
 }
 
 /* -- memory ------------------------------------------------------------------------------------------------------ */
@@ -375,20 +357,20 @@ EXPORT CUresult CUDAAPI cuMemGetInfo(size_t *available, size_t *total) {
     ENTER(1); *total = memory; *available = memory - current()->used; LEAVE(CUDA_SUCCESS);
 }
 EXPORT CUresult CUDAAPI cuMemAlloc(CUdeviceptr *address, size_t size) {
-    ENTER(1); NOT_IN_CAPTURE();
+    ENTER(1);
     uintptr_t found = 0;
     CUresult result = allocate(size, 1, &found);
     *address = found;
     LEAVE(result);
 }
 EXPORT CUresult CUDAAPI cuMemFree(CUdeviceptr address) {
-    ENTER(1); NOT_IN_CAPTURE();
+    ENTER(1);
     drain_context(current(), 1); /* as the real one, it waits for the work that may use the memory */
     LEAVE(address ? release(address, 1) : CUDA_SUCCESS);
 }
 EXPORT CUresult CUDAAPI cuMemHostAlloc(void **address, size_t size, unsigned int flags) {
     (void)flags;
-    ENTER(1); NOT_IN_CAPTURE();
+    ENTER(1);
     uintptr_t found = 0;
     CUresult result = allocate(size, 0, &found);
     *address = (void *)found;
@@ -396,7 +378,7 @@ EXPORT CUresult CUDAAPI cuMemHostAlloc(void **address, size_t size, unsigned int
 }
 EXPORT CUresult CUDAAPI cuMemAllocHost(void **address, size_t size) { return cuMemHostAlloc(address, size, 0); }
 EXPORT CUresult CUDAAPI cuMemFreeHost(void *address) {
-    ENTER(1); NOT_IN_CAPTURE(); drain_context(current(), 1); LEAVE(release((uintptr_t)address, 0));
+    ENTER(1); drain_context(current(), 1); LEAVE(release((uintptr_t)address, 0));
 }
 EXPORT CUresult CUDAAPI cuMemGetAddressRange(CUdeviceptr *base, size_t *size, CUdeviceptr address) {
     ENTER(1);
@@ -407,13 +389,13 @@ EXPORT CUresult CUDAAPI cuMemGetAddressRange(CUdeviceptr *base, size_t *size, CU
     LEAVE(CUDA_SUCCESS);
 }
 EXPORT CUresult CUDAAPI cuMemcpyHtoD(CUdeviceptr to, const void *from, size_t size) {
-    ENTER(1); NOT_IN_CAPTURE(); LEAVE(copy_now(to, (uintptr_t)from, size, 1, 0));
+    ENTER(1); LEAVE(copy_now(to, (uintptr_t)from, size, 1, 0));
 }
 EXPORT CUresult CUDAAPI cuMemcpyDtoH(void *to, CUdeviceptr from, size_t size) {
-    ENTER(1); NOT_IN_CAPTURE(); LEAVE(copy_now((uintptr_t)to, from, size, 0, 1));
+    ENTER(1); LEAVE(copy_now((uintptr_t)to, from, size, 0, 1));
 }
 EXPORT CUresult CUDAAPI cuMemcpyDtoD(CUdeviceptr to, CUdeviceptr from, size_t size) {
-    ENTER(1); NOT_IN_CAPTURE(); LEAVE(copy_now(to, from, size, 1, 1));
+    ENTER(1); LEAVE(copy_now(to, from, size, 1, 1));
 }
 EXPORT CUresult CUDAAPI cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t size, CUstream stream) {
     ENTER(1); LEAVE(copy_async(stream, to, (uintptr_t)from, size, 1, 0));
@@ -444,7 +426,7 @@ EXPORT CUresult CUDAAPI cuStreamCreate(CUstream *stream, unsigned int flags) {
 EXPORT CUresult CUDAAPI cuStreamDestroy(CUstream stream) {
     ENTER(1);
     Stream *s = stream_of(stream);
-    REQUIRE(s && stream && !s->capture, CUDA_ERROR_INVALID_HANDLE);
+    REQUIRE(s && stream, CUDA_ERROR_INVALID_HANDLE);
     drain(s, s->queued); /* what is queued still runs */
     s->live = 0; counters[STREAMS]--;
     LEAVE(CUDA_SUCCESS);
@@ -453,7 +435,6 @@ EXPORT CUresult CUDAAPI cuStreamSynchronize(CUstream stream) {
     ENTER(1);
     Stream *s = stream_of(stream);
     REQUIRE(s, CUDA_ERROR_INVALID_HANDLE);
-    if (s->capture) { s->capture->invalid = 1; LEAVE(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED); }
     counters[SYNCHRONISATIONS]++;
     drain(s, s->queued);
     LEAVE(s->context->error);
@@ -471,7 +452,6 @@ EXPORT CUresult CUDAAPI cuStreamWaitEvent(CUstream stream, CUevent event, unsign
     Event *e = event_of(event);
     REQUIRE(s && e, CUDA_ERROR_INVALID_HANDLE);
     counters[WAITS]++;
-    if (s->capture) { s->capture->invalid = 1; LEAVE(CUDA_ERROR_STREAM_CAPTURE_ISOLATION); }
     if (!e->recorded) LEAVE(CUDA_SUCCESS);
     /* the stream and how far, not the event: that may be recorded anew, or gone, before the wait runs */
     LEAVE(push(s, (Op){.kind = WAIT, .stream = e->stream, .number = e->number}));
@@ -497,18 +477,16 @@ EXPORT CUresult CUDAAPI cuEventRecordWithFlags(CUevent event, CUstream stream, u
     Stream *s = stream_of(stream);
     Event *e = event_of(event);
     REQUIRE(s && e, CUDA_ERROR_INVALID_HANDLE);
-    if (s->capture && !(flags & CU_EVENT_RECORD_EXTERNAL)) { e->captured = 1; LEAVE(CUDA_SUCCESS); } /* an edge of the graph */
-    REQUIRE(s->capture || !(flags & CU_EVENT_RECORD_EXTERNAL), CUDA_ERROR_INVALID_VALUE);
-    e->captured = 0;
+    REQUIRE(!flags, CUDA_ERROR_INVALID_VALUE);
     CUresult result = push(s, (Op){.kind = RECORD, .event = e});
-    if (result == CUDA_SUCCESS && !s->capture) { e->recorded = 1; e->stream = s; e->number = s->queued; }
+    if (result == CUDA_SUCCESS) { e->recorded = 1; e->stream = s; e->number = s->queued; }
     LEAVE(result);
 }
 EXPORT CUresult CUDAAPI cuEventRecord(CUevent event, CUstream stream) { return cuEventRecordWithFlags(event, stream, 0); }
 EXPORT CUresult CUDAAPI cuEventSynchronize(CUevent event) {
     ENTER(1);
     Event *e = event_of(event);
-    REQUIRE(e && !e->captured, CUDA_ERROR_INVALID_HANDLE);
+    REQUIRE(e, CUDA_ERROR_INVALID_HANDLE);
     counters[SYNCHRONISATIONS]++;
     if (e->recorded) drain(e->stream, e->number);
     LEAVE(e->context->error);
@@ -516,13 +494,13 @@ EXPORT CUresult CUDAAPI cuEventSynchronize(CUevent event) {
 EXPORT CUresult CUDAAPI cuEventQuery(CUevent event) {
     ENTER(1);
     Event *e = event_of(event);
-    REQUIRE(e && !e->captured, CUDA_ERROR_INVALID_HANDLE);
+    REQUIRE(e, CUDA_ERROR_INVALID_HANDLE);
     LEAVE(e->recorded && e->stream->done < e->number ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS);
 }
 EXPORT CUresult CUDAAPI cuEventElapsedTime(float *ms, CUevent start, CUevent end) {
     ENTER(1);
     Event *a = event_of(start), *b = event_of(end);
-    REQUIRE(a && b && a->recorded && b->recorded && !a->captured && !b->captured, CUDA_ERROR_INVALID_HANDLE);
+    REQUIRE(a && b && a->recorded && b->recorded, CUDA_ERROR_INVALID_HANDLE);
     REQUIRE(!((a->flags | b->flags) & CU_EVENT_DISABLE_TIMING), CUDA_ERROR_INVALID_HANDLE);
     REQUIRE(a->stream->done >= a->number && b->stream->done >= b->number, CUDA_ERROR_NOT_READY);
     *ms = (float)(b->ms - a->ms);
@@ -534,100 +512,6 @@ EXPORT CUresult CUDAAPI cuLaunchHostFunc(CUstream stream, CUhostFn call, void *d
     REQUIRE(s, CUDA_ERROR_INVALID_HANDLE);
     counters[CALLS]++;
     LEAVE(push(s, (Op){.kind = CALL, .call = call, .data = data}));
-}
-
-/* -- capture and graphs ------------------------------------------------------------------------------------------- */
-
-static void drop_graph(Graph **list, Graph *g) {
-    for (Graph **at = list; *at; at = &(*at)->next)
-        if (*at == g) {
-            *at = g->next;
-            for (Op *op = g->first, *next; op; op = next) {
-                next = op->next;
-                if (op->event) { op->event->uses--; drop_event(op->event); }
-                free(op);
-            }
-            free(g); counters[GRAPHS]--;
-            return;
-        }
-}
-static int known_graph(Graph *list, void *g) { for (; list; list = list->next) if (list == g) return 1; return 0; }
-static Graph *new_graph(Graph **list) {
-    Graph *g = calloc(1, sizeof *g);
-    g->last = &g->first; g->owner = pthread_self(); counters[GRAPHS]++;
-    if (list) { g->next = *list; *list = g; }
-    return g;
-}
-EXPORT CUresult CUDAAPI cuStreamBeginCapture(CUstream stream, CUstreamCaptureMode mode) {
-    ENTER(1);
-    Stream *s = stream_of(stream);
-    REQUIRE(s, CUDA_ERROR_INVALID_HANDLE);
-    REQUIRE(stream && !no_capture && !s->capture, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
-    s->capture = new_graph(NULL);
-    s->capture->mode = mode;
-    if (mode == CU_STREAM_CAPTURE_MODE_GLOBAL) global_captures++;
-    else if (mode == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) thread_captures++;
-    LEAVE(CUDA_SUCCESS);
-}
-EXPORT CUresult CUDAAPI cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status) {
-    ENTER(1);
-    Stream *s = stream_of(stream);
-    REQUIRE(s, CUDA_ERROR_INVALID_HANDLE);
-    *status = !s->capture           ? CU_STREAM_CAPTURE_STATUS_NONE
-              : s->capture->invalid ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
-                                    : CU_STREAM_CAPTURE_STATUS_ACTIVE;
-    LEAVE(CUDA_SUCCESS);
-}
-EXPORT CUresult CUDAAPI cuStreamEndCapture(CUstream stream, CUgraph *graph) {
-    ENTER(1);
-    Stream *s = stream_of(stream);
-    REQUIRE(s && s->capture, CUDA_ERROR_INVALID_HANDLE);
-    Graph *g = s->capture;
-    REQUIRE(g->mode != CU_STREAM_CAPTURE_MODE_THREAD_LOCAL || pthread_equal(g->owner, pthread_self()),
-            CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD);
-    s->capture = NULL;
-    if (g->mode == CU_STREAM_CAPTURE_MODE_GLOBAL) global_captures--;
-    else if (g->mode == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) thread_captures--;
-    g->next = graphs; graphs = g;
-    if (g->invalid) { drop_graph(&graphs, g); *graph = NULL; LEAVE(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED); }
-    *graph = (CUgraph)g;
-    LEAVE(CUDA_SUCCESS);
-}
-EXPORT CUresult CUDAAPI cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph, unsigned long long flags) {
-    (void)flags;
-    ENTER(1); REQUIRE(known_graph(graphs, graph), CUDA_ERROR_INVALID_HANDLE);
-    Graph *x = new_graph(&executables);
-    for (Op *op = ((Graph *)graph)->first; op; op = op->next) {
-        Op *copy = malloc(sizeof *copy);
-        *copy = *op; copy->next = NULL;
-        if (copy->event) copy->event->uses++;
-        *x->last = copy; x->last = &copy->next;
-    }
-    *executable = (CUgraphExec)x;
-    LEAVE(CUDA_SUCCESS);
-}
-EXPORT CUresult CUDAAPI cuGraphLaunch(CUgraphExec executable, CUstream stream) {
-    ENTER(1);
-    Stream *s = stream_of(stream);
-    REQUIRE(s && known_graph(executables, executable), CUDA_ERROR_INVALID_HANDLE);
-    REQUIRE(!s->capture, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
-    counters[GRAPH_LAUNCHES]++;
-    for (Op *op = ((Graph *)executable)->first; op; op = op->next) {
-        push(s, *op);
-        if (op->event) { op->event->recorded = 1; op->event->stream = s; op->event->number = s->queued; }
-    }
-    LEAVE(CUDA_SUCCESS);
-}
-EXPORT CUresult CUDAAPI cuGraphExecDestroy(CUgraphExec executable) {
-    ENTER(1); REQUIRE(known_graph(executables, executable), CUDA_ERROR_INVALID_HANDLE);
-    drain_context(current(), 1);
-    drop_graph(&executables, (Graph *)executable);
-    LEAVE(CUDA_SUCCESS);
-}
-EXPORT CUresult CUDAAPI cuGraphDestroy(CUgraph graph) {
-    ENTER(1); REQUIRE(known_graph(graphs, graph), CUDA_ERROR_INVALID_HANDLE);
-    drop_graph(&graphs, (Graph *)graph);
-    LEAVE(CUDA_SUCCESS);
 }
 
 /* -- the same under the names that programs use which load the driver by hand -------------------------------------- */
@@ -645,7 +529,6 @@ EXPORT void cudaDoubleSet(size_t bytes, int count, int compute_capability, int i
     memory = bytes; devices = count > DEVICES ? DEVICES : count; capability = compute_capability; init_result = (CUresult)init;
     for (int i = 0; i < DEVICES; i++) contexts[i].error = CUDA_SUCCESS;
     memset(failures, 0, sizeof failures);
-    no_capture = 0;
     pthread_mutex_unlock(&lock);
 }
 /* The entry point, or "execute" for work that runs, fails once, after `after` calls that do not. */
@@ -659,7 +542,6 @@ EXPORT void cudaDoubleFail(const char *entry, int result, int after) {
         }
     pthread_mutex_unlock(&lock);
 }
-EXPORT void cudaDoubleRefuseCapture(int refuse) { no_capture = refuse; }
 EXPORT int cudaDoubleCounters(long *values, int count) {
     pthread_mutex_lock(&lock);
     for (int i = 0; i < count && i < COUNTERS; i++) values[i] = counters[i];

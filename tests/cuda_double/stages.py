@@ -284,18 +284,14 @@ class Context:
         shapes = self._shapes | {name: (batch, *shape[1:]) for name, shape in self._engine.outputs.items()}
         self._queued = {queued for queued in self._queued if queued in _WORK} | {number}
         _WORK[number] = Work(self._engine, self.number, shapes, dict(self._addresses), self._workspace[0])
-        status = ctypes.c_int()
-        if not self._control.driver("cuStreamIsCapturing", ctypes.c_void_p(stream), ctypes.byref(status)):
-            return False
-        # What is captured is replayed as often as the graph is launched.
-        for function in (_COMPUTE, _WRITE_AGAIN if status.value else _WRITE):
+        for function in (_COMPUTE, _WRITE):
             if not self._control.driver("cuLaunchHostFunc", ctypes.c_void_p(stream), function, ctypes.c_void_p(number)):
                 return False
         return True
 
     def __del__(self) -> None:
         self._engine.contexts -= 1
-        for number in self._queued:  # what a lost context never ran, and what was captured
+        for number in self._queued:  # what a lost context never ran
             _WORK.pop(number, None)
 
 
@@ -328,9 +324,9 @@ def _compute(number: int) -> None:
         control.double.fault()
 
 
-def _write(number: int, *, again: bool = False) -> None:
+def _write(number: int) -> None:
     """Copy the result from the workspace to the output's address."""
-    work = _WORK[number] if again else _WORK.pop(number)
+    work = _WORK.pop(number)
     (output,) = work.engine.outputs
     shape = work.shapes[output]
     if work.engine.control.double.on_device(work.addresses[output], int(np.prod(shape))):
@@ -340,4 +336,3 @@ def _write(number: int, *, again: bool = False) -> None:
 _HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_size_t)
 _COMPUTE = _HOST_FUNCTION(_compute)
 _WRITE = _HOST_FUNCTION(_write)
-_WRITE_AGAIN = _HOST_FUNCTION(lambda number: _write(number, again=True))

@@ -223,8 +223,6 @@ def test_the_choice_of_auto_is_logged_once(
         ({"device": 1}, DeviceError),
         ({"device": 1, "runtime": "onnxruntime"}, DeviceError),
         ({"device": 1, "runtime": "openvino"}, DeviceError),
-        ({"runtime": "onnxruntime", "cuda_graph": True}, InputError),
-        ({"runtime": "openvino-bf16", "cuda_graph": True}, InputError),
         ({"bundle": "/nowhere"}, BundleError),
     ],
 )

@@ -23,7 +23,6 @@ from restore_sdk.errors import ExecutionError, OutOfMemoryError
 from tests.conftest import make_photo
 from tests.folder.conftest import ENVIRONMENT, HEIGHT, LOG, STATE, WIDTH, Folder
 from tests.toy_bundle import golden_vectors, write_toy_bundle
-from tests.yunet_double import write_yunet_double
 
 
 def test_a_folder(filled: Folder, toy_bundle: Bundle) -> None:
@@ -63,15 +62,6 @@ def test_another_model_of_the_same_name_restores_again(filled: Folder, writable_
     write_toy_bundle(filled.place / "other", golden={k: v[:1] for k, v in golden_vectors().items()})
     filled.bundle = filled.place / "other"
     assert filled.json()["restored"] == 4
-
-
-def test_another_face_detector_of_the_same_name_restores_again(filled: Folder) -> None:
-    detectors = [filled.place / name / "yunet.onnx" for name in ("a", "b", "c")]
-    for path in detectors:
-        path.parent.mkdir()
-        write_yunet_double(path, any_size=path == detectors[2])
-    found = [filled.json("--face-detector", path) for path in detectors]
-    assert [(report["restored"], report["resumed"]) for report in found] == [(4, 0), (0, 4), (4, 0)]
 
 
 def test_a_copied_output_folder_goes_on(filled: Folder) -> None:

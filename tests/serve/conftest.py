@@ -46,11 +46,6 @@ def form(*parts: bytes, **named: bytes) -> bytes:
     return b"".join((*parts, *more, END))
 
 
-def as_json(photo: bytes, mask: bytes, **more: Any) -> bytes:
-    body = {"photo": base64.b64encode(photo).decode(), "mask": base64.b64encode(mask).decode(), **more}
-    return json.dumps(body).encode()
-
-
 def encoded(picture: NDArray[Any], suffix: str = ".png") -> bytes:
     return bytes(cv2.imencode(suffix, picture)[1])
 
@@ -152,8 +147,9 @@ class Service:
         """A multipart request."""
         return self.post(form(photo=photo, mask=mask, **texts))
 
-    def restore_json(self, photo: bytes, mask: bytes, **more: Any) -> Any:
-        answer = self.post(as_json(photo, mask, **more), JSON)
+    def restore_json(self, photo: bytes, mask: bytes, **texts: bytes) -> Any:
+        """The same, answered in JSON."""
+        answer = self.post(form(photo=photo, mask=mask, **texts), accept=JSON)
         assert answer.status == 200, answer.body[:500]
         return answer.json()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,19 +13,30 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from restore_sdk import RestoreEngine
+from restore_sdk.serve.app import PAGE
 from tests.needs import unavailable
 from tests.serve.conftest import Launch, Service, decoded, encoded, on_its_side, pair
 from tests.serve.launch import HELD
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
-#: The mask as the page sends it, from the canvas that is painted on.
-MASK = """() => { const c = document.getElementById('paint');
-  return [c.width, c.height, Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)
-    .filter((_, i) => i % 4 === 3).map(v => v > 127 ? 1 : 0).join('')]; }"""
+#: The mask: its size, and its pixels as bits.
+MASK = """async () => { const { mask } = (await import('/page/page.js')).view;
+  return [mask.width, mask.height, Array.from(mask.packed())]; }"""
+
+#: Keeps the milliseconds between frames from now on.
+GAPS = """() => { window.gaps = []; let last = performance.now();
+  const next = (now) => { window.gaps.push(now - last); last = now; requestAnimationFrame(next); };
+  requestAnimationFrame(next); }"""
+
+#: Where places of the photograph are in the window.
+PLACES = """async (places) => {
+  const { view } = await import('/page/page.js'); const box = view.stage.getBoundingClientRect();
+  return places.map(([x, y]) => view.toStage({ x, y })).map((at) => [box.left + at.x, box.top + at.y]); }"""
 
 
 @pytest.fixture(scope="module")
@@ -54,34 +66,49 @@ class Visitor:
         self.page.goto(url)
 
     def choose(self, photo: NDArray[np.uint8], name: str = "my photo.png") -> None:
-        with self.page.expect_file_chooser() as chooser:
-            self.page.get_by_role("button", name="Choose a photograph").click()
-        chooser.value.set_files({"name": name, "mimeType": "image/png", "buffer": encoded(photo)})
+        self.choose_file(encoded(photo), name)
         self.page.get_by_role("button", name="Restore", exact=True).wait_for()
 
+    def choose_file(self, data: bytes, name: str, field: str = "#file") -> None:
+        self.page.locator(field).set_input_files({"name": name, "mimeType": "", "buffer": data})
+
+    def places(self, *points: tuple[float, float]) -> list[tuple[float, float]]:
+        return [tuple(at) for at in self.page.evaluate(PLACES, points)]
+
     def stroke(self, *points: tuple[float, float]) -> None:
-        """With the mouse, over the photograph; points in its parts, 0 to 1."""
-        box = self.page.locator("#paint").bounding_box()
-        where = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+        """With the mouse; points in the photograph's pixels."""
+        where = self.places(*points)
         self.page.mouse.move(*where[0])
         self.page.mouse.down()
         for x, y in where[1:]:
             self.page.mouse.move(x, y, steps=8)
         self.page.mouse.up()
 
+    def tool(self, name: str) -> None:
+        self.page.locator(".tools").get_by_text(name, exact=True).click()
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def click(self, *names: str) -> None:
+        for name in names:
+            self.page.get_by_role("button", name=name, exact=True).click()
+
     def mask(self) -> NDArray[np.uint8]:
-        width, height, text = self.page.evaluate(MASK)
-        return (np.frombuffer(text.encode(), np.uint8) - ord("0")).reshape(height, width) * np.uint8(255)
+        width, height, bits = self.page.evaluate(MASK)
+        pixels = np.unpackbits(np.array(bits, np.uint8), count=width * height, bitorder="little")
+        return pixels.reshape(height, width) * np.uint8(255)
 
     def restore(self) -> None:
-        self.page.get_by_role("button", name="Restore", exact=True).click()
+        self.click("Restore")
 
-    def download(self, link: str = "#download", name: str = "my photo_restored.png") -> NDArray[np.uint8]:
+    def download(self, link: str = "#download", name: str = "my photo_restored.png") -> bytes:
         self.page.locator(link).wait_for()
         with self.page.expect_download() as download:
             self.page.locator(link).click()
         assert download.value.suggested_filename == name
-        return decoded(Path(download.value.path()).read_bytes())
+        return Path(download.value.path()).read_bytes()
 
     def error(self) -> str:
         self.page.locator("#error:visible").wait_for()
@@ -106,145 +133,228 @@ def visit(browser: Any, service: Service) -> Iterator[Visit]:
         assert visitor.troubles == []
 
 
-def test_with_the_mouse(visit: Visit, engine: RestoreEngine) -> None:
+def test_a_scratch_at_400_percent_on_12_megapixels(visit: Visit) -> None:
+    photo = np.repeat(np.repeat(pair(300, 400)[0], 10, axis=0), 10, axis=1)
+    visitor = visit()
+    page = visitor.page
+    visitor.choose(photo)
+    page.mouse.move(*visitor.places((2000, 1500))[0])
+    while int(page.locator("#zoom").inner_text()[:-1]) < 400:
+        page.mouse.wheel(0, -200)
+        page.wait_for_timeout(50)
+    page.evaluate(GAPS)
+    while page.locator("#size-said").inner_text() != "2 px":
+        visitor.press("[")
+    middle = page.evaluate("import('/page/page.js').then(({ view }) => view.middle)")
+    x, y = round(middle["x"]), round(middle["y"])
+    visitor.stroke((x - 50, y - 40), (x, y), (x + 60, y - 30))
+    gaps = sorted(page.evaluate("window.gaps.slice(2)"))
+    assert gaps[len(gaps) // 2] < 34, "less than 30 frames a second"
+    visitor.restore()
+    restored = decoded(visitor.download())
+    changed = np.argwhere((restored != photo).any(axis=2))
+    assert len(changed), "the scratch was restored"
+    assert (abs(changed - (y - 20, x)) <= (24, 62)).all(), "and nothing else"
+    assert len(changed) <= 130 * 4
+
+
+def test_painting_comparing_and_going_on(visit: Visit, engine: RestoreEngine) -> None:
     photo, _ = pair(300, 400)
     visitor = visit()
     page = visitor.page
     visitor.choose(photo)
     assert page.get_by_role("button", name="Restore").is_disabled()  # nothing is painted yet
-    visitor.stroke((0.3, 0.4), (0.6, 0.5))
-    visitor.stroke((0.1, 0.9), (0.2, 0.9))
-    before = visitor.mask()
-    page.get_by_role("button", name="Undo").click()
-    assert 0 < visitor.mask().sum() < before.sum()
-    page.get_by_text("Eraser", exact=True).click()
-    visitor.stroke((0.3, 0.4), (0.32, 0.4))
+    visitor.stroke((120, 120), (240, 150))
+    stroke = visitor.mask()
+    assert stroke[120, 120] == 255
+    visitor.tool("Line")
+    visitor.stroke((40, 270), (80, 270))
+    visitor.tool("Lasso")
+    visitor.stroke((300, 50), (360, 50), (360, 90), (300, 90))
+    assert visitor.mask()[60:80, 310:350].all()
+    visitor.click("Undo")
+    line = visitor.mask()
+    assert line[270, 60] == 255
+    visitor.click("Undo")
+    assert np.array_equal(visitor.mask(), stroke)
+    visitor.click("Redo")
+    assert np.array_equal(visitor.mask(), line)
+    visitor.tool("Eraser")
+    visitor.stroke((120, 120), (122, 120))
     mask = visitor.mask()
-    assert 0.005 < (mask > 0).mean() < 0.2
+    assert (mask <= line).all()
+    assert mask[120, 120] == 0
+    page.locator("#stage").focus()
+    page.keyboard.down("h")
+    assert page.locator("canvas.paint").evaluate("canvas => getComputedStyle(canvas).visibility") == "hidden"
+    page.keyboard.up("h")
     visitor.restore()
     wanted = engine.run(photo, mask, color="bgr")
-    assert np.array_equal(visitor.download(), wanted.image)
-    assert page.locator("#after").evaluate("image => [image.naturalWidth, image.naturalHeight]") == [400, 300]
-    box = page.locator("#slider").bounding_box()
-    page.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"])
-    assert 15 <= int(page.locator("#slider").input_value()) <= 35
-    assert re.search(r"inset\(0(px)? [67]\d(\.\d+)?%", page.locator("#before").get_attribute("style"))
-    page.get_by_text("Completed edges", exact=True).click()
-    assert page.locator("#edges").is_visible()
-    assert not page.locator("#compare").is_visible()
-    assert np.array_equal(visitor.download("#download-edges", "my photo_edges.png"), wanted.edges)
+    assert np.array_equal(decoded(visitor.download()), wanted.image)
+    knob, stage = page.locator("#divider"), page.locator("#stage").bounding_box()
+    knob.drag_to(page.locator("#stage"), target_position={"x": stage["width"] / 4, "y": 100})
+    assert int(page.locator("#slider").input_value()) == pytest.approx(25, abs=2)
+    page.get_by_text("Side by side").click()
+    page.mouse.move(stage["x"] + 10, stage["y"] + 10)
+    page.mouse.wheel(0, -500)
+    assert int(page.locator("#zoom").inner_text()[:-1]) > 200
+    page.locator("#result").get_by_text("Details").click()
+    assert np.array_equal(decoded(visitor.download("#download-edges", "my photo_edges.png")), wanted.edges)
+    visitor.click("Continue from this result")
+    assert not visitor.mask().any()
+    visitor.stroke((200, 200), (220, 200))
+    again = visitor.mask()
+    visitor.restore()
+    assert np.array_equal(decoded(visitor.download()), engine(wanted.image, again, color="bgr"))
+
+
+def test_masks(visit: Visit) -> None:
+    photo, mask = pair(120, 160)
+    visitor = visit()
+    page = visitor.page
+    visitor.choose(photo)
+    page.get_by_text("Mask", exact=True).click()
+    visitor.choose_file(encoded(mask[:100]), "tall.png", "#mask-file")
+    assert "tall.png does not fit" in visitor.error()
+    visitor.choose_file(encoded(np.repeat(np.repeat(mask, 2, axis=0), 2, axis=1)), "twice.png", "#mask-file")
+    page.get_by_text("of the photograph is painted").wait_for()
+    assert np.array_equal(visitor.mask(), mask)
+    assert not page.locator("#error").is_visible()
+    visitor.click("Invert")
+    assert np.array_equal(visitor.mask(), 255 - mask)
+    assert np.array_equal(decoded(visitor.download("#mask-save", "my photo_mask.png")), 255 - mask)
+    visitor.click("Undo")
+    page.locator("#mask-by").fill("3")
+    visitor.click("Grow")
+    grown = visitor.mask()
+    assert grown[37:63, 40:80].all()
+    assert not grown[:37].any()
+    visitor.click("Shrink")
+    assert np.array_equal(visitor.mask(), mask)
+    visitor.click("Clear")
+    assert not visitor.mask().any()
+
+
+def test_damage_is_found_where_the_service_offers_it(visit: Visit, service: Service) -> None:
+    photo, mask = pair(120, 160)
+    offered = {**service.ask("GET", "/v1/info").json(), "damage": True}
+    visitor = visit()
+    page = visitor.page
+    page.route("**/v1/info", lambda route: route.fulfill(json=offered))
+    page.route("**/v1/damage", lambda route: route.fulfill(body=encoded(mask), content_type="image/png"))
+    page.reload()
+    visitor.choose(photo)
+    visitor.click("Find damage")
+    page.get_by_text("Correct it by hand").wait_for()
+    assert np.array_equal(visitor.mask(), mask)
+    visitor.click("Undo")
+    assert not visitor.mask().any()
+
+
+def test_a_photograph_on_its_side_comes_back_as_it_was(visit: Visit) -> None:
+    photo, _ = pair(300, 200)
+    visitor = visit()
+    visitor.choose_file(on_its_side(photo), "my photo.jpg")
+    visitor.stroke((100, 240), (120, 240))
+    assert visitor.mask().shape == (300, 200)
+    visitor.restore()
+    restored = visitor.download(name="my photo_restored.jpg")
+    with Image.open(io.BytesIO(restored)) as image:
+        assert image.getexif()[274] == 6
+    visitor.page.get_by_label("Format").select_option("tiff")
+    assert visitor.download(name="my photo_restored.tiff")[:4] == b"II*\0"
 
 
 def test_with_the_keyboard_alone(visit: Visit, engine: RestoreEngine) -> None:
     photo, _ = pair(200, 200)
     visitor = visit()
-    page, press = visitor.page, visitor.page.keyboard.press
-    press("Tab")
-    assert page.evaluate("document.activeElement.id") == "choose"
+    page, press = visitor.page, visitor.press
+    for _ in range(3):
+        press("Tab")
+        if page.evaluate("document.activeElement.id") == "choose":
+            break
     with page.expect_file_chooser() as chooser:
         press("Enter")
     chooser.value.set_files({"name": "my photo.png", "mimeType": "image/png", "buffer": encoded(photo)})
-    page.locator("#paint:focus").wait_for()
+    page.locator("#stage:focus").wait_for()
     press("Space")  # a dab in the middle
     dab = visitor.mask()
     assert dab[100, 100] == 255
-    for key in ("Enter", *["ArrowRight"] * 8, "Enter", "ArrowUp"):  # a stroke to the right
-        press(key)
+    press("Enter", *["ArrowRight"] * 8, "Enter", "ArrowUp")  # a stroke to the right
     stroke = visitor.mask()
     assert stroke.sum() > dab.sum()
     assert stroke[100, 110] == 255
-    for key in ("Shift+ArrowDown", "]", "Space", "Control+z"):
-        press(key)
+    press("Shift+ArrowDown", "]", "Space", "Control+z")
     assert np.array_equal(visitor.mask(), stroke)
-    press("e")
+    press("+", "Alt+ArrowRight", "e")
     assert page.get_by_label("Eraser").is_checked()
-    press("e")
-    for _ in range(6):
+    press("e", "f", "Enter", "Shift+ArrowRight", "Shift+ArrowDown", "Enter")
+    assert page.locator("#guides rect").count() == 1, "a face"
+    press("Enter", "ArrowRight", "Tab")  # half a box is none
+    assert page.locator("#guides rect").count() == 1
+    assert np.array_equal(visitor.mask(), stroke)
+    (box,) = page.evaluate("import('/page/page.js').then(({ tools }) => tools.faces)")
+    for _ in range(20):
         press("Tab")
         if page.evaluate("document.activeElement.id") == "restore":
             break
-    assert page.evaluate("document.activeElement.id") == "restore"
     press("Enter")
     page.locator("#slider:focus").wait_for(state="attached")
-    assert "Restored in" in page.get_by_role("status").inner_text()
-    value = int(page.locator("#slider").input_value())
+    assert "Restored in" in page.locator("#status").inner_text()
     press("ArrowLeft")
-    assert int(page.locator("#slider").input_value()) == value - 1
-    assert np.array_equal(visitor.download(), engine.run(photo, stroke, color="bgr").image)
+    assert page.locator("#slider").input_value() == "49"
+    wanted = engine(photo, stroke, color="bgr", faces=[box])
+    assert np.array_equal(decoded(visitor.download()), wanted)
 
 
-def test_faces_and_options(visit: Visit, engine: RestoreEngine) -> None:
-    photo, _ = pair(800, 600)
+def test_options(visit: Visit, engine: RestoreEngine) -> None:
+    photo, _ = pair(400, 300)
     visitor = visit()
     page = visitor.page
     visitor.choose(photo)
-    visitor.stroke((0.05, 0.5), (0.95, 0.5))
-    mask = visitor.mask()
-    page.get_by_text("Face", exact=True).click()
-    visitor.stroke((0.6, 0.55), (0.5, 0.45))  # from any corner
-    assert np.array_equal(visitor.mask(), mask)  # nothing was painted
-    (box,) = page.locator("#faces rect").evaluate_all(
-        "all => all.map(r => ['x', 'y', 'width', 'height'].map(name => Number(r.getAttribute(name))))"
-    )
-    assert box == pytest.approx([300, 360, 60, 80], abs=3)
-    page.get_by_text("Options: 1 face marked").click()
-    page.get_by_label("Grow the paint by").fill("2000")
+    visitor.stroke((15, 200), (285, 200))
+    page.get_by_text("Options").click()
+    page.get_by_label("Blend its border over").fill("2000")
     visitor.restore()
     assert not page.locator("#cancel").is_visible()  # not sent
-    for label, value in (("Grow the paint by", "3"), ("Blend its border over", "2"), ("Tiles at most", "2")):
-        page.get_by_label(label).fill(value)
+    page.get_by_label("Blend its border over").fill("2")
+    page.get_by_label("Tiles at most").fill("2")
     page.get_by_label("Add grain and fine detail").uncheck()
-    page.get_by_text("1 face marked, 4 changed").wait_for()
+    mask = visitor.mask()
     visitor.restore()
-    wanted = engine(photo, mask, color="bgr", faces=[box], dilate=3, feather=2, max_crops=2, detail="none")
-    assert np.array_equal(visitor.download(), wanted)
-    page.get_by_role("button", name="Forget faces").click()
-    page.locator("#paint").focus()
-    press = page.keyboard.press
-    box = "Shift+ArrowRight", "Shift+ArrowDown", "Escape", "Enter", "Shift+ArrowRight", "Shift+ArrowUp"
-    for key in ("e", "f", "Enter", *box, "Enter"):
-        press(key)  # with the keyboard alone
-    assert page.locator("#faces rect").count() == 1
-    assert np.array_equal(visitor.mask(), mask)
-    for key in ("Enter", *["ArrowRight"] * 3, *["ArrowDown"] * 3):  # half a box is none
-        press(key)
-    assert page.locator("#faces rect").count() == 2
-    press("Tab")
-    assert page.locator("#faces rect").count() == 1
-    page.locator("#paint").focus()
-    press("f")
-    press("Space")
-    assert visitor.mask().sum() > mask.sum()
+    wanted = engine(photo, mask, color="bgr", feather=2, max_crops=2, detail="none")
+    assert np.array_equal(decoded(visitor.download()), wanted)
 
 
-def test_on_a_phone_with_a_finger(visit: Visit) -> None:
+def test_on_a_phone_with_fingers(visit: Visit) -> None:
     visitor = visit(has_touch=True, is_mobile=True, device_scale_factor=2)
     page = visitor.page
     page.set_viewport_size(PHONE)
     visitor.choose(pair(900, 700)[0])
-    box = page.locator("#paint").bounding_box()
-    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
+    page.touchscreen.tap(*visitor.places((350, 300))[0])
     assert visitor.mask()[300, 350] == 255
-    page.get_by_role("button", name="Restore").tap()
-    page.locator("#download").wait_for()
-    wide = page.evaluate("document.documentElement.scrollWidth")
-    assert wide <= PHONE["width"], "the page scrolls sideways"
-    small = page.locator("button:visible, a.button:visible").evaluate_all(
+    before, devtools = visitor.mask(), visitor.context.new_cdp_session(page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        places = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    touch("touchStart", (150, 200))
+    touch("touchMove", (152, 200))
+    touch("touchStart", (152, 200), (200, 250))
+    touch("touchMove", (100, 150), (250, 300))
+    touch("touchEnd")
+    assert np.array_equal(visitor.mask(), before), "two fingers paint nothing"
+    assert page.evaluate("import('/page/page.js').then(({ view }) => view.fits)") is False, "they zoom"
+    button = page.get_by_role("button", name="Restore")
+    assert button.bounding_box()["y"] + 44 <= PHONE["height"], "in sight"
+    small = page.locator("button:visible, .button:visible, .tools label").evaluate_all(
         "all => all.map(e => [e.textContent.trim(), e.getBoundingClientRect().height]).filter(e => e[1] < 44)"
     )
     assert small == [], "too small for a finger"
-
-
-def test_a_photograph_on_its_side_is_painted_upright(visit: Visit) -> None:
-    photo, _ = pair(300, 200)
-    visitor = visit()
-    visitor.page.locator("#file").set_input_files(
-        {"name": "my photo.jpg", "mimeType": "image/jpeg", "buffer": on_its_side(photo)}
-    )
-    visitor.stroke((0.5, 0.8), (0.6, 0.8))
-    assert visitor.mask().shape == (300, 200)
-    visitor.restore()
-    assert visitor.download().shape == (300, 200, 3)
+    button.tap()
+    page.locator("#download").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], "the page scrolls sideways"
 
 
 def drop(page: Any, data: bytes, name: str, kind: str) -> None:
@@ -257,25 +367,61 @@ def drop(page: Any, data: bytes, name: str, kind: str) -> None:
     page.dispatch_event("#pick", "drop", {"dataTransfer": handle})
 
 
-def test_dropped_files_and_what_goes_wrong(visit: Visit) -> None:
+def test_what_is_refused_or_converted_is_told_at_once(visit: Visit, launch: Launch) -> None:
+    with launch(ui=1, max_pixels=10_000, max_body_bytes=20_000) as service:
+        visitor = visit(service.url)
+        page = visitor.page
+        drop(page, b"no picture", "notes.txt", "text/plain")
+        assert "notes.txt cannot be shown" in visitor.error()
+        drop(page, encoded(pair(100, 101)[0]), "large.png", "image/png")
+        assert "large.png has 101 x 100 px" in visitor.error()
+        noise = np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8)
+        drop(page, encoded(noise), "noise.png", "image/png")
+        assert "noise.png has 0.0 MB" in visitor.error()
+        gif = io.BytesIO()
+        Image.fromarray(pair(60, 60)[0]).save(gif, "GIF")
+        drop(page, gif.getvalue(), "small.gif", "image/gif")
+        page.get_by_text("The service does not read GIF. It was converted").wait_for()
+        assert not page.locator("#error").is_visible()
+        cmyk = io.BytesIO()
+        Image.fromarray(pair(60, 60)[0]).convert("CMYK").save(cmyk, "JPEG")
+        drop(page, cmyk.getvalue(), "print.jpg", "image/jpeg")
+        page.get_by_text("It is CMYK, for print").wait_for()
+        page.locator("#stage").focus()
+        visitor.press("Space")
+        visitor.restore()
+        visitor.download(name="print_restored.png")
+        page.get_by_text("Paint", exact=True).first.click()
+        page.get_by_text("Mask", exact=True).click()
+        visitor.click("Clear", "Invert")
+        visitor.restore()
+        assert "The mask marks the whole image" in visitor.error()
+        visitor.troubles.clear()  # the browser notes each answer that is no success
+
+
+def test_a_reload_keeps_the_work_and_another_tab_has_its_own(visit: Visit) -> None:
+    photo, _ = pair(200, 300)
     visitor = visit()
     page = visitor.page
-    drop(page, b"no picture", "notes.txt", "text/plain")
-    assert "notes.txt cannot be shown" in visitor.error()
-    drop(page, encoded(pair(60, 60)[0]), "small.png", "image/png")
-    page.get_by_role("button", name="Restore").wait_for()
-    assert not page.locator("#error").is_visible()
-    page.locator("#size").fill("100")
-    for row in range(11):
-        visitor.stroke((0.0, row / 10), (0.999, row / 10))
+    visitor.choose(photo)
+    visitor.stroke((50, 50), (90, 60))
+    mask = visitor.mask()
     visitor.restore()
-    assert "The mask marks the whole image" in visitor.error()
-    visitor.troubles.clear()  # the browser notes each answer that is no success
-    page.get_by_role("button", name="Clear").click()
-    visitor.stroke((0.5, 0.5), (0.52, 0.5))
-    visitor.restore()
-    page.locator("#download").wait_for()
-    assert not page.locator("#error").is_visible()
+    result = visitor.download()
+    page.wait_for_timeout(1000)
+    page.reload()
+    page.get_by_text("Your work is back: my photo.png").wait_for()
+    assert np.array_equal(visitor.mask(), mask)
+    assert visitor.download() == result
+    with visitor.context.expect_page() as other:  # a copy, whose session storage is copied too
+        page.evaluate("window.open(location.href) && 0")
+    other.value.get_by_role("button", name="Choose a photograph").wait_for()
+    other.value.close()
+    visitor.click("Forget it")
+    page.get_by_role("button", name="Choose a photograph").wait_for()
+    page.reload()
+    page.get_by_text("At most 25 megapixels").wait_for()
+    assert not page.locator("#work").is_visible()
 
 
 def test_token_cancel_and_a_service_that_went_away(visit: Visit, launch: Launch) -> None:
@@ -283,15 +429,15 @@ def test_token_cancel_and_a_service_that_went_away(visit: Visit, launch: Launch)
         visitor = visit(service.url)
         page = visitor.page
         page.get_by_label("This service asks for a token").fill("another-secret-word")
-        page.get_by_role("button", name="Use it").click()
+        visitor.click("Use it")
         assert "not the right one" in visitor.error()
         page.get_by_label("This service asks for a token").fill("a-long-secret-word")
-        page.get_by_role("button", name="Use it").click()
-        page.get_by_text("at most 25 megapixels").wait_for()
+        visitor.click("Use it")
+        page.get_by_text("At most 25 megapixels").wait_for()
         visitor.choose(pair(40, HELD)[0])
-        visitor.stroke((0.3, 0.4), (0.4, 0.5))
+        visitor.stroke((90, 16), (120, 20))
         visitor.restore()
-        page.get_by_role("button", name="Cancel").click()
+        visitor.click("Cancel")
         page.get_by_text("Cancelled.").wait_for()
         assert page.evaluate("document.activeElement.id") == "restore", "who uses the keyboard is where he was"
         service.wait_for(status=499)
@@ -299,33 +445,29 @@ def test_token_cancel_and_a_service_that_went_away(visit: Visit, launch: Launch)
         visitor.restore()
         page.locator("#download").wait_for()
         service.stop()
+        page.get_by_text("Paint", exact=True).first.click()
         visitor.restore()
         assert "The service cannot be reached" in visitor.error()
         visitor.troubles.clear()
 
 
-def test_a_second_finger_does_not_paint(visit: Visit) -> None:
-    visitor = visit(has_touch=True)
+@pytest.mark.parametrize("language", ["en-GB", "de-AT"])
+def test_everything_has_a_name_and_restore_is_in_sight(visit: Visit, language: str) -> None:
+    visitor = visit(locale=language, color_scheme="dark")
     page = visitor.page
-    visitor.choose(pair(200, 200)[0])
-    box = page.locator("#paint").bounding_box()
-    devtools = visitor.context.new_cdp_session(page)
-
-    def touch(kind: str, *points: tuple[float, float]) -> None:
-        places = [
-            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": number}
-            for number, (x, y) in enumerate(points)
-        ]
-        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
-
-    touch("touchStart", (0.2, 0.2))
-    touch("touchMove", (0.3, 0.2))
-    touch("touchStart", (0.3, 0.2), (0.8, 0.8))
-    touch("touchMove", (0.4, 0.2), (0.8, 0.7))
-    touch("touchEnd")
-    mask = visitor.mask()
-    assert mask[40, 40:80].all(), "the first finger's stroke"
-    assert not mask[80:].any(), "nothing on the way to the second, or there"
+    visitor.choose_file(encoded(pair(300, 200)[0]), "tall.png")
+    page.locator("#restore").wait_for()
+    assert page.evaluate("document.documentElement.lang") == language[:2]
+    box = page.locator("#restore").bounding_box()
+    assert box["y"] + box["height"] <= DESKTOP["height"]
+    page.locator("details").evaluate_all("all => all.forEach((one) => (one.open = true))")
+    nameless = page.evaluate(
+        """[...document.querySelectorAll('button, input, select, a, summary, [role=application]')].filter((e) =>
+        !(e.getAttribute('aria-label') || [...(e.labels ?? [])].map((l) => l.textContent).join('').trim()
+          || e.textContent.trim())).map((e) => e.id)"""
+    )
+    assert nameless == []
+    assert page.locator("[data-t]:not(:empty)").count() == page.locator("[data-t]").count()
 
 
 def test_the_page_may_load_nothing_else(service: Service) -> None:
@@ -333,9 +475,8 @@ def test_the_page_may_load_nothing_else(service: Service) -> None:
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    text = "".join(
-        service.ask("GET", path).body.decode()
-        for path in ("/", *(f"/page/{name}" for name in ("page.css", "page.js", "faces.js", "mask.js")))
-    )
+    files = [service.ask("GET", "/").body, *(service.ask("GET", f"/page/{file.name}").body for file in PAGE.iterdir())]
+    assert sum(map(len, files)) < 150_000
+    text = b"".join(files).decode()
     assert re.findall(r"https?://|@import|url\(", text) == []
     assert service.ask("GET", "/openapi.json").json()["paths"].keys().isdisjoint({"/", "/page/page.js"})

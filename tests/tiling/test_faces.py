@@ -1,6 +1,5 @@
-"""Faces: boxes, the frames made of them, and the detector, on a double of YuNet's model (``yunet_double``)."""
+"""Faces: boxes, and the frames made of them."""
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,32 +15,15 @@ from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli import main as cli
 from restore_sdk.errors import InputError, ShapeError
-from restore_sdk.tiling.faces import FaceDetector, Frame, frames
+from restore_sdk.tiling.faces import Frame, frames
 from restore_sdk.tiling.plan import plan
 from tests.conftest import make_photo
 from tests.tiling.holes import hole_in, scratched
-from tests.yunet_double import FACE, MAGENTA, write_yunet_double
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_yunet_double(tmp_path_factory.mktemp("faces") / "yunet_double.onnx")
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["fixed size", "any size"])
-def detector(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FaceDetector:
-    """Of any size as OpenCV's file of May 2026 has it, which OpenCV 5 can hand to ONNX Runtime."""
-    path = tmp_path_factory.mktemp("faces") / "detector.onnx"
-    return FaceDetector(write_yunet_double(path, any_size=request.param))
-
-
-def crowd() -> tuple[NDArray[np.uint8], list[tuple[float, float, float, float]]]:
-    """A photo with two faces for the double, and their boxes."""
-    photo, boxes = np.full((700, 900, 3), 90, np.uint8), []
-    for y, x in ((192, 160), (320, 640)):
-        photo[y : y + 32, x : x + 32] = MAGENTA
-        boxes.append((x + 16 - FACE[0] / 2, y + 16 - FACE[1] / 2, *FACE))
-    return photo, boxes
+#: A photo with two faces, damaged by a scratch across both.
+BOXES = [(128.0, 144.0, 96.0, 128.0), (608.0, 272.0, 96.0, 128.0)]
+PHOTO, SCRATCH = make_photo(700, 900), np.zeros((700, 900), np.uint8)
+cv2.line(SCRATCH, (0, 150), (899, 380), 255, 8)
 
 
 def test_frames_are_those_of_the_training() -> None:
@@ -121,98 +103,44 @@ def test_with_any_faces_everything_is_restored(
     assert np.array_equal(restored, engine(photo, hole, faces=boxes[::-1], max_crops=most))
 
 
-def test_the_detector_finds_what_is_there(detector: FaceDetector) -> None:
-    photo, boxes = crowd()
-    assert sorted(detector(photo)) == [pytest.approx(box) for box in boxes]
-    assert detector(photo[..., ::-1].copy(), "bgr") == detector(photo)
-    assert detector(np.zeros((40, 30), np.uint8)) == []
-    large = cv2.resize(photo, None, fx=1280 * 2 / 900, fy=1280 * 2 / 900, interpolation=cv2.INTER_NEAREST)
-    assert len(detector(large)) <= 2  # looked at in 1280 px, given in its own
-    for x, y, width, height in detector(large):
-        assert 0 <= x + width / 2 < 2560
-        assert 0 <= y + height / 2 < large.shape[0]
-
-
-def test_detected_faces_are_as_good_as_given_ones(toy_bundle: Bundle, detector: FaceDetector) -> None:
-    photo, boxes = crowd()
-    hole = np.zeros(photo.shape[:2], np.uint8)
-    cv2.line(hole, (0, 150), (899, 380), 255, 8)
-    assert len(detector(photo)) == 2
+def test_every_method_takes_boxes(toy_bundle: Bundle) -> None:
+    photo, mask = PHOTO, SCRATCH
     with RestoreEngine(toy_bundle, slots=2) as engine, ThreadPoolExecutor(4) as pool:
-        given, plain = engine(photo, hole, faces=boxes), engine(photo, hole)
+        given, plain = engine(photo, mask, faces=BOXES), engine(photo, mask)
         assert not np.array_equal(given, plain)
-        assert np.array_equal(engine(photo, hole, faces=detector), given)
-        assert np.array_equal(engine(photo, hole, faces=np.array(boxes)), given)  # type: ignore[arg-type]
-        assert np.array_equal(engine.restore_batch([photo], [hole], faces=detector)[0], given)
-        first, second = engine.restore_batch([photo] * 2, [hole] * 2, faces=[None, boxes])
+        assert np.array_equal(engine(photo, mask, faces=np.array(BOXES)), given)  # type: ignore[arg-type]
+        first, second = engine.restore_batch([photo] * 2, [mask] * 2, faces=[None, BOXES])
         assert np.array_equal(first, plain)
         assert np.array_equal(second, given)
-        streamed = list(engine.stream([(photo, hole), (photo, hole, boxes)], faces=detector))
-        assert all(np.array_equal(image, given) for image in streamed)
-        for image in pool.map(lambda _: engine(photo, hole, faces=detector), range(8)):
+        streamed = list(engine.stream([(photo, mask), (photo, mask, BOXES)], faces=BOXES[:1]))
+        assert np.array_equal(streamed[0], engine(photo, mask, faces=BOXES[:1]))
+        assert np.array_equal(streamed[1], given)
+        for image in pool.map(lambda _: engine(photo, mask, faces=BOXES), range(8)):
             assert np.array_equal(image, given)
         with pytest.raises(ShapeError, match="1 images but faces for 2"):
-            engine.restore_batch([photo], [hole], faces=[boxes, boxes])
+            engine.restore_batch([photo], [mask], faces=[BOXES, BOXES])
 
 
-def test_the_command(tmp_path: Path, toy_bundle: Bundle, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    photo, boxes = crowd()
-    hole = np.zeros(photo.shape[:2], np.uint8)
-    cv2.line(hole, (0, 150), (899, 380), 255, 8)
-    for name, picture in (("photo.png", photo[..., ::-1]), ("mask.png", hole)):
+def test_the_command(tmp_path: Path, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, picture in (("photo.png", PHOTO[..., ::-1]), ("mask.png", SCRATCH)):
         (tmp_path / name).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
     out = tmp_path / "out.png"
     command = ["restore", tmp_path / "photo.png", "--mask", tmp_path / "mask.png", "-o", out]
     words = [str(word) for word in (*command, "--bundle", toy_bundle.path)]
-    given = [f"--faces={','.join(map(str, box))}" for box in boxes]
+    given = [f"--faces={','.join(map(str, box))}" for box in BOXES]
     with RestoreEngine(toy_bundle) as engine:
-        framed = engine(photo, hole, faces=boxes)
-    for how in (["--face-detector", str(model)], given):
-        assert cli.main([*words, *how]) == 0
-        assert np.array_equal(cv2.imread(str(out))[..., ::-1], framed)
-        out.unlink()
-    for wrong in (["--faces", "1,2,3"], ["--faces", "1,2,3,x"], [*given, "--face-detector", str(model)]):
+        framed = engine(PHOTO, SCRATCH, faces=BOXES)
+    assert cli.main([*words, *given]) == 0
+    assert np.array_equal(cv2.imread(str(out))[..., ::-1], framed)
+    out.unlink()
+    for wrong in ("1,2,3", "1,2,3,x"):
         with pytest.raises(SystemExit) as stopped:
-            cli.main([*words, *wrong])
+            cli.main([*words, "--faces", wrong])
         assert stopped.value.code == 2
-    assert "not allowed with argument" in capsys.readouterr().err
+    capsys.readouterr()
     assert cli.main([*words, "--faces", "9000,2,30,40"]) == 2
     assert "outside the picture" in capsys.readouterr().err
     folder = ["restore", str(tmp_path), "--mask", str(tmp_path / "mask.png"), "-o", str(tmp_path / "all")]
     assert cli.main([*folder, *given]) == 2
     assert "--faces is for one photograph" in capsys.readouterr().err
-    assert cli.main([*words, "--face-detector", str(tmp_path / "no.onnx")]) == 2
-    assert "no.onnx does not exist" in capsys.readouterr().err
     assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "what"),
-    [
-        (lambda model, toy: b"", "no ONNX model"),
-        (lambda model, toy: b"<html>not found</html>", "no ONNX model"),
-        (lambda model, toy: model[:-2000], "no ONNX model"),
-        (lambda model, toy: b"version https://git-lfs.github.com/spec/v1\noid sha256:8f2", "Git LFS pointer"),
-        (lambda model, toy: toy.read(toy.file("edge", "fp32")), "no ONNX model of a face detector"),
-        (lambda model, toy: model.replace(b"cls_8", b"loc_8"), "its outputs are bbox_16,.*loc"),
-    ],
-)
-def test_a_bad_model(tmp_path: Path, model: Path, toy_bundle: Bundle, spoil: Any, what: str) -> None:
-    """A clear answer, before anything is restored."""
-    path = tmp_path / "model.onnx"
-    path.write_bytes(spoil(model.read_bytes(), toy_bundle))
-    with pytest.raises(InputError, match=what) as caught:
-        FaceDetector(path)
-    assert caught.value.hint
-
-
-def test_a_model_that_is_not_the_one_expected(tmp_path: Path, model: Path) -> None:
-    right = hashlib.sha256(model.read_bytes()).hexdigest()
-    FaceDetector(model, sha256=right.upper())
-    for path, options, what in (
-        (model, {"sha256": "00"}, f"has SHA-256 {right}, expected 00"),
-        (model, {"min_score": 2}, "min_score"),
-        (tmp_path, {}, "cannot be read"),
-    ):
-        with pytest.raises(InputError, match=what):
-            FaceDetector(path, **options)

@@ -1,212 +1,300 @@
-// Painting a mask over a photograph, with pointer, pen, touch or keyboard.
+// The mask, a byte a pixel of the photograph: 255 is to be repainted. With undo, and coarser copies to draw it small.
 
-const PAINT = "#ff3b6b";
-const MOST_PIXELS = 4_000_000; // of the canvas that is painted on; a larger photograph's mask is scaled up at the end
-const UNDO_STEPS = 30;
+const TILE = 128; // side of what undo compares, in pixels
+const UNDO_BYTES = 48e6; // a step over all of 12 megapixels takes 1.5 MB
 
 export class Mask {
-  // canvas: to paint on; cursor: the ring that shows the brush; changed: called when the mask changed
-  constructor(canvas, cursor, changed) {
-    this.canvas = canvas;
-    this.cursor = cursor;
-    this.changed = changed;
-    this.context = canvas.getContext("2d", { willReadFrequently: true });
-    this.erasing = false;
-    this.faces = null; // boxes are drawn there instead, while it is set
-    this.down = false; // the keyboard's brush
-    this.pointer = null; // the one that paints; a second finger on the glass does not
-    this.size = 30;
-    this.listen();
+  // changed: called with the box [left, top, right, bottom] in which pixels changed
+  constructor(width, height, changed) {
+    Object.assign(this, { width, height, changed });
+    this.count = 0; // of 255s
+    this.levels = [{ data: new Uint8Array(width * height), width, height }]; // each half as wide as the one before
+    for (let last = this.levels[0]; Math.max(last.width, last.height) > 256; last = this.levels.at(-1)) {
+      const [w, h] = [(last.width + 1) >> 1, (last.height + 1) >> 1];
+      this.levels.push({ data: new Uint8Array(w * h), width: w, height: h });
+    }
+    this.across = Math.ceil(width / TILE);
+    this.done = []; // steps: which bits of which tiles flipped
+    this.undone = [];
+    this.before = new Map(); // tiles as they were before the step that goes on
   }
 
-  // Start afresh for a photograph of this size.
-  open(width, height) {
-    this.full = { width, height };
-    const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (width * height)));
-    this.canvas.width = Math.max(1, Math.round(width * scale));
-    this.canvas.height = Math.max(1, Math.round(height * scale));
-    this.steps = [];
-    this.down = false;
-    this.at = { x: this.canvas.width / 2, y: this.canvas.height / 2 };
-    this.pointer = this.last = null;
-    this.show(false);
-    this.changed();
+  get data() {
+    return this.levels[0].data;
   }
 
-  // Canvas pixels a pixel of the photograph.
-  get scale() {
-    return this.canvas.width / this.full.width;
+  // All pixels whose centre is within half of `size` of a line.
+  segment(from, to, size, value) {
+    const radius = size / 2;
+    const [dx, dy] = [to.x - from.x, to.y - from.y];
+    const length = Math.hypot(dx, dy) || 1;
+    const [nx, ny] = [(-dy / length) * radius, (dx / length) * radius];
+    const sides = [1, -1].map((sign) => [from.x + sign * nx, from.y + sign * ny, to.x + sign * nx, to.y + sign * ny]);
+    const xs = [from.x, to.x].sort((a, b) => a - b);
+    const ys = [from.y, to.y].sort((a, b) => a - b);
+    const box = [xs[0] - radius, ys[0] - radius, xs[1] + radius + 1, ys[1] + radius + 1];
+    this.#fill(box, value, (middle) => {
+      let [low, high] = [Infinity, -Infinity];
+      for (const end of [from, to]) {
+        const half = Math.sqrt(radius * radius - (middle - end.y) ** 2); // NaN past the round end
+        if (half >= 0) [low, high] = [Math.min(low, end.x - half), Math.max(high, end.x + half)];
+      }
+      for (const [x0, y0, x1, y1] of sides) {
+        const part = (middle - y0) / (y1 - y0);
+        if (part >= 0 && part <= 1) {
+          const x = x0 + part * (x1 - x0);
+          [low, high] = [Math.min(low, x), Math.max(high, x)];
+        }
+      }
+      return [low, high];
+    });
   }
 
-  get radius() {
-    const longest = Math.max(this.canvas.width, this.canvas.height);
-    return Math.max(0.5, (longest * 0.12 * this.size * this.size) / 10_000 + longest * 0.004);
-  }
-
-  get canUndo() {
-    return this.steps.length > 0;
-  }
-
-  get empty() {
-    const { data } = this.context.getImageData(0, 0, this.canvas.width, this.canvas.height);
-    for (let at = 3; at < data.length; at += 4) if (data[at] > 127) return false;
-    return true;
-  }
-
-  undo() {
-    const step = this.steps.pop();
-    if (!step) return;
-    this.context.putImageData(step, 0, 0);
-    this.changed();
+  // All pixels whose centre is inside of a closed line.
+  polygon(points, value) {
+    const [xs, ys] = [points.map((at) => at.x), points.map((at) => at.y)];
+    const box = [min(xs), min(ys), max(xs) + 1, max(ys) + 1];
+    this.#fill(box, value, (middle) => {
+      const crossings = [];
+      points.forEach((to, at) => {
+        const from = points.at(at - 1);
+        if (from.y <= middle !== to.y <= middle) {
+          crossings.push(from.x + ((middle - from.y) / (to.y - from.y)) * (to.x - from.x));
+        }
+      });
+      return crossings.sort((a, b) => a - b);
+    });
   }
 
   clear() {
-    this.remember();
-    this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    this.changed();
+    this.#everywhere(() => this.data.fill(0));
   }
 
-  // The mask as a PNG of the photograph's size: white is what to repaint, nothing between.
-  async file() {
-    const { width, height } = this.full;
-    const canvas = new OffscreenCanvas(width, height);
-    const context = canvas.getContext("2d");
-    context.drawImage(this.canvas, 0, 0, width, height);
-    const image = context.getImageData(0, 0, width, height);
-    for (let at = 0; at < image.data.length; at += 4) {
-      const value = image.data[at + 3] > 127 ? 255 : 0;
-      image.data[at] = image.data[at + 1] = image.data[at + 2] = value;
-      image.data[at + 3] = 255;
-    }
-    context.putImageData(image, 0, 0);
-    return canvas.convertToBlob({ type: "image/png" });
-  }
-
-  listen() {
-    const canvas = this.canvas;
-    canvas.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || this.pointer !== null) return;
-      event.preventDefault();
-      this.pointer = event.pointerId;
-      canvas.focus({ preventScroll: true });
-      canvas.setPointerCapture(event.pointerId);
-      if (this.faces) return this.faces.start(this.place(event));
-      this.remember();
-      this.last = null;
-      this.stroke(this.place(event));
+  invert() {
+    this.#everywhere((data) => {
+      for (let at = 0; at < data.length; at++) data[at] = 255 - data[at];
     });
-    canvas.addEventListener("pointermove", (event) => {
-      if (this.pointer !== null && this.pointer !== event.pointerId) return;
-      const at = this.place(event);
-      if (this.faces) {
-        if (this.pointer !== null) this.faces.drag(at);
-      } else if (this.pointer !== null) {
-        for (const part of event.getCoalescedEvents?.() ?? []) this.stroke(this.place(part));
-        this.stroke(at);
+  }
+
+  // Take over a mask of the same size; with `add` what is painted stays.
+  load(other, add = false) {
+    this.#everywhere((data) => {
+      for (let at = 0; at < data.length; at++) data[at] = add ? data[at] | other[at] : other[at];
+    });
+  }
+
+  // Grow by a disc of so many pixels; below 0: shrink. Beyond the photograph's border nothing is.
+  grow(by) {
+    const [value, radius, { width, height }] = [by > 0 ? 255 : 0, Math.abs(by), this];
+    const reach = Array.from({ length: radius + 1 }, (_, dy) => Math.floor(Math.sqrt(radius * radius - dy * dy)));
+    this.#everywhere((data) => {
+      const old = data.slice();
+      for (let y = 0; y < height; y++) {
+        const row = old.subarray(y * width, (y + 1) * width);
+        for (let from = row.indexOf(value), to; from >= 0; from = row.indexOf(value, to)) {
+          to = row.indexOf(255 - value, from);
+          if (to < 0) to = width;
+          for (let dy = Math.max(-radius, -y); dy <= Math.min(radius, height - 1 - y); dy++) {
+            const more = reach[Math.abs(dy)];
+            const start = (y + dy) * width;
+            data.fill(value, start + Math.max(from - more, 0), start + Math.min(to + more, width));
+          }
+          if (to === width) break;
+        }
       }
-      this.at = at;
-      this.show(true);
     });
-    const lift = (event) => {
-      if (this.pointer !== event.pointerId) return;
-      this.pointer = this.last = null;
-      if (!this.faces) this.changed();
-      else if (event.type === "pointerup") this.faces.end();
-      else this.faces.cancel();
-    };
-    canvas.addEventListener("pointerup", lift);
-    canvas.addEventListener("pointercancel", lift);
-    canvas.addEventListener("lostpointercapture", lift);
-    canvas.addEventListener("pointerleave", () => this.show(false));
-    canvas.addEventListener("blur", () => {
-      this.down = false;
-      this.faces?.cancel(); // half a box is none, and must not look like one
-      this.show(false);
-    });
-    canvas.addEventListener("focus", () => this.show(canvas.matches(":focus-visible")));
-    canvas.addEventListener("keydown", (event) => this.key(event));
-    new ResizeObserver(() => this.cursor.hidden || this.show(true)).observe(canvas);
   }
 
-  key(event) {
-    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    const move = moves[event.key];
-    if (event.altKey || event.metaKey || event.ctrlKey) return; // Ctrl+Z is the page's
-    if (move) {
-      const step = Math.max(1, this.radius * (event.shiftKey ? 3 : 0.75));
-      const x = Math.min(Math.max(this.at.x + move[0] * step, 0), this.canvas.width - 1);
-      const y = Math.min(Math.max(this.at.y + move[1] * step, 0), this.canvas.height - 1);
-      this.at = { x, y };
-      if (this.faces) this.faces.drag(this.at);
-      else if (this.down) this.stroke(this.at);
-    } else if (this.faces && (event.key === "Enter" || event.key === " ")) {
-      if (this.faces.drawing) this.faces.end();
-      else this.faces.start(this.at);
-    } else if (this.faces && event.key === "Escape") {
-      this.faces.cancel();
-    } else if (event.key === " ") {
-      this.remember();
-      this.last = null;
-      this.stroke(this.at);
-    } else if (event.key === "Enter") {
-      this.down = !this.down;
-      this.last = null;
-      if (this.down) {
-        this.remember();
-        this.stroke(this.at);
-      }
-    } else if (event.key === "Escape") {
-      this.down = false;
-    } else {
-      return;
+  // The end of a step, which can be undone from now on. Whether it changed anything.
+  commit() {
+    const flips = [];
+    let bytes = 0;
+    for (const [tile, old] of this.before) {
+      const now = this.#tile(tile);
+      let any = 0;
+      for (let at = 0; at < now.length; at++) any |= now[at] ^= old[at];
+      if (!any) continue;
+      flips.push([tile, pack(now)]);
+      bytes += now.length >> 3;
     }
-    event.preventDefault();
-    this.show(true);
-    this.changed();
+    this.before.clear();
+    if (!flips.length) return false;
+    this.done.push({ flips, bytes });
+    this.undone = [];
+    for (let sum = 0, at = this.done.length - 1; at >= 0; at--) {
+      sum += this.done[at].bytes;
+      if (sum > UNDO_BYTES) this.done.splice(0, at + 1), (at = 0);
+    }
+    return true;
   }
 
-  stroke(to) {
-    const from = this.last ?? to;
-    const pen = this.context;
-    pen.globalCompositeOperation = this.erasing ? "destination-out" : "source-over";
-    pen.strokeStyle = pen.fillStyle = PAINT;
-    pen.lineCap = pen.lineJoin = "round";
-    pen.lineWidth = 2 * this.radius;
-    pen.beginPath();
-    pen.moveTo(from.x, from.y);
-    pen.lineTo(to.x + 0.01, to.y); // a line of no length draws nothing
-    pen.stroke();
-    this.last = to;
+  // Give up the step that goes on.
+  rollback() {
+    if (this.commit()) this.undo() && this.undone.pop();
   }
 
-  remember() {
-    this.steps.push(this.context.getImageData(0, 0, this.canvas.width, this.canvas.height));
-    const bytes = this.canvas.width * this.canvas.height * 4;
-    const most = Math.max(3, Math.min(UNDO_STEPS, Math.floor(128e6 / bytes)));
-    if (this.steps.length > most) this.steps.shift();
+  undo() {
+    return this.#flip(this.done, this.undone);
   }
 
-  place(event) {
-    const box = this.canvas.getBoundingClientRect();
-    return {
-      x: ((event.clientX - box.left) * this.canvas.width) / box.width,
-      y: ((event.clientY - box.top) * this.canvas.height) / box.height,
-    };
+  redo() {
+    return this.#flip(this.undone, this.done);
   }
 
-  show(visible) {
-    this.cursor.hidden = !visible;
-    if (!visible) return;
-    const box = this.canvas.getBoundingClientRect();
-    const scale = box.width / this.canvas.width;
-    const side = `${Math.max(6, 2 * this.radius * scale)}px`;
-    Object.assign(this.cursor.style, {
-      left: `${this.at.x * scale}px`,
-      top: `${this.at.y * scale}px`,
-      width: side,
-      height: side,
-    });
-    this.cursor.classList.toggle("down", this.down);
-    this.cursor.classList.toggle("corner", this.faces !== null);
+  // 8 pixels a byte, for storage; `unpack` gives them back.
+  packed() {
+    return pack(this.data);
   }
+
+  // As a PNG of the photograph's size: white is what to repaint.
+  async png() {
+    const { width, height } = this;
+    const rows = new Uint8Array((width + 1) * height); // each begins with its filter, none
+    for (let y = 0; y < height; y++) {
+      rows.set(this.data.subarray(y * width, (y + 1) * width), y * (width + 1) + 1);
+    }
+    const squeezed = new Blob([rows]).stream().pipeThrough(new CompressionStream("deflate"));
+    const head = new DataView(new ArrayBuffer(13));
+    head.setUint32(0, width);
+    head.setUint32(4, height);
+    head.setUint8(8, 8); // bits, of grey
+    const parts = [
+      chunk("IHDR", new Uint8Array(head.buffer)),
+      chunk("IDAT", new Uint8Array(await new Response(squeezed).arrayBuffer())),
+      chunk("IEND", new Uint8Array(0)),
+    ];
+    return new Blob(["\x89PNG\r\n\x1a\n"].map(latin).concat(parts), { type: "image/png" });
+  }
+
+  // Fill rows of a box between pairs of places that `spans` gives for the height of their middle.
+  #fill([left, top, right, bottom], value, spans) {
+    const box = this.#inside([Math.floor(left), Math.floor(top), Math.ceil(right), Math.ceil(bottom)]);
+    if (!box) return;
+    this.#keep(box);
+    const { data, width } = this;
+    for (let y = box[1]; y < box[3]; y++) {
+      const places = spans(y + 0.5);
+      for (let pair = 0; pair + 1 < places.length; pair += 2) {
+        const end = y * width + Math.min(Math.floor(places[pair + 1] - 0.5 + 1e-9) + 1, width);
+        for (let at = y * width + Math.max(Math.ceil(places[pair] - 0.5 - 1e-9), 0); at < end; at++) {
+          if (data[at] !== value) {
+            data[at] = value;
+            this.count += value ? 1 : -1;
+          }
+        }
+      }
+    }
+    this.#refresh(box);
+  }
+
+  // A step by itself that may change any pixel.
+  #everywhere(change) {
+    const all = [0, 0, this.width, this.height];
+    this.#keep(all);
+    change(this.data);
+    this.count = 0;
+    for (let at = 0; at < this.data.length; at++) this.count += this.data[at] & 1;
+    this.#refresh(all);
+    this.commit();
+  }
+
+  #flip(from, to) {
+    const step = from.pop();
+    if (!step) return false;
+    to.push(step);
+    const { data, width } = this;
+    for (const [tile, bits] of step.flips) {
+      const [left, top, right, bottom] = this.#box(tile);
+      const flips = unpack(bits, (right - left) * (bottom - top));
+      for (let y = top, at = 0; y < bottom; y++) {
+        for (let place = y * width + left; place < y * width + right; place++, at++) {
+          if (!flips[at]) continue;
+          data[place] ^= 255;
+          this.count += data[place] ? 1 : -1;
+        }
+      }
+      this.#refresh([left, top, right, bottom]);
+    }
+    return true;
+  }
+
+  #keep([left, top, right, bottom]) {
+    for (let y = Math.floor(top / TILE); y * TILE < bottom; y++) {
+      for (let x = Math.floor(left / TILE); x * TILE < right; x++) {
+        const tile = y * this.across + x;
+        if (!this.before.has(tile)) this.before.set(tile, this.#tile(tile));
+      }
+    }
+  }
+
+  #box(tile) {
+    const [left, top] = [(tile % this.across) * TILE, Math.floor(tile / this.across) * TILE];
+    return [left, top, Math.min(left + TILE, this.width), Math.min(top + TILE, this.height)];
+  }
+
+  #tile(tile) {
+    const [left, top, right, bottom] = this.#box(tile);
+    const copy = new Uint8Array((right - left) * (bottom - top));
+    for (let y = top; y < bottom; y++) {
+      copy.set(this.data.subarray(y * this.width + left, y * this.width + right), (y - top) * (right - left));
+    }
+    return copy;
+  }
+
+  // Bring the coarser copies up to date: a pixel there is painted where one of its four is, so that no line gets lost.
+  #refresh(box) {
+    this.changed(box);
+    let [left, top, right, bottom] = box;
+    for (let level = 1; level < this.levels.length; level++) {
+      const [fine, coarse] = [this.levels[level - 1], this.levels[level]];
+      [left, top, right, bottom] = [left >> 1, top >> 1, (right + 1) >> 1, (bottom + 1) >> 1];
+      for (let y = top; y < bottom; y++) {
+        const row = 2 * y * fine.width;
+        const next = 2 * y + 1 < fine.height ? row + fine.width : row;
+        for (let x = left; x < right; x++) {
+          const second = 2 * x + 1 < fine.width ? 1 : 0;
+          const [one, two] = [row + 2 * x, next + 2 * x];
+          coarse.data[y * coarse.width + x] =
+            fine.data[one] | fine.data[one + second] | fine.data[two] | fine.data[two + second];
+        }
+      }
+    }
+  }
+
+  #inside([left, top, right, bottom]) {
+    const box = [Math.max(left, 0), Math.max(top, 0), Math.min(right, this.width), Math.min(bottom, this.height)];
+    return box[0] < box[2] && box[1] < box[3] ? box : null;
+  }
+}
+
+export function unpack(bits, length) {
+  const values = new Uint8Array(length);
+  for (let at = 0; at < length; at++) if (bits[at >> 3] & (1 << (at & 7))) values[at] = 255;
+  return values;
+}
+
+function pack(values) {
+  const bits = new Uint8Array((values.length + 7) >> 3);
+  for (let at = 0; at < values.length; at++) if (values[at]) bits[at >> 3] |= 1 << (at & 7);
+  return bits;
+}
+
+const min = (values) => values.reduce((a, b) => Math.min(a, b));
+const max = (values) => values.reduce((a, b) => Math.max(a, b));
+const latin = (text) => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+
+// A chunk of a PNG: length, name, data, CRC-32.
+function chunk(name, data) {
+  const bytes = new Uint8Array(data.length + 12);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, data.length);
+  bytes.set(latin(name), 4);
+  bytes.set(data, 8);
+  let crc = -1;
+  for (let at = 4; at < data.length + 8; at++) {
+    crc ^= bytes[at];
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+  }
+  view.setUint32(data.length + 8, ~crc);
+  return bytes;
 }

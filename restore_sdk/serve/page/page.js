@@ -1,37 +1,51 @@
-// The page: pick a photograph, paint, ask the service, compare.
+// The page: a photograph, paint over its damage, the service's answer. Nothing is sent before a button asks for it.
 
-import { Faces } from "./faces.js";
-import { Mask } from "./mask.js";
+import { openMask, openPhoto, Refused } from "./files.js";
+import { Mask, unpack } from "./mask.js";
+import { restore, Results } from "./results.js";
+import { ask, info, useToken } from "./service.js";
+import * as storage from "./storage.js";
+import { chosenLanguage, speak, t } from "./strings.js";
+import { Tools } from "./tools.js";
+import { copies, View } from "./view.js";
 
 const find = (id) => document.getElementById(id);
-const NUMBERS = { dilate: "dilate", feather: "feather", "max-crops": "max_crops" }; // fields of the page and of a request
+const NUMBERS = { feather: "feather", "max-crops": "max_crops" }; // fields of the page and of a request
+const calm = { preventScroll: true };
 
-let file = null; // the photograph as it was chosen
-let token = null;
+let offer = { limits: { pixels: Infinity, body_bytes: Infinity } }; // what the service said of itself
+let photo = null; // { file, name, kind } as it is sent
 let asking = null; // the AbortController of a request under way
-let addresses = []; // blob: addresses to give back
-let opened = 0; // how many photographs were chosen
-let marked = 0; // faces
+let opening = 0; // how many files were chosen
 
-const mask = new Mask(find("paint"), find("cursor"), refresh);
-const faces = new Faces(find("faces"), (count) => {
-  marked = count;
-  refreshOptions();
-});
+const view = new View(find("stage"), moved);
+const tools = new Tools(view, find("cursor"), find("guides"), refresh);
+const results = new Results(view, refresh);
+export { results, tools, view };
 
+// Show what can be done now, and keep the work.
 function refresh() {
-  const painted = file !== null && !mask.empty;
-  find("undo").disabled = !mask.canUndo;
-  find("clear").disabled = !painted;
-  find("restore").disabled = !painted || asking !== null;
+  const { mask } = view;
+  if (!mask) return;
+  find("undo").disabled = !mask.done.length;
+  find("redo").disabled = !mask.undone.length;
+  for (const id of ["clear", "mask-save", "mask-grow", "mask-shrink"]) find(id).disabled = !mask.count;
+  find("restore").disabled = asking !== null || !mask.count;
+  find("restore").hidden = asking !== null;
+  find("cancel").hidden = asking === null;
+  for (const choice of document.getElementsByName("tool")) choice.checked = choice.value === tools.name;
+  find("size").value = 100 * (Math.log(tools.size) / Math.log(tools.most));
+  find("size-said").textContent = `${tools.size} px`;
+  find("size").setAttribute("aria-valuetext", `${tools.size} px`);
+  find("forget-faces").hidden = !tools.faces.length;
+  find("forget-faces").textContent = t("forgetFaces", { count: tools.faces.length });
+  tools.refresh();
+  keep();
 }
 
-function refreshOptions() {
-  find("forget-faces").disabled = marked === 0;
-  const numbers = Object.keys(NUMBERS).filter((id) => find(id).value !== find(id).defaultValue);
-  const changed = numbers.length + Number(!find("detail").checked);
-  const parts = [marked && `${marked} face${marked > 1 ? "s" : ""} marked`, changed && `${changed} changed`];
-  find("chosen").textContent = parts.some(Boolean) ? `: ${parts.filter(Boolean).join(", ")}` : "";
+function moved() {
+  find("zoom").value = `${Math.round(100 * view.scale)}%`;
+  tools.refresh();
 }
 
 function say(text) {
@@ -46,155 +60,174 @@ function fail(text) {
   find("error").scrollIntoView({ block: "nearest" });
 }
 
-function forget() {
-  addresses.forEach((address) => URL.revokeObjectURL(address));
-  addresses = [];
-  find("result").hidden = true;
-  find("empty").hidden = false;
+// What to tell of an error.
+function tell(error) {
+  if (error.name === "AbortError") return say(t("cancelled"));
+  if (error.status === 401) askToken();
+  fail(error.status === 0 ? t("unreachable") : error.message);
 }
 
-function address(blob) {
-  addresses.push(URL.createObjectURL(blob));
-  return addresses.at(-1);
+let waiting = null; // to keep the mask
+function keep() {
+  waiting ??= setTimeout(async () => {
+    waiting = null;
+    const { mask } = view;
+    if (!mask) return;
+    const kept = await storage.save("paint", { bits: mask.packed(), faces: tools.faces });
+    if (!kept && !find("error").textContent) say(t("notKept"));
+  }, 500);
 }
 
-async function open(chosen) {
-  if (!chosen || asking) return;
+async function open(file) {
+  if (!file || asking) return;
+  const number = ++opening;
   fail("");
-  const number = ++opened;
-  let picture;
   try {
-    picture = await createImageBitmap(chosen); // upright, as its EXIF orientation says
-  } catch {
-    if (number === opened) fail(`${chosen.name || "This file"} cannot be shown: it is damaged, or no PNG, JPEG, WebP or BMP.`);
-    return;
-  }
-  if (asking || number !== opened) return picture.close(); // overtaken meanwhile, by a request or another choice
-  forget();
-  file = chosen;
-  const canvas = find("photo");
-  const scale = Math.min(1, 2048 / Math.max(picture.width, picture.height)); // what is seen, not what is sent
-  canvas.width = Math.max(1, Math.round(picture.width * scale));
-  canvas.height = Math.max(1, Math.round(picture.height * scale));
-  canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
-  const fit = fitted(picture);
-  find("stage").style.width = `${fit}px`;
-  find("compare").style.width = find("edges-box").style.width = `${fit}px`;
-  mask.open(picture.width, picture.height);
-  faces.open(picture, mask.scale);
-  find("pick").hidden = true;
-  find("work").hidden = false;
-  say(`${chosen.name || "Photograph"}: ${picture.width} x ${picture.height} px. Now paint over the damage.`);
-  find("paint").focus({ preventScroll: true });
-  picture.close();
-}
-
-// CSS pixels: small photographs are enlarged, tall ones kept within the window.
-function fitted({ width, height }) {
-  const most = Math.max(240, Math.min(640, window.innerHeight - 260));
-  return Math.round(Math.min(560, (most * width) / height));
-}
-
-function headers(more = {}) {
-  return token ? { ...more, Authorization: `Bearer ${token}` } : more;
-}
-
-async function restore() {
-  fail("");
-  const wrong = Object.keys(NUMBERS).find((id) => !find(id).checkValidity());
-  if (wrong) {
-    find("options-box").open = true;
-    find(wrong).reportValidity();
-    return;
-  }
-  asking = new AbortController();
-  find("cancel").hidden = false;
-  find("cancel").focus({ preventScroll: true }); // its neighbour is about to be disabled
-  find("restore").textContent = "Restoring ...";
-  refresh();
-  say("Restoring ...");
-  try {
-    const form = new FormData();
-    form.append("photo", file, "photo");
-    form.append("mask", await mask.file(), "mask");
-    form.append("edges", "true");
-    for (const [id, name] of Object.entries(NUMBERS)) form.append(name, find(id).value || find(id).defaultValue);
-    form.append("detail", find("detail").checked ? "match" : "none");
-    if (faces.boxes.length) form.append("faces", JSON.stringify(faces.boxes));
-    const answer = await fetch("v1/restore", {
-      method: "POST",
-      body: form,
-      headers: headers({ Accept: "application/json" }),
-      signal: asking.signal,
-    });
-    const body = await answer.json().catch(() => null); // a proxy in between answers what it likes
-    if (answer.status === 401) askToken();
-    if (!body) throw new Error(`something between here and the service answered ${answer.status} ${answer.statusText}`);
-    if (!answer.ok) throw new Error([body.error.message, body.error.hint].filter(Boolean).join(": "));
-    await show(body);
+    await asked; // the limits
+    const chosen = await openPhoto(file, offer.limits);
+    if (asking || number !== opening) return chosen.picture.close(); // overtaken meanwhile
+    if (view.mask?.count && !confirm(t("replace"))) return chosen.picture.close();
+    await start(chosen);
+    say([...chosen.notes, t("opened")].join(" "));
+    find("stage").focus(calm);
   } catch (error) {
-    if (error.name === "AbortError") say("Cancelled.");
-    else fail(error instanceof TypeError ? "The service cannot be reached." : sentence(error.message));
+    if (!(error instanceof Refused)) throw error;
+    if (number === opening) fail(error.message);
+  }
+}
+
+// Begin with a photograph, or with what was kept of the work on it.
+async function start({ file, name, kind, picture }, kept = null) {
+  photo = { file, name, kind };
+  const mask = new Mask(picture.width, picture.height, (box) => view.repaint(box));
+  if (kept?.paint) mask.load(unpack(kept.paint.bits, picture.width * picture.height));
+  mask.done = [];
+  tools.faces = kept?.paint?.faces ?? [];
+  find("pick").hidden = true;
+  find("work").hidden = find("another").hidden = find("forget").hidden = find("name").hidden = false;
+  document.body.classList.add("working");
+  find("name").textContent = `${name} · ${picture.width} × ${picture.height}`;
+  view.show(copies(picture), null, mask);
+  view.fit();
+  tools.at = view.middle;
+  if (tools.name === "eraser") tools.use("brush"); // there is nothing to erase
+  tools.resize(24 / view.scale);
+  colour();
+  results.set(null);
+  if (!kept) await Promise.all([storage.save("photo", photo), storage.save("result", null)]);
+}
+
+async function show(result) {
+  view.show(view.before, copies(await createImageBitmap(result.image)), view.mask);
+  results.set(result, photo.name, photo.kind, offer.formats ?? ["png"]);
+  results.look("slider");
+}
+
+// The request, run so that it can be cancelled, with its button's text meanwhile. What `work` gives, or null.
+async function run(text, work) {
+  fail("");
+  asking = new AbortController();
+  refresh();
+  find("cancel").focus(calm);
+  say(text);
+  try {
+    return await work(asking.signal);
+  } catch (error) {
+    tell(error);
+    return null;
   } finally {
     const lost = [document.body, find("cancel")].includes(document.activeElement);
     asking = null;
-    find("cancel").hidden = true;
-    find("restore").textContent = "Restore";
     refresh();
-    if (lost) find("restore").focus({ preventScroll: true });
+    if (lost) find("restore").focus(calm);
   }
 }
 
-async function show(body) {
-  forget();
-  const restored = await decoded(body.image, body.media_type);
-  const edges = await decoded(body.edges, "image/png");
-  find("before").src = address(file);
-  find("after").src = find("download").href = address(restored);
-  find("edges").src = find("download-edges").href = address(edges);
-  await Promise.all(["before", "after", "edges"].map((id) => find(id).decode()));
-  const stem = (file.name || "photograph").replace(/\.[^.]*$/, "");
-  find("download").download = `${stem}_restored.png`;
-  find("download-edges").download = `${stem}_edges.png`;
-  find("empty").hidden = true;
-  find("result").hidden = false;
-  slide();
-  const total = Object.values(body.timings_ms).reduce((sum, part) => sum + part, 0);
-  const comparing = !find("compare").hidden;
-  say(`Restored in ${(total / 1000).toFixed(1)} s.${comparing ? " Move the slider to compare." : ""}`);
-  find(comparing ? "slider" : "download").focus({ preventScroll: true });
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  find("result-title").scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
+async function restoreNow() {
+  const wrong = Object.keys(NUMBERS).find((id) => !find(id).checkValidity());
+  if (wrong) {
+    results.look("paint");
+    find("options").open = true;
+    return find(wrong).reportValidity();
+  }
+  const result = await run(t("restoring"), async (signal) => {
+    const fields = { photo: photo.file, mask: await view.mask.png(), edges: "true" };
+    for (const [id, name] of Object.entries(NUMBERS)) fields[name] = find(id).value || find(id).defaultValue;
+    fields.detail = find("detail").checked ? "match" : "none";
+    if (tools.faces.length) fields.faces = JSON.stringify(tools.faces);
+    if (!find("model-box").hidden) fields.model = find("model").value;
+    return restore(fields, signal);
+  });
+  if (!result) return;
+  await show(result);
+  say(t("restored", { seconds: result.seconds.toFixed(1) }));
+  find("slider").focus(calm);
+  await storage.save("result", result);
 }
 
-async function decoded(base64, type) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  return new Blob([bytes], { type });
+let found = null; // the step that painted what the service found
+async function findDamage() {
+  const bits = await run(t("damageRuns"), async (signal) => {
+    const fields = { photo: photo.file, sensitivity: ["low", "normal", "high"][find("sensitivity").value] };
+    const answer = await ask("v1/damage", fields, "image/png", signal);
+    return openMask(await answer.blob(), view.width, view.height);
+  });
+  if (!bits) return;
+  if (found && view.mask.done.at(-1) === found) view.mask.undo(); // found once more, and not corrected yet
+  view.mask.load(bits, true);
+  found = view.mask.done.at(-1);
+  say(bits.includes(255) ? t("damageFound", { share: share() }) : t("damageNone"));
+  refresh();
 }
 
-function sentence(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1) + ".";
+async function goOn() {
+  const { image } = results.shown;
+  const name = photo.name.replace(/\.[^.]*$/, "") + ".png";
+  await start({ file: new File([image], name, { type: image.type }), name: photo.name, kind: photo.kind, picture: view.after[0] });
+  say(t("goneOn"));
+  find("stage").focus(calm);
 }
 
-function slide() {
-  const share = Number(find("slider").value);
-  find("before").style.clipPath = `inset(0 ${100 - share}% 0 0)`;
-  find("divider").style.left = `${share}%`;
+async function forget() {
+  await storage.forget();
+  location.reload();
 }
 
-function tool(name) {
-  mask.erasing = name === "eraser";
-  mask.faces = name === "face" ? faces : null;
-  mask.down = false;
-  faces.cancel();
-  find(`tool-${name}`).checked = true;
+function colour() {
+  if (view.before) view.tint(find("colour").value, find("opacity").value / 100);
 }
 
-function resize(by) {
-  const size = find("size");
-  size.value = Number(size.value) + by;
-  mask.size = Number(size.value);
-  if (!find("cursor").hidden) mask.show(true);
+function share() {
+  const { mask } = view;
+  return ((100 * mask.count) / (mask.width * mask.height)).toFixed(1);
+}
+
+// Change the whole mask, and say how much is painted then.
+function change(work) {
+  work(view.mask);
+  say(t("maskDone", { share: share() }));
+  refresh();
+}
+
+function grow(sign) {
+  if (find("mask-by").reportValidity()) change((mask) => mask.grow(sign * (Number(find("mask-by").value) || 1)));
+}
+
+async function loadMask(file) {
+  fail("");
+  try {
+    const values = await openMask(file, view.width, view.height);
+    change((mask) => mask.load(values));
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    fail(error.message);
+  }
+}
+
+async function saveMask() {
+  const href = URL.createObjectURL(await view.mask.png());
+  Object.assign(document.createElement("a"), { href, download: `${photo.name.replace(/\.[^.]*$/, "")}_mask.png` }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }
 
 function askToken() {
@@ -202,66 +235,113 @@ function askToken() {
   find("token").focus();
 }
 
+let tried = false; // a token
 async function about() {
   try {
-    const answer = await fetch("v1/info", { headers: headers() });
-    if (answer.status === 401) {
-      if (token) fail("That token is not the right one.");
-      return askToken();
-    }
-    const { limits } = await answer.json();
-    find("limits").textContent = `, at most ${limits.pixels / 1e6} megapixels and ${Math.floor(limits.body_bytes / 2 ** 20)} MB`;
-    if (!find("token-form").hidden) fail(""); // said of the token; an error of a file that was just dropped stays
-    find("token-form").hidden = true;
-  } catch {
-    fail("The service cannot be reached.");
+    offer = await info();
+  } catch (error) {
+    if (error.status !== 401) return tell(error);
+    if (tried) fail(t("wrongToken"));
+    return askToken();
   }
+  const { pixels, body_bytes } = offer.limits;
+  find("limits").textContent = t("limits", { pixels: pixels / 1e6, bytes: Math.floor(body_bytes / 2 ** 20) });
+  find("damage-box").hidden = !offer.damage;
+  find("model-box").hidden = !(offer.models?.length > 1);
+  find("model").replaceChildren(...(offer.models ?? []).map((name) => new Option(name)));
+  if (!find("token-form").hidden) fail(""); // said of the token
+  find("token-form").hidden = true;
 }
 
-find("file").addEventListener("change", (event) => {
-  open(event.target.files[0]);
-  event.target.value = ""; // so that the same file can be chosen again
-});
-find("undo").addEventListener("click", () => mask.undo());
-find("clear").addEventListener("click", () => mask.clear());
-find("forget-faces").addEventListener("click", () => faces.clear());
-for (const id of [...Object.keys(NUMBERS), "detail"]) find(id).addEventListener("input", refreshOptions);
-find("restore").addEventListener("click", restore);
-find("cancel").addEventListener("click", () => asking?.abort());
-find("choose").addEventListener("click", () => find("file").click());
-find("another").addEventListener("click", () => find("file").click());
-find("slider").addEventListener("input", slide);
-find("size").addEventListener("input", () => resize(0));
-for (const choice of document.getElementsByName("tool")) {
-  choice.addEventListener("change", () => tool(choice.value));
-}
-for (const choice of document.getElementsByName("view")) {
-  choice.addEventListener("change", () => {
-    find("compare").hidden = choice.value !== "compare";
-    find("edges-box").hidden = choice.value !== "edges";
+function onFile(id, use) {
+  find(id).addEventListener("change", (event) => {
+    use(event.target.files[0]);
+    event.target.value = ""; // so that the same file can be chosen again
   });
 }
+
+function onClick(actions) {
+  for (const [id, action] of Object.entries(actions)) find(id).addEventListener("click", action);
+}
+
+const back = () => view.mask.undo() && refresh();
+const again = () => view.mask.redo() && refresh();
+onFile("file", open);
+onFile("camera-file", open);
+onFile("mask-file", loadMask);
+onClick({
+  choose: () => find("file").click(),
+  another: () => find("file").click(),
+  camera: () => find("camera-file").click(),
+  forget,
+  undo: back,
+  redo: again,
+  clear: () => change((mask) => mask.clear()),
+  damage: findDamage,
+  "mask-load": () => find("mask-file").click(),
+  "mask-save": saveMask,
+  "mask-invert": () => change((mask) => mask.invert()),
+  "mask-grow": () => grow(1),
+  "mask-shrink": () => grow(-1),
+  "forget-faces": () => {
+    tools.faces = [];
+    refresh();
+  },
+  restore: restoreNow,
+  cancel: () => asking?.abort(),
+  "go-on": goOn,
+  download: () => results.download().catch(tell),
+  fit: () => view.fit(),
+  "zoom-in": () => view.zoomTo(view.scale * 1.5),
+  "zoom-out": () => view.zoomTo(view.scale / 1.5),
+});
+for (const choice of document.getElementsByName("tool")) choice.addEventListener("change", () => tools.use(choice.value));
+find("sensitivity").addEventListener("change", () => found && view.mask.done.at(-1) === found && findDamage());
+find("size").addEventListener("input", (event) => tools.resize(tools.most ** (event.target.value / 100)));
+for (const id of ["colour", "opacity"]) find(id).addEventListener("input", colour);
+for (const kind of ["pointerdown", "pointerup", "pointerleave", "keydown", "keyup", "blur"]) {
+  find("bare").addEventListener(kind, (event) => {
+    if (event.key && event.key !== " " && event.key !== "Enter") return;
+    find("stage").classList.toggle("bare", kind.endsWith("down"));
+  });
+}
+find("language").addEventListener("change", (event) => {
+  localStorage.setItem("language", event.target.value);
+  speak(event.target.value);
+  about();
+  refresh();
+});
 find("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  token = find("token").value.trim();
-  about();
+  tried = true;
+  useToken(find("token").value.trim());
+  asked = about();
 });
-find("paint").addEventListener("keydown", (event) => {
-  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") mask.undo();
-  else if (event.ctrlKey || event.metaKey || event.altKey) return;
-  else if (event.key.toLowerCase() === "e") tool(mask.erasing ? "brush" : "eraser");
-  else if (event.key.toLowerCase() === "f") tool(mask.faces ? "brush" : "face");
-  else if (event.key === "[") resize(-8);
-  else if (event.key === "]") resize(8);
-  else return;
+document.addEventListener("keydown", (event) => {
+  const key = event.key.toLowerCase();
+  if (!(event.ctrlKey || event.metaKey) || !"zy".includes(key) || !tools.painting || event.target.matches("[type=number]")) return;
   event.preventDefault();
+  if (key === "y" || event.shiftKey) again();
+  else back();
 });
 for (const kind of ["dragover", "drop", "dragleave"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();
-    find("pick").classList.toggle("over", kind === "dragover");
+    document.body.classList.toggle("over", kind === "dragover");
     if (kind === "drop") open(event.dataTransfer.files[0]);
   });
 }
 document.addEventListener("paste", (event) => open(event.clipboardData.files[0]));
-about();
+
+speak(find("language").value = chosenLanguage());
+let asked = about();
+const kept = await storage.load();
+if (kept.photo && !photo) {
+  await asked;
+  const picture = await createImageBitmap(kept.photo.file).catch(() => null);
+  if (picture && !photo) {
+    await start({ ...kept.photo, picture }, kept);
+    if (kept.result) await show(kept.result);
+    say(t("kept", { name: photo.name }));
+  }
+}

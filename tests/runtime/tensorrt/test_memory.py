@@ -38,7 +38,7 @@ def test_a_hundred_times_open_and_close_leak_nothing(toy_bundle: Bundle, trt: Mo
     gc.collect()
     before = double.counters()
     for turn in range(100):
-        runner = TensorRtRunner(toy_bundle, edge, repair, trt, slots=1 + turn % 2, graph=turn % 3 == 0)
+        runner = TensorRtRunner(toy_bundle, edge, repair, trt, slots=1 + turn % 2)
         for _ in range(turn % 4):
             runner.infer(*request)
         runner.close()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.store import EngineStore, StoredEngine
-from restore_sdk.errors import DeviceError, DriftError, EngineError, InputError, OutOfMemoryError, RestoreError
+from restore_sdk.errors import DeviceError, DriftError, EngineError, OutOfMemoryError, RestoreError
 from restore_sdk.runtime.golden import require_golden
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
@@ -62,27 +62,6 @@ def test_the_engine_gives_what_it_gives_on_onnx_runtime(
     assert np.array_equal(run.image, expected[0])
     assert run.timings.edge_ms > 0
     assert (info["runtime"], info["reason"]) == ("tensorrt_double", "asked for by name")
-
-
-def test_a_cuda_graph_is_asked_for_and_seen(
-    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, double: Double
-) -> None:
-    publish(store, toy_bundle, plans(toy_bundle))
-    photo, mask = pairs(1)[0]
-    results = []
-    for graph, launches in ((False, 0), (True, 1)):
-        with RestoreEngine(toy_bundle, runtime="tensorrt", cuda_graph=graph) as engine:
-            before = double.counters()
-            results.append(engine(photo, mask))
-            assert double.counters().since(before).graph_launches == launches
-            assert engine.info()["cuda_graph"] is graph
-    assert np.array_equal(*results)
-    double.refuse_capture(True)
-    with RestoreEngine(toy_bundle, cuda_graph=True) as engine:
-        assert engine.info()["cuda_graph"] is False, "refused by the driver, so it must not be said to serve"
-    double.refuse_capture(False)
-    with pytest.raises(InputError, match="no CUDA graph"):
-        RestoreEngine(toy_bundle, runtime="onnxruntime", cuda_graph=True)
 
 
 @pytest.mark.slow
@@ -232,7 +211,7 @@ def test_auto_takes_the_edition_that_fits(
 def test_rtx_compiles_at_once_and_once_for_all_contexts(
     toy_bundle: Bundle, double: Double, reference: OnnxRunner
 ) -> None:
-    """Else its results change while a thread of its own goes on compiling, and a CUDA graph holds what it had then."""
+    """Else its results change while a thread of its own goes on compiling."""
     module = make_module(double, "tensorrt_rtx_double")
     before = double.counters().living
     (request,) = requests(1)

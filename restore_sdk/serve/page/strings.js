@@ -1,0 +1,170 @@
+// Everything that the page says, in English and German.
+
+const STRINGS = {
+  title: ["Restore a photograph", "Ein Foto restaurieren"],
+  about: [
+    "Paint over the damage; the model repaints it and leaves every other pixel as it is.",
+    "Übermalen Sie die Schäden; das Modell ergänzt sie und lässt jedes andere Pixel, wie es ist.",
+  ],
+  language: ["Language", "Sprache"],
+  caution: [
+    "The model invents what the damage hid. Never use a restored face to identify a person.",
+    "Das Modell erfindet, was der Schaden verdeckt. Ein restauriertes Gesicht darf nie dazu dienen, jemanden zu erkennen.",
+  ],
+  photograph: ["Photograph", "Foto"],
+  drop: ["Drop a photograph here", "Ein Foto hierher ziehen"],
+  choose: ["Choose a photograph", "Foto auswählen"],
+  camera: ["Take one", "Aufnehmen"],
+  another: ["Another photograph", "Anderes Foto"],
+  forget: ["Forget it", "Vergessen"],
+  orPaste: [
+    "or paste one. Nothing is sent before you ask for it; this browser keeps your work for a day.",
+    "oder einfügen. Nichts wird gesendet, bevor Sie es wollen; dieser Browser behält Ihre Arbeit einen Tag lang.",
+  ],
+  limits: ["At most {pixels} megapixels and {bytes} MB.", "Höchstens {pixels} Megapixel und {bytes} MB."],
+  token: ["This service asks for a token", "Dieser Dienst verlangt ein Token"],
+  useToken: ["Use it", "Verwenden"],
+  wrongToken: ["That token is not the right one.", "Dieses Token ist nicht das richtige."],
+  unreachable: ["The service cannot be reached.", "Der Dienst ist nicht erreichbar."],
+  replace: [
+    "Open another photograph? The mask and the result of this one are given up.",
+    "Ein anderes Foto öffnen? Maske und Ergebnis von diesem gehen verloren.",
+  ],
+  opened: ["Now paint over the damage.", "Jetzt die Schäden übermalen."],
+  kept: ["Your work is back: {name}.", "Ihre Arbeit ist wieder da: {name}."],
+  notKept: ["This browser keeps no work: a reload loses it.", "Dieser Browser behält keine Arbeit: Neu laden verliert sie."],
+  cannotShow: ["{name} cannot be shown: it is damaged, or no image.", "{name} lässt sich nicht anzeigen: beschädigt oder kein Bild."],
+  cannotShowKind: [
+    "{name} cannot be shown: this browser reads no {kind}, or it is damaged. Save it as PNG, or use restore-sdk restore.",
+    "{name} lässt sich nicht anzeigen: {kind} liest dieser Browser nicht, oder es ist beschädigt. Als PNG speichern oder restore-sdk restore verwenden.",
+  ],
+  tooManyPixels: [
+    "{name} has {width} x {height} px, {has} megapixels; this service takes {most}. Make it smaller first.",
+    "{name} hat {width} x {height} px, {has} Megapixel; dieser Dienst nimmt {most}. Bitte erst verkleinern.",
+  ],
+  tooManyBytes: [
+    "{name} has {has} MB; this service takes {most}. Save it smaller first.",
+    "{name} hat {has} MB; dieser Dienst nimmt {most}. Bitte erst kleiner speichern.",
+  ],
+  thisFormat: ["this format", "dieses Format"],
+  lostFormat: ["The service does not read {kind}.", "Der Dienst liest {kind} nicht."],
+  lostPrint: ["It is CMYK, for print; its colours were estimated.", "Es ist CMYK, für den Druck; die Farben sind geschätzt."],
+  lostFrames: ["It is animated; its first frame is taken.", "Es ist animiert; das erste Bild wird verwendet."],
+  lostConverted: [
+    "It was converted to PNG here, with 8 bits, without its metadata and colour profile.",
+    "Es wurde hier in PNG umgewandelt, mit 8 Bit, ohne Metadaten und Farbprofil.",
+  ],
+  maskShape: [
+    "{name} does not fit: it has {has} px, the photograph {wanted}. Its shape must be the same.",
+    "{name} passt nicht: {has} px, das Foto {wanted}. Die Form muss gleich sein.",
+  ],
+  view: ["View", "Ansicht"],
+  modePaint: ["Paint", "Malen"],
+  modeSlider: ["Compare", "Vergleich"],
+  modeSide: ["Side by side", "Nebeneinander"],
+  stage: ["The photograph, to paint on", "Das Foto, zum Übermalen"],
+  tool: ["Tool", "Werkzeug"],
+  brush: ["Brush", "Pinsel"],
+  eraser: ["Eraser", "Radierer"],
+  line: ["Line", "Linie"],
+  lasso: ["Lasso", "Lasso"],
+  face: ["Face", "Gesicht"],
+  move: ["Move", "Bewegen"],
+  size: ["Size", "Größe"],
+  undo: ["Undo", "Zurück"],
+  redo: ["Redo", "Wieder"],
+  clear: ["Clear", "Leeren"],
+  zoomIn: ["Zoom in", "Vergrößern"],
+  zoomOut: ["Zoom out", "Verkleinern"],
+  fit: ["Fit", "Ganz"],
+  bare: ["Hold to see it without paint", "Gedrückt halten: ohne Farbe"],
+  mask: ["Mask", "Maske"],
+  maskLoad: ["Load", "Laden"],
+  maskSave: ["Save", "Speichern"],
+  maskInvert: ["Invert", "Umkehren"],
+  maskGrow: ["Grow", "Wachsen"],
+  maskShrink: ["Shrink", "Schrumpfen"],
+  maskBy: ["Pixels to grow or shrink by", "Um so viele Pixel wachsen oder schrumpfen"],
+  maskDone: ["{share}% of the photograph is painted.", "{share} % des Fotos sind übermalt."],
+  damage: ["Find damage", "Schäden finden"],
+  sensitivity: ["How much is taken for damage", "Wie viel als Schaden gilt"],
+  less: ["less", "weniger"],
+  more: ["more", "mehr"],
+  damageRuns: ["Looking for damage ...", "Schäden werden gesucht ..."],
+  damageFound: ["Found: {share}% of the photograph. Correct it by hand.", "Gefunden: {share} % des Fotos. Bitte von Hand verbessern."],
+  damageNone: ["No damage was found.", "Es wurden keine Schäden gefunden."],
+  paint: ["Paint", "Farbe"],
+  auto: ["Automatic", "Automatisch"],
+  pink: ["Pink", "Rosa"],
+  green: ["Green", "Grün"],
+  blue: ["Blue", "Blau"],
+  yellow: ["Yellow", "Gelb"],
+  stripes: ["Stripes", "Streifen"],
+  opacity: ["Opacity", "Deckkraft"],
+  options: ["Options", "Optionen"],
+  model: ["Model", "Modell"],
+  feather: ["Blend its border over", "Rand überblenden"],
+  tiles: ["Tiles at most", "Höchstens Kacheln"],
+  detail: ["Add grain and fine detail", "Korn und Feinheiten ergänzen"],
+  forgetFaces: ["Forget {count} faces", "{count} Gesichter vergessen"],
+  facesHelp: [
+    "Faces less than about 130 px wide come out better when they are marked: drag a box from forehead to chin.",
+    "Gesichter unter etwa 130 px Breite gelingen besser, wenn sie markiert sind: einen Kasten von Stirn bis Kinn ziehen.",
+  ],
+  keysTitle: ["Keys and gestures", "Tasten und Gesten"],
+  keys: [
+    "Wheel, two fingers, + and - zoom; 0 shows all, 1 is 100%; a double click goes between the two. Drag with Space held, the " +
+      "middle button or two fingers to move; Alt with arrow keys. B, E, L, O, F, M take a tool; [ and ] change the size; Alt erases " +
+      "while painting; H held hides the paint; Ctrl+Z takes back, Ctrl+Y brings back. Without a mouse: arrow keys move the brush, " +
+      "with Shift further; Space dabs; Enter puts the tool down, and lifts it again; Escape gives it up.",
+    "Rad, zwei Finger, + und - zoomen; 0 zeigt alles, 1 ist 100 %; Doppelklick wechselt. Verschieben: mit Leertaste, mittlerer Taste " +
+      "oder zwei Fingern ziehen; Alt mit Pfeiltasten. B, E, L, O, F, M wählen ein Werkzeug; [ und ] die Größe; Alt radiert beim Malen; " +
+      "H gedrückt verbirgt die Farbe; Strg+Z nimmt zurück, Strg+Y stellt wieder her. Ohne Maus: Pfeiltasten bewegen den Pinsel, mit " +
+      "Umschalt weiter; Leertaste tupft; Enter setzt das Werkzeug auf und hebt es wieder ab; Escape bricht ab.",
+  ],
+  restore: ["Restore", "Restaurieren"],
+  restoring: ["Restoring ...", "Wird restauriert ..."],
+  cancel: ["Cancel", "Abbrechen"],
+  cancelled: ["Cancelled.", "Abgebrochen."],
+  restored: ["Restored in {seconds} s.", "Restauriert in {seconds} s."],
+  share: ["How much of the photograph before is shown", "Wie viel vom Foto vorher zu sehen ist"],
+  before: ["before", "vorher"],
+  after: ["after", "nachher"],
+  goOn: ["Continue from this result", "Mit diesem Ergebnis weiter"],
+  goneOn: ["The result is the photograph now. Paint what is left.", "Das Ergebnis ist jetzt das Foto. Übermalen Sie, was bleibt."],
+  download: ["Download", "Herunterladen"],
+  format: ["Format", "Format"],
+  lossless: ["{kind}, every pixel", "{kind}, jedes Pixel"],
+  lossy: ["{kind}, smaller", "{kind}, kleiner"],
+  asPhoto: ["{kind}, as the photograph", "{kind}, wie das Foto"],
+  details: ["Details", "Details"],
+  edges: ["The edges that the first stage completed", "Die Kanten, die die erste Stufe ergänzt hat"],
+  edgesDownload: ["Download edges", "Kanten herunterladen"],
+};
+
+const LANGUAGES = ["en", "de"];
+
+let language = 0;
+
+// The text by its key, {name}s filled in.
+export function t(key, values = {}) {
+  return STRINGS[key][language].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+// The language that was chosen here, else the browser's.
+export function chosenLanguage() {
+  const wanted = localStorage.getItem("language") ?? navigator.language.slice(0, 2);
+  return LANGUAGES.includes(wanted) ? wanted : "en";
+}
+
+// Say everything in a language: text where `data-t` names it, names for screen readers where `data-label` does.
+export function speak(wanted) {
+  language = LANGUAGES.indexOf(wanted);
+  document.documentElement.lang = wanted;
+  document.title = t("title");
+  for (const element of document.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
+  for (const element of document.querySelectorAll("[data-label]")) {
+    element.setAttribute("aria-label", t(element.dataset.label));
+    element.title = element.matches("button") ? t(element.dataset.label) : "";
+  }
+}
