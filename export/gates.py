@@ -189,7 +189,8 @@ def _check_drift(chain: Chain, batch: Sequence[Probe], wanted: Bytes, found: Byt
         db = psnr(ours, theirs)
         if not db >= least:
             raise GateError(
-                f"{chain.name}, {probe.name}: {db:.1f} dB from the float32 reference, at least {least:.0f} are asked for",
+                f"{chain.name}, {probe.name}: {db:.1f} dB from the float32 reference, at least {least:.0f} are asked "
+                "for",
                 "find the layer that loses precision; keep activations small and sums short",
             )
 
