@@ -295,6 +295,7 @@ def fit(config: Config, options: Options) -> Path:
 
 def _fit(config: Config, options: Options) -> Path:
     torch.manual_seed(config.seed)
+    torch.set_flush_denormal(True)  # what is as good as zero must not slow a CPU
     networks = Networks(config).to(options.device)
     write_file(options.out / "config.json", json.dumps(config.to_json(), indent=2).encode())
     asked: list[int] = []
