@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from restore_sdk._util.atomic import check_writable, write_file
 from restore_sdk.errors import RestoreError
 from training.checkpoint import CheckpointError
-from training.config import PARTS, Config, ConfigError, read_config
+from training.config import PARTS, Config, ConfigError, from_json, read_config
 from training.data import DataError, find_images
 from training.fit import DivergedError, Options, StoppedError, fit
 from training.protocol import FRAMINGS
@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     weights.add_argument("--out", type=Path, required=True, help="weights.safetensors to write")
     weights.add_argument("--discriminators", action="store_true", help="keep them, to go on training from the file")
     weights.set_defaults(run=_weights)
+    _ablation_arguments(commands.add_parser("ablation", help="what each piece of the repair part is worth"))
     curve = commands.add_parser("plot", help="draw the losses of a run")
     curve.add_argument("--run", type=Path, required=True, dest="folder", help="the --out folder of fit")
     curve.add_argument("--out", type=Path, required=True, help="the picture, .png or .svg")
@@ -111,6 +112,37 @@ def _fit(arguments: argparse.Namespace) -> int:
         masks=arguments.masks,
     )
     print(f"trained: {fit(config, options)}")
+    return 0
+
+
+def _ablation_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder of aligned face photographs")
+    parser.add_argument("--init", type=Path, required=True, help="weights.safetensors with the other parts")
+    parser.add_argument(
+        "--validate", type=Path, nargs=2, required=True, metavar=("FACES", "MASKS"), help="to measure on"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the table, and a run for each variant")
+    parser.add_argument("--images", type=_at_least(1), required=True, help="length of each run, in images")
+    parser.add_argument("--config", type=Path, help="settings as JSON (default: those of --init)")
+    parser.add_argument("--per-bucket", type=_at_least(1), default=40, help="faces a bucket of hole ratio (40)")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--masks", type=_at_least(1), default=24_000, help="how many masks to draw (default 24000)")
+    parser.set_defaults(run=_ablation)
+
+
+def _ablation(arguments: argparse.Namespace) -> int:
+    from training.ablation import ablate, to_markdown
+    from training.checkpoint import load_facts
+    from training.protocol import cases
+
+    _require_apart(arguments.data, arguments.validate)
+    path = arguments.config
+    config = read_config(path) if path else from_json(load_facts(arguments.init).get("config", {}))
+    config = dataclasses.replace(config, repair=dataclasses.replace(config.repair, images=arguments.images))
+    options = Options(
+        arguments.data, arguments.out, device=arguments.device, init=arguments.init, masks=arguments.masks
+    )
+    print(to_markdown(ablate(config, options, list(cases(*arguments.validate, arguments.per_bucket)))), end="")
     return 0
 
 

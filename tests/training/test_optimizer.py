@@ -6,6 +6,7 @@ from torch import nn
 
 from training.config import Config
 from training.optimizer import Muon, optimizers_for, orthogonalized
+from training.weights import Networks
 
 
 @pytest.mark.parametrize("shape", [(16, 64), (64, 16), (32, 32)])
@@ -13,8 +14,6 @@ def test_every_direction_is_given_about_the_same_weight(shape: tuple[int, int]) 
     torch.manual_seed(0)
     matrix = torch.randn(shape) @ torch.diag(torch.logspace(0, -2, shape[1]))
     before, after = (torch.linalg.svdvals(each) for each in (matrix, orthogonalized(matrix)))
-    assert before[0] / before[-1] > 5
-    assert after.shape == before.shape
     assert after[0] / after[-1] < 0.5 * before[0] / before[-1]
     assert 0.1 < after.min() <= after.max() < 1.4
 
@@ -34,28 +33,7 @@ def test_steps_are_of_the_size_of_the_rate_whatever_the_gradient() -> None:
 
 
 def test_every_parameter_has_one_optimizer() -> None:
-    for stage in ("edge", "repair"):
-        network = Config().build(stage)
-        held = [
-            id(each)
-            for optimizer in optimizers_for(network, 1e-3).values()
-            for group in optimizer.param_groups
-            for each in group["params"]
-        ]
-        assert sorted(held) == sorted(id(each) for each in network.parameters())
-
-
-def test_it_learns() -> None:
-    torch.manual_seed(0)
-    teacher, student = nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)
-    optimizers = optimizers_for(student, 0.02).values()
-    losses = []
-    for _ in range(60):
-        x = torch.randn(8, 8, 8, 8)
-        loss = (student(x) - teacher(x).detach()).square().mean()
-        loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.1 * losses[0]
+    network = Networks(Config())
+    groups = [group for each in optimizers_for(network, 1e-3).values() for group in each.param_groups]
+    held = sorted(id(each) for group in groups for each in group["params"])
+    assert held == sorted(id(each) for each in network.parameters())
