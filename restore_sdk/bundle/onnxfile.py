@@ -10,6 +10,7 @@ walk the protobuf wire format (https://protobuf.dev/programming-guides/encoding)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 #: Deepest nesting of messages (graphs in attributes of nodes), most fields; real models stay far below.
 _MAX_DEPTH = 64
@@ -32,7 +33,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def with_weights(data: bytes, read: Callable[[str], bytes]) -> bytes:
-    """The model with the bytes of its initializers that are kept in other files; ``read`` is asked for these by name.
+    """The model with the bytes of its initializers that are kept in another file; ``read`` is asked for it by name.
 
     Raises ``ValueError`` where ``data`` is no valid protobuf, or a tensor lies outside the file that it names.
     """
@@ -46,13 +47,15 @@ def with_weights(data: bytes, read: Callable[[str], bytes]) -> bytes:
         return whole(value) if number == _INITIALIZER else None
 
     def whole(value: int | memoryview) -> bytes | None:
-        fields = list(_fields(_message(value)))
+        fields = _some_fields(_message(value))
         entries = [dict(_entry(_message(held))) for number, held, _ in fields if number == _EXTERNAL_DATA]
         if not entries:
             return None
         where = {entry.get(1, ""): entry.get(2, "") for entry in entries}
         name = where.get("location", "")
         if name not in files:
+            if files:
+                raise ValueError("its tensors are kept in more than one file")
             files[name] = memoryview(read(name))
         try:
             offset, length = int(where.get("offset", 0)), int(where["length"])
@@ -70,14 +73,21 @@ def with_weights(data: bytes, read: Callable[[str], bytes]) -> bytes:
 def _rewritten(value: int | memoryview, change: Callable[[int, int | memoryview], bytes | None]) -> bytes:
     """A message with those fields' values exchanged for which ``change`` gives others."""
     parts: list[bytes | memoryview] = []
-    for number, held, raw in _fields(_message(value)):
+    for number, held, raw in _some_fields(_message(value)):
         changed = change(number, held)
         parts.append(raw if changed is None else _field(number, changed))
     return b"".join(parts)
 
 
 def _entry(view: memoryview) -> Iterator[tuple[int, str]]:
-    return ((number, bytes(_message(held)).decode()) for number, held, _ in _fields(view))
+    return ((number, bytes(_message(held)).decode(errors="replace")) for number, held, _ in _fields(view))
+
+
+def _some_fields(view: memoryview) -> list[tuple[int, int | memoryview, memoryview]]:
+    found = list(islice(_fields(view), _MAX_FIELDS + 1))
+    if len(found) > _MAX_FIELDS:
+        raise ValueError("it has too many parts")
+    return found
 
 
 def _message(value: int | memoryview) -> memoryview:

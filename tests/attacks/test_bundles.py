@@ -14,18 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from restore_sdk import errors
-from restore_sdk.bundle import Bundle
+from restore_sdk.bundle import Bundle, StageFiles
+from restore_sdk.bundle.bundle import weights_name
 from restore_sdk.bundle.manifest import parse_manifest
-from restore_sdk.bundle.onnxfile import check_self_contained
+from restore_sdk.bundle.onnxfile import check_self_contained, with_weights
 from restore_sdk.cli.main import main
+from restore_sdk.engines.store import graph_sha256
 from restore_sdk.errors import BundleError
+from restore_sdk.measure.verify import verify
 from tests.attacks.caught import error_of
 from tests.attacks.graphs import ATTACKS, LIMIT_BYTES, SERVED
 from tests.child import python
-from tests.toy_bundle import repair_graph
+from tests.toy_bundle import edge_graph, write_toy_bundle
 
 #: Seconds that no attack takes, on a busy host either.
 SOON = 10.0
@@ -59,11 +64,90 @@ def test_hostile_graphs(outcomes: dict[str, dict[str, Any]], name: str) -> None:
 @pytest.mark.parametrize("size", [0, 1, 7])
 def test_graphs_cut_at_every_byte(size: int) -> None:
     """Or with one byte changed: told in words, or found sound; never another exception, never a read past the end."""
-    graph = repair_graph()
+    graph = outside({"location": "w", "offset": "8", "length": "8"})
     for at in range(len(graph)):
         for sample in (graph[:at], graph[:at] + bytes([graph[at] ^ (1 << size)]) + graph[at + 1 :]):
-            error = error_of(ValueError, check_self_contained, sample)
-            assert error is None or str(error).startswith(("it ", "its ", "a tensor "))
+            for check in (check_self_contained, lambda data: with_weights(data, lambda _name: bytes(16))):
+                error = error_of(ValueError, check, sample)
+                assert error is None or str(error).startswith(("it ", "its ", "a tensor "))
+
+
+def outside(*places: dict[str, str]) -> bytes:
+    """The toy edge stage with a further tensor of two floats for each place, kept in another file."""
+    model = onnx.load_from_string(edge_graph())
+    for i, place in enumerate(places):
+        tensor = model.graph.initializer.add(name=f"far{i}", data_type=onnx.TensorProto.FLOAT, dims=[2])
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=value)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("places", "says"),
+    [
+        ([{"offset": "16", "length": "8"}], "lies outside w"),
+        ([{"offset": "12", "length": "8"}], "lies outside w"),
+        ([{"offset": "-8", "length": "8"}], "lies outside w"),
+        ([{"offset": "0", "length": "-8"}], "lies outside w"),
+        ([{"offset": "0", "length": "17"}], "lies outside w"),
+        ([{"offset": str(1 << 64), "length": "8"}], "lies outside w"),
+        ([{"offset": "0", "length": "16"}] * 2, "or they overlap there"),
+        ([{"offset": "0"}], "does not say where its bytes lie"),
+        ([{"offset": "0", "length": "eight"}], "does not say where its bytes lie"),
+        ([{"offset": "0", "length": "9" * 5000}], "does not say where its bytes lie"),
+        ([{"length": "8"}, {"length": "8", "location": "x"}], "in more than one file"),
+    ],
+)
+def test_tensors_that_lie_where_they_cannot(places: list[dict[str, str]], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        with_weights(outside(*({"location": "w"} | place for place in places)), lambda _name: bytes(range(16)))
+
+
+def kept_outside(folder: Path, weights: bytes, location: str = "") -> Bundle:
+    """A toy bundle whose edge stage has a tensor in a file of weights, or in what ``location`` says."""
+    name = weights_name(hashlib.sha256(weights).hexdigest())
+    graph = outside({"location": location or name, "offset": "8", "length": "8"})
+    return write_toy_bundle(folder, edge=StageFiles("edge", graph, graph, 0, 0), weights=weights)
+
+
+def test_weights_in_a_file_of_the_bundle_are_put_into_the_graph(tmp_path: Path) -> None:
+    bundle = kept_outside(tmp_path / "bundle", bytes(range(16)))
+    bundle.verify_files()
+    far = onnx.load_from_string(bundle.read("edge.onnx")).graph.initializer[-1]
+    assert numpy_helper.to_array(far).tobytes() == bytes(range(8, 16))
+    assert verify(bundle).passed
+    other = kept_outside(tmp_path / "other", bytes(range(1, 17)))
+    assert graph_sha256(other, "edge") != graph_sha256(bundle, "edge"), "engines of other weights are not taken"
+    assert other.fingerprint != bundle.fingerprint
+
+
+@pytest.mark.parametrize(
+    "location", ["../secret.bin", "/etc/passwd", "golden.npz", "repair.onnx", "weights-0.bin", "."]
+)
+def test_weights_lie_in_no_other_file(tmp_path: Path, location: str) -> None:
+    (tmp_path / "secret.bin").write_bytes(bytes(16))
+    bundle = kept_outside(tmp_path / "bundle", bytes(16), location)
+    with pytest.raises(BundleError, match=r"edge\.onnx is no graph .* kept in another file") as caught:
+        bundle.read("edge.onnx")
+    assert caught.value.reason == "integrity"
+
+
+def test_weights_that_were_changed_or_exchanged_are_refused(tmp_path: Path) -> None:
+    bundle = kept_outside(tmp_path / "bundle", bytes(16))
+    (path,) = bundle.path.glob("weights-*.bin")
+    path.write_bytes(bytes(15) + b"\1")
+    with pytest.raises(BundleError, match=rf"{path.name} is not the file that the bundle's manifest names") as caught:
+        bundle.read("edge.onnx")
+    assert caught.value.reason == "integrity"
+    root = json.loads((bundle.path / "manifest.json").read_bytes())
+    root["files"][path.name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (bundle.path / "manifest.json").write_text(json.dumps(root))
+    with pytest.raises(BundleError, match="kept in another file"):  # listed now, but under the name of other weights
+        Bundle.load(bundle.path).read("edge.onnx")
+    path.unlink()
+    with pytest.raises(BundleError):
+        bundle.read("edge.onnx")
 
 
 def test_graphs_without_end_are_not_walked() -> None:
@@ -76,6 +160,8 @@ def test_graphs_without_end_are_not_walked() -> None:
         check_self_contained(b"\x3a" + _length(deep))
     with pytest.raises(ValueError, match="too many"):
         check_self_contained(b"\x08\x01" * 250_001)
+    with pytest.raises(ValueError, match="too many"):
+        with_weights(b"\x3a" + _length(b"\x08\x01" * 250_001), lambda _name: b"")
     bundle = Bundle.load()
     for name in (name for stage in bundle.stages for name in stage.files.values()):
         check_self_contained(bundle.read(name))  # those of the shipped model stand alone

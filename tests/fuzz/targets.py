@@ -21,7 +21,7 @@ import numpy as np
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import dump_manifest, parse_manifest
-from restore_sdk.bundle.onnxfile import check_self_contained
+from restore_sdk.bundle.onnxfile import check_self_contained, with_weights
 from restore_sdk.errors import BundleError, ImageError, MaskError, OutputError
 from restore_sdk.files import Photo, check_image, open_photo, read_mask
 from tests.attacks.caught import error_of
@@ -92,9 +92,9 @@ def manifest(data: bytes) -> None:
 
 
 def graph(data: bytes) -> None:
-    """An ONNX graph, looked through for other files."""
+    """An ONNX graph, given the weights that it keeps in another file, and looked through for further ones."""
     with contextlib.suppress(ValueError):
-        check_self_contained(data)
+        check_self_contained(with_weights(data, lambda _name: bytes(64)))
 
 
 def golden(data: bytes) -> None:
