@@ -22,7 +22,7 @@ from tests.killing import survives
 from tests.toy_bundle import write_toy_bundle
 
 #: Lines of the writers after which a training is killed, one after the other: early, and in its checkpoints and log.
-TRAINING_MOMENTS = (60, 150, 260, 420)
+TRAINING_MOMENTS = (60, 400, 800, 1200)
 
 
 def export(folder: Path) -> int:
@@ -86,16 +86,21 @@ def training(folder: Path) -> int:
     """A run that is killed again and again gives the very weights of one that is not."""
     import torch
 
-    from tests.training.conftest import TINY, draw_faces
+    from tests.training.conftest import TINY, draw_faces, label_faces
     from training.checkpoint import load_tensors
     from training.config import from_json
+    from training.faces import mask_bank
     from training.fit import Options, fit
 
     torch.set_num_threads(1)
     config, pictures = from_json(TINY), draw_faces(folder / "pictures")
+    labels = label_faces(pictures)
+    for out in ("whole", "killed"):  # drawn by processes of their own, which are not killed
+        (folder / out).mkdir()
+        mask_bank(config.seed, 20, folder / out / "masks.npy", workers=1)
 
     def work(out: str) -> Path:
-        return fit(config, Options(pictures, folder / out, workers=0))
+        return fit(config, Options(pictures, folder / out, labels, masks=20, bfloat16=False))
 
     assert survives(lambda: work("whole"), set(), 0)
     writers = {"checkpoint.py", "atomic.py", "fit.py"}
