@@ -116,7 +116,7 @@ def _repair() -> Part:
     paired = {"l1": 0.5, "rim": 0.3, "perceptual": 1.0}
     return Part(
         400_000, 8, 3e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=4_000, paired=paired, wide=0.6,
-        fresh=2, sharpness=120.0, frozen=["coarse"], network={"passes16": 2},
+        fresh=2, sharpness=120.0, frozen=["coarse"]
     )  # fmt: skip
 
 

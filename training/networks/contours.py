@@ -92,7 +92,7 @@ def _dots() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     ends, shares, start = [], [], 0
     for name, (points, closed) in CONTOURS.items():
         count = len(points)
-        dots = 10 if name in ("jaw", "bridge") else 5
+        dots = 6 if name in ("jaw", "bridge") else 3
         for i in range(count if closed else count - 1):
             for k in range(dots):
                 ends.append((start + i, start + (i + 1) % count))

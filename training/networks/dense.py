@@ -20,15 +20,16 @@ class DenseResidualBlock(nn.Module):
         channels: C.
         growth: channels that each inner layer adds.
         dilations: of each 3x3 layer, the last one included; wide ones let a hole be filled from far away.
+        last: kernel of the last convolution; 1 as in RDN (Zhang et al., CVPR 2018), a ninth of its cost.
     """
 
-    def __init__(self, channels: int, growth: int, dilations: Sequence[int] = (1, 2, 1)) -> None:
+    def __init__(self, channels: int, growth: int, dilations: Sequence[int] = (1, 2, 1), last: int = 3) -> None:
         super().__init__()
-        *inner, last = dilations
+        *inner, dilation = dilations
         self.layers = nn.ModuleList(
-            ConvAct(channels + i * growth, growth, dilation=dilation) for i, dilation in enumerate(inner)
+            ConvAct(channels + i * growth, growth, dilation=each) for i, each in enumerate(inner)
         )
-        self.last = conv(channels + len(inner) * growth, channels, dilation=last, gain=0.2)
+        self.last = conv(channels + len(inner) * growth, channels, last, dilation=dilation, gain=0.2)
 
     def forward(self, x: Tensor) -> Tensor:
         features = x
@@ -44,9 +45,9 @@ class DenseResidualSkip(nn.Module):
     known pixels) and what the decoder knows (content of the hole) are reconciled before they are used.
     """
 
-    def __init__(self, channels: int, growth: int, dilations: Sequence[int] = (1, 1, 1)) -> None:
+    def __init__(self, channels: int, growth: int, dilations: Sequence[int] = (1, 1, 1), last: int = 3) -> None:
         super().__init__()
-        self.block = DenseResidualBlock(channels, growth, dilations)
+        self.block = DenseResidualBlock(channels, growth, dilations, last)
 
     def forward(self, skip: Tensor, up: Tensor) -> Tensor:
         refined: Tensor = self.block(skip + up)

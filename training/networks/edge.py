@@ -31,10 +31,10 @@ class EdgeDrawer(nn.Module):
         self.down8 = ConvAct(width, body, stride=2)
         self.down16 = ConvAct(body, body, stride=2)
         self.body16 = nn.Sequential(
-            DenseResidualBlock(body, growth, (1, 2, 4)), DenseResidualBlock(body, growth, (1, 2, 1))
+            DenseResidualBlock(body, growth, (1, 2, 4), 1), DenseResidualBlock(body, growth, (1, 2, 1), 1)
         )
         self.up8 = Upsample(body, body)
-        self.skip8 = DenseResidualSkip(body, growth, (1, 2, 1))
+        self.skip8 = DenseResidualSkip(body, growth, (1, 2, 1), 1)
         self.attention = ChannelSpatialAttention(body)
         self.up4 = Upsample(body, width)
         self.head = nn.Sequential(ConvAct(width, width), conv(width, 16 * fine, 1), nn.PixelShuffle(4))

@@ -156,7 +156,7 @@ class FaithfulRepair(RepairGenerator):
     """The repair generator with the smaller coarse one; takes and gives what :class:`RepairGenerator` does."""
 
     def __init__(self, width: int = 64) -> None:
-        super().__init__(width, passes16=2, coarse=_Coarse())  # type: ignore[arg-type]
+        super().__init__(width, passes16=2, last=3, coarse=_Coarse())  # type: ignore[arg-type]
         self.head = nn.Sequential(conv(width, 48, gain=0.1), nn.PixelShuffle(4))
         del self.polish
 

@@ -28,6 +28,7 @@ class RepairGenerator(nn.Module):
         passes16: how often the same blocks run at 1/16 before, where they see four times as far in area for a quarter
             of the work; weights are shared, after recursive networks (Kim et al., DRCN, CVPR 2016).
         fine: channels at full size beside the picture itself.
+        last: kernel of the dense residual blocks' last convolutions.
         coarse: the coarse generator.
         gated_fusion, dense_skips, attention: parts that the ablation takes away, one at a time.
 
@@ -43,6 +44,7 @@ class RepairGenerator(nn.Module):
         blocks: int = 1,
         passes16: int = 0,
         fine: int = 5,
+        last: int = 1,
         *,
         coarse: CoarseGenerator,
         gated_fusion: bool = True,
@@ -59,8 +61,8 @@ class RepairGenerator(nn.Module):
         self.coarse = coarse
         # begins at zero: the coarse generator is trained first, and its features mean nothing to the rest yet
         self.from_coarse = conv(coarse.width, body, 1, gain=0.0)
-        self.skip8 = DenseResidualSkip(body, growth, (1, 2, 1)) if dense_skips else PlainSkip()
-        self.body8 = nn.Sequential(*(DenseResidualBlock(body, growth, (1, 2, 1)) for _ in range(blocks)))
+        self.skip8 = DenseResidualSkip(body, growth, (1, 2, 1), last) if dense_skips else PlainSkip()
+        self.body8 = nn.Sequential(*(DenseResidualBlock(body, growth, (1, 2, 1), last) for _ in range(blocks)))
         if passes16 < 0 or (passes16 and not blocks):
             raise ValueError(f"passes16 is {passes16}, with {blocks} blocks to run")
         self.passes16 = passes16
@@ -71,7 +73,7 @@ class RepairGenerator(nn.Module):
             self.scale16 = nn.Parameter(torch.zeros(1, body, 1, 1))
         self.attention8 = attend(body)
         self.up4 = Upsample(body, width)
-        self.skip4 = DenseResidualSkip(width, growth // 2) if dense_skips else PlainSkip()
+        self.skip4 = DenseResidualSkip(width, growth // 2, last=last) if dense_skips else PlainSkip()
         self.head = nn.Sequential(conv(width, 16 * (3 + fine), gain=0.1), nn.PixelShuffle(4))
         # after the pixel shuffle, where neighbouring blocks agree on what they paint; begins at zero
         self.polish = nn.Sequential(ConvAct(3 + fine + 1, 8), conv(8, 3, gain=0.0))
