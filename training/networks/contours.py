@@ -87,16 +87,17 @@ def mean_face() -> Tensor:
 def _dots() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """For each dot of the drawing, both ends of its segment and how far between them it lies (0 to 1).
 
-    Segments get dots for the length that they have on a face that fills the picture; larger ones are drawn lighter.
+    Segments of the mean face get a dot every 2 px of 256; longer ones are drawn lighter.
     """
     ends, shares, start = [], [], 0
-    for name, (points, closed) in CONTOURS.items():
+    places = 256.0 * mean_face()
+    for points, closed in CONTOURS.values():
         count = len(points)
-        dots = 6 if name in ("jaw", "bridge") else 3
         for i in range(count if closed else count - 1):
-            for k in range(dots):
-                ends.append((start + i, start + (i + 1) % count))
-                shares.append((k + 0.5) / dots)
+            end = start + i, start + (i + 1) % count
+            dots = math.ceil(float((places[end[0]] - places[end[1]]).norm()) / 2.0)
+            ends += [end] * dots
+            shares += [(k + 0.5) / dots for k in range(dots)]
         start += count
     return np.array(ends), np.array(shares, np.float32)
 

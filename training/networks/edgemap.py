@@ -28,8 +28,8 @@ def luma(image: Tensor) -> Tensor:
 
 
 def _for_blocks(filters: Tensor) -> Tensor:
-    """Filters ``(C, 11, 11)`` of one channel as a convolution from 4 x 4 blocks to blocks, ``(16 C, 16, 4, 4)``: runtimes
-    are many times as quick at one of many channels."""
+    """Filters ``(C, 11, 11)`` of one channel as a convolution from 4 x 4 blocks to blocks, ``(16 C, 16, 4, 4)``:
+    runtimes are many times as quick at one of many channels."""
     # filter, place in its block (y, x); place in the source's block (y, x), which block (y, x)
     out = torch.zeros(len(filters), 4, 4, 4, 4, 4, 4)
     for y in range(4):
