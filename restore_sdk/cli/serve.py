@@ -34,6 +34,7 @@ def register(commands: Any) -> None:
     command.add_argument("--timeout", type=float, default=60.0, metavar="S", help="an answer, else 504 (default 60)")
     command.add_argument("--upload-timeout", type=float, default=30.0, metavar="S", help="else 408 (default 30)")
     command.add_argument("--grace", type=float, default=30.0, metavar="S", help="to finish when stopped (default 30)")
+    command.add_argument("--log-format", choices=("text", "json"), help="default: text on a terminal, else json")
     finish(command, serve, model=True)
 
 
@@ -71,7 +72,7 @@ def serve(options: argparse.Namespace) -> Result:
         workers=slots + 1,  # while as many compute as may, one decodes or encodes
     )
     with server.bind(options.host, options.port) as listener:
-        server.log_json()
+        server.start_log(options.log_format)
         with RestoreEngine(Bundle.load(options.bundle), runtime=options.runtime, slots=slots) as engine:
             engine.warmup()
             server.run(engine, settings, listener)
