@@ -61,6 +61,7 @@ class Visitor:
         self.page.on("console", lambda message: self.troubles.append(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
         self.page.on("filechooser", lambda _: None)  # from now on, a chooser is ours, not a window of the desktop
+        self.page.on("dialog", lambda asked: asked.accept())
         own = (url, f"blob:{url}", "data:")
         self.page.on("request", lambda sent: None if sent.url.startswith(own) else self.troubles.append(sent.url))
         self.page.goto(url)

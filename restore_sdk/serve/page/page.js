@@ -71,8 +71,8 @@ let waiting = null; // to keep the mask
 function keep() {
   waiting ??= setTimeout(async () => {
     waiting = null;
+    if (tools.path) return keep(); // after this stroke
     const { mask } = view;
-    if (!mask) return;
     const kept = await storage.save("paint", { bits: mask.packed(), faces: tools.faces });
     if (!kept && !find("error").textContent) say(t("notKept"));
   }, 500);
@@ -189,6 +189,7 @@ async function goOn() {
 }
 
 async function forget() {
+  if (view.mask.count && !confirm(t("replace"))) return;
   await storage.forget();
   location.reload();
 }
