@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Literal
@@ -38,9 +39,9 @@ def bind(host: str, port: int) -> socket.socket:
         raise OutputError(f"cannot listen on {host} port {port}: {error}", "choose another --port or --host") from error
 
 
-def run(engine: RestoreEngine, settings: Settings, listener: socket.socket) -> None:
+def run(engine: RestoreEngine, settings: Settings, listener: socket.socket, also: Sequence[RestoreEngine] = ()) -> None:
     """Serve until SIGTERM or Ctrl-C: then no more connections are taken, and running requests finish."""
-    app = create_app(engine, settings)
+    app = create_app(engine, settings, also)
     config = uvicorn.Config(
         app,
         http="h11",
@@ -57,7 +58,9 @@ def run(engine: RestoreEngine, settings: Settings, listener: socket.socket) -> N
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     info = engine.info()
-    model = f"{info['bundle']['name']} {info['bundle']['version']}"
+    model = ", ".join(
+        f"{bundle['name']} {bundle['version']}" for bundle in (e.info()["bundle"] for e in (engine, *also))
+    )
     facts = {"event": "listening", "url": url, "model": model, "runtime": info["runtime"], "reason": info["reason"]}
     _LOG.info("serving at %s", url, extra={"facts": facts})
     if settings.is_open:

@@ -267,6 +267,7 @@ def test_on_a_terminal_three_lines_for_people(options: tuple[str, ...], toy_bund
         (("--timeout", "-1"), "request_s: "),
         (("--port", "99999"), "port: "),
         (("--max-requests", "0"), "max_requests: "),
+        (("--also", "default"), "two models have one name"),
         (("--token-file", "empty"), "the token file empty is empty"),
         (("--token-file", "none"), "the token cannot be read"),
         (("--host", "192.0.2.1"), "cannot listen on 192.0.2.1"),

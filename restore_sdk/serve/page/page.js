@@ -11,6 +11,7 @@ import { copies, View } from "./view.js";
 
 const find = (id) => document.getElementById(id);
 const NUMBERS = { feather: "feather", "max-crops": "max_crops" }; // fields of the page and of a request
+const MODELS = { default: "modelDefault", vivid: "modelVivid" }; // what the names of those in the wheel mean
 const calm = { preventScroll: true };
 
 let offer = { limits: { pixels: Infinity, body_bytes: Infinity } }; // what the service said of itself
@@ -249,7 +250,7 @@ async function about() {
   find("limits").textContent = t("limits", { pixels: pixels / 1e6, bytes: Math.floor(body_bytes / 2 ** 20) });
   find("damage-box").hidden = !offer.damage;
   find("model-box").hidden = !(offer.models?.length > 1);
-  find("model").replaceChildren(...(offer.models ?? []).map((name) => new Option(name)));
+  find("model").replaceChildren(...(offer.models ?? []).map((name) => new Option(MODELS[name] ? t(MODELS[name]) : name, name)));
   if (!find("token-form").hidden) fail(""); // said of the token
   find("token-form").hidden = true;
 }

@@ -100,6 +100,8 @@ const STRINGS = {
   opacity: ["Opacity", "Deckkraft"],
   options: ["Options", "Optionen"],
   model: ["Model", "Modell"],
+  modelDefault: ["faithful", "getreu"],
+  modelVivid: ["vivid", "lebhaft"],
   feather: ["Blend its border over", "Rand überblenden"],
   tiles: ["Tiles at most", "Höchstens Kacheln"],
   detail: ["Add grain and fine detail", "Korn und Feinheiten ergänzen"],

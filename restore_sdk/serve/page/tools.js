@@ -181,7 +181,10 @@ export class Tools {
       this.move(view.toPhoto(event));
     });
     const lift = (event) => {
-      if (!down.delete(event.pointerId) || event.pointerId !== painter) return;
+      if (!down.delete(event.pointerId)) return;
+      const at = view.spot(event);
+      if (Math.hypot(at.x - last.x, at.y - last.y) > 4) last.time = 0; // a stroke, not the first half of a double click
+      if (event.pointerId !== painter) return;
       painter = null;
       if (event.type === "pointercancel") this.cancel();
       else last.painted = this.end();
