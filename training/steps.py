@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from restore_sdk.imaging.image import HOLE_ABOVE
+from restore_sdk.imaging.image import MASKED_ABOVE as HOLE_ABOVE
 from training import losses
 from training.config import ConfigError, Losses
 from training.data import Batch

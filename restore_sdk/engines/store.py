@@ -28,7 +28,6 @@ from restore_sdk._util.lock import file_lock
 from restore_sdk._util.reading import read_owned, require_owned
 from restore_sdk._util.terminal import quote
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
-from restore_sdk.bundle.onnxfile import looks_like_onnx
 from restore_sdk.engines.edition import Edition
 from restore_sdk.engines.recipe import names
 from restore_sdk.engines.sidecar import BUILD_AGAIN, EngineKey, Host, Sidecar, dump_sidecar, parse_sidecar
@@ -116,13 +115,11 @@ class EngineStore:
         """Add an engine in one step; one of the same key is replaced.
 
         Raises:
-            EngineError (integrity): the plan is not the one that the sidecar describes, or no plan at all.
+            EngineError (integrity): the plan is not the one that the sidecar describes.
             OutputError: the folder cannot be written.
         """
         if len(plan) != sidecar.plan_bytes or sha256(plan).hexdigest() != sidecar.plan_sha256:
             raise EngineError("the plan is not the one that its sidecar describes", BUILD_AGAIN, reason="integrity")
-        if looks_like_onnx(plan):
-            raise EngineError("this is an ONNX graph, not a plan", "build it: restore-sdk build", reason="integrity")
         self._make_root()
         path = self.root / sidecar.plan_file
         with self.lock("store"):

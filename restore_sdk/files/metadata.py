@@ -7,7 +7,6 @@ told.
 
 from __future__ import annotations
 
-import functools
 import io
 import re
 import struct
@@ -79,23 +78,6 @@ class JpegSettings:
         if len(tables) != len(used):
             return None
         return cls(tables, JpegImagePlugin.get_sampling(image), bool(image.info.get("progressive")))
-
-    @property
-    def quality(self) -> int:
-        """The quality of libjpeg, 1..100, whose table is nearest."""
-        total = sum(self.tables[0])
-        return 1 + min(range(100), key=lambda number: abs(_table_sums()[number] - total))
-
-
-@functools.cache
-def _table_sums() -> list[int]:
-    sums = []
-    for quality in range(1, 101):
-        file = io.BytesIO()
-        Image.new("L", (1, 1)).save(file, "JPEG", quality=quality)
-        file.seek(0)
-        sums.append(sum(JpegImagePlugin.JpegImageFile(file).quantization[0]))
-    return sums
 
 
 @dataclass(frozen=True, slots=True)

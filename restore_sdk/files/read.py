@@ -46,7 +46,7 @@ from restore_sdk.files.check import (
 from restore_sdk.files.jpegs import keep_blocks
 from restore_sdk.files.metadata import JpegSettings, Metadata, quiet_pillow, read_metadata
 from restore_sdk.files.write import FORMATS, Encoded, Pixels, encode
-from restore_sdk.imaging.image import HOLE_ABOVE
+from restore_sdk.imaging.image import MASKED_ABOVE
 
 #: Largest picture that is decoded, in pixels, unless the caller says otherwise; largest file that is read, in bytes.
 MAX_PIXELS, MAX_BYTES = 100_000_000, 512 * 1024 * 1024
@@ -195,7 +195,7 @@ def read_mask(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXE
     """
     with _bytes_of(source, "mask", MaskError) as data:
         mask = _to_grey(_decode(data, max_pixels).pixels)
-        if 0 < (brightest := mask.max(initial=0)) <= HOLE_ABOVE:
+        if 0 < (brightest := mask.max(initial=0)) <= MASKED_ABOVE:
             what = f"is not black, but nothing in it is white: its brightest grey is {brightest} of 255"
             raise InvalidImageError(what, "paint what is to be repainted white, above 127")
         return mask

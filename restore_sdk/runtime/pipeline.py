@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -39,12 +38,11 @@ class DeviceInference(Inference):
     """:class:`~restore_sdk.runtime.base.Inference` with the device's own times, in milliseconds.
 
     ``edge_ms`` is ``upload_ms`` plus the edge stage's computing, ``repair_ms`` the repair stage's plus ``download_ms``;
-    none holds what a request waited for another. ``total_ms`` is wall-clock, from before the first copy to the result.
+    none holds what a request waited for another.
     """
 
     upload_ms: float
     download_ms: float
-    total_ms: float
 
 
 class Workspace:
@@ -108,7 +106,6 @@ class Pipeline:
         Raises:
             ExecutionError, OutOfMemoryError: nothing of the request is left running.
         """
-        started = time.perf_counter()
         count = len(images)
         for name, array in zip(_UP, (images, masks), strict=True):
             self._pinned[name].array[:count] = array
@@ -131,7 +128,6 @@ class Pipeline:
             repair_ms=ms(_EDGE, _REPAIR) + down,
             upload_ms=up,
             download_ms=down,
-            total_ms=1e3 * (time.perf_counter() - started),
         )
 
     def free(self) -> None:

@@ -179,7 +179,7 @@ class RestoreQueue:
             image=file.data,
             media_type=f"image/{job.request.format}",
             edges=edges,
-            notes=file.notes,
+            notes=(*restored.notes, *file.notes),
             width=restored.image.shape[1],
             height=restored.image.shape[0],
             crops=[crop.to_json() for crop in restored.crops],
