@@ -1,4 +1,4 @@
-"""Killed at every line while it writes: run by ``test_killed.py`` in a process of its own, since it forks.
+"""Killed at every line while it writes: run by ``test_faults.py`` in a process of its own, since it forks.
 
     python -m tests.attacks.kill_writers (export | store | training) FOLDER
 

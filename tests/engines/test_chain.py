@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import pytest
 
-from restore_sdk._util import atomic
 from restore_sdk.bundle import Bundle, StageFiles
 from restore_sdk.engines import builder
 from restore_sdk.engines.chain import build_chain
@@ -22,7 +21,7 @@ from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.plan import BuildPlan
 from restore_sdk.engines.sidecar import Host
 from restore_sdk.engines.store import EngineStore
-from restore_sdk.errors import BuildError, DriftError, MissingDependencyError, OutOfMemoryError, OutputError
+from restore_sdk.errors import BuildError, DriftError, MissingDependencyError, OutOfMemoryError
 from tests.engines.conftest import half_graph, rtx_recipe, write_half_bundle
 from tests.toy_bundle import repair_graph
 
@@ -105,24 +104,6 @@ def test_a_stage_that_fails_publishes_neither(
     with pytest.raises(BuildError):
         build_chain(spoiled, plan, store)
     assert files(store) == before
-
-
-def test_a_disk_that_is_full_at_the_second_plan(
-    plan: BuildPlan, half_bundle: Bundle, store: EngineStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = atomic.write_synced
-
-    def full(path: Path, data: bytes) -> None:
-        if "repair" in path.name:
-            path.write_bytes(data[:10])
-            raise OSError(28, "No space left on device")
-        real(path, data)
-
-    monkeypatch.setattr(atomic, "write_synced", full)
-    with pytest.raises(OutputError, match="No space left"):
-        build_chain(half_bundle, plan, store)
-    assert all(entry.error is None for entry in store.verify())  # what stands is whole
-    assert not [name for name in files(store) if name.startswith("repair")]
 
 
 class Validator:
