@@ -243,8 +243,9 @@ def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[
             info.add(chunk, content)
         if metadata.xmp:
             info.add(b"iTXt", _PNG_XMP + b"\0\0\0\0\0" + metadata.xmp)
-    elif kind == "webp" and metadata.dpi is not None and not _has_dpi(metadata.exif):
-        notes.append("WebP holds no resolution but in EXIF: it was left out")
+    elif kind == "webp" and metadata.dpi is not None:
+        if not metadata.exif or tags.directories(metadata.exif)[0].dpi() is None:
+            notes.append("WebP holds no resolution but in EXIF: it was left out")
     elif kind == "bmp":
         if metadata.exif or icc or metadata.xmp:
             notes.append("BMP holds no metadata but the resolution: it was left out")
@@ -252,10 +253,6 @@ def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[
     if kind in ("jpeg", "png") and options.get("exif"):
         options["exif"] = _EXIF + metadata.exif
     return {name: value for name, value in options.items() if value}, notes
-
-
-def _has_dpi(exif: bytes) -> bool:
-    return bool(exif) and tags.directories(exif)[0].dpi() is not None
 
 
 def into_tiff(encoded: bytes, metadata: Metadata, icc: bytes) -> tuple[bytes, list[str]]:

@@ -134,7 +134,8 @@ def measure(
     about = host.facts()  # now: later its load is what this has made
     with ExitStack() as stack:
         opened, absent = _open(bundle, runtimes, settings, stack, progress)
-        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=_fast_folder()))
+        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # encoding is measured, not the disk
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=memory))
         cases: list[Case] = []
         for number, run in enumerate(opened):
             Path(folder, str(number)).mkdir()
@@ -248,8 +249,3 @@ def _stage_parts(results: list[Inference]) -> dict[str, float]:
 
 def _request_parts(times: Any) -> dict[str, float]:
     return {part: getattr(times, f"{part}_ms") for part in ("prepare", "wait", "edge", "repair", "paste")}
-
-
-def _fast_folder() -> str | None:
-    """A folder in memory, where there is one: encoding is measured, not the disk."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
