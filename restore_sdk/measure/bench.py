@@ -207,27 +207,20 @@ def _open(
     absent: list[dict[str, str]] = []
     for name in dict.fromkeys(runtimes or NAMED):
         progress(f"opening {name}")
+        started = time.perf_counter()
         try:
-            opened.append(_open_one(bundle, name, settings, stack))
+            runner, reason = open_runner(name, bundle, **settings)
         except RestoreError as error:
             if runtimes:
                 raise
             absent.append({"runtime": name, "why": error.message, "hint": error.hint})
+            continue
+        open_ms = 1e3 * (time.perf_counter() - started)
+        engine = stack.enter_context(RestoreEngine(runtime=runner))  # which closes the runner
+        opened.append(Run(name, runner, reason, open_ms, engine))
     if not opened:
         raise DeviceError("no runtime opens on this host", "run: restore-sdk doctor")
     return opened, absent
-
-
-def _open_one(bundle: Bundle, name: Runtime, settings: dict[str, Any], stack: ExitStack) -> Run:
-    with ExitStack() as own:  # closed at once where only a part opens
-        started = time.perf_counter()
-        runner, reason = open_runner(name, bundle, **settings)
-        own.callback(runner.close)
-        open_ms = 1e3 * (time.perf_counter() - started)
-        engine = own.enter_context(RestoreEngine(bundle, runtime=name, **settings))
-        run = Run(name, runner, reason, open_ms, engine)
-        stack.push(own.pop_all())
-    return run
 
 
 def _chunks(arrays: Sequence[U8], batch: int, limit: int) -> list[list[U8]]:
