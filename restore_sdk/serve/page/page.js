@@ -1,6 +1,6 @@
 // The page: a photograph, paint over its damage, the service's answer. Nothing is sent before a button asks for it.
 
-import { openMask, openPhoto, Refused } from "./files.js";
+import { hand, openMask, openPhoto, Refused, stem } from "./files.js";
 import { Mask, unpack } from "./mask.js";
 import { restore, Results } from "./results.js";
 import { ask, info, useToken } from "./service.js";
@@ -183,8 +183,8 @@ async function findDamage() {
 
 async function goOn() {
   const { image } = results.shown;
-  const name = photo.name.replace(/\.[^.]*$/, "") + ".png";
-  await start({ file: new File([image], name, { type: image.type }), name: photo.name, kind: photo.kind, picture: view.after[0] });
+  const file = new File([image], `${stem(photo.name)}.png`, { type: image.type });
+  await start({ ...photo, file, picture: view.after[0] });
   say(t("goneOn"));
   find("stage").focus(calm);
 }
@@ -227,9 +227,7 @@ async function loadMask(file) {
 }
 
 async function saveMask() {
-  const href = URL.createObjectURL(await view.mask.png());
-  Object.assign(document.createElement("a"), { href, download: `${photo.name.replace(/\.[^.]*$/, "")}_mask.png` }).click();
-  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+  hand(await view.mask.png(), `${stem(photo.name)}_mask.png`);
 }
 
 function askToken() {
@@ -249,8 +247,9 @@ async function about() {
   const { pixels, body_bytes } = offer.limits;
   find("limits").textContent = t("limits", { pixels: pixels / 1e6, bytes: Math.floor(body_bytes / 2 ** 20) });
   find("damage-box").hidden = !offer.damage;
-  find("model-box").hidden = !(offer.models?.length > 1);
-  find("model").replaceChildren(...(offer.models ?? []).map((name) => new Option(MODELS[name] ? t(MODELS[name]) : name, name)));
+  const models = offer.models ?? [];
+  find("model-box").hidden = models.length < 2;
+  find("model").replaceChildren(...models.map((name) => new Option(MODELS[name] ? t(MODELS[name]) : name, name)));
   if (!find("token-form").hidden) fail(""); // said of the token
   find("token-form").hidden = true;
 }
@@ -297,7 +296,9 @@ onClick({
   "zoom-in": () => view.zoomTo(view.scale * 1.5),
   "zoom-out": () => view.zoomTo(view.scale / 1.5),
 });
-for (const choice of document.getElementsByName("tool")) choice.addEventListener("change", () => tools.use(choice.value));
+for (const choice of document.getElementsByName("tool")) {
+  choice.addEventListener("change", () => tools.use(choice.value));
+}
 find("sensitivity").addEventListener("change", () => found && view.mask.done.at(-1) === found && findDamage());
 find("size").addEventListener("input", (event) => tools.resize(tools.most ** (event.target.value / 100)));
 for (const id of ["colour", "opacity"]) find(id).addEventListener("input", colour);
@@ -321,7 +322,8 @@ find("token-form").addEventListener("submit", (event) => {
 });
 document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
-  if (!(event.ctrlKey || event.metaKey) || !"zy".includes(key) || !tools.painting || event.target.matches("[type=number]")) return;
+  const ours = (event.ctrlKey || event.metaKey) && "zy".includes(key) && tools.painting;
+  if (!ours || event.target.matches("[type=number]")) return;
   event.preventDefault();
   if (key === "y" || event.shiftKey) again();
   else back();

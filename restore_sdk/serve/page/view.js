@@ -130,14 +130,15 @@ export class View {
     const small = new OffscreenCanvas(48, 48).getContext("2d", { willReadFrequently: true });
     small.drawImage(this.before.at(-1), 0, 0, 48, 48);
     const { data } = small.getImageData(0, 0, 48, 48);
-    const nearness = (colour) => {
+    const distance = (colour) => {
       const far = [];
       for (let at = 0; at < data.length; at += 4) {
         far.push(Math.hypot(...rgb(colour).map((value, channel) => WEIGHTS[channel] * (value - data[at + channel]))));
       }
       return far.sort((a, b) => b - a)[Math.floor(far.length * 0.9)];
     };
-    if (name === "auto") name = Object.keys(COLOURS).reduce((a, b) => (nearness(COLOURS[b]) > nearness(COLOURS[a]) ? b : a));
+    const least = (a, b) => (distance(COLOURS[b]) > distance(COLOURS[a]) ? b : a);
+    if (name === "auto") name = Object.keys(COLOURS).reduce(least);
     const shades = name === "stripes" ? ["#ffffff", "#000000"] : [COLOURS[name], COLOURS[name]];
     this.colour = { fill: shades.map((shade) => abgr(shade, opacity)), edge: abgr(shades[0], 1) };
     this.redraw();
@@ -186,7 +187,10 @@ export class View {
     const cut = this.split * first[2];
     const parts = {
       paint: () => [[this.before, first, first]],
-      slider: () => [[this.before, first, [0, 0, cut, first[3]]], [this.after, first, [cut, 0, first[2] - cut, first[3]]]],
+      slider: () => [
+        [this.before, first, [0, 0, cut, first[3]]],
+        [this.after, first, [cut, 0, first[2] - cut, first[3]]],
+      ],
       side: () => [[this.before, first, first], [this.after, second, second]],
     }[this.mode]();
     pen.clearRect(0, 0, pen.canvas.width, pen.canvas.height);
