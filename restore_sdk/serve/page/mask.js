@@ -273,9 +273,13 @@ export function unpack(bits, length) {
   return values;
 }
 
-function pack(values) {
-  const bits = new Uint8Array((values.length + 7) >> 3);
-  for (let at = 0; at < values.length; at++) if (values[at]) bits[at >> 3] |= 1 << (at & 7);
+// A value is 0 or 255, so that each of its bits tells it.
+function pack(v) {
+  const bits = new Uint8Array((v.length + 7) >> 3);
+  for (let to = 0, at = 0; to < bits.length; to++, at += 8) {
+    bits[to] = (v[at] & 1) | (v[at + 1] & 2) | (v[at + 2] & 4) | (v[at + 3] & 8)
+      | (v[at + 4] & 16) | (v[at + 5] & 32) | (v[at + 6] & 64) | (v[at + 7] & 128); // past the end: 0
+  }
   return bits;
 }
 
