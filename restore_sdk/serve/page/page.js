@@ -309,8 +309,7 @@ for (const kind of ["pointerdown", "pointerup", "pointerleave", "keydown", "keyu
   });
 }
 find("language").addEventListener("change", (event) => {
-  localStorage.setItem("language", event.target.value);
-  speak(event.target.value);
+  speak(event.target.value, true);
   about();
   refresh();
 });

@@ -152,13 +152,20 @@ export function t(key, values = {}) {
 
 // The language that was chosen here, else the browser's.
 export function chosenLanguage() {
-  const wanted = localStorage.getItem("language") ?? navigator.language.slice(0, 2);
+  let wanted = null;
+  try {
+    wanted = localStorage.getItem("language");
+  } catch {} // a browser may forbid it
+  wanted ??= navigator.language.slice(0, 2);
   return LANGUAGES.includes(wanted) ? wanted : "en";
 }
 
 // Say everything in a language: text where `data-t` names it, names for screen readers where `data-label` does.
-export function speak(wanted) {
+export function speak(wanted, chosen = false) {
   language = LANGUAGES.indexOf(wanted);
+  try {
+    if (chosen) localStorage.setItem("language", wanted);
+  } catch {}
   document.documentElement.lang = wanted;
   document.title = t("title");
   for (const element of document.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);

@@ -230,20 +230,23 @@ export class View {
     const columns = Int32Array.from({ length: width + 2 }, (_, at) => source(left + at - 1, this.x, level.width));
     const read = (line, y) => {
       const row = source(y, this.y, level.height);
+      line.any = 0; // most rows of most masks are empty
       if (row < 0) return line.fill(0);
       const start = row * level.width;
-      for (let at = 0; at < line.length; at++) line[at] = columns[at] < 0 ? 0 : level.data[start + columns[at]];
+      for (let at = 0; at < line.length; at++) {
+        line.any |= line[at] = columns[at] < 0 ? 0 : level.data[start + columns[at]];
+      }
       return line;
     };
     const image = new ImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
     const { fill, edge } = this.colour;
     let [above, line, below] = [0, 1, 2].map((at) => read(new Uint8Array(width + 2), top + at - 1));
-    for (let y = 0, at = 0; y < height; y++) {
-      for (let x = 1; x <= width; x++, at++) {
+    for (let y = 0; y < height; y++) {
+      for (let x = 1; line.any && x <= width; x++) {
         if (!line[x]) continue;
         const inner = line[x - 1] && line[x + 1] && above[x] && below[x];
-        pixels[at] = inner ? fill[((left + x + top + y) >> 2) & 1] : edge;
+        pixels[y * width + x - 1] = inner ? fill[((left + x + top + y) >> 2) & 1] : edge;
       }
       [above, line, below] = [line, below, read(above, top + y + 2)];
     }
