@@ -199,10 +199,6 @@ class Stream:
         """Queue a mark."""
         event.raw.record(self._stream)
 
-    def wait(self, event: Event) -> None:
-        """What is queued from here on starts after the mark that was last recorded in ``event``."""
-        self._stream.wait_for_event(event.raw)
-
     def synchronize(self) -> None:
         """Block until everything that is queued ran."""
         self._stream.synchronize()

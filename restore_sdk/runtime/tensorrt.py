@@ -27,7 +27,7 @@ from restore_sdk.runtime.base import U8, Inference, PooledRunner, check_batch
 from restore_sdk.runtime.cuda import Gpu
 from restore_sdk.runtime.fork import release
 from restore_sdk.runtime.golden import require_golden
-from restore_sdk.runtime.pipeline import Pipeline, Workspace, free_all
+from restore_sdk.runtime.pipeline import Pipeline, free_all
 from restore_sdk.runtime.trtstage import TrtStage, make_runtime
 
 _LOG = logging.getLogger("restore_sdk")
@@ -36,8 +36,8 @@ _LOG = logging.getLogger("restore_sdk")
 class TensorRtRunner(PooledRunner):
     """Edge and repair stage on TensorRT; see :class:`restore_sdk.runtime.base.StageRunner`.
 
-    ``slots`` requests compute at a time, each in a workspace of its own that both stages share. As many again may
-    copy to and from the device meanwhile.
+    Each of ``slots`` has a stream, buffers, contexts and a workspace of its own: the copies of one request overlap with
+    the computing of another.
 
     Args:
         bundle: the model.
@@ -72,7 +72,6 @@ class TensorRtRunner(PooledRunner):
         self._version, self._edition = str(trt.__version__), trt.__name__
         self._gpu = Gpu(device)
         self._runtime: Any = None
-        self._workspaces: list[Workspace] = []
         self._stages: list[TrtStage] = []
         pipelines: list[Pipeline] = []
         with self._gpu.current("the engines cannot be loaded"):
@@ -82,24 +81,18 @@ class TensorRtRunner(PooledRunner):
                 for plan, spec in zip((edge, repair), bundle.stages, strict=True):
                     self._stages.append(TrtStage(trt, self._runtime, plan, spec))
                 max_batch = min(stage.max_batch for stage in self._stages)
-                workspace_bytes = max(stage.workspace_bytes for stage in self._stages)
+                self._workspace_bytes = slots * max(stage.workspace_bytes for stage in self._stages)
                 for _ in range(slots):
-                    self._workspaces.append(Workspace(self._gpu, workspace_bytes))
-                # Those of one workspace apart from each other: calls one after another go round all of them.
-                first, second = self._stages
-                for workspace in self._workspaces * 2:
-                    pipelines.append(Pipeline(self._gpu, workspace, first, second, max_batch))
+                    pipelines.append(Pipeline(self._gpu, *self._stages))
                 _warm_up(pipelines, max_batch)
                 self._memory_bytes = max(0, before - self._gpu.memory()[0])
             except BaseException:
                 with suppress(Exception):  # the failure that brought us here is the one to report
-                    free_all(*pipelines, *self._workspaces, *self._stages)
+                    free_all(*pipelines, *self._stages)
                 release(self._runtime)
                 self._runtime = None
                 raise
         super().__init__(pipelines, max_batch)
-        self.slots = slots  # which compute at a time
-        self._workspace_bytes = workspace_bytes * slots
         self._closed = False
 
     def infer(self, images: U8, masks: U8) -> Inference:
@@ -139,10 +132,10 @@ class TensorRtRunner(PooledRunner):
             self._closed = True
             with self._gpu.current("the engines cannot be freed"):
                 try:
-                    free_all(*pipelines, *self._workspaces, *self._stages)
+                    free_all(*pipelines, *self._stages)
                 finally:
                     release(self._runtime)
-                    self._workspaces, self._stages, self._runtime = [], [], None
+                    self._stages, self._runtime = [], None
 
     def __del__(self) -> None:
         # Freeing needs the context of a thread that nobody can vouch for here; close() is the way.

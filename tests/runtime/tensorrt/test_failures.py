@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +20,7 @@ from restore_sdk.errors import (
     OutOfMemoryError,
     RestoreError,
 )
-from restore_sdk.runtime import cuda, pipeline, trtstage
+from restore_sdk.runtime import cuda, trtstage
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
 from tests.cuda_double.double import LAUNCH_FAILED, OUT_OF_MEMORY, Double
@@ -47,10 +46,6 @@ def test_a_plan_that_cannot_be_used(toy_bundle: Bundle, trt: ModuleType, spoil: 
     with pytest.raises(EngineError, match=match) as caught:
         TensorRtRunner(toy_bundle, *spoil(*plans(toy_bundle), graphs["edge" if "batches" in match else "repair"]), trt)
     assert "restore-sdk build" in caught.value.hint
-
-
-def test_a_stage_without_workspace_allocates_none() -> None:
-    assert pipeline.Workspace(None, 0).span == (0, 0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -79,37 +74,6 @@ def test_a_refusal_to_execute_is_an_error_and_no_black_picture(
         assert same(runner.infer(*request), reference.infer(*request))
 
 
-def test_what_a_refused_second_stage_left_queued_is_waited_for(
-    open_runner: Open, trt: ModuleType, reference: OnnxRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first stage is queued, the second refused: nobody else may enter the workspace before it ended."""
-    requested = requests(2)
-    sound_enqueue, sound_settle = trtstage.TrtContext.enqueue, pipeline.Pipeline._settle
-    others: list[Any] = []
-
-    def refuse_once(self: Any, stream: int) -> None:
-        if self._name == "repair" and not others:
-            raise ExecutionError("refused", "")
-        sound_enqueue(self, stream)
-
-    def serve_another_first(self: Any) -> None:
-        """The failed request's thread comes to its wait only after another request was served."""
-        trt.control.order.clear()
-        others.append(None)
-        with ThreadPoolExecutor(1) as pool:
-            others[0] = pool.submit(runner.infer, *requested[1]).result()
-        sound_settle(self)
-
-    with open_runner() as runner:
-        monkeypatch.setattr(trtstage.TrtContext, "enqueue", refuse_once)
-        monkeypatch.setattr(pipeline.Pipeline, "_settle", serve_another_first)
-        with pytest.raises(ExecutionError, match="refused"):
-            runner.infer(*requested[0])
-        assert [stage for stage, _ in trt.control.order] == ["completed_edges", "completed_edges", "restored"]
-        assert same(others[0], reference.infer(*requested[1]))
-        assert same(runner.infer(*requested[0]), reference.infer(*requested[0]))
-
-
 def test_freeing_after_a_lost_context_goes_on_to_the_end(
     toy_bundle: Bundle, trt: ModuleType, double: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,10 +90,9 @@ def test_freeing_after_a_lost_context_goes_on_to_the_end(
         patch.setattr(cuda.DeviceMemory, "free", failing)
         patch.setattr(trtstage.TrtContext, "free", lambda self: (tried.append("context"), sound(self)))
         held = [memory for part in runner._pool._free for memory in part._memory.values()]
-        held += [workspace._memory for workspace in runner._workspaces if workspace._memory]
         with pytest.raises(ExecutionError, match="cuMemFree failed"):
             runner.close()
-    assert (tried.count("memory"), tried.count("context")) == (len(held), 4)
+    assert (tried.count("memory"), tried.count("context")) == (len(held), 2)
     runner.close()
     with cuda.Gpu(0).current():
         for memory in held:
@@ -228,7 +191,7 @@ def test_a_hundred_times_open_and_close_leak_nothing(toy_bundle: Bundle, trt: Mo
 
 def opening_fails(bundle: Bundle, edge: bytes, repair: bytes, trt: ModuleType) -> RestoreError | None:
     try:
-        TensorRtRunner(bundle, edge, repair, trt).close()
+        TensorRtRunner(bundle, edge, repair, trt, slots=2).close()
     except RestoreError as error:
         return error
     return None
@@ -265,7 +228,7 @@ def test_every_failure_while_opening_leaves_nothing(toy_bundle: Bundle, trt: Mod
     assert all(count >= 2 for count in failed.values()), failed
 
 
-@pytest.mark.parametrize("megabytes", [0.001, 0.1, 0.5, 1, 2, 3])
+@pytest.mark.parametrize("megabytes", [0.001, 0.1, 0.5, 1, 2])
 def test_too_little_memory_to_open(toy_bundle: Bundle, trt: ModuleType, double: Double, megabytes: float) -> None:
     gc.collect()
     before = double.counters().living
