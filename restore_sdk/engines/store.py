@@ -14,12 +14,11 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from platformdirs import user_cache_path
 
@@ -228,21 +227,6 @@ class EngineStore:
                 for path in removed:
                     path.unlink(missing_ok=True)
         return removed
-
-    def note_verified(self, engines: Iterable[StoredEngine], figures: Mapping[str, Any]) -> None:
-        """Note that the golden vectors passed on these engines; ``figures`` (JSON types) go into the sidecars.
-
-        An engine that was replaced meanwhile is left alone; a store that cannot be written or was pruned is a warning.
-        """
-        for engine in engines:
-            path = self.root / engine.sidecar.file
-            try:
-                with self.lock("store"):
-                    stored = parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)
-                    if stored.plan_sha256 == engine.sidecar.plan_sha256:
-                        self._write(path, dump_sidecar(stored.marked(figures)))
-            except (OutputError, EngineError, OSError) as error:
-                _LOG.warning("the golden vectors passed, which could not be noted and will be run again: %s", error)
 
     def lock(self, name: str, poll: Callable[[float], None] | None = None) -> AbstractContextManager[None]:
         """A lock between processes, see :func:`restore_sdk._util.lock.file_lock`; makes a folder that is missing."""

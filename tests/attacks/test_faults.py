@@ -202,7 +202,7 @@ def test_a_clock_that_jumps(engine: RestoreEngine, toy_bundle: Bundle, monkeypat
     assert engine.warmup() > 0
 
 
-@pytest.mark.parametrize(("work", "least"), [("export", 40), ("store", 80), ("training", 3)])
+@pytest.mark.parametrize(("work", "least"), [("export", 40), ("store", 50), ("training", 3)])
 def test_at_every_line(tmp_path: Path, work: str, least: int) -> None:
     """For training, at some; see the script."""
     done = python("-m", "tests.attacks.kill_writers", work, tmp_path)

@@ -181,8 +181,6 @@ class TestSpoiledSidecars:
     def test_roundtrip(self, half_bundle: Bundle) -> None:
         sidecar = made_up(half_bundle)
         assert parse_sidecar(dump_sidecar(sidecar), sidecar.file) == sidecar
-        marked = sidecar.marked({"device": "x"})
-        assert (marked.verified, marked.verification) == (True, {"status": "passed", "device": "x"})
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
@@ -289,15 +287,3 @@ def test_prune(store: EngineStore, half_bundle: Bundle, stored: StoredEngine) ->
     assert {path.name for path in gone} >= {repair.path.name, repair.sidecar.file}
     left = {path.name for path in store.root.iterdir()}
     assert left == {".store.lock", "a folder.json", *(path.name for path in foreign)}, "what is not ours stays"
-
-
-def test_note_verified(store: EngineStore, half_bundle: Bundle, stored: StoredEngine) -> None:
-    assert not stored.sidecar.verified
-    store.note_verified([stored], {"worst_db": 71.5})
-    found = store.find(half_bundle, "edge", HOST)
-    assert found.sidecar.verified
-    assert found.sidecar.verification == {"status": "passed", "worst_db": 71.5}
-    other = b"ftrt other"
-    store.publish(other, made_up(half_bundle, plan=other))
-    store.note_verified([stored], {"worst_db": 1.0})  # of the plan that was replaced
-    assert not store.find(half_bundle, "edge", HOST).sidecar.verified

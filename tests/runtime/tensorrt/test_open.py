@@ -31,7 +31,7 @@ from tests.conftest import make_photo
 from tests.cuda_double.double import Double
 from tests.cuda_double.stages import make_module, make_plan, session_of
 from tests.gpu import test_gpu
-from tests.runtime.tensorrt.conftest import HERE, plans, publish, requests, same
+from tests.runtime.tensorrt.conftest import plans, publish, requests, same
 from tests.toy_bundle import edge_graph, repair_graph, write_toy_bundle
 
 
@@ -92,33 +92,11 @@ def test_the_shipped_model_equals_onnx_runtime(trt: ModuleType) -> None:
         runner.close()
 
 
-@pytest.mark.parametrize(
-    "passed",
-    [
-        None,
-        {},
-        HERE | {"device": "NVIDIA GeForce RTX 5090"},
-        HERE | {"driver_cuda": "12.8"},
-        HERE | {"tensorrt": "10.0.0.1"},
-    ],
-    ids=["nowhere", "unknown where", "another GPU", "another driver", "another TensorRT"],
-)
-def test_engines_that_were_not_proven_here_are_proven_once(
-    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, passed: dict[str, str] | None
-) -> None:
-    """Built ahead of time, in a store that was copied, or whose driver was changed since."""
-    engines = publish(store, toy_bundle, plans(toy_bundle), verified=False)
-    for engine in engines if passed is not None else ():
-        store.note_verified([engine], passed or {})
-    runs = []
-    for _ in range(2):
-        before = trt.control.double.counters()
-        open_tensorrt(toy_bundle).close()
-        runs.append(trt.control.double.counters().since(before).calls)
-    golden = len(toy_bundle.golden()["image"])
-    assert runs[0] - runs[1] == 4 * golden, "the golden vectors ran the first time, and only then"
-    stored = [store.lookup(engine.sidecar.key) for engine in engines]
-    assert all(sidecar is not None and sidecar.verified_on(*HERE.values()) for sidecar in stored)
+def test_the_golden_vectors_run_whenever_engines_are_opened(built: object, toy_bundle: Bundle, trt: ModuleType) -> None:
+    """They may have been built ahead of time, or come in a store that was copied, or the driver was changed since."""
+    before = trt.control.double.counters()
+    open_tensorrt(toy_bundle).close()
+    assert trt.control.double.counters().since(before).calls >= 4 * len(toy_bundle.golden()["image"])
 
 
 @pytest.mark.parametrize("edition", ["tensorrt", "tensorrt_rtx"])
@@ -140,28 +118,12 @@ def test_an_engine_that_drifts_is_refused(tmp_path: Path, store: EngineStore, tr
     """An engine of the right form, the right graph by its sidecar, that computes something else."""
     bundle = write_toy_bundle(tmp_path / "bundle")
     other = repair_graph().replace(np.float32(1.0).tobytes(), np.float32(1.25).tobytes())  # a darker mean colour
-    engines = publish(store, bundle, (make_plan(edge_graph()), make_plan(other)), verified=False)
+    publish(store, bundle, (make_plan(edge_graph()), make_plan(other)))
     before = double.counters().living
     with pytest.raises(DriftError, match=r"restored is \d.* dB") as caught:
         RestoreEngine(bundle, runtime="tensorrt")
     assert f"build it again: restore-sdk build --edition tensorrt --force --bundle {bundle.path}" in caught.value.hint
     assert double.counters().living == before
-    sidecar = store.lookup(engines[0].sidecar.key)
-    assert sidecar is not None
-    assert not sidecar.verified
-
-
-def test_a_store_that_cannot_be_written_still_serves(
-    store: EngineStore,
-    toy_bundle: Bundle,
-    trt: ModuleType,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    publish(store, toy_bundle, plans(toy_bundle), verified=False)
-    monkeypatch.setattr(EngineStore, "_write", Mock(side_effect=PermissionError("read-only file system")))
-    open_tensorrt(toy_bundle).close()
-    assert "could not be noted" in caplog.text
 
 
 @pytest.mark.parametrize(
