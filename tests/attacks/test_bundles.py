@@ -286,7 +286,11 @@ def test_an_edited_sidecar_without_its_checksum_or_a_huge_one(
     store, engine = stored
     path = store.root / engine.sidecar.file
     text = path.read_text()
-    for change in (text.replace(f'"{engine.sidecar.target}"', '"other"'), text.replace("false", "true"), text[:-9]):
+    for change in (
+        text.replace(f'"{engine.sidecar.target}"', '"other"'),
+        text.replace("{}", '{"images": 6}'),
+        text[:-9],
+    ):
         assert change != text
         path.write_text(change)
         assert error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, HOST) is not None
