@@ -129,13 +129,13 @@ def _timed(engine: RestoreEngine, photo: U8, mask: U8, how: Any, row: dict[str, 
     return picture
 
 
-def _compare(picture: U8, photo: U8, hole: Any, row: dict[str, Any]) -> None:
+def _compare(picture: U8, photo: U8, masked: Any, row: dict[str, Any]) -> None:
     scale = max(2.0, row["px"] / 64)
     figures = {
-        "noise": _noise(picture, hole) / max(_noise(photo, ~hole), 0.1),
-        "detail": _detail(picture, hole, scale) / max(_detail(photo, hole, scale), 0.1),
-        "swd": float(np.abs(_patches(picture, hole) - _patches(photo, hole)).mean()),
-        "psnr_db": psnr(photo[hole], picture[hole]),
+        "noise": _noise(picture, masked) / max(_noise(photo, ~masked), 0.1),
+        "detail": _detail(picture, masked, scale) / max(_detail(photo, masked, scale), 0.1),
+        "swd": float(np.abs(_patches(picture, masked) - _patches(photo, masked)).mean()),
+        "psnr_db": psnr(photo[masked], picture[masked]),
     }
     for name, figure in figures.items():
         row.setdefault(name, []).append(round(float(figure), 3))

@@ -14,9 +14,9 @@ from export.drift import damaged
 from export.gates import Probe, batches, stack
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import InputError, RestoreError
-from restore_sdk.imaging.image import HOLE_ABOVE
+from restore_sdk.imaging.image import MASKED_ABOVE
 from restore_sdk.imaging.quality import Drift
-from restore_sdk.measure.bench import NAMED, require_named, run_name
+from restore_sdk.measure.bench import NAMED, run_name
 from restore_sdk.measure.timing import Progress
 from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.base import StageRunner
@@ -70,7 +70,6 @@ def measure(
                 absent.append({"runtime": name, "why": error.message, "hint": error.hint})
                 continue
             opened.callback(runner.close)
-            require_named(name, runner.info())
             runners[run_name(runner.info())] = runner
         found = {name: {output: Drift() for output in OUTPUTS} for name in runners}
         truth = {name: Drift() for name in ("", *runners)}
@@ -84,7 +83,7 @@ def measure(
                 truth[name].add(inputs[0], outputs["restored"])
                 for output, drift in found[name].items():
                     drift.add(right[output], outputs[output])
-    shares = [float((probe.mask > HOLE_ABOVE).mean()) for probe in probes]
+    shares = [float((probe.mask > MASKED_ABOVE).mean()) for probe in probes]
     return {
         "pictures": len(probes),
         "masked": [round(min(shares), 4), round(max(shares), 4)],

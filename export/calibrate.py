@@ -24,7 +24,7 @@ from export.pictures import Image, mask_of
 from export.quantize import Ranges, Setting, candidates, folded, inputs_of, quantized, stored
 from export.runners import Bytes
 from restore_sdk.bundle import Bundle
-from restore_sdk.imaging.image import HOLE_ABOVE
+from restore_sdk.imaging.image import MASKED_ABOVE as HOLE_ABOVE
 from restore_sdk.imaging.quality import Drift
 from restore_sdk.runtime.onnxruntime import ort
 

@@ -21,7 +21,7 @@ from export.pictures import Image, Mask, mask_of
 from export.reference import load_reference
 from export.runners import OnnxStage, TorchStage
 from restore_sdk.bundle import Bundle
-from restore_sdk.imaging.image import HOLE_ABOVE
+from restore_sdk.imaging.image import MASKED_ABOVE as HOLE_ABOVE
 from restore_sdk.imaging.quality import Drift
 from restore_sdk.runtime.golden import GATES
 

@@ -16,7 +16,7 @@ from export.errors import GateError
 from export.model import Model
 from export.pictures import Image, Mask, drawn_face, mask_of, noise, plain
 from export.runners import Bytes, OnnxStage, Outcome, Runnable, TorchStage
-from restore_sdk.imaging.image import HOLE_ABOVE
+from restore_sdk.imaging.image import MASKED_ABOVE as HOLE_ABOVE
 from restore_sdk.imaging.quality import Drift, psnr
 
 #: Float32 graphs against PyTorch: largest absolute error before rounding, as a share of full scale.

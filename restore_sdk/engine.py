@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,12 @@ from restore_sdk._util.clock import Clock, Timings
 from restore_sdk._util.ordered import chunked, ordered_map
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ClosedError, InputError, ShapeError
-from restore_sdk.imaging.image import MODEL_SIZE
+from restore_sdk.imaging.image import MODEL_SIZE, MaskWarning
 from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.base import StageRunner, checked
 from restore_sdk.runtime.select import open_model
 from restore_sdk.tiling.crop import Crop
-from restore_sdk.tiling.faces import Faces
 from restore_sdk.tiling.request import (
-    CommonKeywords,
     Detail,
     ImageLike,
     MaskLike,
@@ -33,7 +32,6 @@ from restore_sdk.tiling.request import (
     Request,
     RestoreOptions,
     check_int,
-    wait_on_error,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +48,7 @@ class Restoration:
         timings: milliseconds by part, over all crops.
         crops: the parts of the photograph that the model saw, in order; none where the mask was empty.
         detail: ``"match"`` where grain or detail was added to what the model gave.
+        notes: what is odd about the mask, of which the other methods warn (:class:`MaskWarning`).
     """
 
     image: NDArray[np.uint8]
@@ -57,13 +56,12 @@ class Restoration:
     timings: Timings
     crops: tuple[Crop, ...]
     detail: Detail = "none"
+    notes: tuple[str, ...] = ()
 
 
 #: Arrays give arrays, PIL images give PIL images.
 _Image = TypeVar("_Image", NDArray[np.uint8], "PIL.Image.Image")
-
-#: An image, its mask, and where its faces are; ``None``: as the options say.
-_Item: TypeAlias = tuple[ImageLike, MaskLike, Faces | None]
+_Pair = tuple[ImageLike, MaskLike]
 
 
 class RestoreEngine:
@@ -141,7 +139,7 @@ class RestoreEngine:
             ExecutionError: the runtime failed.
             ClosedError: the engine was closed, or opened in another process.
         """
-        restored: _Image = self._restore_chunk([(image, mask, None)], _options(options, keywords))[0]
+        restored: _Image = self._restore_chunk([(image, mask)], _options(options, keywords))[0]
         return restored
 
     __call__ = restore
@@ -157,56 +155,46 @@ class RestoreEngine:
         clock = Clock()
         with clock.part("prepare"):
             request = Request(image, mask, _options(options, keywords), edges=True)
-        with wait_on_error([request]):
-            self._compute([request], clock)
-            with clock.part("paste"):
-                restored = request.finish()
+        self._compute([request], clock)
+        with clock.part("paste"):
+            restored = request.finish()
         assert request.edges is not None
         crops = tuple(tile.crop for tile in request.plan.tiles)
-        return Restoration(restored, request.edges, clock.timings(), crops, request.detail)
+        return Restoration(restored, request.edges, clock.timings(), crops, request.detail, request.notes)
 
     def restore_batch(
         self,
         images: Sequence[_Image],
         masks: Sequence[MaskLike],
         options: RestoreOptions | None = None,
-        *,
-        faces: Sequence[Faces | None] | None = None,
-        **keywords: Unpack[CommonKeywords],
+        **keywords: Unpack[OptionKeywords],
     ) -> list[_Image]:
         """Restore many images, of mixed sizes and forms, in as few runs of the model as it allows.
 
         Args:
             images, masks: one mask an image.
             options, keywords: as for :meth:`restore`, for all of them.
-            faces: boxes for each image; where given, in place of those of ``options``.
 
         Returns:
             One for each image, in order, as :meth:`restore` gives it.
 
         Raises:
-            ShapeError: not as many masks or lists of faces as images. The rest as :meth:`restore`; the message names
-                the item.
+            ShapeError: not as many masks as images. The rest as :meth:`restore`; the message names the item.
         """
         if len(images) != len(masks):
             raise ShapeError(f"{len(images)} images but {len(masks)} masks", "pass one mask an image")
         chosen, runner = _options(options, keywords), self._open()
-        each = [None] * len(images) if faces is None else faces
-        if len(images) != len(each):
-            raise ShapeError(
-                f"{len(images)} images but faces for {len(each)}", "pass a list of boxes, or None, an image"
-            )
-        chunks = chunked(enumerate(zip(images, masks, each, strict=True)), runner.max_batch)
+        chunks = chunked(enumerate(zip(images, masks, strict=True)), runner.max_batch)
         results = ordered_map(lambda chunk: self._restore_numbered(chunk, chosen), chunks, runner.slots + 1)
         return [image for chunk in results for image in chunk]
 
     def stream(
         self,
-        pairs: Iterable[tuple[_Image, MaskLike] | tuple[_Image, MaskLike, Faces | None]],
+        pairs: Iterable[tuple[_Image, MaskLike]],
         options: RestoreOptions | None = None,
         **keywords: Unpack[OptionKeywords],
     ) -> Iterator[_Image]:
-        """Restore ``(image, mask)`` or ``(image, mask, faces)`` as they come; yields the results in order.
+        """Restore ``(image, mask)`` as they come; yields the results in order.
 
         Reads only a few pairs ahead of the results taken, so that a stream may be endless. Decoding and pasting of
         some overlap with the computing of others. A result that is ready is yielded before more is read; ``pairs`` is
@@ -215,8 +203,8 @@ class RestoreEngine:
         result was yielded: a source that fills one buffer again and again has to copy it.
         """
         chosen = _options(options, keywords)
-        items = enumerate((pair[0], pair[1], pair[2] if len(pair) > 2 else None) for pair in pairs)
-        return ordered_map(lambda item: self._restore_numbered([item], chosen)[0], items, self._open().slots + 1)
+        workers = self._open().slots + 1
+        return ordered_map(lambda item: self._restore_numbered([item], chosen)[0], enumerate(pairs), workers)
 
     def warmup(self) -> float:
         """Run the model once in every slot, so that the first request is as fast as the next; returns milliseconds."""
@@ -258,19 +246,20 @@ class RestoreEngine:
             raise ClosedError("the engine was opened before this process forked", "open an engine in each process")
         return self._runner
 
-    def _restore_numbered(self, chunk: Sequence[tuple[int, _Item]], options: RestoreOptions) -> list[Any]:
-        return self._restore_chunk([item for _, item in chunk], options, first=chunk[0][0])
+    def _restore_numbered(self, chunk: Sequence[tuple[int, _Pair]], options: RestoreOptions) -> list[Any]:
+        return self._restore_chunk([pair for _, pair in chunk], options, first=chunk[0][0])
 
-    def _restore_chunk(self, items: Sequence[_Item], options: RestoreOptions, first: int | None = None) -> list[Any]:
+    def _restore_chunk(self, pairs: Sequence[_Pair], options: RestoreOptions, first: int | None = None) -> list[Any]:
         """Restore some images together; ``first`` is the number of the first one, for messages."""
         self._open()
         requests: list[Request] = []
-        with wait_on_error(requests):
-            for number, (image, mask, faces) in enumerate(items, first or 0):
-                name = "" if first is None else f"item {number}: "
-                requests.append(Request(image, mask, options, faces=faces, name=name))
-            self._compute(requests, Clock())
-            return [_like(request.finish(), item[0]) for request, item in zip(requests, items, strict=True)]
+        for number, (image, mask) in enumerate(pairs, first or 0):
+            name = "" if first is None else f"item {number}: "
+            requests.append(Request(image, mask, options, name=name))
+            for note in requests[-1].notes:
+                warnings.warn(note, MaskWarning, stacklevel=3)
+        self._compute(requests, Clock())
+        return [_like(request.finish(), pair[0]) for request, pair in zip(requests, pairs, strict=True)]
 
     def _compute(self, requests: Sequence[Request], clock: Clock) -> None:
         """Run the model on all tiles of the requests, wave by wave, in runs as large as it takes."""
@@ -304,7 +293,7 @@ def _stacked(arrays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.stack(arrays) if len(arrays) > 1 else arrays[0][np.newaxis]  # one alone needs no copy
 
 
-def _options(options: RestoreOptions | None, keywords: CommonKeywords) -> RestoreOptions:
+def _options(options: RestoreOptions | None, keywords: OptionKeywords) -> RestoreOptions:
     """The options of a request, as they were given and with what the keywords replace."""
     if options is None:
         return RestoreOptions(**keywords)

@@ -3,10 +3,10 @@
     python scripts/lock.py              # after a change of pyproject.toml's dependencies
     python scripts/lock.py --upgrade    # to newer versions, too
 
-`runtime.lock` is what the wheel needs, `dev.lock` what ./test.sh installs, `fetched.lock` what tests fetch by
-themselves (tests/fetched.py); one file for every system and every Python that the project supports. PyTorch and what
-its build for NVIDIA GPUs brings are left out: the CPU build and the CUDA build are two different files of one version,
-which the host chooses. pip takes PyTorch at the version that pyproject.toml names.
+`runtime.lock` is what the wheel needs, `service.lock` what the Dockerfile installs, `dev.lock` what ./test.sh installs,
+`fetched.lock` what tests fetch by themselves (tests/fetched.py); one file for every system and every Python that the
+project supports. PyTorch and what its build for NVIDIA GPUs brings are left out: the CPU build and the CUDA build are
+two different files of one version, which the host chooses. pip takes PyTorch at the version that pyproject.toml names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INDEX = "https://pypi.org/simple"
 OLDEST = "3.11"
 
 #: Name of the lock: the extras that it holds.
-LOCKS: dict[str, tuple[str, ...]] = {"runtime.lock": (), "dev.lock": ("dev",)}
+LOCKS: dict[str, tuple[str, ...]] = {"runtime.lock": (), "service.lock": ("serve",), "dev.lock": ("dev",)}
 
 #: Chosen by the host, see above.
 LEFT_OUT = re.compile(r"(torch|triton|nvidia-.*|cuda-.*)$")

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk.imaging.image import HOLE_ABOVE
+from restore_sdk.imaging.image import MASKED_ABOVE as HOLE_ABOVE
 from training.augment import square
 from training.data import DataError, decoded, evenly, find_images, read_rgb
 

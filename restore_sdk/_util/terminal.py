@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 
 def escape(text: object) -> str:
@@ -61,6 +62,11 @@ def own_stderr() -> Iterator[None]:
             sys.stderr = before
 
 
+def _scratch() -> IO[bytes]:
+    """A file without a name; on Linux in memory, where the file system may not be written."""
+    return open(os.memfd_create("stderr"), "w+b") if sys.platform == "linux" else tempfile.TemporaryFile()
+
+
 @contextmanager
 def library_lines() -> Iterator[list[str]]:
     """The lines that libraries in C write to standard error meanwhile, there afterwards; in the command only."""
@@ -68,7 +74,7 @@ def library_lines() -> Iterator[list[str]]:
     if not _separate:
         yield lines
         return
-    with _one_at_a_time, tempfile.TemporaryFile() as file:
+    with _one_at_a_time, _scratch() as file:
         kept = os.dup(2)
         os.dup2(file.fileno(), 2)
         try:

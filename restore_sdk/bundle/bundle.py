@@ -111,11 +111,6 @@ class Bundle:
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
 
     @property
-    def size(self) -> int:
-        """Side of the model's square input in pixels."""
-        return self.manifest.size
-
-    @property
     def stages(self) -> tuple[StageSpec, ...]:
         """The stages in the order in which they run."""
         return self.manifest.stages

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, field
 
 from restore_sdk._util.terminal import escape
 from restore_sdk.errors import BundleError
-from restore_sdk.imaging.image import HOLE_ABOVE, MODEL_SIZE
+from restore_sdk.imaging.image import MASKED_ABOVE, MODEL_SIZE
 
 #: A manifest is a few kilobytes; one of this size is an attack or an accident.
 MAX_MANIFEST_BYTES = 1024 * 1024
@@ -25,7 +25,7 @@ MAX_FILE_BYTES = 1024 * 1024 * 1024
 CONTRACT: dict[str, Any] = {
     "schema": 2,
     "size": MODEL_SIZE,
-    "mask": {"hole_above": HOLE_ABOVE, "polarity": "white is hole"},
+    "mask": {"hole_above": MASKED_ABOVE, "polarity": "white is hole"},
 }
 
 #: The stages in order: name, inputs, outputs.

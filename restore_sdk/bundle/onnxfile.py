@@ -158,8 +158,3 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at + index + 1
     raise ValueError("it is no valid protobuf")
-
-
-def looks_like_onnx(data: bytes) -> bool:
-    """Whether this starts as an ONNX model does: field 1, its IR version, then another early field of the message."""
-    return len(data) > 3 and data[0] == 0x08 and 1 <= data[1] <= 0x40 and data[2] in (0x12, 0x1A, 0x22, 0x3A, 0x42)

@@ -59,7 +59,8 @@ def bench(options: argparse.Namespace) -> Result:
             processes=not options.no_processes,
             progress=say,
         )
-    drifted = [run["name"] for run in report["runs"] if _beyond(run, options.min_psnr)]
+    worst = {run["name"]: run["drift"]["restored"]["worst_db"] for run in report["runs"]}
+    drifted = [name for name, db in worst.items() if db is not None and db < options.min_psnr]
     report["drifted"], report["min_psnr_db"] = drifted, options.min_psnr
     lines = describe(report)
     if drifted:
@@ -103,8 +104,3 @@ def describe(report: dict[str, Any]) -> list[str]:
     if report["absent"]:
         lines += ["", *(f"not here: {each['runtime']}: {each['why']}" for each in report["absent"])]
     return lines
-
-
-def _beyond(run: dict[str, Any], gate: float) -> bool:
-    worst = run["drift"]["restored"]["worst_db"]
-    return worst is not None and worst < gate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ def register(commands: Any) -> None:
     command.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="a name by which clients may call; repeatable"
     )
+    command.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="BUNDLE",
+        help="a further model that requests may name; repeatable",
+    )
     command.add_argument("--slots", type=int, metavar="N", help="how many compute at a time (default: the cores, <= 8)")
     command.add_argument("--max-requests", type=int, default=64, metavar="N", help="at a time, else 503 (default 64)")
     command.add_argument("--max-megapixels", type=float, default=25.0, metavar="N", help="a photograph (default 25)")
@@ -34,6 +42,7 @@ def register(commands: Any) -> None:
     command.add_argument("--timeout", type=float, default=60.0, metavar="S", help="an answer, else 504 (default 60)")
     command.add_argument("--upload-timeout", type=float, default=30.0, metavar="S", help="else 408 (default 30)")
     command.add_argument("--grace", type=float, default=30.0, metavar="S", help="to finish when stopped (default 30)")
+    command.add_argument("--log-format", choices=("text", "json"), help="default: text on a terminal, else json")
     finish(command, serve, model=True)
 
 
@@ -70,11 +79,18 @@ def serve(options: argparse.Namespace) -> Result:
         grace_s=options.grace,
         workers=slots + 1,  # while as many compute as may, one decodes or encodes
     )
+    bundles = [Bundle.load(bundle) for bundle in (options.bundle, *options.also)]
+    if len({bundle.name for bundle in bundles}) < len(bundles):
+        raise InputError("two models have one name, by which requests ask for them", "leave one out")
     with server.bind(options.host, options.port) as listener:
-        server.log_json()
-        with RestoreEngine(Bundle.load(options.bundle), runtime=options.runtime, slots=slots) as engine:
-            engine.warmup()
-            server.run(engine, settings, listener)
+        server.start_log(options.log_format)
+        with ExitStack() as opened:
+            engines = [
+                opened.enter_context(RestoreEngine(bundle, runtime=options.runtime, slots=slots)) for bundle in bundles
+            ]
+            for engine in engines:
+                engine.warmup()
+            server.run(engines[0], settings, listener, engines[1:])
     return {"stopped": True}, ["stopped"], 0
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import InputError
 from restore_sdk.runtime import Runtime
-from restore_sdk.tiling.request import CommonKeywords, RestoreOptions
+from restore_sdk.tiling.request import OptionKeywords, RestoreOptions
 
 
 class RestoreBatches:
@@ -46,7 +46,7 @@ class RestoreBatches:
         threads: int = 1,
         errors: Literal["raise", "column"] = "raise",
         options: RestoreOptions | None = None,
-        **keywords: Unpack[CommonKeywords],
+        **keywords: Unpack[OptionKeywords],
     ) -> None:
         if errors not in ("raise", "column"):
             raise InputError(f"errors is {errors!r}", 'pass "raise" or "column"')

@@ -102,7 +102,7 @@ def _build(
         "sdk": __version__,
         "seconds": round(time.perf_counter() - started, 3),
         "layers": int(network.num_layers),
-        "log": log.tail(LOG_LINES),
+        "log": [f"{severity}: {text}" for severity, text in list(log.lines)[-LOG_LINES:]],
     }
     return Built(bytes(memoryview(plan)), networks.tensors(network), networks.network_precision(network), figures)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,15 +11,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
-
 from restore_sdk.bundle import Bundle
-from restore_sdk.bundle.manifest import StageSpec
-from restore_sdk.engines.builder import Progress, build_stage
+from restore_sdk.engines.builder import Built, Progress, build_stage
 from restore_sdk.engines.plan import BuildPlan
 from restore_sdk.engines.sidecar import EngineKey, Sidecar
 from restore_sdk.engines.store import EngineStore, StoredEngine
-from restore_sdk.errors import DriftError, EngineError, ExecutionError, MissingDependencyError, OutOfMemoryError
+from restore_sdk.errors import DriftError, EngineError, ExecutionError, MissingDependencyError
 
 #: Runs the golden vectors on plans by stage, before they are published: gives the figures, or raises DriftError.
 Validator = Callable[[Bundle, Mapping[str, bytes], BuildPlan], Mapping[str, Any]]
@@ -53,7 +50,7 @@ def build_chain(
     wants the same engines takes those of the first.
 
     Args:
-        validate: run where the engines are for the GPU at hand; engines that it refuses are not published.
+        validate: run on fresh engines, where they are for the GPU at hand; those that it refuses are not published.
         force: build even when the store has the engines.
 
     Raises:
@@ -62,101 +59,59 @@ def build_chain(
         OutputError, EngineError (integrity): the store cannot be used.
     """
     with store.lock("build", lambda _: progress("waiting for another build on this host")):
-        return _Chain(bundle, plan, store, validate, progress).run(force=force)
-
-
-@dataclass(frozen=True, slots=True)
-class _Chain:
-    bundle: Bundle
-    plan: BuildPlan
-    store: EngineStore
-    validate: Validator | None
-    progress: Progress
-
-    def run(self, *, force: bool) -> list[Outcome]:
-        keys = {stage.name: self.plan.key(self.bundle, stage.name) for stage in self.bundle.stages}
-        stored = {} if force else self._stored(keys)
-        if stored.keys() == keys.keys() and self._validated_here(stored.values()):
-            return [Outcome(engine.sidecar, engine.path, True) for engine in stored.values()]
-        engines = {name: (engine.plan, engine.sidecar) for name, engine in stored.items()}
-        engines |= self._built(keys, keys.keys() - stored.keys())
-        try:
-            engines = self._validated(engines)
-        except OutOfMemoryError as error:  # that says nothing of the engines
-            if stored.keys() != keys.keys():
+        keys = {stage.name: plan.key(bundle, stage.name) for stage in bundle.stages}
+        stored = {} if force else _stored(store, keys)
+        built: dict[str, Built] = {}
+        for stage in bundle.stages:
+            if stage.name not in stored:
+                graph = bundle.read(bundle.file(stage.name, "fp16"))
+                built[stage.name] = build_stage(plan.trt, graph, stage, plan.recipe, gpu=plan.gpu, progress=progress)
+        validation: Mapping[str, Any] = {}
+        if built and validate is not None and plan.gpu is not None:
+            progress("running the golden vectors")
+            try:  # while nobody else can see the fresh engines
+                validation = validate(bundle, {stage: each.plan for stage, each in (stored | built).items()}, plan)
+            except MissingDependencyError as error:
+                _LOG.warning("the engines are not validated, whoever opens them runs the golden vectors: %s", error)
+            except (DriftError, EngineError, ExecutionError) as error:
+                if stored:  # of what was there, an engine may be the reason
+                    command = store.build_command(
+                        bundle, plan.trt.edition, plan.recipe.name, device=plan.gpu.index, force=True
+                    )
+                    error.hint = f"build all of them again: {command}"
                 raise
-            _LOG.warning("the engines in the store are not validated, their first user does it: %s", error)
-            return [Outcome(engine.sidecar, engine.path, True) for engine in stored.values()]
-        except (DriftError, EngineError, ExecutionError) as error:
-            if not stored:
-                raise
-            # building again mends what a hint to build again was given for
-            _LOG.warning("the engines in the store are built again: %s", error)
-            engines |= self._built(keys, stored.keys())
-            stored = {}
-            engines = self._validated(engines)
-        return [self._published(*engines[name], stored.get(name)) for name in keys]
+        return [
+            Outcome(engine.sidecar, engine.path, True)
+            if (engine := stored.get(name)) is not None
+            else _published(store, bundle, plan, key, built[name], validation)
+            for name, key in keys.items()
+        ]
 
-    def _stored(self, keys: Mapping[str, EngineKey]) -> dict[str, StoredEngine]:
-        """By stage the engines that are there and whole."""
-        found = {}
-        for stage, key in keys.items():
-            sidecar = self.store.lookup(key)
-            if sidecar is not None:
-                with suppress(FileNotFoundError, EngineError):
-                    found[stage] = self.store.read(sidecar)
-        return found
 
-    def _validated_here(self, engines: Iterable[StoredEngine]) -> bool:
-        """Whether there is nothing to run the golden vectors on, or they passed on this very device before."""
-        gpu = self.plan.gpu
-        if gpu is None or self.validate is None:
-            return True
-        here = gpu.model, gpu.cuda, self.plan.trt.version
-        return all(engine.sidecar.verified_on(*here) for engine in engines)
+def _stored(store: EngineStore, keys: Mapping[str, EngineKey]) -> dict[str, StoredEngine]:
+    """By stage the engines that are there and whole."""
+    found = {}
+    for stage, key in keys.items():
+        sidecar = store.lookup(key)
+        if sidecar is not None:
+            with suppress(FileNotFoundError, EngineError):
+                found[stage] = store.read(sidecar)
+    return found
 
-    def _built(self, keys: Mapping[str, EngineKey], names: Iterable[str]) -> dict[str, tuple[bytes, Sidecar]]:
-        chosen = set(names)
-        return {
-            stage.name: self._build(stage, keys[stage.name]) for stage in self.bundle.stages if stage.name in chosen
-        }
 
-    def _build(self, stage: StageSpec, key: EngineKey) -> tuple[bytes, Sidecar]:
-        plan, graph = self.plan, self.bundle.read(self.bundle.file(stage.name, "fp16"))
-        built = build_stage(plan.trt, graph, stage, plan.recipe, gpu=plan.gpu, progress=self.progress)
-        return built.plan, Sidecar(
-            key=key,
-            target=plan.recipe.name,
-            bundle=self.bundle.name,
-            plan_sha256=sha256(built.plan).hexdigest(),
-            plan_bytes=len(built.plan),
-            tensors=built.tensors,
-            precision=built.precision,
-            verified=False,
-            verification={"status": "not run", "reason": "no GPU of this kind where it was built"},
-            build=built.build,
-            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        )
-
-    def _validated(self, engines: dict[str, tuple[bytes, Sidecar]]) -> dict[str, tuple[bytes, Sidecar]]:
-        """The golden vectors on the engines, while nobody else can see the fresh ones."""
-        if self.plan.gpu is None or self.validate is None:
-            return engines
-        self.progress("running the golden vectors")
-        try:
-            figures = self.validate(self.bundle, {stage: data for stage, (data, _) in engines.items()}, self.plan)
-        except MissingDependencyError as error:
-            _LOG.warning("the engines are not validated, their first user runs the golden vectors: %s", error)
-            reason = {"status": "not run", "reason": error.message}
-            return {stage: (data, replace(sidecar, verification=reason)) for stage, (data, sidecar) in engines.items()}
-        return {stage: (data, sidecar.marked(figures)) for stage, (data, sidecar) in engines.items()}
-
-    def _published(self, data: bytes, sidecar: Sidecar, stored: StoredEngine | None) -> Outcome:
-        """A fresh engine into the store; of one that was there, what it was validated on."""
-        if stored is None:
-            return Outcome(sidecar, self.store.publish(data, sidecar).path, False)
-        if sidecar.verification.get("status") != "passed":
-            return Outcome(stored.sidecar, stored.path, True)
-        if sidecar != stored.sidecar:
-            self.store.note_verified([stored], sidecar.verification)
-        return Outcome(sidecar, stored.path, True)
+def _published(
+    store: EngineStore, bundle: Bundle, plan: BuildPlan, key: EngineKey, built: Built, validation: Mapping[str, Any]
+) -> Outcome:
+    sidecar = Sidecar(
+        key=key,
+        target=plan.recipe.name,
+        bundle=bundle.name,
+        plan_sha256=sha256(built.plan).hexdigest(),
+        plan_bytes=len(built.plan),
+        tensors=built.tensors,
+        precision=built.precision,
+        validation=dict(validation),
+        build=built.build,
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    return Outcome(sidecar, store.publish(built.plan, sidecar).path, False)

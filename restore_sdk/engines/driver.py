@@ -73,14 +73,21 @@ def load_driver() -> ctypes.CDLL:
     return library
 
 
+def all_devices() -> list[DeviceFacts]:
+    """Facts about every device, at least one; :class:`DeviceError` where there is none."""
+    library = load_driver()
+    try:
+        return [_ask(library, index) for index in range(_number(library, "cuDeviceGetCount"))]
+    except DriverCallError as error:
+        raise DeviceError(f"the NVIDIA driver does not answer: {error}", "look at nvidia-smi") from error
+
+
 def device_facts(index: int = 0) -> DeviceFacts:
     """Facts about device ``index``; :class:`DeviceError` where there is none."""
-    return _devices(index)[0]
-
-
-def all_devices() -> list[DeviceFacts]:
-    """Facts about every device, at least one; raises as :func:`load_driver`."""
-    return _devices(None)
+    devices = all_devices()
+    if not 0 <= index < len(devices):
+        raise DeviceError(f"there is no device {index}: the driver sees {len(devices)}", "devices count from 0")
+    return devices[index]
 
 
 def find_gpu(index: int = 0) -> DeviceFacts:
@@ -109,17 +116,6 @@ def current(gpu: DeviceFacts | None) -> Iterator[None]:
         yield
     finally:
         driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
-
-
-def _devices(index: int | None) -> list[DeviceFacts]:
-    library = load_driver()
-    try:
-        count = _number(library, "cuDeviceGetCount")
-        if index is not None and not 0 <= index < count:
-            raise DeviceError(f"there is no device {index}: the driver sees {count}", "devices count from 0")
-        return [_ask(library, each) for each in (range(count) if index is None else [index])]
-    except DriverCallError as error:
-        raise DeviceError(f"the NVIDIA driver does not answer: {error}", "look at nvidia-smi") from error
 
 
 def _number(library: ctypes.CDLL, entry: str, *arguments: Any, kind: Any = ctypes.c_int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -115,9 +114,8 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True):
         plan_sha256, plan_bytes: of the plan, checked before a byte of it reaches TensorRT.
         tensors: inputs, then outputs.
         precision: number of layers of the strongly typed network that compute in each floating-point type.
-        verified: whether the golden vectors ran on this engine and passed, somewhere: see :meth:`verified_on`.
-        verification: ``{"status": "not run"}`` or ``"passed"`` with the figures, ``device``, ``driver_cuda`` and
-            ``tensorrt`` (its version).
+        validation: what the golden vectors gave where it was built, with ``device``, ``driver_cuda`` and ``tensorrt``
+            (its version); empty where they did not run. Whoever opens it runs them again.
         build: seconds, the log's summary, memory figures and the like; free.
         created: ISO date and time.
     """
@@ -129,8 +127,7 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True):
     plan_bytes: int
     tensors: tuple[Tensor, ...]
     precision: dict[str, int]
-    verified: bool
-    verification: dict[str, Any]
+    validation: dict[str, Any]
     build: dict[str, Any]
     created: str
 
@@ -147,19 +144,6 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True):
     def to_json(self) -> dict[str, Any]:
         """JSON types, without the checksum that :func:`dump_sidecar` adds."""
         return {"schema": SCHEMA, **msgspec.to_builtins(self)}
-
-    def verified_on(self, device: str, driver_cuda: str, tensorrt: str) -> bool:
-        """Whether the golden vectors passed on a device of this name, with a driver for this CUDA and this TensorRT.
-
-        Where not (built ahead of time, copied here, or a driver for another CUDA since), the runtime runs them before
-        it serves and calls ``EngineStore.note_verified``.
-        """
-        passed_on = tuple(self.verification.get(name) for name in ("device", "driver_cuda", "tensorrt"))
-        return self.verified and passed_on == (device, driver_cuda, tensorrt)
-
-    def marked(self, verification: Mapping[str, Any]) -> Sidecar:
-        """The same with the golden vectors passed."""
-        return msgspec.structs.replace(self, verified=True, verification={"status": "passed", **verification})
 
 
 def dump_sidecar(sidecar: Sidecar) -> bytes:

@@ -14,12 +14,11 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from platformdirs import user_cache_path
 
@@ -28,7 +27,6 @@ from restore_sdk._util.lock import file_lock
 from restore_sdk._util.reading import read_owned, require_owned
 from restore_sdk._util.terminal import quote
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
-from restore_sdk.bundle.onnxfile import looks_like_onnx
 from restore_sdk.engines.edition import Edition
 from restore_sdk.engines.recipe import names
 from restore_sdk.engines.sidecar import BUILD_AGAIN, EngineKey, Host, Sidecar, dump_sidecar, parse_sidecar
@@ -116,13 +114,11 @@ class EngineStore:
         """Add an engine in one step; one of the same key is replaced.
 
         Raises:
-            EngineError (integrity): the plan is not the one that the sidecar describes, or no plan at all.
+            EngineError (integrity): the plan is not the one that the sidecar describes.
             OutputError: the folder cannot be written.
         """
         if len(plan) != sidecar.plan_bytes or sha256(plan).hexdigest() != sidecar.plan_sha256:
             raise EngineError("the plan is not the one that its sidecar describes", BUILD_AGAIN, reason="integrity")
-        if looks_like_onnx(plan):
-            raise EngineError("this is an ONNX graph, not a plan", "build it: restore-sdk build", reason="integrity")
         self._make_root()
         path = self.root / sidecar.plan_file
         with self.lock("store"):
@@ -231,21 +227,6 @@ class EngineStore:
                 for path in removed:
                     path.unlink(missing_ok=True)
         return removed
-
-    def note_verified(self, engines: Iterable[StoredEngine], figures: Mapping[str, Any]) -> None:
-        """Note that the golden vectors passed on these engines; ``figures`` (JSON types) go into the sidecars.
-
-        An engine that was replaced meanwhile is left alone; a store that cannot be written or was pruned is a warning.
-        """
-        for engine in engines:
-            path = self.root / engine.sidecar.file
-            try:
-                with self.lock("store"):
-                    stored = parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)
-                    if stored.plan_sha256 == engine.sidecar.plan_sha256:
-                        self._write(path, dump_sidecar(stored.marked(figures)))
-            except (OutputError, EngineError, OSError) as error:
-                _LOG.warning("the golden vectors passed, which could not be noted and will be run again: %s", error)
 
     def lock(self, name: str, poll: Callable[[float], None] | None = None) -> AbstractContextManager[None]:
         """A lock between processes, see :func:`restore_sdk._util.lock.file_lock`; makes a folder that is missing."""

@@ -35,18 +35,10 @@ class Capture:
         self.thread = thread
         self.lines: deque[tuple[str, str]] = deque(maxlen=KEEP)
 
-    def of(self, *severities: str) -> list[str]:
-        """Texts of these severities, oldest first."""
-        return [text for severity, text in list(self.lines) if severity in severities]
-
     @property
     def errors(self) -> list[str]:
-        """Errors and internal errors, oldest first."""
-        return self.of("INTERNAL_ERROR", "ERROR")
-
-    def tail(self, count: int = 20) -> list[str]:
-        """The last lines as ``ERROR: text``."""
-        return [f"{severity}: {text}" for severity, text in list(self.lines)[-count:]]
+        """Texts of errors and internal errors, oldest first."""
+        return [text for severity, text in list(self.lines) if severity in ("INTERNAL_ERROR", "ERROR")]
 
 
 def logger(trt: Any) -> Any:

@@ -7,7 +7,6 @@ told.
 
 from __future__ import annotations
 
-import functools
 import io
 import re
 import struct
@@ -79,23 +78,6 @@ class JpegSettings:
         if len(tables) != len(used):
             return None
         return cls(tables, JpegImagePlugin.get_sampling(image), bool(image.info.get("progressive")))
-
-    @property
-    def quality(self) -> int:
-        """The quality of libjpeg, 1..100, whose table is nearest."""
-        total = sum(self.tables[0])
-        return 1 + min(range(100), key=lambda number: abs(_table_sums()[number] - total))
-
-
-@functools.cache
-def _table_sums() -> list[int]:
-    sums = []
-    for quality in range(1, 101):
-        file = io.BytesIO()
-        Image.new("L", (1, 1)).save(file, "JPEG", quality=quality)
-        file.seek(0)
-        sums.append(sum(JpegImagePlugin.JpegImageFile(file).quantization[0]))
-    return sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +243,9 @@ def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[
             info.add(chunk, content)
         if metadata.xmp:
             info.add(b"iTXt", _PNG_XMP + b"\0\0\0\0\0" + metadata.xmp)
-    elif kind == "webp" and metadata.dpi is not None and not _has_dpi(metadata.exif):
-        notes.append("WebP holds no resolution but in EXIF: it was left out")
+    elif kind == "webp" and metadata.dpi is not None:
+        if not metadata.exif or tags.directories(metadata.exif)[0].dpi() is None:
+            notes.append("WebP holds no resolution but in EXIF: it was left out")
     elif kind == "bmp":
         if metadata.exif or icc or metadata.xmp:
             notes.append("BMP holds no metadata but the resolution: it was left out")
@@ -270,10 +253,6 @@ def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[
     if kind in ("jpeg", "png") and options.get("exif"):
         options["exif"] = _EXIF + metadata.exif
     return {name: value for name, value in options.items() if value}, notes
-
-
-def _has_dpi(exif: bytes) -> bool:
-    return bool(exif) and tags.directories(exif)[0].dpi() is not None
 
 
 def into_tiff(encoded: bytes, metadata: Metadata, icc: bytes) -> tuple[bytes, list[str]]:

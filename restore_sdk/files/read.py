@@ -46,7 +46,7 @@ from restore_sdk.files.check import (
 from restore_sdk.files.jpegs import keep_blocks
 from restore_sdk.files.metadata import JpegSettings, Metadata, quiet_pillow, read_metadata
 from restore_sdk.files.write import FORMATS, Encoded, Pixels, encode
-from restore_sdk.imaging.image import HOLE_ABOVE
+from restore_sdk.imaging.image import MASKED_ABOVE
 
 #: Largest picture that is decoded, in pixels, unless the caller says otherwise; largest file that is read, in bytes.
 MAX_PIXELS, MAX_BYTES = 100_000_000, 512 * 1024 * 1024
@@ -108,8 +108,10 @@ class Photo:
 
     @property
     def eight(self) -> NDArray[np.uint8]:
-        """The pixels with 8 bits a channel, which is what the model takes."""
-        return _to_eight(self.pixels)
+        """The pixels with 8 bits a channel, which is what the model takes: 65535 becomes 255, rounded."""
+        if self.pixels.dtype == np.uint8:
+            return self.pixels.view(np.uint8)
+        return ((self.pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
     def with_restored(self, restored: NDArray[np.uint8]) -> Pixels:
         """What the model restored from :attr:`eight`, in the photograph's own depth.
@@ -194,8 +196,12 @@ def read_mask(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXE
         InvalidImageError: the same of bytes.
     """
     with _bytes_of(source, "mask", MaskError) as data:
-        mask = _to_grey(_decode(data, max_pixels).pixels)
-        if 0 < (brightest := mask.max(initial=0)) <= HOLE_ABOVE:
+        mask = _decode(data, max_pixels).eight
+        if mask.ndim == 3:
+            if mask.shape[2] == 4 and mask[..., 3].min() < 255:
+                raise InvalidImageError("has transparent pixels", "save it without alpha, white on black")
+            mask = cv2.cvtColor(mask, cv2.COLOR_BGRA2GRAY if mask.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
+        if 0 < (brightest := mask.max(initial=0)) <= MASKED_ABOVE:
             what = f"is not black, but nothing in it is white: its brightest grey is {brightest} of 255"
             raise InvalidImageError(what, "paint what is to be repainted white, above 127")
         return mask
@@ -281,9 +287,8 @@ def _open(data: bytes, max_pixels: int) -> tuple[Format, ImageFile.ImageFile, in
 
 def readable_formats() -> list[Format]:
     """The formats that are read here: AVIF and HEIC only where what opens them is installed."""
-    found: list[Format] = [*_OPENERS]
-    kinds: tuple[Format, ...] = ("avif", "heif")
-    for kind in kinds:
+    found, plugins = [*_OPENERS], tuple[Format, ...](("avif", "heif"))
+    for kind in plugins:
         with suppress(InvalidImageError):
             _plugin(kind)
             found.append(kind)
@@ -391,21 +396,3 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         what = f"has {width} x {height} px, over the limit of {max_pixels / 1e6:g} MP"
         raise InvalidImageError(what, "scale it down, or raise the limit with --max-megapixels", "size")
-
-
-def _to_grey(picture: Pixels) -> NDArray[np.uint8]:
-    eight = _to_eight(picture)
-    if eight.ndim == 2:
-        return eight
-    if eight.shape[2] == 4 and eight[..., 3].min() < 255:
-        raise InvalidImageError("has transparent pixels", "save it without alpha, white on black")
-    grey: NDArray[np.uint8] = cv2.cvtColor(eight, cv2.COLOR_BGRA2GRAY if eight.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
-    return grey
-
-
-def _to_eight(picture: Pixels) -> NDArray[np.uint8]:
-    """The same picture with 8 bits a channel: 65535 becomes 255, rounded."""
-    if picture.dtype == np.uint8:
-        return picture.view(np.uint8)
-    eight: NDArray[np.uint8] = ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return eight

@@ -51,7 +51,7 @@ class Encoded:
     Attributes:
         data: the bytes.
         lossless: whether every pixel comes out as it went in.
-        quality: of a JPEG or WebP with loss, 1..100; of a JPEG's own tables, that of libjpeg which is nearest.
+        quality: of a JPEG or WebP with loss, 1..100; ``None`` with a JPEG's own tables.
         notes: what of the photograph's file is not in it.
     """
 
@@ -116,7 +116,6 @@ def encode(
             notes += [ODD_SAMPLING] * (jpeg.subsampling < 0 and not grey)
         if jpeg is not None and quality is None:
             options |= {"qtables": [list(table) for table in jpeg.tables], "optimize": True}
-            quality = jpeg.quality
         else:
             quality = JPEG_QUALITY if quality is None else quality
             options["quality"] = quality

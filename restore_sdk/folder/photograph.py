@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,6 @@ from restore_sdk.files import (
     read_mask,
 )
 from restore_sdk.folder.pairing import NothingMaskedError, Pair, file_fingerprint
-from restore_sdk.imaging.image import mask_doubt
 from restore_sdk.tiling.request import RestoreOptions
 
 _LOG = logging.getLogger("restore_sdk")
@@ -97,8 +96,7 @@ def load(pair: Pair, settings: PhotoSettings) -> tuple[Photo, NDArray[Any]]:
             "make the mask on the upright photograph",
         )
     check_form(pair.output, photo.pixels[..., :3] if settings.mask_alpha else photo.pixels)
-    what, option = mask_doubt(mask)
-    return (photo.with_note(f"{what}: see {option}") if what else photo), mask
+    return photo, mask
 
 
 def restore(
@@ -109,7 +107,9 @@ def restore(
     pixels = photo.with_restored(result.image)
     if settings.mask_alpha:  # what was erased is there again
         pixels = pixels[..., :3]
-    return result, photo.encode(output, pixels, settings.quality)
+    file = photo.encode(output, pixels, settings.quality)
+    doubts = (f"{note}: see --invert-mask or --mask-color" for note in result.notes)
+    return result, replace(file, notes=(*doubts, *file.notes))
 
 
 def restore_pair(engine: RestoreEngine, pair: Pair, settings: PhotoSettings) -> Result | RestoreError:

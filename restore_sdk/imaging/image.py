@@ -17,7 +17,7 @@ Color = Literal["rgb", "bgr"]
 MODEL_SIZE = 256
 
 #: Pixels with a mask value above this are masked.
-HOLE_ABOVE = 127
+MASKED_ABOVE = 127
 
 #: Rows of a mask that are looked at together, and pixels of one that is taken whole.
 _STRIP, _SMALL = 64, 1 << 18
@@ -179,22 +179,22 @@ class MaskWarning(UserWarning):
     """A mask that is taken as it is, and probably not meant so."""
 
 
-def mask_doubt(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[str, str]:
-    """Why a mask cannot be meant as it is, and which option of the command helps; two empty texts where nothing is odd.
+def mask_doubt(values: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
+    """Why a mask cannot be meant as it is; empty where nothing is odd.
 
     Looked at is about every 8th pixel of rows and columns, from 32 x 32 px on. Odd are more than 3/4 of the picture
     marked, and more than 1/5 of it neither black nor white.
     """
     step = min(8, min(values.shape) // 32)
     if not step:
-        return "", ""
+        return ""
     few = values[::step, ::step]
-    share = np.count_nonzero(few if few.dtype == np.bool_ else few > HOLE_ABOVE) / few.size
+    share = np.count_nonzero(few if few.dtype == np.bool_ else few > MASKED_ABOVE) / few.size
     if few.dtype == np.uint8 and np.count_nonzero((few > 32) & (few < 224)) > few.size / 5:
-        return "the mask has many shades, as a photograph; white (above 127) is what to repaint", "--mask-color"
+        return "the mask has many shades, as a photograph; white (above 127) is what to repaint"
     if share > 0.75:
-        return f"the mask marks {share:.0%} of the picture; white is what to repaint", "--invert-mask"
-    return "", ""
+        return f"the mask marks {share:.0%} of the picture; white is what to repaint"
+    return ""
 
 
 def masked_pixels(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
@@ -212,7 +212,7 @@ def masked_pixels(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArra
     # A view of another type as bool may hold any byte; compared, each becomes 0 or 1.
     marked = np.ascontiguousarray(values).view(np.uint8)
     box = _marked_box(marked)
-    above = marked[box] > (0 if values.dtype == np.bool_ else HOLE_ABOVE)
+    above = marked[box] > (0 if values.dtype == np.bool_ else MASKED_ABOVE)
     mask = np.zeros(values.shape, bool)
     mask[box] = above
     masked = np.count_nonzero(above)
@@ -222,7 +222,7 @@ def masked_pixels(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArra
         )
     if masked == 0 and marked[box].any():
         raise MaskError(
-            f"the mask is not black, but nothing in it is above {HOLE_ABOVE} (highest: {int(marked[box].max())})",
+            f"the mask is not black, but nothing in it is above {MASKED_ABOVE} (highest: {int(marked[box].max())})",
             "white (255) is what to repaint; multiply a 0/1 mask by 255, or pass a bool array",
         )
     return mask, box

@@ -14,7 +14,7 @@ import numpy as np
 
 import restore_sdk
 from restore_sdk.engine import RestoreEngine
-from restore_sdk.errors import ExecutionError, InputError
+from restore_sdk.errors import ExecutionError
 from restore_sdk.imaging.image import MODEL_SIZE
 from restore_sdk.measure.host import memory_mb
 from restore_sdk.runtime import Runtime
@@ -53,8 +53,6 @@ def fresh_process(
     Raises:
         ExecutionError: the process failed; its last line is in the message. Or it took longer than ``timeout`` seconds.
     """
-    if requests < 1:
-        raise InputError("requests count from 1", "pass a whole number from 1 up")
     engine = {
         "bundle": str(bundle.absolute()),  # a bare name would be that of a shipped one
         "runtime": runtime,

@@ -69,7 +69,9 @@ def time_in_blocks(
         progress(f"warm-up: {case.run}, {case.figure}")
         took = _warm_up(case)
         most = min(requests / case.requests, seconds / took)
-        shares.append(_shares(max(1, round(most))))
+        calls = max(1, round(most))
+        blocks = min(BLOCKS, calls)
+        shares.append([calls * (block + 1) // blocks - calls * block // blocks for block in range(blocks)])
     times: list[list[list[float]]] = [[] for _ in cases]
     parts: list[list[dict[str, float]]] = [[] for _ in cases]
     for block in range(max(map(len, shares), default=0)):
@@ -102,11 +104,6 @@ def _warm_up(case: Case) -> float:
             break
     _check(case, result)
     return max(took, 1e-6)
-
-
-def _shares(calls: int) -> list[int]:
-    blocks = min(BLOCKS, calls)
-    return [calls * (block + 1) // blocks - calls * block // blocks for block in range(blocks)]
 
 
 def _block(case: Case, calls: int) -> tuple[list[float], list[dict[str, float]]]:

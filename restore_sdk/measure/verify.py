@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import DriftError, InputError
+from restore_sdk.errors import InputError
 from restore_sdk.imaging.quality import Drift
 from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.golden import GATES, golden_drift
@@ -33,15 +33,6 @@ class Verification:
         """Whether both outputs are within the gate."""
         return all(drift.within(*self.gate) for drift in self.drift.values())
 
-    def require(self) -> None:
-        """Raise :class:`DriftError` unless it passed."""
-        for name, drift in self.drift.items():
-            if not drift.within(*self.gate):
-                raise DriftError(
-                    f"{name} is {drift} from the reference; the gate is {self.gate[0]:g} and {self.gate[1]:g} dB",
-                    "do not use this runtime here; report the output of: restore-sdk doctor --json",
-                )
-
 
 def verify(
     bundle: Bundle,
@@ -56,7 +47,7 @@ def verify(
         min_psnr: least PSNR in dB, pooled and of every image; ``None`` is the gate of the runtime's precision, see
             :data:`restore_sdk.runtime.golden.GATES`.
 
-    Returns the figures whether they pass or not: see :attr:`Verification.passed` and :meth:`Verification.require`.
+    Returns the figures whether they pass or not: see :attr:`Verification.passed`.
 
     Raises:
         BundleError, MissingDependencyError, EngineError (not-built), DeviceError, ExecutionError: it could not run.

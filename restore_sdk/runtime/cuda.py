@@ -188,22 +188,16 @@ class Stream:
         self.handle = int(self._stream.handle)
 
     def upload(self, target: DeviceMemory, source: NDArray[np.uint8]) -> None:
-        """Queue a copy to the device; ``source`` is pinned, contiguous, and stays unchanged until it ran."""
-        _check_copy(source, target)
+        """Queue a copy to the device; ``source`` is pinned, contiguous, fits, and stays unchanged until it ran."""
         self._cuda.memcpy_htod_async(target.address, source, self._stream)
 
     def download(self, target: NDArray[np.uint8], source: DeviceMemory) -> None:
-        """Queue a copy from the device; ``target`` is pinned, contiguous, and holds the data once it ran."""
-        _check_copy(target, source)
+        """Queue a copy from the device; ``target`` is pinned, contiguous, fits, and holds the data once it ran."""
         self._cuda.memcpy_dtoh_async(target, source.address, self._stream)
 
     def record(self, event: Event) -> None:
         """Queue a mark."""
         event.raw.record(self._stream)
-
-    def wait(self, event: Event) -> None:
-        """What is queued from here on starts after the mark that was last recorded in ``event``."""
-        self._stream.wait_for_event(event.raw)
 
     def synchronize(self) -> None:
         """Block until everything that is queued ran."""
@@ -213,14 +207,6 @@ class Stream:
         """Give it back; what is queued still runs."""
         release(self._stream)
         self._stream = None
-
-
-def _check_copy(host: NDArray[np.uint8], device: DeviceMemory) -> None:
-    if not host.flags.c_contiguous or host.nbytes > device.size:
-        raise ExecutionError(
-            f"a copy of {host.nbytes} bytes does not fit {device.size} bytes of device memory, or is not contiguous",
-            "this is a fault of the SDK: report it",
-        )
 
 
 def _import_pycuda() -> Any:

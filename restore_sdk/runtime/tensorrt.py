@@ -21,23 +21,23 @@ from restore_sdk.engines.edition import Edition, load, require_driver, require_i
 from restore_sdk.engines.plan import BuildPlan
 from restore_sdk.engines.sidecar import BUILD_AGAIN, Host
 from restore_sdk.engines.store import EngineStore, StoredEngine
-from restore_sdk.errors import ClosedError, DeviceError, DriftError, ExecutionError, RestoreError
-from restore_sdk.imaging.image import HOLE_ABOVE, MODEL_SIZE
-from restore_sdk.runtime.base import U8, SlotPool, check_batch
+from restore_sdk.errors import ClosedError, DriftError, ExecutionError, RestoreError
+from restore_sdk.imaging.image import MASKED_ABOVE, MODEL_SIZE
+from restore_sdk.runtime.base import U8, Inference, PooledRunner, check_batch
 from restore_sdk.runtime.cuda import Gpu
 from restore_sdk.runtime.fork import release
 from restore_sdk.runtime.golden import require_golden
-from restore_sdk.runtime.pipeline import DeviceInference, Pipeline, Workspace, free_all
+from restore_sdk.runtime.pipeline import Pipeline, free_all
 from restore_sdk.runtime.trtstage import TrtStage, make_runtime
 
 _LOG = logging.getLogger("restore_sdk")
 
 
-class TensorRtRunner:
+class TensorRtRunner(PooledRunner):
     """Edge and repair stage on TensorRT; see :class:`restore_sdk.runtime.base.StageRunner`.
 
-    ``slots`` requests compute at a time, each in a workspace of its own that both stages share. As many again may
-    copy to and from the device meanwhile.
+    Each of ``slots`` has a stream, buffers, contexts and a workspace of its own: the copies of one request overlap with
+    the computing of another.
 
     Args:
         bundle: the model.
@@ -69,10 +69,9 @@ class TensorRtRunner:
         self._closing = threading.RLock()
         self._facts = dict(facts or {})
         self._process = os.getpid()
-        self._slots, self._version, self._edition = slots, str(trt.__version__), trt.__name__
+        self._version, self._edition = str(trt.__version__), trt.__name__
         self._gpu = Gpu(device)
         self._runtime: Any = None
-        self._workspaces: list[Workspace] = []
         self._stages: list[TrtStage] = []
         pipelines: list[Pipeline] = []
         with self._gpu.current("the engines cannot be loaded"):
@@ -81,48 +80,26 @@ class TensorRtRunner:
                 self._runtime = make_runtime(trt)
                 for plan, spec in zip((edge, repair), bundle.stages, strict=True):
                     self._stages.append(TrtStage(trt, self._runtime, plan, spec))
-                self._max_batch = min(stage.max_batch for stage in self._stages)
-                workspace_bytes = max(stage.workspace_bytes for stage in self._stages)
+                max_batch = min(stage.max_batch for stage in self._stages)
+                self._workspace_bytes = slots * max(stage.workspace_bytes for stage in self._stages)
                 for _ in range(slots):
-                    self._workspaces.append(Workspace(self._gpu, workspace_bytes))
-                # Those of one workspace apart from each other: calls one after another go round all of them.
-                first, second = self._stages
-                for workspace in self._workspaces * 2:
-                    pipelines.append(Pipeline(self._gpu, workspace, first, second, self._max_batch))
-                _warm_up(pipelines, self._max_batch)
+                    pipelines.append(Pipeline(self._gpu, *self._stages))
+                _warm_up(pipelines, max_batch)
                 self._memory_bytes = max(0, before - self._gpu.memory()[0])
             except BaseException:
                 with suppress(Exception):  # the failure that brought us here is the one to report
-                    free_all(*pipelines, *self._workspaces, *self._stages)
+                    free_all(*pipelines, *self._stages)
                 release(self._runtime)
                 self._runtime = None
                 raise
-        self._workspace_bytes = workspace_bytes
-        self._pipelines = pipelines
-        self._pool = SlotPool(pipelines)
+        super().__init__(pipelines, max_batch)
         self._closed = False
 
-    @property
-    def slots(self) -> int:
-        """How many calls may compute at the same time."""
-        return self._slots
-
-    @property
-    def max_batch(self) -> int:
-        """Largest N that :meth:`infer` takes: the largest that both engines were built for."""
-        return self._max_batch
-
-    def infer(self, images: U8, masks: U8) -> DeviceInference:
-        """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`.
-
-        Raises:
-            ShapeError: the arrays are not ``uint8`` of one batch that fits; nothing was copied.
-            ExecutionError, OutOfMemoryError: the GPU or TensorRT failed.
-            ClosedError: the runner was closed, or opened before this process forked.
-        """
+    def infer(self, images: U8, masks: U8) -> Inference:
+        """Restore a batch, as :meth:`StageRunner.infer`; after a fork it raises ``ClosedError``."""
         if os.getpid() != self._process:
             raise ClosedError("the engine was opened before this process forked", "open one in each process")
-        check_batch(images, masks, self._max_batch)
+        check_batch(images, masks, self.max_batch)
         with self._pool.take() as pipeline, self._gpu.current("the request failed"):
             return pipeline.run(images, masks)
 
@@ -137,9 +114,9 @@ class TensorRtRunner:
             "compute_capability": facts.compute_capability,
             "driver_cuda": facts.cuda,
             "precision": "fp16",
-            "slots": self._slots,
-            "max_batch": self._max_batch,
-            "workspace_bytes": self._workspace_bytes * self._slots,
+            "slots": self.slots,
+            "max_batch": self.max_batch,
+            "workspace_bytes": self._workspace_bytes,
             "device_memory_bytes": self._memory_bytes,
             **self._facts,
         }
@@ -155,11 +132,10 @@ class TensorRtRunner:
             self._closed = True
             with self._gpu.current("the engines cannot be freed"):
                 try:
-                    free_all(*pipelines, *self._workspaces, *self._stages)
+                    free_all(*pipelines, *self._stages)
                 finally:
-                    pipelines.clear()
                     release(self._runtime)
-                    self._pipelines, self._workspaces, self._stages, self._runtime = [], [], [], None
+                    self._stages, self._runtime = [], None
 
     def __del__(self) -> None:
         # Freeing needs the context of a thread that nobody can vouch for here; close() is the way.
@@ -177,8 +153,7 @@ def open_tensorrt(
 ) -> TensorRtRunner:
     """A runner on the engines that the store holds for this bundle, TensorRT and GPU.
 
-    Engines that never ran on such a GPU with such a driver (built ahead of time, or elsewhere) run the golden vectors
-    first; that they passed is noted in the store.
+    The golden vectors run first: an engine may have been built ahead of time, elsewhere, or under another driver.
 
     Raises:
         DeviceError: no driver, no device, a driver that is too old. ``MissingDependencyError``: no TensorRT, no pycuda.
@@ -198,11 +173,7 @@ def open_tensorrt(
     runner = None
     try:
         runner = TensorRtRunner(bundle, edge.plan, repair.plan, trt.module, device=device, slots=slots, facts=told)
-        here = {"device": facts.model, "driver_cuda": facts.cuda, "tensorrt": trt.version}
-        unverified = [e for e in (edge, repair) if not e.sidecar.verified_on(*here.values())]
-        if unverified:
-            figures = require_golden(runner, bundle) | here
-            store.note_verified(unverified, figures)
+        require_golden(runner, bundle)
     except BaseException as error:
         if runner is not None:
             runner.close()
@@ -223,8 +194,7 @@ def validate(bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Map
         MissingDependencyError: pycuda is not installed.
         EngineError, ExecutionError, OutOfMemoryError: the engines do not load or run.
     """
-    if plan.gpu is None:
-        raise DeviceError("there is no GPU to run the golden vectors on", "run: restore-sdk doctor")
+    assert plan.gpu is not None, "golden vectors run on a GPU"
     runner = TensorRtRunner(bundle, plans["edge"], plans["repair"], plan.trt.module, device=plan.gpu.index)
     try:
         figures = require_golden(runner, bundle)
@@ -245,7 +215,7 @@ def _warm_up(pipelines: Sequence[Pipeline], max_batch: int) -> None:
     images = rng.integers(0, 256, (max_batch, MODEL_SIZE, MODEL_SIZE, 3), dtype=np.uint8)
     masks = np.zeros((max_batch, MODEL_SIZE, MODEL_SIZE), np.uint8)
     masks[:, MODEL_SIZE // 4 : MODEL_SIZE // 2, MODEL_SIZE // 4 : MODEL_SIZE // 2] = 255
-    first: DeviceInference | None = None
+    first: Inference | None = None
     for number, pipeline in enumerate(pipelines):
         for count in (1,) if number or max_batch == 1 else (max_batch, 1):
             result = pipeline.run(images[:count], masks[:count])
@@ -260,7 +230,7 @@ def _warm_up(pipelines: Sequence[Pipeline], max_batch: int) -> None:
 
 
 def _check_sense(image: U8, mask: U8, restored: U8, completed: U8) -> None:
-    known = mask <= HOLE_ABOVE
+    known = mask <= MASKED_ABOVE
     if restored.min() == restored.max() or completed.min() == completed.max():
         what = "a constant picture"
     elif not np.array_equal(restored[known], image[known]):
@@ -279,6 +249,6 @@ def _describe(engine: StoredEngine) -> dict[str, Any]:
         "plan_sha256": sidecar.plan_sha256,
         "precision": dict(sidecar.precision),
         "build": {name: value for name, value in sidecar.build.items() if name != "log"},
-        "verification": dict(sidecar.verification),
+        "validation": dict(sidecar.validation),
         "created": sidecar.created,
     }

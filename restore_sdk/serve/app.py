@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -41,14 +41,16 @@ PAGE_HEADERS = {
 }
 
 
-def create_app(engine: RestoreEngine, settings: Settings | None = None) -> FastAPI:
-    """The service as an ASGI application; the engine stays the caller's, to close after the application has ended.
+def create_app(engine: RestoreEngine, settings: Settings | None = None, also: Iterable[RestoreEngine] = ()) -> FastAPI:
+    """The service as an ASGI application; the engines stay the caller's, to close after the application has ended.
+
+    A request may name the bundle of one of ``also``; otherwise ``engine`` restores.
 
     Time limits for headers and for clients that stop reading are left to the server, or the proxy in front of it.
     """
     settings = settings or Settings()
     metrics = Metrics()
-    queue = RestoreQueue(engine, settings, metrics)
+    queue = RestoreQueue(engine, settings, metrics, also)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -169,6 +171,7 @@ async def info(request: Request) -> dict[str, Any]:
     return {
         "version": __version__,
         "model": {key: facts["bundle"][key] for key in ("name", "version", "size", "parameters", "macs")},
+        "models": request.app.state.queue.models,
         "runtime": facts["runtime"],
         "damage": bool(facts.get("finds_damage")),
         "formats": get_args(Format),

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -42,11 +42,19 @@ class Job:
     abandoned: bool = False
 
 
-class RestoreQueue:
-    """``settings.workers`` threads on one engine, and what waits for them."""
+def model_name(engine: RestoreEngine) -> str:
+    """The name of an engine's bundle; ``"model"`` of a runner that brings none."""
+    return str(engine.info().get("bundle", {}).get("name", "model"))
 
-    def __init__(self, engine: RestoreEngine, settings: Settings, metrics: Metrics) -> None:
+
+class RestoreQueue:
+    """``settings.workers`` threads on the engines, and what waits for them."""
+
+    def __init__(
+        self, engine: RestoreEngine, settings: Settings, metrics: Metrics, also: Iterable[RestoreEngine] = ()
+    ) -> None:
         self._engine, self._settings, self._metrics = engine, settings, metrics
+        self._engines = {model_name(each): each for each in (engine, *also)}
         self._pool = ThreadPoolExecutor(settings.workers, "restore-worker")
         self._waiting: deque[Job] = deque()
         self._inside = self._busy = 0
@@ -76,10 +84,17 @@ class RestoreQueue:
         """Seconds after which a place may be free, 1 to 60."""
         return min(60, max(1, math.ceil(len(self._waiting) * self._pace / self._settings.workers)))
 
+    @property
+    def models(self) -> list[str]:
+        """Names that a request may ask for; the first is taken unless one is named."""
+        return list(self._engines)
+
     def submit(self, request: RestoreRequest) -> Job:
         """Put a request into the queue; the job's ``result`` raises :class:`ProblemError`."""
         if self._closed:
             raise stopping()
+        if request.model is not None and request.model not in self._engines:
+            raise ProblemError(422, "BadRequest", "model: no model by that name", f"ask for {' or '.join(self.models)}")
         job = Job(request, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         self._start()
@@ -102,7 +117,8 @@ class RestoreQueue:
         if self._failed and not self._probing:
             self._probing = True
             try:
-                await asyncio.to_thread(self._engine.warmup)
+                for engine in self._engines.values():
+                    await asyncio.to_thread(engine.warmup)
                 self._failed = False
             except Exception:
                 _LOG.exception("the model still fails", extra={"facts": {"event": "probe"}})
@@ -150,7 +166,8 @@ class RestoreQueue:
         photo, mask = decode(job.request, self._settings.max_pixels)
         self._took(job, "decode", time.perf_counter() - started)
         options = job.request.model_dump(include={option.name for option in fields(RestoreOptions)})
-        restored = self._engine.run(photo.eight, mask, color="bgr", **options)
+        engine = self._engines[job.request.model or self.models[0]]
+        restored = engine.run(photo.eight, mask, color="bgr", **options)
         self._failed = False
         for part in ("prepare", "wait", "edge", "repair", "paste"):
             self._took(job, "slot" if part == "wait" else part, getattr(restored.timings, f"{part}_ms") / 1e3)
@@ -162,7 +179,7 @@ class RestoreQueue:
             image=file.data,
             media_type=f"image/{job.request.format}",
             edges=edges,
-            notes=file.notes,
+            notes=(*restored.notes, *file.notes),
             width=restored.image.shape[1],
             height=restored.image.shape[0],
             crops=[crop.to_json() for crop in restored.crops],

@@ -36,6 +36,7 @@ class RestoreRequest(BaseModel):
     mask: bytes = Field(description="A file of the same size, white where to repaint.")
     format: Format = Field("png", description="Format of the answer; JPEG with loss, the others without.")
     edges: bool = Field(False, description="Also answer the completed edge map (in JSON answers).")
+    model: str | None = Field(None, max_length=80, description="One of the service's models; without, its first.")
     dilate: int = Field(0, ge=0, le=MAX_BORDER, description="Grow the mask by so many pixels first.")
     feather: int = Field(0, ge=0, le=MAX_BORDER, description="Blend so many pixels inwards from the mask's border.")
     max_crops: int = Field(MAX_CROPS, ge=1, le=MAX_CROPS, description="Tiles at most; fewer: quicker, softer.")

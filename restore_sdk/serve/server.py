@@ -7,11 +7,14 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import FrameType
+from typing import Literal
 
 import uvicorn
 
+from restore_sdk._util.terminal import escape
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import OutputError
 from restore_sdk.serve.app import create_app
@@ -36,9 +39,9 @@ def bind(host: str, port: int) -> socket.socket:
         raise OutputError(f"cannot listen on {host} port {port}: {error}", "choose another --port or --host") from error
 
 
-def run(engine: RestoreEngine, settings: Settings, listener: socket.socket) -> None:
+def run(engine: RestoreEngine, settings: Settings, listener: socket.socket, also: Sequence[RestoreEngine] = ()) -> None:
     """Serve until SIGTERM or Ctrl-C: then no more connections are taken, and running requests finish."""
-    app = create_app(engine, settings)
+    app = create_app(engine, settings, also)
     config = uvicorn.Config(
         app,
         http="h11",
@@ -55,8 +58,10 @@ def run(engine: RestoreEngine, settings: Settings, listener: socket.socket) -> N
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     info = engine.info()
-    model = f"{info['bundle']['name']} {info['bundle']['version']}"
-    facts = {"event": "listening", "url": url, "model": model, "runtime": info["runtime"]}
+    model = ", ".join(
+        f"{bundle['name']} {bundle['version']}" for bundle in (e.info()["bundle"] for e in (engine, *also))
+    )
+    facts = {"event": "listening", "url": url, "model": model, "runtime": info["runtime"], "reason": info["reason"]}
     _LOG.info("serving at %s", url, extra={"facts": facts})
     if settings.is_open:
         _LOG.warning("anybody who can reach %s may use it: set a token", url, extra={"facts": {"event": "open"}})
@@ -93,10 +98,34 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def log_json() -> None:
-    """Send all logs of the process to standard error: this SDK's and uvicorn's from "info" on, others' warnings."""
+class TextFormatter(logging.Formatter):
+    """For people: where the service is, with what, in three lines; then what is wrong, if anything is."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines."""
+        facts = getattr(record, "facts", {})
+        if facts.get("event") == "listening":
+            return "Address  {url} (Ctrl-C ends it)\nModel    {model}\nRuntime  {runtime} ({reason})".format_map(facts)
+        text = f"{record.levelname.lower()}: {escape(record.getMessage())}"
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+    @staticmethod
+    def wants(record: logging.LogRecord) -> bool:
+        """Warnings, errors and the address: a terminal needs no line a request."""
+        return record.levelno >= logging.WARNING or getattr(record, "facts", {}).get("event") == "listening"
+
+
+def start_log(kind: Literal["text", "json"] | None = None) -> None:
+    """Send all logs of the process to standard error: this SDK's and uvicorn's from "info" on, others' warnings.
+
+    By default as text on a terminal, else as JSON lines.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    if (kind or ("text" if sys.stderr.isatty() else "json")) == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(TextFormatter())
+        handler.addFilter(TextFormatter.wants)
     logging.basicConfig(handlers=[handler])
     for name in ("restore_sdk", "uvicorn"):
         logging.getLogger(name).setLevel(logging.INFO)

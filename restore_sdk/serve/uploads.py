@@ -20,7 +20,6 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from restore_sdk.errors import MaskError
 from restore_sdk.files import InvalidImageError, Photo, check_form, check_image, open_photo, read_mask
-from restore_sdk.imaging.image import mask_doubt
 from restore_sdk.serve.problems import ProblemError, first_problem
 from restore_sdk.serve.schemas import MAX_FACES, MULTIPART, RestoreRequest
 from restore_sdk.serve.settings import Settings
@@ -83,9 +82,7 @@ def decode(request: RestoreRequest, max_pixels: int) -> tuple[Photo, NDArray[np.
     if not mask.any():
         raise MaskError("the mask is all black, so nothing is to be restored", "white is what to repaint")
     check_form(Path(f"photo.{request.format}"), photo.pixels)
-    photo = replace(photo, source=b"")  # to keep its blocks would take temporary files
-    doubt, _ = mask_doubt(mask)
-    return (photo.with_note(doubt) if doubt else photo), mask
+    return replace(photo, source=b""), mask  # to keep its blocks would take temporary files
 
 
 @contextmanager

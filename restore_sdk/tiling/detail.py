@@ -1,6 +1,6 @@
 """What the model cannot give: grain, and detail finer than its 256 pixels, brought from the known surroundings.
 
-What a picture has above a coarser one of the same is its residual. Where a tile was scaled down, each patch of the hole
+What a picture has above a coarser one of the same is its residual. Where a tile was scaled down, each masked patch
 gets the residual of a known patch that looks alike at the model's scale: contextual residual aggregation (Yi et al.,
 CVPR 2020), with exact matches in place of learned attention. Grain is the residual of flat known patches, and added as
 far as the hole lacks it. Matches are made in whole numbers and chances are hashes of places, so that the result depends
@@ -193,7 +193,7 @@ class _Grid:
 
 
 def _detail(grid: _Grid, mask: _Bool, mine: _Bool) -> _Drawn | None:
-    """For each patch of the hole one that looks alike, no louder than is usual for the contrast."""
+    """For each masked patch one that looks alike, no louder than is usual for the contrast."""
     if not grid.valid:
         return None
     known, wanted = grid.known(mask, 2), grid.touched(mine)
@@ -223,7 +223,7 @@ def _detail(grid: _Grid, mask: _Bool, mine: _Bool) -> _Drawn | None:
 
 
 def _grain(grid: _Grid, mask: _Bool, mine: _Bool) -> _Drawn | None:
-    """For each patch of the hole a flat one of like brightness, as strong as the hole lacks it."""
+    """For each masked patch a flat one of like brightness, as strong as the masked part lacks it."""
     if not grid.valid:
         return None
     known = grid.known(mask, 1)

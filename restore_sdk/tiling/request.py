@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import operator
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, Union, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk._util.ahead import CopyAhead
 from restore_sdk._util.opencv import cv2, translate_memory_errors
 from restore_sdk.errors import InputError
 from restore_sdk.imaging.border import dilate, feather
 from restore_sdk.imaging.image import (
     Color,
-    MaskWarning,
     as_pixels,
     mask_doubt,
     mask_values,
@@ -84,20 +82,15 @@ class RestoreOptions:
             raise InputError(f"detail is {self.detail!r}", 'pass detail="match" or detail="none"')
 
 
-class CommonKeywords(TypedDict, total=False):
-    """The fields of :class:`RestoreOptions` that all images of a batch share, as keywords."""
+class OptionKeywords(TypedDict, total=False):
+    """The fields of :class:`RestoreOptions` as keywords."""
 
     color: Color
     dilate: int
     feather: int
     max_crops: int
-    detail: Detail
-
-
-class OptionKeywords(CommonKeywords, total=False):
-    """All fields of :class:`RestoreOptions` as keywords."""
-
     faces: Faces | None
+    detail: Detail
 
 
 class Sample(NamedTuple):
@@ -115,7 +108,6 @@ class Request:
 
     Args:
         image, mask, options: as for :meth:`restore_sdk.engine.RestoreEngine.restore`.
-        faces: in place of those of ``options``, where given.
         edges: whether the completed edge map is wanted.
         name: stands before what errors say, where there are several requests.
 
@@ -130,7 +122,6 @@ class Request:
         mask: MaskLike,
         options: RestoreOptions,
         *,
-        faces: Faces | None = None,
         edges: bool = False,
         name: str = "",
     ) -> None:
@@ -138,25 +129,21 @@ class Request:
         with self._named():
             self._source = as_pixels(image, options.color)
             given = mask_values(mask, self._source.shape[:2])
-        # Now, so that a large photograph is copied while its mask is read.
-        self._copy = CopyAhead(self._source)
-        with wait_on_error((self,)), self._named():
             self._mask, marked = masked_pixels(given)
-            if doubt := mask_doubt(given)[0]:
-                warnings.warn(self._name + doubt, MaskWarning, stacklevel=4)
+            #: What is odd about the mask, which is taken as it is.
+            self.notes = tuple(self._name + doubt for doubt in [mask_doubt(given)] if doubt)
             dilate(self._mask, options.dilate)
-            faces = options.faces if faces is None else faces
-            framed = frames(() if faces is None else faces, self._mask.shape)
+            framed = frames(() if options.faces is None else options.faces, self._mask.shape)
             self.plan = plan(self._mask, options.max_crops, framed, None if options.dilate else marked)
-            # What the model is shown of the picture while nothing was put back, without waiting for the copy.
-            self._untouched = self._source if self._source.flags.c_contiguous else None
-            self.edges = np.zeros(self._mask.shape, np.uint8) if edges else None
-            # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
-            self._written = np.zeros(self._mask.shape, np.uint8) if len(self.plan.tiles) > 1 else None
-            self._tones: dict[Crop, NDArray[np.uint8] | None] = {}
-            self._toned = self._has_one_tone() if self.plan.tiles else False
-            #: What :meth:`finish` added.
-            self.detail: Detail = "none"
+        # What the model is shown of the picture while nothing was put back, without a copy.
+        self._untouched = self._source if self._source.flags.c_contiguous else None
+        self.edges = np.zeros(self._mask.shape, np.uint8) if edges else None
+        # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
+        self._written = np.zeros(self._mask.shape, np.uint8) if len(self.plan.tiles) > 1 else None
+        self._tones: dict[Crop, NDArray[np.uint8] | None] = {}
+        self._toned = self._has_one_tone() if self.plan.tiles else False
+        #: What :meth:`finish` added.
+        self.detail: Detail = "none"
 
     @translate_memory_errors
     def sample(self, tile: Tile) -> Sample:
@@ -202,10 +189,6 @@ class Request:
         self._written[tile.crop.box][rows, columns] = tile.level + 1
         blend(self._picture, (rows, columns), share, tile.crop, restored, self._options.color)
 
-    def wait(self) -> None:
-        """Return once nothing reads the caller's arrays any more; to be called where a request is given up."""
-        self._copy.wait()
-
     @translate_memory_errors
     def finish(self) -> NDArray[np.uint8]:
         """The restored photograph, once every tile was put back."""
@@ -229,9 +212,10 @@ class Request:
             if add_detail(self._picture, mask, mine, tile, self._tones[tile.crop] is not None):
                 self.detail = "match"
 
-    @property
+    @cached_property
     def _picture(self) -> NDArray[np.uint8]:
-        return self._copy.get()
+        """A fresh contiguous copy, once something is put back into it."""
+        return np.array(self._source, order="C")
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -252,17 +236,6 @@ class Request:
             return None
         distance: NDArray[np.float32] = cv2.distanceTransform(finer.view(np.uint8), cv2.DIST_L2, 5)
         return np.minimum(distance / tile.ramp, 1, dtype=np.float32)
-
-
-@contextmanager
-def wait_on_error(requests: Iterable[Request]) -> Iterator[None]:
-    """After an error, too, nothing reads the callers' arrays once the block has ended."""
-    try:
-        yield
-    except BaseException:
-        for request in requests:
-            request.wait()
-        raise
 
 
 def check_int(name: str, value: object, least: int, most: int) -> int:

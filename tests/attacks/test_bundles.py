@@ -1,7 +1,4 @@
-"""Bundles from elsewhere: each ends in the SDK's own error, soon and in bounded memory, or does what a sound one does.
-
-Hashes, names that leave the folder, links, missing files and mistyped manifests are in tests/bundle/test_bundle.py.
-"""
+"""Bundles and built engines from elsewhere: each ends in the SDK's own error, soon, in bounded memory, or is sound."""
 
 from __future__ import annotations
 
@@ -24,12 +21,14 @@ from restore_sdk.bundle.bundle import weights_name
 from restore_sdk.bundle.manifest import parse_manifest
 from restore_sdk.bundle.onnxfile import check_self_contained, with_weights
 from restore_sdk.cli.main import main
-from restore_sdk.engines.store import graph_sha256
-from restore_sdk.errors import BundleError
+from restore_sdk.engines.sidecar import dump_sidecar, parse_sidecar
+from restore_sdk.engines.store import EngineStore, StoredEngine, graph_sha256
+from restore_sdk.errors import BundleError, EngineError
 from restore_sdk.measure.verify import verify
 from tests.attacks.caught import error_of
 from tests.attacks.graphs import ATTACKS, LIMIT_BYTES, SERVED
 from tests.child import python
+from tests.engines.conftest import HOST, made_up, write_half_bundle
 from tests.toy_bundle import edge_graph, write_toy_bundle
 
 #: Seconds that no attack takes, on a busy host either.
@@ -314,3 +313,91 @@ def test_the_command_says_it_in_one_line(writable_bundle: Path, capsys: pytest.C
         assert shown.out == ""
         assert shown.err.replace("\n", "").isprintable()
         assert "Traceback" not in shown.err
+
+
+PLAN = b"ftrt" + bytes(range(100))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_half_bundle(tmp_path_factory.mktemp("bundles") / "half")
+
+
+@pytest.fixture
+def stored(tmp_path: Path, bundle: Bundle) -> tuple[EngineStore, StoredEngine]:
+    store = EngineStore(tmp_path / "store")
+    return store, store.publish(PLAN, made_up(bundle, plan=PLAN))
+
+
+def test_torn_at_every_byte(stored: tuple[EngineStore, StoredEngine], bundle: Bundle) -> None:
+    """Cut there, or one bit changed there, or one byte put in."""
+    store, engine = stored
+    for at in range(len(PLAN)):
+        for torn in (PLAN[:at], PLAN[:at] + bytes([PLAN[at] ^ 1]) + PLAN[at + 1 :], PLAN[:at] + b"\0" + PLAN[at:]):
+            engine.path.write_bytes(torn)
+            error = error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, HOST)
+            assert error is not None, f"handed out, torn at {at}"
+            assert "build" in error.hint
+    engine.path.write_bytes(PLAN)
+    assert store.find(bundle, engine.sidecar.key.stage, HOST).plan == PLAN
+
+
+def test_every_value_of_a_sidecar_replaced(stored: tuple[EngineStore, StoredEngine], bundle: Bundle) -> None:
+    """And its checksum made right: refused, or an engine of the very plan whose hash it gives."""
+    store, engine = stored
+    path = store.root / engine.sidecar.file
+    root = json.loads(path.read_bytes())
+    root.pop("checksum")
+    tried = refused = 0
+    for place in leaves(root):
+        for value in HOSTILE_VALUES:
+            edited = replaced(root, place, value)
+            path.write_bytes(with_checksum(edited))
+            tried += 1
+            error = error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, HOST)
+            if error is not None:
+                refused += 1
+                assert error.hint
+            else:
+                assert store.find(bundle, engine.sidecar.key.stage, HOST).plan == PLAN
+    assert refused > 0.4 * tried
+    path.write_bytes(with_checksum(root))
+    assert store.find(bundle, engine.sidecar.key.stage, HOST).plan == PLAN, "what is spoiled above would be taken"
+
+
+def test_an_edited_sidecar_without_its_checksum_or_a_huge_one(
+    stored: tuple[EngineStore, StoredEngine], bundle: Bundle
+) -> None:
+    store, engine = stored
+    path = store.root / engine.sidecar.file
+    text = path.read_text()
+    for change in (
+        text.replace(f'"{engine.sidecar.target}"', '"other"'),
+        text.replace("{}", '{"images": 6}'),
+        text[:-9],
+    ):
+        assert change != text
+        path.write_text(change)
+        assert error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, HOST) is not None
+    path.write_text(text)
+    with path.open("ab") as file:
+        file.truncate(1 << 33)  # sparse
+    assert error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, HOST) is not None
+
+
+@pytest.mark.parametrize("stage", ["../edge", "/edge", "edge/../..", "", "edge\n", "e" * 99, "Edge"])
+def test_a_stage_is_no_path(bundle: Bundle, stage: str) -> None:
+    sidecar = made_up(bundle)
+    root: dict[str, Any] = json.loads(dump_sidecar(sidecar))
+    root.pop("checksum")
+    root["key"]["stage"] = stage
+    key = type(sidecar.key)(**{**root["key"], "compute_capabilities": tuple(root["key"]["compute_capabilities"])})
+    with pytest.raises(EngineError):
+        parse_sidecar(with_checksum(root), f"{stage}.{key.digest}.json")
+
+
+def with_checksum(root: Any) -> bytes:
+    if not isinstance(root, dict):
+        return json.dumps(root).encode()
+    text = json.dumps(root, sort_keys=True, separators=(",", ":"))
+    return json.dumps({**root, "checksum": hashlib.sha256(text.encode()).hexdigest()}).encode()

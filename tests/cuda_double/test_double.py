@@ -1,19 +1,23 @@
 """The double itself, through the real pycuda: it must be as strict as it says, or the other tests show nothing.
 
-Wild addresses, missing contexts, want of memory and lost contexts are shown by tests/runtime/tensorrt.
+Wild addresses, missing contexts, want of memory and lost contexts are shown by tests/runtime/tensorrt. Where the double
+cannot be built, that is said.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.cuda_double import build
 from tests.cuda_double import double as doubles
 from tests.cuda_double.double import Double
+from tests.needs import unavailable
 
 
 @pytest.fixture
@@ -105,3 +109,21 @@ def test_the_legacy_stream_waits_for_blocking_streams_only(cuda: Any) -> None:
         cuda.memcpy_dtoh(target, memory)
         assert set(target) == {expected}
         stream.synchronize()
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RESTORE_SDK_TEST_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for variable in ("CC", "CXX"):
+        monkeypatch.delenv(variable, raising=False)
+    for make in (build.driver, build.pycuda):
+        with pytest.raises(build.CannotBuildError, match="no compiler"):
+            make()
+    assert list(tmp_path.iterdir()) == [], "nothing half-made is left"
+
+
+def test_ci_must_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, outcome in (("true", pytest.fail), ("1", pytest.fail), ("", pytest.skip), ("false", pytest.skip)):
+        monkeypatch.setenv("CI", value)
+        with pytest.raises(outcome.Exception, match="no compiler"):
+            unavailable("no compiler")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from restore_sdk import RestoreEngine
 from restore_sdk.errors import InputError, MaskError
 from tests.conftest import make_photo
-from tests.tiling.holes import scratched
+from tests.tiling.masks import scratched
 
 common = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -24,26 +24,26 @@ common = settings(max_examples=20, deadline=None, suppress_health_check=[HealthC
     st.integers(0, 12),
     st.sampled_from([1, 5, 64]),
 )
-def test_outside_the_hole_every_byte_stays(
+def test_outside_the_mask_every_byte_stays(
     engine: RestoreEngine,
-    hole: NDArray[np.bool_],
+    masked: NDArray[np.bool_],
     channels: tuple[int, ...],
     seed: int,
     dilate: int,
     feather: int,
     most: int,
 ) -> None:
-    photo = np.random.default_rng(seed).integers(0, 256, (*hole.shape, *channels), dtype=np.uint8)
-    known = ~hole
+    photo = np.random.default_rng(seed).integers(0, 256, (*masked.shape, *channels), dtype=np.uint8)
+    known = ~masked
     if dilate:
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * dilate + 1, 2 * dilate + 1))
         grown = cv2.distanceTransform(known.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= dilate
-        assert np.count_nonzero(grown ^ (cv2.dilate(hole.view(np.uint8), disc) > 0)) < grown.size / 4
+        assert np.count_nonzero(grown ^ (cv2.dilate(masked.view(np.uint8), disc) > 0)) < grown.size / 4
         known = ~grown
-    before = photo.copy(), hole.copy()
-    restored = engine(photo, hole, dilate=dilate, feather=feather, max_crops=most)
+    before = photo.copy(), masked.copy()
+    restored = engine(photo, masked, dilate=dilate, feather=feather, max_crops=most)
     assert np.array_equal(photo, before[0])
-    assert np.array_equal(hole, before[1])
+    assert np.array_equal(masked, before[1])
     assert not np.shares_memory(restored, photo)
     assert restored.shape == photo.shape
     assert restored.dtype == np.uint8
@@ -56,23 +56,23 @@ def test_outside_the_hole_every_byte_stays(
 
 @common
 @given(scratched(), st.integers(0, 20), st.sampled_from([3, 64]))
-def test_what_stands_in_the_hole_is_never_seen(
-    engine: RestoreEngine, hole: NDArray[np.bool_], dilate: int, most: int
+def test_what_stands_in_the_mask_is_never_seen(
+    engine: RestoreEngine, masked: NDArray[np.bool_], dilate: int, most: int
 ) -> None:
-    photo = make_photo(*hole.shape)
+    photo = make_photo(*masked.shape)
     other = photo.copy()
-    other[hole] = 255 - other[hole]
-    first, second = (engine(picture, hole, dilate=dilate, max_crops=most) for picture in (photo, other))
+    other[masked] = 255 - other[masked]
+    first, second = (engine(picture, masked, dilate=dilate, max_crops=most) for picture in (photo, other))
     assert np.array_equal(first, second)
 
 
 def test_crops_run_into_each_other_without_a_seam(engine: RestoreEngine) -> None:
-    """The toy model fills a hole with the mean of its crop, so a seam would be a step between two crops' means."""
+    """The toy model fills a mask with the mean of its crop, so a seam would be a step between two crops' means."""
     photo = np.zeros((600, 2000, 3), np.uint8)
     photo[:] = np.linspace(0, 250, 2000, dtype=np.float32).astype(np.uint8)[None, :, None]
-    hole = np.zeros((600, 2000), bool)
-    hole[300:306] = True
-    result = engine.run(photo, hole)
+    masked = np.zeros((600, 2000), bool)
+    masked[300:306] = True
+    result = engine.run(photo, masked)
     assert len(result.crops) > 8
     line = result.image[303, :, 0].astype(int)
     assert np.ptp(line) > 150  # it follows the photograph
@@ -82,22 +82,22 @@ def test_crops_run_into_each_other_without_a_seam(engine: RestoreEngine) -> None
 def test_levels_run_into_each_other_without_a_seam(engine: RestoreEngine) -> None:
     photo = np.full((1000, 1000, 3), 40, np.uint8)
     photo[480:520] = 90  # the close surroundings of the scratch
-    hole = np.zeros((1000, 1000), np.uint8)
-    cv2.line(hole, (0, 500), (999, 500), 1, 5)
-    cv2.circle(hole, (500, 500), 90, 1, -1)
-    result = engine.run(photo, hole > 0)
+    masked = np.zeros((1000, 1000), np.uint8)
+    cv2.line(masked, (0, 500), (999, 500), 1, 5)
+    cv2.circle(masked, (500, 500), 90, 1, -1)
+    result = engine.run(photo, masked > 0)
     assert {crop.width for crop in result.crops} >= {256}
     assert max(crop.width for crop in result.crops) > 600
     assert np.abs(np.diff(result.image[500, :, 0].astype(int))).max() <= 4
 
 
-def test_everything_that_a_hole_grows_to_is_restored(engine: RestoreEngine) -> None:
+def test_everything_that_a_mask_grows_to_is_restored(engine: RestoreEngine) -> None:
     """The toy model cannot return the photograph's 255, so a pixel that is left out shows."""
     photo = make_photo(900, 700) // 4
-    hole = np.zeros(photo.shape[:2], bool)
-    hole[440:444, 100:600] = True
+    masked = np.zeros(photo.shape[:2], bool)
+    masked[440:444, 100:600] = True
     photo[380:504, 40:660] = 255
-    restored = engine(photo, hole, dilate=60)
+    restored = engine(photo, masked, dilate=60)
     assert restored[381:503, 100:600].max() < 200
     assert (restored[:380] == photo[:380]).all()
 

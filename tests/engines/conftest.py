@@ -167,8 +167,7 @@ def made_up(bundle: Bundle, stage: str = "edge", plan: bytes = b"ftrt" + bytes(5
         plan_bytes=len(plan),
         tensors=(Tensor("image", "input", "uint8", (-1, 256, 256, 3)),),
         precision={"float16": 3},
-        verified=False,
-        verification={"status": "not run"},
+        validation={},
         build={"seconds": 0.25, "log": ["INFO: made up"]},
         created="2026-01-01T00:00:00+00:00",
     )

@@ -48,9 +48,9 @@ class TestBuild:
         assert err == "building edge ...\nbuilding repair ...\n"
         code, report = run.json("build", "--target", "any-rtx", "--bundle", half_bundle.path)
         assert (code, report["ok"], report["device"]) == (0, True, None)
-        assert [(one["key"]["stage"], one["reused"], one["verified"]) for one in report["engines"]] == [
-            ("edge", True, False),
-            ("repair", True, False),
+        assert [(one["key"]["stage"], one["reused"], one["validation"]) for one in report["engines"]] == [
+            ("edge", True, {}),
+            ("repair", True, {}),
         ]
         assert Path(report["engines"][0]["path"]).stat().st_size == report["engines"][0]["plan_bytes"]
 

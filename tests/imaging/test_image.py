@@ -1,4 +1,7 @@
+"""Arrays: what is an image, what is a mask, PSNR."""
+
 import io
+import math
 
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from restore_sdk.errors import ImageError, MaskError
+from restore_sdk.errors import ImageError, MaskError, ShapeError
 from restore_sdk.imaging.image import (
     Color,
     as_pixels,
@@ -16,7 +19,9 @@ from restore_sdk.imaging.image import (
     masked_pixels,
     to_rgb,
 )
+from restore_sdk.imaging.quality import Drift, psnr
 from restore_sdk.tiling.plan import plan
+from training.similarity import l1, ssim
 
 
 def as_mask(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
@@ -111,3 +116,67 @@ def test_pil_images_are_encoded_once(photo: NDArray[np.uint8], monkeypatch: pyte
     monkeypatch.setattr(Image.Image, "tobytes", lambda self, *rest: calls.append(1) or real(self, *rest))
     assert np.array_equal(as_pixels(Image.fromarray(photo)), photo)
     assert len(calls) == 1
+
+
+metrics = pytest.importorskip("skimage.metrics")
+
+
+@pytest.fixture(params=[(40, 50, 3), (64, 64), (7, 7, 3), (9, 200, 4)], ids=str)
+def pair(request: pytest.FixtureRequest) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    rng = np.random.default_rng(3)
+    first = rng.integers(0, 256, request.param, dtype=np.uint8)
+    second = np.clip(first + rng.normal(0, 20, request.param), 0, 255).astype(np.uint8)
+    return first, second
+
+
+def test_they_are_those_of_skimage(pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
+    assert psnr(*pair) == pytest.approx(metrics.peak_signal_noise_ratio(*pair, data_range=255), abs=1e-4)
+    channel_axis = -1 if pair[0].ndim == 3 else None
+    expected = metrics.structural_similarity(*pair, channel_axis=channel_axis, data_range=255)
+    assert ssim(*pair) == pytest.approx(expected, abs=1e-9)
+
+
+def test_known_values() -> None:
+    black, white = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)
+    assert psnr(black, white) == 0
+    assert psnr(white, white) == math.inf
+    assert l1(black, white) == 1
+    assert l1(white, black) == 1  # no wrap-around in uint8
+    assert ssim(white, white) == 1
+    one_off = black.copy()
+    one_off[0, 0, 0] = 51
+    assert l1(black, one_off) == pytest.approx(0.2 / black.size)
+    assert psnr(black, one_off) == pytest.approx(10 * math.log10(255**2 * black.size / 51**2))
+
+
+def test_drift_is_pooled_over_all_pictures() -> None:
+    """A picture without error counts as one without error; a mean of dB would be infinite."""
+    reference = np.full((3, 8, 8), 100, np.uint8)
+    result = reference.copy()
+    result[1] += 1
+    result[2] += 10
+    together, apart = Drift().add(reference, result), Drift()
+    for one, other in zip(reference, result, strict=True):
+        apart.add(one[None], other[None])
+    for drift in (together, apart):
+        assert drift.pooled_db == pytest.approx(psnr(reference, result))
+        assert drift.worst_db == pytest.approx(psnr(reference[2], result[2]))
+        assert (drift.pictures, drift.worst_picture) == (3, 2)
+        assert drift.within(32.8, 28.1)
+        assert not drift.within(33.0, 28.1)
+        assert not drift.within(32.8, 28.2)
+        assert str(drift) == "32.9 dB over all pictures, 28.1 dB in the worst (number 2)"
+    equal = Drift().add(reference, reference)
+    assert equal.to_json() == {"pooled_db": None, "worst_db": None, "worst_picture": 0}
+    assert str(equal) == "equal"
+    assert equal.within(60, 60)
+
+
+@pytest.mark.parametrize("measure", [psnr, ssim, l1, Drift().add])
+def test_arrays_that_cannot_be_compared(measure: object) -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    for pair in ((image, image[:7]), (image, image.astype(np.float32)), (image[:0], image[:0])):
+        with pytest.raises(ShapeError):
+            measure(*pair)  # type: ignore[operator]
+    with pytest.raises(ShapeError, match="7 x 7"):
+        ssim(np.zeros((6, 9), np.uint8), np.zeros((6, 9), np.uint8))

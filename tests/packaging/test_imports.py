@@ -11,19 +11,6 @@ import pytest
 import restore_sdk
 from tests.child import ROOT, python
 
-PACKAGES = ("restore_sdk", "export", "training", "engines", "benchmarks", "tests")
-
-#: For each package the other packages of this repository that it may import.
-ALLOWED = {
-    "restore_sdk": set(),
-    "training": {"restore_sdk"},
-    "export": {"restore_sdk", "training"},
-    "engines": {"restore_sdk"},
-    "benchmarks": {"restore_sdk", "export", "training", "engines"},
-}
-#: Where an import of only a part is allowed.
-PARTS = ("", ".imaging.image", ".imaging.quality", ".errors", "._util.atomic", "._util.lock")
-ALLOWED_PARTS = {"training": {f"restore_sdk{part}" for part in PARTS}}
 #: The only outside packages that the wheel may import: those that it declares.
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL"}
@@ -60,15 +47,6 @@ def imported(path: Path) -> set[str]:
 
 def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
-
-
-@pytest.mark.parametrize("package", sorted(ALLOWED))
-def test_imports_run_one_way(package: str) -> None:
-    for path in files(package):
-        others = {name for name in imported(path) if name.split(".")[0] in set(PACKAGES) - {package}}
-        assert {name.split(".")[0] for name in others} <= ALLOWED[package], path
-        if package in ALLOWED_PARTS:
-            assert others <= ALLOWED_PARTS[package], path
 
 
 def test_the_wheel_needs_what_it_declares_and_nothing_heavier() -> None:

@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the engine: graphs that it must not load, its failures, its buffers, forks."""
+"""ONNX Runtime behind the engine: graphs that it must not load, its failures, its buffers, forks, cores."""
 
 import os
 import subprocess
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle, StageFiles
-from restore_sdk.errors import BundleError, ClosedError, DeviceError, ExecutionError, OutOfMemoryError, RestoreError
+from restore_sdk.errors import BundleError, ClosedError, ExecutionError, OutOfMemoryError, RestoreError
+from restore_sdk.runtime import cores
 from restore_sdk.runtime.base import Inference
-from restore_sdk.runtime.onnxruntime import OnnxRunner
+from restore_sdk.runtime.cores import usable_cores
+from restore_sdk.runtime.onnxruntime import OnnxRunner, waiting
 from tests.toy_bundle import edge_graph, expected, repair_graph, write_toy_bundle
 
 
@@ -56,12 +58,6 @@ def test_failures_of_the_runtime_are_mapped(
     assert caught.value.__cause__ is raised
     monkeypatch.undo()
     assert np.array_equal(engine(photo, mask, detail="none"), expected(photo, mask))  # the slot came back
-
-
-def test_a_provider_that_was_not_asked_for(toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda _: ["OtherExecutionProvider"])
-    with pytest.raises(DeviceError, match="OtherExecutionProvider"):
-        RestoreEngine(toy_bundle)
 
 
 def test_the_edges_reach_the_repair_stage_in_the_runtime_s_own_buffer(toy_bundle: Bundle) -> None:
@@ -148,3 +144,40 @@ def test_an_engine_carried_into_a_fork_raises(
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert np.array_equal(engine(photo, mask, detail="none"), expected(photo, mask))
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("max 100000", 64),
+        ("200000 100000", 2),
+        ("250000 100000", 2),
+        ("50000 100000", 1),
+        ("9900000 100000", 64),
+        ("", 64),
+        ("1 0", 64),
+    ],
+)
+def test_a_container_s_quota(text: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(cores, "CPU_QUOTA", tmp_path / "cpu.max")
+    assert usable_cores() == 64
+    (tmp_path / "cpu.max").write_text(text)
+    assert usable_cores() == expected
+
+
+def test_slots_share_the_cores(toy_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    for slots, threads in ((1, 6), (2, 5), (6, 1), (8, 1)):
+        with RestoreEngine(toy_bundle, slots=slots) as engine:
+            assert engine.info()["threads"] == threads
+    with RestoreEngine(toy_bundle, slots=2, threads=5) as engine:
+        assert engine.info()["threads"] == 5
+
+
+@pytest.mark.parametrize(("version", "spins"), [("1.20.1", False), ("1.31.0", False), ("1.32.0", True), ("2.0", True)])
+def test_threads_spin_only_where_it_can_be_kept_short(version: str, spins: bool) -> None:
+    entries = waiting(version)
+    assert (entries.get("session.intra_op.allow_spinning") == "0") is not spins
+    assert ("session.intra_op.spin_duration_us" in entries) is spins

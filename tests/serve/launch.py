@@ -51,7 +51,7 @@ def trouble(width: int) -> None:
 def main() -> None:
     bundle, *pairs = sys.argv[1:]
     settings = Settings.model_validate(dict(pair.split("=", 1) for pair in pairs))
-    server.log_json()
+    server.start_log()
     with server.bind("127.0.0.1", 0) as listener, Moody(bundle) as engine:
         server.run(engine, settings, listener)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -240,6 +243,23 @@ def test_log_and_metrics(service: Service) -> None:
     assert "scanner" not in service.ask("GET", "/metrics").body.decode()
 
 
+@pytest.mark.parametrize("options", [(), ("--log-format", "json")])
+def test_on_a_terminal_three_lines_for_people(options: tuple[str, ...], toy_bundle: Bundle) -> None:
+    ours, theirs = os.openpty()
+    start = [sys.executable, "-m", "restore_sdk", "serve", "--port", "0", "--bundle", str(toy_bundle.path), *options]
+    process = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    with process, open(ours, errors="replace") as terminal:
+        lines = [next(terminal).strip() for _ in range(3)]
+        process.kill()
+    if options:
+        assert json.loads(lines[0])["level"] == "info"
+    else:
+        assert re.fullmatch(r"Address  http://127\.0\.0\.1:\d+ \(Ctrl-C ends it\)", lines[0])
+        assert lines[1:2] == ["Model    toy 1.0"]
+        assert lines[2].startswith("Runtime  onnxruntime (auto: ")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -247,6 +267,7 @@ def test_log_and_metrics(service: Service) -> None:
         (("--timeout", "-1"), "request_s: "),
         (("--port", "99999"), "port: "),
         (("--max-requests", "0"), "max_requests: "),
+        (("--also", "default"), "two models have one name"),
         (("--token-file", "empty"), "the token file empty is empty"),
         (("--token-file", "none"), "the token cannot be read"),
         (("--host", "192.0.2.1"), "cannot listen on 192.0.2.1"),

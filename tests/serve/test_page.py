@@ -17,9 +17,10 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from restore_sdk import RestoreEngine
+from restore_sdk.bundle import Bundle
 from restore_sdk.serve.app import PAGE
 from tests.needs import unavailable
-from tests.serve.conftest import Launch, Service, decoded, encoded, on_its_side, pair
+from tests.serve.conftest import Launch, Service, decoded, encoded, on_its_side, pair, start
 from tests.serve.launch import HELD
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
@@ -61,6 +62,7 @@ class Visitor:
         self.page.on("console", lambda message: self.troubles.append(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
         self.page.on("filechooser", lambda _: None)  # from now on, a chooser is ours, not a window of the desktop
+        self.page.on("dialog", lambda asked: asked.accept())
         own = (url, f"blob:{url}", "data:")
         self.page.on("request", lambda sent: None if sent.url.startswith(own) else self.troubles.append(sent.url))
         self.page.goto(url)
@@ -324,6 +326,24 @@ def test_options(visit: Visit, engine: RestoreEngine) -> None:
     visitor.restore()
     wanted = engine(photo, mask, color="bgr", feather=2, max_crops=2, detail="none")
     assert np.array_equal(decoded(visitor.download()), wanted)
+
+
+def test_a_model_of_several(visit: Visit, toy_bundle: Bundle) -> None:
+    photo, given = pair(120, 160)
+    with start(
+        "restore_sdk", "serve", "--port", "0", "--ui", "--bundle", str(toy_bundle.path), "--also", "default"
+    ) as two:
+        assert two.restore(encoded(photo), encoded(given), model=b"none").error == (422, "BadRequest")
+        visitor = visit(two.url)
+        visitor.choose(photo)
+        visitor.stroke((20, 20), (90, 60))
+        visitor.page.get_by_text("Options").click()
+        visitor.page.get_by_label("Model").select_option("faithful")
+        mask = visitor.mask()
+        visitor.restore()
+        restored = decoded(visitor.download())
+    with RestoreEngine("default") as engine:
+        assert np.array_equal(restored, engine(photo, mask, color="bgr"))
 
 
 def test_on_a_phone_with_fingers(visit: Visit) -> None:

@@ -18,7 +18,9 @@ export async function openPhoto(file, limits) {
     throw new Refused(t("tooManyPixels", { name, width, height, has, most }));
   }
   const lost = [];
-  if (!(limits.formats ?? [kind]).includes(kind)) lost.push(t("lostFormat", { kind: kind.toUpperCase() || t("thisFormat") }));
+  if (limits.formats?.includes(kind) === false) {
+    lost.push(t("lostFormat", { kind: kind.toUpperCase() || t("thisFormat") }));
+  }
   if (kind === "jpeg" && jpegChannels(head) === 4) lost.push(t("lostPrint"));
   if (isAnimated(head, kind)) lost.push(t("lostFrames"));
   const sent = lost.length ? await asPng(picture, name) : file;
@@ -26,7 +28,8 @@ export async function openPhoto(file, limits) {
     const [has, most] = [sent.size, limits.body_bytes].map((bytes) => (bytes / 2 ** 20).toFixed(1));
     throw new Refused(t("tooManyBytes", { name, has, most }));
   }
-  return { file: sent, name, picture, kind: lost.length ? "png" : kind, notes: lost.length ? [...lost, t("lostConverted")] : [] };
+  if (!lost.length) return { file, name, picture, kind, notes: [] };
+  return { file: sent, name, picture, kind: "png", notes: [...lost, t("lostConverted")] };
 }
 
 // The mask in an image file, a byte a pixel: 255 where it is white and can be seen.
@@ -35,7 +38,8 @@ export async function openMask(file, width, height) {
   const picture = await createImageBitmap(file).catch(() => null);
   if (!picture) throw new Refused(t("cannotShow", { name }));
   if (Math.abs(picture.width / picture.height / (width / height) - 1) > 0.01) {
-    throw new Refused(t("maskShape", { name, has: `${picture.width} x ${picture.height}`, wanted: `${width} x ${height}` }));
+    const [has, wanted] = [picture, { width, height }].map((size) => `${size.width} x ${size.height}`);
+    throw new Refused(t("maskShape", { name, has, wanted }));
   }
   const pen = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   pen.imageSmoothingEnabled = false;
@@ -49,10 +53,22 @@ export async function openMask(file, width, height) {
   return values;
 }
 
+// A file's name without its extension.
+export function stem(name) {
+  return name.replace(/\.[^.]*$/, "");
+}
+
+// Give a file to who uses the page.
+export function hand(blob, name) {
+  const href = URL.createObjectURL(blob);
+  Object.assign(document.createElement("a"), { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+}
+
 async function asPng(picture, name) {
   const canvas = new OffscreenCanvas(picture.width, picture.height);
   canvas.getContext("2d").drawImage(picture, 0, 0);
-  return new File([await canvas.convertToBlob({ type: "image/png" })], `${name.replace(/\.[^.]*$/, "")}.png`, { type: "image/png" });
+  return new File([await canvas.convertToBlob()], `${stem(name)}.png`, { type: "image/png" });
 }
 
 // By the first bytes; what a file is called proves nothing.

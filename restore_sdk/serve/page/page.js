@@ -1,6 +1,6 @@
 // The page: a photograph, paint over its damage, the service's answer. Nothing is sent before a button asks for it.
 
-import { openMask, openPhoto, Refused } from "./files.js";
+import { hand, openMask, openPhoto, Refused, stem } from "./files.js";
 import { Mask, unpack } from "./mask.js";
 import { restore, Results } from "./results.js";
 import { ask, info, useToken } from "./service.js";
@@ -11,6 +11,7 @@ import { copies, View } from "./view.js";
 
 const find = (id) => document.getElementById(id);
 const NUMBERS = { feather: "feather", "max-crops": "max_crops" }; // fields of the page and of a request
+const MODELS = { default: "modelDefault", vivid: "modelVivid" }; // what the names of those in the wheel mean
 const calm = { preventScroll: true };
 
 let offer = { limits: { pixels: Infinity, body_bytes: Infinity } }; // what the service said of itself
@@ -71,8 +72,8 @@ let waiting = null; // to keep the mask
 function keep() {
   waiting ??= setTimeout(async () => {
     waiting = null;
+    if (tools.path) return keep(); // after this stroke
     const { mask } = view;
-    if (!mask) return;
     const kept = await storage.save("paint", { bits: mask.packed(), faces: tools.faces });
     if (!kept && !find("error").textContent) say(t("notKept"));
   }, 500);
@@ -182,13 +183,14 @@ async function findDamage() {
 
 async function goOn() {
   const { image } = results.shown;
-  const name = photo.name.replace(/\.[^.]*$/, "") + ".png";
-  await start({ file: new File([image], name, { type: image.type }), name: photo.name, kind: photo.kind, picture: view.after[0] });
+  const file = new File([image], `${stem(photo.name)}.png`, { type: image.type });
+  await start({ ...photo, file, picture: view.after[0] });
   say(t("goneOn"));
   find("stage").focus(calm);
 }
 
 async function forget() {
+  if (view.mask.count && !confirm(t("replace"))) return;
   await storage.forget();
   location.reload();
 }
@@ -225,9 +227,7 @@ async function loadMask(file) {
 }
 
 async function saveMask() {
-  const href = URL.createObjectURL(await view.mask.png());
-  Object.assign(document.createElement("a"), { href, download: `${photo.name.replace(/\.[^.]*$/, "")}_mask.png` }).click();
-  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+  hand(await view.mask.png(), `${stem(photo.name)}_mask.png`);
 }
 
 function askToken() {
@@ -247,8 +247,9 @@ async function about() {
   const { pixels, body_bytes } = offer.limits;
   find("limits").textContent = t("limits", { pixels: pixels / 1e6, bytes: Math.floor(body_bytes / 2 ** 20) });
   find("damage-box").hidden = !offer.damage;
-  find("model-box").hidden = !(offer.models?.length > 1);
-  find("model").replaceChildren(...(offer.models ?? []).map((name) => new Option(name)));
+  const models = offer.models ?? [];
+  find("model-box").hidden = models.length < 2;
+  find("model").replaceChildren(...models.map((name) => new Option(MODELS[name] ? t(MODELS[name]) : name, name)));
   if (!find("token-form").hidden) fail(""); // said of the token
   find("token-form").hidden = true;
 }
@@ -295,7 +296,9 @@ onClick({
   "zoom-in": () => view.zoomTo(view.scale * 1.5),
   "zoom-out": () => view.zoomTo(view.scale / 1.5),
 });
-for (const choice of document.getElementsByName("tool")) choice.addEventListener("change", () => tools.use(choice.value));
+for (const choice of document.getElementsByName("tool")) {
+  choice.addEventListener("change", () => tools.use(choice.value));
+}
 find("sensitivity").addEventListener("change", () => found && view.mask.done.at(-1) === found && findDamage());
 find("size").addEventListener("input", (event) => tools.resize(tools.most ** (event.target.value / 100)));
 for (const id of ["colour", "opacity"]) find(id).addEventListener("input", colour);
@@ -306,8 +309,7 @@ for (const kind of ["pointerdown", "pointerup", "pointerleave", "keydown", "keyu
   });
 }
 find("language").addEventListener("change", (event) => {
-  localStorage.setItem("language", event.target.value);
-  speak(event.target.value);
+  speak(event.target.value, true);
   about();
   refresh();
 });
@@ -319,7 +321,8 @@ find("token-form").addEventListener("submit", (event) => {
 });
 document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
-  if (!(event.ctrlKey || event.metaKey) || !"zy".includes(key) || !tools.painting || event.target.matches("[type=number]")) return;
+  const ours = (event.ctrlKey || event.metaKey) && "zy".includes(key) && tools.painting;
+  if (!ours || event.target.matches("[type=number]")) return;
   event.preventDefault();
   if (key === "y" || event.shiftKey) again();
   else back();

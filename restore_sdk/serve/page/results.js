@@ -1,5 +1,6 @@
 // The result: compared with the photograph, and downloaded in the photograph's own format or another.
 
+import { hand, stem } from "./files.js";
 import { ask, file } from "./service.js";
 import { t } from "./strings.js";
 
@@ -11,7 +12,6 @@ export class Results {
   constructor(view, moved) {
     Object.assign(this, { view, moved });
     this.shown = null; // { image, edges, fields, notes }: files, and what was asked to get them
-    this.addresses = []; // blob: addresses to give back
     for (const choice of document.getElementsByName("mode")) {
       choice.addEventListener("change", () => this.look(choice.value));
     }
@@ -46,16 +46,17 @@ export class Results {
 
   // result: null where there is none; name and kind: of the photograph; formats: that the service answers in.
   set(result, name, kind, formats) {
-    this.addresses.forEach((address) => URL.revokeObjectURL(address));
-    this.addresses = [];
+    URL.revokeObjectURL(find("edges").src);
     this.shown = result;
     find("modes").hidden = !result;
     if (!result) return this.look("paint");
-    this.stem = name.replace(/\.[^.]*$/, "");
+    this.stem = stem(name);
     find("edges").alt = t("edges");
-    find("edges").src = find("download-edges").href = this.#address(result.edges);
+    find("edges").src = find("download-edges").href = URL.createObjectURL(result.edges);
     find("download-edges").download = `${this.stem}_edges.png`;
-    find("notes").replaceChildren(...result.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
+    find("notes").replaceChildren(...result.notes.map((note) => {
+      return Object.assign(document.createElement("li"), { textContent: note });
+    }));
     find("format").replaceChildren(...formats.map((format) => {
       const text = format === kind ? "asPhoto" : LOSSLESS.includes(format) ? "lossless" : "lossy";
       return new Option(t(text, { kind: format.toUpperCase() }), format, false, format === kind);
@@ -66,17 +67,11 @@ export class Results {
   async download() {
     const format = find("format").value;
     const image = format === "png" ? this.shown.image : await this.#asked(format);
-    const suffix = format === "jpeg" ? "jpg" : format;
-    Object.assign(document.createElement("a"), { href: this.#address(image), download: `${this.stem}_restored.${suffix}` }).click();
+    hand(image, `${this.stem}_restored.${format === "jpeg" ? "jpg" : format}`);
   }
 
   async #asked(format) {
     return (await ask("v1/restore", { ...this.shown.fields, edges: "false", format }, `image/${format}`)).blob();
-  }
-
-  #address(blob) {
-    this.addresses.push(URL.createObjectURL(blob));
-    return this.addresses.at(-1);
   }
 
   #slide() {
@@ -90,5 +85,6 @@ export class Results {
 export async function restore(fields, signal) {
   const body = await (await ask("v1/restore", fields, "application/json", signal)).json();
   const seconds = Object.values(body.timings_ms).reduce((sum, part) => sum + part, 0) / 1000;
-  return { image: file(body.image, body.media_type), edges: file(body.edges, "image/png"), notes: body.notes, fields, seconds };
+  const [image, edges] = [file(body.image, body.media_type), file(body.edges, "image/png")];
+  return { image, edges, notes: body.notes, fields, seconds };
 }

@@ -29,7 +29,7 @@ export async function ask(path, fields = null, accept = "application/json", sign
   }
   if (answer.ok) return answer;
   const problem = (await answer.json().catch(() => null))?.error; // a proxy in between answers what it likes
-  const said = problem ? [problem.message, problem.hint].filter(Boolean).join(": ") : `${answer.status} ${answer.statusText}`;
+  const said = problem ? `${problem.message}: ${problem.hint}` : `${answer.status} ${answer.statusText}`;
   throw Object.assign(new Error(`${said.charAt(0).toUpperCase()}${said.slice(1)}.`), { status: answer.status });
 }
 

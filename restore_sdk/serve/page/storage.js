@@ -49,7 +49,7 @@ async function ownName() {
   return fresh;
 }
 
-// Hold a name until the tab closes; whether no other tab has it. Without TLS browsers have no locks, and it is believed.
+// Hold a name until the tab closes; whether no other tab has it. Without TLS a browser has no locks: it is believed.
 function claimed(name) {
   if (!navigator.locks) return true;
   return new Promise((resolve) => {

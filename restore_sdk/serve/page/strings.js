@@ -26,10 +26,7 @@ const STRINGS = {
   useToken: ["Use it", "Verwenden"],
   wrongToken: ["That token is not the right one.", "Dieses Token ist nicht das richtige."],
   unreachable: ["The service cannot be reached.", "Der Dienst ist nicht erreichbar."],
-  replace: [
-    "Open another photograph? The mask and the result of this one are given up.",
-    "Ein anderes Foto öffnen? Maske und Ergebnis von diesem gehen verloren.",
-  ],
+  replace: ["Give up this photograph, with its mask and its result?", "Dieses Foto mit Maske und Ergebnis verwerfen?"],
   opened: ["Now paint over the damage.", "Jetzt die Schäden übermalen."],
   kept: ["Your work is back: {name}.", "Ihre Arbeit ist wieder da: {name}."],
   notKept: ["This browser keeps no work: a reload loses it.", "Dieser Browser behält keine Arbeit: Neu laden verliert sie."],
@@ -61,7 +58,7 @@ const STRINGS = {
   view: ["View", "Ansicht"],
   modePaint: ["Paint", "Malen"],
   modeSlider: ["Compare", "Vergleich"],
-  modeSide: ["Side by side", "Nebeneinander"],
+  modeSide: ["Side by side", "Beide"],
   stage: ["The photograph, to paint on", "Das Foto, zum Übermalen"],
   tool: ["Tool", "Werkzeug"],
   brush: ["Brush", "Pinsel"],
@@ -103,6 +100,8 @@ const STRINGS = {
   opacity: ["Opacity", "Deckkraft"],
   options: ["Options", "Optionen"],
   model: ["Model", "Modell"],
+  modelDefault: ["faithful", "getreu"],
+  modelVivid: ["vivid", "lebhaft"],
   feather: ["Blend its border over", "Rand überblenden"],
   tiles: ["Tiles at most", "Höchstens Kacheln"],
   detail: ["Add grain and fine detail", "Korn und Feinheiten ergänzen"],
@@ -136,7 +135,7 @@ const STRINGS = {
   format: ["Format", "Format"],
   lossless: ["{kind}, every pixel", "{kind}, jedes Pixel"],
   lossy: ["{kind}, smaller", "{kind}, kleiner"],
-  asPhoto: ["{kind}, as the photograph", "{kind}, wie das Foto"],
+  asPhoto: ["{kind}, like yours", "{kind}, wie Ihres"],
   details: ["Details", "Details"],
   edges: ["The edges that the first stage completed", "Die Kanten, die die erste Stufe ergänzt hat"],
   edgesDownload: ["Download edges", "Kanten herunterladen"],
@@ -153,13 +152,20 @@ export function t(key, values = {}) {
 
 // The language that was chosen here, else the browser's.
 export function chosenLanguage() {
-  const wanted = localStorage.getItem("language") ?? navigator.language.slice(0, 2);
+  let wanted = null;
+  try {
+    wanted = localStorage.getItem("language");
+  } catch {} // a browser may forbid it
+  wanted ??= navigator.language.slice(0, 2);
   return LANGUAGES.includes(wanted) ? wanted : "en";
 }
 
 // Say everything in a language: text where `data-t` names it, names for screen readers where `data-label` does.
-export function speak(wanted) {
+export function speak(wanted, chosen = false) {
   language = LANGUAGES.indexOf(wanted);
+  try {
+    if (chosen) localStorage.setItem("language", wanted);
+  } catch {}
   document.documentElement.lang = wanted;
   document.title = t("title");
   for (const element of document.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);

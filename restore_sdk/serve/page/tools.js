@@ -72,8 +72,8 @@ export class Tools {
     if (this.name === "line") view.mask.segment(path[0], last, this.size, this.value);
     if (this.name === "lasso" && path.length > 2) view.mask.polygon(path, this.value);
     if (this.name === "face") {
-      const [from, to] = [path[0], last].map(({ x, y }) => ({ x: clamp(Math.round(x), view.width), y: clamp(Math.round(y), view.height) }));
-      const box = boxed(from, to);
+      const inside = ({ x, y }) => ({ x: clamp(Math.round(x), view.width), y: clamp(Math.round(y), view.height) });
+      const box = boxed(inside(path[0]), inside(last));
       if (box[2] >= 4 && box[3] >= 4) this.faces.push(box); // less is a slip of the hand
     }
     const changed = view.mask.commit();
@@ -116,8 +116,8 @@ export class Tools {
     const rects = [...this.faces];
     if (path && this.name === "face") rects.push(boxed(path[0], path.at(-1)));
     const shapes = (this.painting ? rects : []).map(([x, y, width, height]) => {
-      const corner = view.toStage({ x, y });
-      return `<rect x="${corner.x}" y="${corner.y}" width="${width * view.scale}" height="${height * view.scale}"></rect>`;
+      const [corner, size] = [view.toStage({ x, y }), [width * view.scale, height * view.scale]];
+      return `<rect x="${corner.x}" y="${corner.y}" width="${size[0]}" height="${size[1]}"></rect>`;
     });
     if (points.length && this.name !== "face") {
       shapes.push(`<polyline points="${points.map((at) => `${at.x},${at.y}`).join(" ")}"></polyline>`);
@@ -158,7 +158,8 @@ export class Tools {
         return this.told();
       }
       last = { time: performance.now(), ...at, painted: false };
-      const moves = !this.painting || this.name === "move" || event.button === 1 || this.held || (pen && event.pointerType === "touch");
+      const finger = pen && event.pointerType === "touch";
+      const moves = !this.painting || this.name === "move" || event.button === 1 || this.held || finger;
       if (this.held) this.held = "used";
       if (moves) return;
       painter = event.pointerId;
@@ -173,7 +174,8 @@ export class Tools {
         const [still] = others;
         const spread = (at) => Math.max(1, Math.hypot(at.x - still.x, at.y - still.y));
         view.pan((to.x - from.x) / 2, (to.y - from.y) / 2);
-        return view.zoomTo((view.scale * spread(to)) / spread(from), { x: (to.x + still.x) / 2, y: (to.y + still.y) / 2 });
+        const middle = { x: (to.x + still.x) / 2, y: (to.y + still.y) / 2 };
+        return view.zoomTo((view.scale * spread(to)) / spread(from), middle);
       }
       if (!this.painting || (!from && this.path)) return; // a stroke by keyboard goes on
       if (from) for (const part of event.getCoalescedEvents?.() ?? []) this.move(view.toPhoto(part));
@@ -181,7 +183,10 @@ export class Tools {
       this.move(view.toPhoto(event));
     });
     const lift = (event) => {
-      if (!down.delete(event.pointerId) || event.pointerId !== painter) return;
+      if (!down.delete(event.pointerId)) return;
+      const at = view.spot(event);
+      if (Math.hypot(at.x - last.x, at.y - last.y) > 4) last.time = 0; // a stroke, not the first half of a double click
+      if (event.pointerId !== painter) return;
       painter = null;
       if (event.type === "pointercancel") this.cancel();
       else last.painted = this.end();
@@ -209,7 +214,10 @@ export class Tools {
       const amount = event.deltaMode ? 30 : 1; // lines, not pixels
       if (event.altKey && this.painting) this.step(event.deltaY + event.deltaX < 0);
       else if (event.shiftKey) view.pan(-(event.deltaX || event.deltaY) * amount, 0);
-      else view.zoomTo(view.scale * Math.exp(-event.deltaY * amount * (event.ctrlKey ? 0.01 : 0.002)), view.spot(event));
+      else {
+        const speed = event.ctrlKey ? 0.01 : 0.002; // a pinch on a trackpad says Ctrl
+        view.zoomTo(view.scale * Math.exp(-event.deltaY * amount * speed), view.spot(event));
+      }
     }, { passive: false });
     stage.addEventListener("keydown", (event) => {
       if (!event.ctrlKey && !event.metaKey && view.before && this.#key(event)) event.preventDefault();
@@ -245,9 +253,11 @@ export class Tools {
       else if (this.name !== "move") this.start(this.at);
     } else if (key === "Escape" && this.path) this.cancel();
     else if (move) {
-      const far = Math.max(1, (this.name === "lasso" || this.name === "face" ? 8 / view.scale : this.size * 0.75) * (event.shiftKey ? 4 : 1));
+      const step = this.name === "lasso" || this.name === "face" ? 8 / view.scale : this.size * 0.75;
+      const far = Math.max(1, step * (event.shiftKey ? 4 : 1));
+      const { x, y } = this.at;
       this.shown = true;
-      this.move({ x: clamp(this.at.x + move[0] * far, view.width - 1), y: clamp(this.at.y + move[1] * far, view.height - 1) });
+      this.move({ x: clamp(x + move[0] * far, view.width - 1), y: clamp(y + move[1] * far, view.height - 1) });
       view.reveal(this.at);
     } else return false;
     return true;

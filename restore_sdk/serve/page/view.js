@@ -130,14 +130,15 @@ export class View {
     const small = new OffscreenCanvas(48, 48).getContext("2d", { willReadFrequently: true });
     small.drawImage(this.before.at(-1), 0, 0, 48, 48);
     const { data } = small.getImageData(0, 0, 48, 48);
-    const nearness = (colour) => {
+    const distance = (colour) => {
       const far = [];
       for (let at = 0; at < data.length; at += 4) {
         far.push(Math.hypot(...rgb(colour).map((value, channel) => WEIGHTS[channel] * (value - data[at + channel]))));
       }
       return far.sort((a, b) => b - a)[Math.floor(far.length * 0.9)];
     };
-    if (name === "auto") name = Object.keys(COLOURS).reduce((a, b) => (nearness(COLOURS[b]) > nearness(COLOURS[a]) ? b : a));
+    const least = (a, b) => (distance(COLOURS[b]) > distance(COLOURS[a]) ? b : a);
+    if (name === "auto") name = Object.keys(COLOURS).reduce(least);
     const shades = name === "stripes" ? ["#ffffff", "#000000"] : [COLOURS[name], COLOURS[name]];
     this.colour = { fill: shades.map((shade) => abgr(shade, opacity)), edge: abgr(shades[0], 1) };
     this.redraw();
@@ -186,7 +187,10 @@ export class View {
     const cut = this.split * first[2];
     const parts = {
       paint: () => [[this.before, first, first]],
-      slider: () => [[this.before, first, [0, 0, cut, first[3]]], [this.after, first, [cut, 0, first[2] - cut, first[3]]]],
+      slider: () => [
+        [this.before, first, [0, 0, cut, first[3]]],
+        [this.after, first, [cut, 0, first[2] - cut, first[3]]],
+      ],
       side: () => [[this.before, first, first], [this.after, second, second]],
     }[this.mode]();
     pen.clearRect(0, 0, pen.canvas.width, pen.canvas.height);
@@ -226,20 +230,23 @@ export class View {
     const columns = Int32Array.from({ length: width + 2 }, (_, at) => source(left + at - 1, this.x, level.width));
     const read = (line, y) => {
       const row = source(y, this.y, level.height);
+      line.any = 0; // most rows of most masks are empty
       if (row < 0) return line.fill(0);
       const start = row * level.width;
-      for (let at = 0; at < line.length; at++) line[at] = columns[at] < 0 ? 0 : level.data[start + columns[at]];
+      for (let at = 0; at < line.length; at++) {
+        line.any |= line[at] = columns[at] < 0 ? 0 : level.data[start + columns[at]];
+      }
       return line;
     };
     const image = new ImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
     const { fill, edge } = this.colour;
     let [above, line, below] = [0, 1, 2].map((at) => read(new Uint8Array(width + 2), top + at - 1));
-    for (let y = 0, at = 0; y < height; y++) {
-      for (let x = 1; x <= width; x++, at++) {
+    for (let y = 0; y < height; y++) {
+      for (let x = 1; line.any && x <= width; x++) {
         if (!line[x]) continue;
         const inner = line[x - 1] && line[x + 1] && above[x] && below[x];
-        pixels[at] = inner ? fill[((left + x + top + y) >> 2) & 1] : edge;
+        pixels[y * width + x - 1] = inner ? fill[((left + x + top + y) >> 2) & 1] : edge;
       }
       [above, line, below] = [line, below, read(above, top + y + 2)];
     }

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from restore_sdk.bundle import Bundle
@@ -23,9 +22,6 @@ from tests.cuda_double import double as doubles
 from tests.cuda_double.double import Double
 from tests.cuda_double.stages import VERSION, make_module, make_plan
 from tests.engines.conftest import made_up
-
-#: Where the golden vectors passed: on the driver double, as it stands after a reset.
-HERE = {"device": "CUDA driver double (no GPU), 1 multiprocessors", "driver_cuda": "13.0", "tensorrt": VERSION}
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -116,14 +112,8 @@ def built(store: EngineStore, toy_bundle: Bundle, trt: ModuleType) -> list[Store
     return publish(store, toy_bundle, plans(toy_bundle))
 
 
-def publish(
-    store: EngineStore, bundle: Bundle, built: tuple[bytes, bytes], *, verified: bool = True, **changes: Any
-) -> list[StoredEngine]:
+def publish(store: EngineStore, bundle: Bundle, built: tuple[bytes, bytes], **changes: Any) -> list[StoredEngine]:
     """Put plans into the store as a build would."""
     here = {"edition": "tensorrt", "version": VERSION, "hardware": "capability", "device_name": ""}
-    verification = {"status": "passed", **HERE} if verified else {"status": "not run"}
-    engines = []
-    for spec, plan in zip(bundle.stages, built, strict=True):
-        sidecar = made_up(bundle, spec.name, plan, **(here | changes))
-        engines.append(store.publish(plan, replace(sidecar, verified=verified, verification=verification)))
-    return engines
+    stages = zip(bundle.stages, built, strict=True)
+    return [store.publish(plan, made_up(bundle, spec.name, plan, **(here | changes))) for spec, plan in stages]

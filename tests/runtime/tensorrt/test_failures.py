@@ -1,9 +1,10 @@
-"""Refused plans, refused calls, lost contexts, missing drivers and packages: each an error that says what to do."""
+"""Refused plans and calls, lost contexts, missing drivers, memory that runs out: each an error that says what to do."""
 
 from __future__ import annotations
 
+import gc
+import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -11,11 +12,18 @@ import pytest
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines import driver
-from restore_sdk.errors import DeviceError, EngineError, ExecutionError, MissingDependencyError, OutOfMemoryError
-from restore_sdk.runtime import cuda, pipeline, trtstage
+from restore_sdk.errors import (
+    DeviceError,
+    EngineError,
+    ExecutionError,
+    MissingDependencyError,
+    OutOfMemoryError,
+    RestoreError,
+)
+from restore_sdk.runtime import cuda, trtstage
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
-from tests.cuda_double.double import LAUNCH_FAILED, Double
+from tests.cuda_double.double import LAUNCH_FAILED, OUT_OF_MEMORY, Double
 from tests.cuda_double.stages import make_plan
 from tests.runtime.tensorrt.conftest import Open, plans, requests, same
 
@@ -38,10 +46,6 @@ def test_a_plan_that_cannot_be_used(toy_bundle: Bundle, trt: ModuleType, spoil: 
     with pytest.raises(EngineError, match=match) as caught:
         TensorRtRunner(toy_bundle, *spoil(*plans(toy_bundle), graphs["edge" if "batches" in match else "repair"]), trt)
     assert "restore-sdk build" in caught.value.hint
-
-
-def test_a_stage_without_workspace_allocates_none() -> None:
-    assert pipeline.Workspace(None, 0).span == (0, 0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -70,37 +74,6 @@ def test_a_refusal_to_execute_is_an_error_and_no_black_picture(
         assert same(runner.infer(*request), reference.infer(*request))
 
 
-def test_what_a_refused_second_stage_left_queued_is_waited_for(
-    open_runner: Open, trt: ModuleType, reference: OnnxRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first stage is queued, the second refused: nobody else may enter the workspace before it ended."""
-    requested = requests(2)
-    sound_enqueue, sound_settle = trtstage.TrtContext.enqueue, pipeline.Pipeline._settle
-    others: list[Any] = []
-
-    def refuse_once(self: Any, stream: int) -> None:
-        if self._name == "repair" and not others:
-            raise ExecutionError("refused", "")
-        sound_enqueue(self, stream)
-
-    def serve_another_first(self: Any) -> None:
-        """The failed request's thread comes to its wait only after another request was served."""
-        trt.control.order.clear()
-        others.append(None)
-        with ThreadPoolExecutor(1) as pool:
-            others[0] = pool.submit(runner.infer, *requested[1]).result()
-        sound_settle(self)
-
-    with open_runner() as runner:
-        monkeypatch.setattr(trtstage.TrtContext, "enqueue", refuse_once)
-        monkeypatch.setattr(pipeline.Pipeline, "_settle", serve_another_first)
-        with pytest.raises(ExecutionError, match="refused"):
-            runner.infer(*requested[0])
-        assert [stage for stage, _ in trt.control.order] == ["completed_edges", "completed_edges", "restored"]
-        assert same(others[0], reference.infer(*requested[1]))
-        assert same(runner.infer(*requested[0]), reference.infer(*requested[0]))
-
-
 def test_freeing_after_a_lost_context_goes_on_to_the_end(
     toy_bundle: Bundle, trt: ModuleType, double: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,11 +89,10 @@ def test_freeing_after_a_lost_context_goes_on_to_the_end(
     with monkeypatch.context() as patch:
         patch.setattr(cuda.DeviceMemory, "free", failing)
         patch.setattr(trtstage.TrtContext, "free", lambda self: (tried.append("context"), sound(self)))
-        held = [memory for part in runner._pipelines for memory in part._memory.values()]
-        held += [workspace._memory for workspace in runner._workspaces if workspace._memory]
+        held = [memory for part in runner._pool._free for memory in part._memory.values()]
         with pytest.raises(ExecutionError, match="cuMemFree failed"):
             runner.close()
-    assert (tried.count("memory"), tried.count("context")) == (len(held), 4)
+    assert (tried.count("memory"), tried.count("context")) == (len(held), 2)
     runner.close()
     with cuda.Gpu(0).current():
         for memory in held:
@@ -184,3 +156,103 @@ def test_the_log_of_tensorrt_is_kept_out_of_stdout(
         TensorRtRunner(toy_bundle, make_plan(b"", max_batch=1)[5:], b"", trt)
     assert capfd.readouterr().out == ""
     assert "magicTag" in caplog.text
+
+
+#: Entry points that opening calls, in some order; each is made to fail at each of its calls.
+ENTRIES = (
+    "cuMemAlloc_v2",
+    "cuMemHostAlloc",
+    "cuStreamCreate",
+    "cuEventCreate",
+    "cuMemGetInfo_v2",
+    "cuLaunchHostFunc",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuEventRecordWithFlags",
+    "cuStreamSynchronize",
+    "execute",
+)
+
+
+def test_a_hundred_times_open_and_close_leak_nothing(toy_bundle: Bundle, trt: ModuleType, double: Double) -> None:
+    edge, repair = plans(toy_bundle, max_batch=2)
+    (request,) = requests(1)
+    gc.collect()
+    before = double.counters()
+    for turn in range(100):
+        runner = TensorRtRunner(toy_bundle, edge, repair, trt, slots=1 + turn % 2)
+        for _ in range(turn % 4):
+            runner.infer(*request)
+        runner.close()
+        assert double.counters().living == before.living, turn
+    assert double.counters().since(before).retains <= 1
+    assert double.counters().since(before).allocations > 1000, "something was allocated at all"
+
+
+def opening_fails(bundle: Bundle, edge: bytes, repair: bytes, trt: ModuleType) -> RestoreError | None:
+    try:
+        TensorRtRunner(bundle, edge, repair, trt, slots=2).close()
+    except RestoreError as error:
+        return error
+    return None
+
+
+def test_no_memory_for_the_context_itself(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has it all: nothing is there yet that could be asked how much is free."""
+    monkeypatch.setattr(cuda, "_CONTEXTS", {})  # as in a process that has not opened the GPU
+    double.fail("cuDevicePrimaryCtxRetain", OUT_OF_MEMORY)
+    with pytest.raises(OutOfMemoryError, match="the GPU cannot be opened"):
+        cuda.Gpu(0)
+
+
+def test_every_failure_while_opening_leaves_nothing(toy_bundle: Bundle, trt: ModuleType, double: Double) -> None:
+    edge, repair = plans(toy_bundle, max_batch=1)
+    TensorRtRunner(toy_bundle, edge, repair, trt).close()
+    gc.collect()
+    before = double.counters().living
+    failed = dict.fromkeys(ENTRIES, 0)
+    for entry in ENTRIES:
+        for after in range(40):
+            double.reset()
+            double.fail(entry, OUT_OF_MEMORY, after)
+            error = opening_fails(toy_bundle, edge, repair, trt)
+            if error is None:
+                break  # it failed at every call there was
+            failed[entry] += 1
+            assert error.hint
+            kind = ExecutionError if entry == "execute" else OutOfMemoryError
+            assert isinstance(error, kind), f"{entry} {after}: {error!r}"
+            double.reset()  # "execute" leaves the context lost; here a new process stands for that
+            if entry != "execute":
+                assert double.counters().living == before, f"{entry} {after}"
+    assert all(count >= 2 for count in failed.values()), failed
+
+
+@pytest.mark.parametrize("megabytes", [0.001, 0.1, 0.5, 1, 2])
+def test_too_little_memory_to_open(toy_bundle: Bundle, trt: ModuleType, double: Double, megabytes: float) -> None:
+    gc.collect()
+    before = double.counters().living
+    double.reset(memory=before[1] + int(megabytes * (1 << 20)))
+    with pytest.raises(OutOfMemoryError) as caught:
+        TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
+    assert "smaller batch" in caught.value.hint
+    assert re.search(r"\d+ of \d+ MiB of GPU memory are free" if megabytes == 2 else "memory", str(caught.value))
+    del caught
+    gc.collect()
+    assert double.counters().living == before
+
+
+@pytest.mark.parametrize(
+    "entry", ["cuLaunchHostFunc", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuEventRecordWithFlags"]
+)
+def test_out_of_memory_during_a_request(open_runner: Open, reference: OnnxRunner, double: Double, entry: str) -> None:
+    """The request fails, the next one is served: what was queued of the first did not spoil it."""
+    first, second = requests(2)
+    with open_runner() as runner:
+        for after in range(2):
+            double.fail(entry, OUT_OF_MEMORY, after)
+            with pytest.raises(OutOfMemoryError) as caught:
+                runner.infer(*first)
+            assert caught.value.hint
+            for _ in range(3):
+                assert same(runner.infer(*second), reference.infer(*second))

@@ -1,17 +1,75 @@
-"""A final name never holds half a file, and what stands there already is lost to nothing that fails.
+"""What is written is whole, what is locked is held, what is read is bounded."""
 
-Full disks and folders that may not be written are in tests/attacks/test_killed.py.
-"""
+from __future__ import annotations
 
+import errno
+import io
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from restore_sdk._util import atomic
 from restore_sdk._util.atomic import write_file, write_folder
-from restore_sdk.errors import OutputError
+from restore_sdk._util.lock import file_lock
+from restore_sdk._util.reading import is_folder, is_there, read_at_most
+from restore_sdk.errors import InputError, OutputError
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+
+
+def held(path: Path) -> bool:
+    def taken(_: float) -> None:
+        raise OutputError("taken", "wait")
+
+    try:
+        with file_lock(path, taken):
+            return False
+    except OutputError:
+        return True
+
+
+def test_a_child_that_was_forked_meanwhile_does_not_keep_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with file_lock(path):
+        child = os.fork()
+        if not child:
+            time.sleep(20)
+            os._exit(0)
+        assert held(path)
+    try:
+        assert not held(path)
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def test_a_child_that_leaves_the_block_does_not_free_its_parent_s_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    child = -1
+    try:
+        with file_lock(path):
+            child = os.fork()
+            if not child:
+                raise KeyboardInterrupt
+            assert os.waitpid(child, 0)[1] == 0
+            assert held(path)
+    except KeyboardInterrupt:
+        os._exit(0)
+    assert not held(path)
+
+
+@pytest.mark.parametrize("place", ["missing/lock", "/proc/self/lock"])
+def test_a_lock_that_cannot_be_made_is_an_error_at_once(place: str, tmp_path: Path) -> None:
+    if place.startswith("/proc") and not Path("/proc/self").is_dir():
+        pytest.skip("no /proc on this system")
+    with pytest.raises(OutputError, match="cannot lock"), file_lock(tmp_path / place, lambda _: pytest.fail("waits")):
+        pass
+    assert not (tmp_path / "missing").exists()
 
 
 def test_write_and_replace(tmp_path: Path) -> None:
@@ -121,3 +179,59 @@ def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pyt
         write_folder(target, {"a": b"2"})
     assert (target / "a").read_bytes() == b"1"
     assert os.listdir(tmp_path) == ["bundle"]
+
+
+class Asked(io.FileIO):
+    """A file that notes for how many bytes it was asked."""
+
+    asked: tuple[int, ...] = ()
+
+    def read(self, size: int = -1, /) -> Any:
+        self.asked += (size,)
+        return super().read(size)
+
+
+@pytest.mark.parametrize(
+    ("told", "size", "limit", "fits"),
+    [
+        (0, 0, 0, True),
+        (5, 5, 5, True),
+        (100, 100, 1 << 30, True),
+        (6, 6, 5, False),
+        (100, 103, 200, True),  # it has grown since its size was asked
+        (100, 9000, 20_000, True),
+        (100, 201, 200, False),
+    ],
+)
+def test_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: int, size: int, limit: int, fits: bool
+) -> None:
+    """And no more memory is taken than the file has bytes."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * told)
+    before = path.stat()
+    path.write_bytes(b"y" * size)
+    monkeypatch.setattr(os, "fstat", lambda _: before)
+    with Asked(path) as file:
+        assert read_at_most(file, limit) == (b"y" * size if fits else None)
+        assert file.asked == (told + 1,) if told == size <= limit else sum(file.asked) <= max(3 * size, 3 * 4096)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc: no files without a size")
+def test_a_file_that_tells_no_size() -> None:
+    with Path("/proc/self/status").open("rb") as file:
+        data = read_at_most(file, 1 << 20)
+    assert data is not None
+    assert b"Pid:" in data
+    assert data.endswith(b"\n")
+
+
+def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert (is_folder(tmp_path), is_folder(file), is_there(file)) == (True, False, True)
+    for nothing in (tmp_path / "none", tmp_path / ("long" * 100), file / "below", Path("null\0character")):
+        assert (is_folder(nothing), is_there(nothing)) == (False, False)
+    monkeypatch.setattr(Path, "stat", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
+    with pytest.raises(InputError, match="cannot be looked at: Permission denied"):
+        is_folder(tmp_path)
