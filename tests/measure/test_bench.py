@@ -203,10 +203,10 @@ def test_this_host() -> None:
 
 def test_a_damaged_second_model_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tuple(SHIPPED) == doctor.MODELS
-    monkeypatch.setattr(doctor, "_run", lambda code: ("vivid" not in code, "what it says"))
+    monkeypatch.setattr(doctor, "_run", lambda code: ("faithful" not in code, "what it says"))
     assert [(f.name, f.status, f.required) for f in map(doctor._model, doctor.MODELS)] == [
         ("model default", "ok", True),
-        ("model vivid", "broken", False),
+        ("model faithful", "broken", False),
     ]
 
 
