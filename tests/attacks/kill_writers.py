@@ -22,7 +22,7 @@ from tests.killing import survives
 from tests.toy_bundle import write_toy_bundle
 
 #: Lines of the writers after which a training is killed, one after the other: early, and in its checkpoints and log.
-TRAINING_MOMENTS = (60, 400, 800, 1200)
+TRAINING_MOMENTS = (60, 690, 2120, 3000)
 
 
 def export(folder: Path) -> int:

@@ -18,7 +18,11 @@ from export.model import Model, load_model
 from export.pictures import drawn_face
 from restore_sdk.bundle import Bundle
 from training.checkpoint import half_precision, save_tensors, with_prefix
-from training.config import Config, from_json
+from training.config import PARTS, Config, from_json
+from training.weights import Networks
+
+#: What the small model has seen.
+IMAGES = {"shape": 1, "edge": 2, "coarse": 3, "repair": 4}
 
 Graphs = dict[str, dict[str, onnx.ModelProto]]
 
@@ -38,11 +42,14 @@ def _quiet_exporter(caplog: pytest.LogCaptureFixture) -> None:
 
 def small_config() -> Config:
     """Wide enough for ONNX Runtime's blocked layout (16 channels), with two blocks so that every pattern occurs."""
+    network = {"width": 16, "body": 32, "growth": 16}
+    coarse = {"widths": [16, 16, 32, 32], "blocks": [1, 1, 1], "global_blocks": 1}
     return from_json(
         {
-            "edge": {"generator": {"width": 16, "body": 32, "growth": 16}},
-            "coarse": {"generator": {"width": 16, "body": 32, "blocks": [1, 1], "global_blocks": 1, "structure": 32}},
-            "repair": {"generator": {"width": 16, "body": 32, "growth": 16, "blocks": 1}},
+            "shape": {"network": {"width": 16, "body": 32, "blocks": 1, "shapes": 16}},
+            "edge": {"network": network},
+            "coarse": {"network": coarse},
+            "repair": {"network": {**network, "passes16": 1}},
         }
     )
 
@@ -51,25 +58,25 @@ def small_weights() -> dict[str, torch.Tensor]:
     """As training leaves them, but from a seed: what starts at zero (residuals, attention, fusion) or nearly so (heads)
     is not."""
     torch.manual_seed(0)
-    config = small_config()
+    networks = Networks(small_config())
     tensors: dict[str, torch.Tensor] = {}
-    for stage in ("edge", "repair"):
-        state = {name: tensor.clone() for name, tensor in config.build(stage).state_dict().items()}
+    for part in PARTS:
+        state = {name: tensor.clone() for name, tensor in networks.weights_of(part).items()}
         for name, tensor in state.items():
-            if name.endswith(("scale", "fusion.a", "fusion.b", "bias")):
+            if name.endswith(("scale", "scale16", "shift16", "fusion.a", "fusion.b", "bias")):
                 tensor.normal_(0.0, 0.2)
             elif not tensor.any():
                 tensor.normal_(0.0, 0.05)
             elif "head" in name:
                 tensor.mul_(2.0)
-        tensors |= with_prefix(stage, half_precision(state))
+        tensors |= with_prefix(part, half_precision(state))
     return tensors
 
 
 def write_weights(path: Path, **changes: torch.Tensor) -> Path:
     """The small model's weights file; ``changes`` replace tensors, with ``__`` for the dots of their names."""
     tensors = small_weights() | {name.replace("__", "."): tensor for name, tensor in changes.items()}
-    save_tensors(path, tensors, {"config": small_config().to_json(), "images": {"edge": 3, "repair": 4}})
+    save_tensors(path, tensors, {"config": small_config().to_json(), "images": IMAGES})
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -18,19 +19,22 @@ from export.card import read_card
 from export.cli import main
 from export.errors import ExportError
 from export.gates import make_probes
-from export.graph import cpu_graph
+from export.graph import cpu_graph, share_weights
 from export.model import Model
 from export.pictures import drawn_face, mask_of
 from export.reference import load_reference
 from restore_sdk import RestoreEngine
-from restore_sdk.bundle import Bundle
+from restore_sdk.bundle import SHIPPED, Bundle
+from restore_sdk.bundle.bundle import weights_name
+from restore_sdk.bundle.onnxfile import check_self_contained, with_weights
 from restore_sdk.imaging.quality import Drift, psnr
 from restore_sdk.measure.verify import verify
 from restore_sdk.runtime.onnxruntime import OnnxRunner
-from tests.export.conftest import Graphs, small_config
+from tests.export.conftest import IMAGES, Graphs, small_config
 from tests.export.test_gates import few
 from tests.toy_bundle import write_toy_bundle
 from training.checkpoint import load_tensors
+from training.weights import Networks
 
 
 def test_the_manifest_states_what_the_model_is(bundle: Bundle) -> None:
@@ -38,15 +42,15 @@ def test_the_manifest_states_what_the_model_is(bundle: Bundle) -> None:
     assert bundle.name == "small 0.3"
     bundle.verify_files()
     edge, repair = manifest.stages
-    assert edge.parameters == sum(p.numel() for p in small_config().build("edge").parameters())
+    assert edge.parameters == sum(p.numel() for p in Networks(small_config()).edge.parameters())
     assert 0 < edge.macs < repair.macs
     assert edge.max_activation == max(manifest.quality["export"]["largest_activation"]["edge"].values())
-    assert manifest.training["images_seen"] == 7
-    assert manifest.training["images_seen_by_stage"] == {"edge": 3, "repair": 4}
-    assert sum(entry["images"] for entry in manifest.training["data"]) == 8643
+    assert manifest.training["images_seen"] == 10
+    assert manifest.training["images_seen_by_part"] == IMAGES
+    assert sum(entry["images"] for entry in manifest.training["data"]) == 11216
     assert all(entry["licence"] for entry in manifest.training["data"])
     assert manifest.quality["psnr"] == {"1-10%": 31.25}
-    assert manifest.quality["export"]["fp16_psnr_db"]["pytorch_half"]["worst"] >= 60
+    assert manifest.quality["export"]["fp16_psnr_db"]["pytorch_half"]["worst"] >= 55
 
 
 def test_graphs_without_any_drift_are_no_infinity_that_json_has_not() -> None:
@@ -104,16 +108,32 @@ def test_golden_vectors_are_small_varied_and_by_the_reference(bundle: Bundle, mo
     assert (golden["restored"][hole] != golden["image"][hole]).mean() > 0.5
 
 
-def test_the_reference_comes_back_bit_for_bit(bundle: Bundle, weights: Path) -> None:
-    tensors, _ = load_tensors(weights)
-    for stage in load_reference(bundle.path):
-        name = "edge" if type(stage).__name__ == "EdgeStage" else "repair"
-        state = stage.generator.state_dict()
-        wanted = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        assert set(state) == set(wanted)
-        for key, value in wanted.items():
-            assert state[key].dtype == torch.float32
-            assert torch.equal(state[key], value.float()), key
+def test_the_reference_comes_back_bit_for_bit(bundle: Bundle, weights: Path, tmp_path: Path) -> None:
+    assert main(["weights", "--bundle", str(bundle.path), "--out", str(tmp_path / "back.safetensors")]) == 0
+    (wanted, facts), (found, stated) = (load_tensors(path) for path in (weights, tmp_path / "back.safetensors"))
+    assert stated == facts
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    assert next(load_reference(bundle.path)[0].parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_reference_of_a_shipped_bundle_gives_its_golden_vectors(name: str) -> None:
+    """The networks in the tree are those that the released weights were trained in."""
+    shipped = Bundle.load(name)
+    edge, repair = load_reference(name)
+    golden = {key: torch.from_numpy(array[2:4]) for key, array in shipped.golden().items()}
+    with torch.inference_mode():
+        completed = edge(golden["image"], golden["mask"])
+        restored = repair(golden["image"], golden["mask"], golden["completed_edges"])
+    for found, wanted in ((completed, golden["completed_edges"]), (restored, golden["restored"])):
+        assert (found.int() - wanted.int()).abs().max() <= 1
+
+
+def test_networks_that_are_no_longer_trained_are_no_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["weights", "--bundle", "faithful", "--out", str(tmp_path / "w.safetensors")]) == 2
+    assert "networks that the trainer no longer trains" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_cpu_graphs_hold_the_same_weights_under_the_same_names(bundle: Bundle) -> None:
@@ -130,6 +150,25 @@ def test_the_cpu_graphs_hold_the_same_weights_under_the_same_names(bundle: Bundl
         for key in pair[0]:
             assert pair[0][key].dtype == np.float16
             np.testing.assert_array_equal(pair[0][key], pair[1][key])
+
+
+def test_graphs_share_weights_in_a_file_besides_and_lose_none(bundle: Bundle, exported: Graphs) -> None:
+    graphs = {f"{s} {p}": graph.SerializeToString() for s, each in exported.items() for p, graph in each.items()}
+    shared, weights = share_weights(graphs)
+    for key, graph in graphs.items():
+        back = with_weights(shared[key], {weights_name(hashlib.sha256(weights).hexdigest()): weights}.__getitem__)
+        check_self_contained(back)
+        wanted, found = (onnx.load_from_string(each).graph.initializer for each in (graph, back))
+        assert [(each.name, each.raw_data) for each in found] == [(each.name, each.raw_data) for each in wanted]
+        for ours, theirs in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(numpy_helper.to_array(ours), numpy_helper.to_array(theirs))
+    (name,) = (name for name in bundle.manifest.files if name.startswith("weights-"))
+    assert bundle.read(name) == weights
+    assert sum(map(len, shared.values())) + len(weights) < 0.7 * sum(map(len, graphs.values()))
+    for spec in bundle.stages:
+        for precision, file in spec.files.items():
+            assert bundle.read(file) != (bundle.path / file).read_bytes(), "what is read is whole"
+            assert len(bundle.read(file)) == pytest.approx(len(graphs[f"{spec.name} {precision}"]), abs=4096)
 
 
 def test_the_graphs_tell_nothing_of_the_machine(bundle: Bundle) -> None:
@@ -205,7 +244,7 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path, model: Model
 
 
 def test_a_data_card_needs_names_licences_and_counts(tmp_path: Path) -> None:
-    assert len(read_card()["data"]) == 8
+    assert len(read_card()["data"]) == 16
     for text in ("data = 3", "[[data]]\nname='a'\nimages=1", "[[data]]\nname='a'\nlicence='b'\nimages=-1", "not toml"):
         (tmp_path / "card.toml").write_text(text)
         with pytest.raises(ExportError, match="is no data card"):

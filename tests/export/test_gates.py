@@ -47,7 +47,7 @@ def test_a_sound_model_passes_every_gate(model: Model, exported: Graphs, probes:
     assert 0 < figures["max_error"]["repair"] < 1e-5
     assert figures["max_error"]["edge"] < 1e-5
     for drift in figures["fp16_psnr_db"].values():
-        assert 60 <= drift["worst"] <= drift["pooled"] < 120
+        assert 55 <= drift["worst"] <= drift["pooled"] < 120
     layers = figures["largest_activation"]["repair"]
     assert set(layers) >= {
         "texture_stem.1.0",
@@ -265,7 +265,7 @@ def test_a_broken_weight_stops_the_command_and_nothing_is_written(
     assert main(["--weights", str(weights), "--out", str(tmp_path / "bundle"), "--drawn-only"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert "1 weights of the edge stage hold NaN or infinity, first stem.1.0.bias" in error
+    assert "1 weights hold NaN or infinity, first edge.drawer.stem.1.0.bias" in error
     assert error.endswith("Nothing was written.\n")
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
