@@ -23,18 +23,19 @@ class EdgeDrawer(nn.Module):
         body: channels at 1/8 and 1/16.
         growth: of the dense residual blocks in the body.
         fine: channels at full size, after the pixel shuffle: there neighbouring blocks agree on a line.
+        last: kernel of the dense residual blocks' last convolutions.
     """
 
-    def __init__(self, width: int = 48, body: int = 96, growth: int = 48, fine: int = 6) -> None:
+    def __init__(self, width: int = 48, body: int = 96, growth: int = 48, fine: int = 6, last: int = 1) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.PixelUnshuffle(4), ConvAct(4 * 16, width))
         self.down8 = ConvAct(width, body, stride=2)
         self.down16 = ConvAct(body, body, stride=2)
         self.body16 = nn.Sequential(
-            DenseResidualBlock(body, growth, (1, 2, 4), 1), DenseResidualBlock(body, growth, (1, 2, 1), 1)
+            DenseResidualBlock(body, growth, (1, 2, 4), last), DenseResidualBlock(body, growth, (1, 2, 1), last)
         )
         self.up8 = Upsample(body, body)
-        self.skip8 = DenseResidualSkip(body, growth, (1, 2, 1), 1)
+        self.skip8 = DenseResidualSkip(body, growth, (1, 2, 1), last)
         self.attention = ChannelSpatialAttention(body)
         self.up4 = Upsample(body, width)
         self.head = nn.Sequential(ConvAct(width, width), conv(width, 16 * fine, 1), nn.PixelShuffle(4))
