@@ -115,7 +115,8 @@ def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Map
     shared, weights = share_weights(
         {name: bundle.read(name) for name in sorted(held)} | {names[stage]: graph for stage, graph in graphs.items()}
     )
-    files = {manifest.golden.file: bundle.read(manifest.golden.file), **shared}
+    others = [name for name, spec in manifest.files.items() if name not in held and name != weights_name(spec.sha256)]
+    files = {**{name: bundle.read(name) for name in others if name not in names.values()}, **shared}
     files[weights_name(hashlib.sha256(weights).hexdigest())] = weights
     named = replace(
         manifest,

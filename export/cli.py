@@ -3,6 +3,7 @@
 python -m export --weights W.safetensors --out BUNDLE     export a bundle
 python -m export drift --faces FOLDER [--bundle BUNDLE]   how far half precision is from float32
 python -m export int8 --faces FOLDER --out BUNDLE         a bundle with 8-bit graphs besides, for openvino-int8
+python -m export damage --weights W [--bundle B]          a bundle with the stage that finds damage besides
 python -m export weights --out W.safetensors [--bundle B] the weights of a bundle, to go on training from
 """
 
@@ -34,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _drift_command(argv[1:])
     if argv[:1] == ["int8"]:
         return cli_int8.main(argv[1:])
+    if argv[:1] == ["damage"]:
+        from export import damage
+
+        return damage.main(argv[1:])
     if argv[:1] == ["weights"]:
         return _weights_command(argv[1:])
     parser = _parser()

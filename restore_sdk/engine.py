@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from types import TracebackType
@@ -19,11 +20,12 @@ from restore_sdk._util.clock import Clock, Timings
 from restore_sdk._util.ordered import chunked, ordered_map
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ClosedError, InputError, ShapeError
-from restore_sdk.imaging.image import MODEL_SIZE, MaskWarning
+from restore_sdk.imaging.image import MODEL_SIZE, Color, MaskWarning
 from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.base import StageRunner, checked
 from restore_sdk.runtime.select import open_model
 from restore_sdk.tiling.crop import Crop
+from restore_sdk.tiling.damage import Damage, Sensitivity, find_damage
 from restore_sdk.tiling.request import (
     Detail,
     ImageLike,
@@ -108,7 +110,12 @@ class RestoreEngine:
     ) -> None:
         slots = check_int("slots", slots, 1, 256)
         threads = None if threads is None else check_int("threads", threads, 1, 256)
+        if isinstance(runtime, str) and not isinstance(bundle, Bundle):
+            bundle = Bundle.load(bundle)
         self._runner, self._facts = open_model(runtime, bundle, device=device, slots=slots, threads=threads)
+        self._bundle, self._threads = bundle if isinstance(bundle, Bundle) else None, threads
+        self._damage: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
+        self._opening = threading.Lock()
         self._process = os.getpid()
         self._closed = False
 
@@ -206,6 +213,36 @@ class RestoreEngine:
         workers = self._open().slots + 1
         return ordered_map(lambda item: self._restore_numbered([item], chosen)[0], enumerate(pairs), workers)
 
+    @property
+    def finds_damage(self) -> bool:
+        """Whether the bundle has a damage stage."""
+        return self._bundle is not None and self._bundle.manifest.damage is not None
+
+    def find_damage(self, image: ImageLike, *, sensitivity: Sensitivity = "normal", color: Color = "rgb") -> Damage:
+        """Propose a mask: scratches, cracks, folds, tears, flaked emulsion, stains, dust. Look at it before you use it.
+
+        Computed by ONNX Runtime on the CPU, whatever restores. Where nothing is found the mask is empty.
+
+        Args:
+            image: see the class.
+            sensitivity: ``"low"`` marks only what is certain, ``"high"`` also what may be part of the picture.
+            color: channel order of a colour array.
+
+        Raises:
+            BundleError: the bundle has no damage stage.
+            ImageError: the image's form is not taken. ClosedError, ExecutionError: as :meth:`restore`.
+        """
+        self._open()
+        with self._opening:
+            if self._damage is None:
+                from restore_sdk.runtime.onnxruntime import open_damage
+
+                if self._bundle is None:
+                    raise InputError("the runner that was handed in finds no damage", "open an engine on a bundle")
+                self._damage = open_damage(self._bundle, self._threads)
+            stage = self._damage
+        return find_damage(stage, image, sensitivity=sensitivity, color=color)
+
     def warmup(self) -> float:
         """Run the model once in every slot, so that the first request is as fast as the next; returns milliseconds."""
         runner = self._open()
@@ -219,14 +256,14 @@ class RestoreEngine:
     def info(self) -> dict[str, Any]:
         """Facts about this engine, of JSON types: versions, runtime and why it was chosen, device, slots, bundle."""
         runner = self._open()
-        return {"version": __version__, **self._facts, **runner.info()}
+        return {"version": __version__, "finds_damage": self.finds_damage, **self._facts, **runner.info()}
 
     def close(self) -> None:
         """Wait for running runs of the model, then free it; a request that needs another run raises ``ClosedError``.
 
         Closing twice is fine; any other use then raises.
         """
-        self._closed = True
+        self._closed, self._damage = True, None
         if os.getpid() == self._process:  # a forked child must not touch the locks of its parent
             self._runner.close()
 

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from restore_sdk._util.telemetry import ORT_SWITCH
 from restore_sdk.bundle import Bundle
+from restore_sdk.bundle.bundle import add_damage_stage
 from restore_sdk.engine import RestoreEngine
 from tests.cuda_double import double as doubles
 from tests.cuda_double.build import CannotBuildError
 from tests.needs import unavailable
-from tests.toy_bundle import write_toy_bundle
+from tests.toy_bundle import damage_graph, write_toy_bundle
 
 # Tests that import ONNX Runtime by themselves shall not report that either.
 os.environ.setdefault(ORT_SWITCH, "1")
@@ -31,6 +32,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A sound bundle of two small graphs; do not write into it."""
     return write_toy_bundle(tmp_path_factory.mktemp("bundles") / "toy")
+
+
+@pytest.fixture(scope="session")
+def seeing_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The toy bundle with a damage stage; do not write into it."""
+    bundle = write_toy_bundle(tmp_path_factory.mktemp("bundles") / "seeing")
+    return add_damage_stage(bundle, damage_graph(), 0, 256 * 256)
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,22 @@ def write_toy_bundle(path: Path, **changes: object) -> Bundle:
     return write_bundle(path, **(arguments | changes))  # type: ignore[arg-type]
 
 
+def damage_graph() -> bytes:
+    """A damage stage to which red is damage: red minus green, where that is above zero."""
+    axis = {"axis3": np.array([3], np.int64), "zero": np.array([0], np.int64), "one": np.array([1], np.int64)}
+    nodes = [
+        *_casts("image"),
+        helper.make_node("Slice", ["image_f", "zero", "one", "axis3"], ["red"]),
+        helper.make_node("Slice", ["image_f", "one", "two", "axis3"], ["green"]),
+        helper.make_node("Sub", ["red", "green"], ["difference"]),
+        helper.make_node("Squeeze", ["difference", "axis3"], ["redness"]),
+        *_to_uint8("redness", "damage"),
+    ]
+    constants = {**axis, "two": np.array([2], np.int64), "low": 0.0, "high": 255.0}
+    free = ["batch", "height", "width"]
+    return _model("toy_damage", nodes, constants, {"image": [*free, 3]}, {"damage": free})
+
+
 def golden_vectors(count: int = 2) -> dict[str, NDArray[np.uint8]]:
     """Inputs, and what the stages make of them, computed here with numpy rather than with ONNX Runtime."""
     rng = np.random.default_rng(7)

@@ -4,6 +4,7 @@
     edge.onnx       edge stage for CPU runtimes; edge.fp16.onnx for TensorRT
     repair.onnx     repair stage, likewise with repair.fp16.onnx
     weights-*.bin   weights that these share, as ONNX external data; the name says the file's hash
+    damage.onnx     in some bundles: the stage that proposes the mask
     *.int8.onnx     in some bundles: the stages with convolutions in 8-bit integers, for CPUs
     golden.npz      inputs with the reference's outputs
 
@@ -23,12 +24,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk._util.atomic import check_folder, write_folder
 from restore_sdk._util.reading import is_folder, read_plain
 from restore_sdk.bundle.manifest import (
+    DAMAGE,
     MAX_MANIFEST_BYTES,
     OPTIONAL_PRECISIONS,
     STAGE_CONTRACT,
@@ -36,6 +39,7 @@ from restore_sdk.bundle.manifest import (
     Manifest,
     Precision,
     StageSpec,
+    damage_contract,
     parse_manifest,
     sealed_manifest,
     tensor_contract,
@@ -115,6 +119,14 @@ class Bundle:
         """The stages in the order in which they run."""
         return self.manifest.stages
 
+    @property
+    def damage(self) -> StageSpec:
+        """The stage that proposes a mask; raises :class:`BundleError` where the bundle has none."""
+        if self.manifest.damage is None:
+            hint = "mark it by hand, or take a bundle with that stage; in a checkout, add it: python -m export damage"
+            raise BundleError(f"bundle {self.name} has no stage that finds damage", hint)
+        return self.manifest.damage
+
     def facts(self) -> dict[str, Any]:
         """Name, version, date, size and cost of the model, of JSON types."""
         manifest = self.manifest
@@ -151,7 +163,8 @@ class Bundle:
             raise BundleError(
                 f"{name} is not the file that the bundle's manifest names", GET_ANOTHER, reason="integrity"
             )
-        if any(name in stage.files.values() for stage in self.stages):
+        damage = self.manifest.damage
+        if any(name in stage.files.values() for stage in (*self.stages, *([damage] if damage else []))):
             try:
                 data = with_weights(data, self._weights)
                 check_self_contained(data)
@@ -274,6 +287,28 @@ def check_bundle_target(path: str | os.PathLike[str]) -> None:
     foreign = sorted(entry.name for entry in entries if entry.name not in ours or entry.is_dir())
     if foreign:
         raise OutputError(f"{target} holds more than a bundle: {', '.join(foreign[:5])}", hint)
+
+
+def add_damage_stage(bundle: Bundle, graph: bytes, parameters: int, macs: int) -> Bundle:
+    """Write a bundle anew where it stands, with a damage stage in place of one that it may have, and open it.
+
+    Args:
+        bundle: its other files stay as they are, after a check of their hashes.
+        graph: serialised ONNX. ``parameters`` and ``macs``: its cost, for 256 x 256 pixels.
+
+    Raises:
+        BundleError: a file of the bundle is missing or altered. OutputError: its folder cannot be written.
+    """
+    name = f"{DAMAGE}.onnx"
+    check_bundle_target(bundle.path)
+    bundle.verify_files()
+    files = {other: (bundle.path / other).read_bytes() for other in bundle.manifest.files if other != name}
+    files[name] = graph
+    image, damage = damage_contract()
+    stage = StageSpec(DAMAGE, {"fp32": name}, (image,), (damage,), parameters, macs)
+    sealed = sealed_manifest(msgspec.structs.replace(bundle.manifest, damage=stage), files)
+    write_folder(bundle.path, {**files, "manifest.json": sealed})
+    return Bundle.load(bundle.path)
 
 
 def write_bundle(

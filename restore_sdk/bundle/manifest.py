@@ -35,6 +35,11 @@ STAGE_CONTRACT = (
 )
 PRECISIONS = ("fp32", "fp16")
 
+#: The stage that a bundle may hold besides: its graph takes pictures of any size of which 16 is a divisor.
+DAMAGE = "damage"
+DAMAGE_INPUT = ("image", ("batch", "height", "width", 3))
+DAMAGE_OUTPUT = ("damage", ("batch", "height", "width"))
+
 #: Graphs that a bundle may hold besides: some convolutions in 8-bit integers.
 OPTIONAL_PRECISIONS = ("int8",)
 
@@ -76,6 +81,12 @@ class StageSpec(Struct, frozen=True, forbid_unknown_fields=True):
     max_activation: float | None = None
 
 
+def damage_contract() -> tuple[TensorSpec, TensorSpec]:
+    """The one form of the damage stage's input and of its output, 255 where damage is certain."""
+    (image, colours), (damage, one) = DAMAGE_INPUT, DAMAGE_OUTPUT
+    return TensorSpec(image, "uint8", "NHWC", colours, (0, 255)), TensorSpec(damage, "uint8", "NHW", one, (0, 255))
+
+
 class FileSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """What a file of the bundle must be."""
 
@@ -100,6 +111,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     size: int = MODEL_SIZE
     mask: dict[str, Any] = field(default_factory=lambda: dict(CONTRACT["mask"]))
     stages: tuple[StageSpec, ...]
+    damage: StageSpec | None = None
     files: dict[str, FileSpec]
     golden: Golden
     training: dict[str, Any]
@@ -129,7 +141,10 @@ def parse_manifest(data: bytes) -> Manifest:
 def dump_manifest(manifest: Manifest) -> bytes:
     """The manifest as JSON, such that :func:`parse_manifest` gives back the same."""
     try:
-        text = json.dumps(msgspec.to_builtins(manifest), indent=2, allow_nan=False)
+        root = msgspec.to_builtins(manifest)
+        if manifest.damage is None:  # as versions read it that do not know this stage
+            del root["damage"]
+        text = json.dumps(root, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise BundleError(
             f"the manifest cannot be written as JSON: {error}", "use plain numbers", reason="manifest"
@@ -177,11 +192,18 @@ def _check(manifest: Manifest) -> None:
             raise ValueError(f"stage {name} must name an fp32 and an fp16 file")
         if stage.max_activation is not None and not abs(stage.max_activation) < 1e300:
             raise ValueError(f"stage {name}: max_activation must be a finite number or null")
+    stages = list(manifest.stages)
+    if (extra := manifest.damage) is not None:
+        stages.append(extra)
+        if extra.name != DAMAGE or (*extra.inputs, *extra.outputs) != damage_contract():
+            raise ValueError("its damage stage has another name or other tensors than this version's")
+        if "fp32" not in extra.files:
+            raise ValueError("its damage stage must name an fp32 file")
     # A bare name: no folder, no drive, no leading dot, so that it cannot leave the bundle.
     for name in manifest.files:
         if not _PLAIN_NAME.fullmatch(name) or name == "manifest.json":
             raise ValueError(f"it names a file that a bundle cannot hold: {name[:120]!r}")
-    for name in (manifest.golden.file, *(name for stage in manifest.stages for name in stage.files.values())):
+    for name in (manifest.golden.file, *(name for each in stages for name in each.files.values())):
         if name not in manifest.files:
             raise ValueError(f"it uses {name[:120]!r} but does not list it under files")
 

@@ -69,7 +69,7 @@ def restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> tupl
     bundle = Bundle.load(options.bundle)
     done = folder.restore_folder(
         options.photo,
-        options.mask,
+        None if settings.mask_auto else options.mask,
         options.output,
         settings,
         bundle=bundle,

@@ -28,10 +28,12 @@ def register(commands: Any) -> None:
         type=Path,
         metavar="MASK|DIR",
         help="an image of the same size, white where to repaint; for a folder one mask for all, or a folder of masks "
-        "that have their photographs' names",
+        "that have their photographs' names; auto: find the damage and keep the mask beside the output as "
+        "OUT_mask.png, where a corrected one is taken on the next run",
     )
     marks.add_argument("--mask-color", metavar="'#RRGGBB'", help="repaint what is painted over in this colour")
     marks.add_argument("--mask-alpha", action="store_true", help="repaint what is transparent")
+    command.add_argument("--force", action="store_true", help="with --mask auto: also where more than half is damaged")
     command.add_argument("--invert-mask", action="store_true", help="black in the mask file is what to repaint")
     command.add_argument(
         "--mask-tolerance",
@@ -93,9 +95,14 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
     from restore_sdk.tiling.request import RestoreOptions
 
     if options.mask is None and options.mask_color is None and not options.mask_alpha:
-        raise InputError("nothing says what is to be restored", "pass --mask FILE, --mask-color or --mask-alpha")
-    if options.invert_mask and options.mask is None:
+        raise InputError(
+            "nothing says what is to be restored", "pass --mask FILE, --mask auto, --mask-color or --mask-alpha"
+        )
+    auto = options.mask == Path("auto")
+    if options.invert_mask and (options.mask is None or auto):
         raise InputError("--invert-mask is for a mask file", "pass --mask")
+    if options.force and not auto:
+        raise InputError("--force is for --mask auto", "leave it out")
     if not 0 < options.max_megapixels < 1e6:
         raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
     if options.quality is not None and not 1 <= options.quality <= 100:
@@ -114,6 +121,8 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
         mask_color=None if options.mask_color is None else parse_color(options.mask_color),
         mask_tolerance=options.mask_tolerance,
         mask_alpha=options.mask_alpha,
+        mask_auto=auto,
+        force=options.force,
         invert_mask=options.invert_mask,
         options=how,
         quality=options.quality,
@@ -135,18 +144,22 @@ def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Resu
     from restore_sdk.engine import RestoreEngine
     from restore_sdk.files import check_output, write_image
     from restore_sdk.folder import photograph
-    from restore_sdk.folder.pairing import Pair
+    from restore_sdk.folder.pairing import Pair, proposed_mask
 
     outputs = [path for path in (options.output, options.edges) if path is not None]
+    options.mask = proposed_mask(options.output) if settings.mask_auto else options.mask
     inputs = [path for path in (options.photo, options.mask) if path is not None]
     for path in outputs:  # before any work
         check_output(path, *inputs)
+    if settings.mask_auto:
+        check_output(options.mask, options.photo)
     if len({str(path.resolve()).casefold() for path in outputs}) < len(outputs):  # as some file systems compare names
         raise OutputError(f"--output and --edges both name {options.output}", "name two files")
     pair = Pair(str(options.photo), options.photo, options.mask, options.output)
-    photo, mask = photograph.load(pair, settings)
+    loaded = None if settings.mask_auto else photograph.load(pair, settings)
     bundle = Bundle.load(options.bundle)
     with RestoreEngine(bundle, runtime=options.runtime) as engine:
+        photo, mask = loaded or photograph.load(pair, settings, engine)
         result, file = photograph.restore(engine, photo, mask, options.output, settings)
         facts = engine.info()
     write_file(options.output, file.data)
@@ -159,6 +172,8 @@ def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Resu
         "edges": None if options.edges is None else str(options.edges),
         "width": width,
         "height": height,
+        "mask": None if options.mask is None else str(options.mask),
+        "masked": round(photograph.masked_share(mask), 6),
         "lossless": file.lossless,
         "quality": file.quality,
         "notes": list(file.notes),

@@ -75,8 +75,19 @@ def file_fingerprint(path: Path) -> tuple[int, ...]:
     return found.st_size, found.st_mtime_ns
 
 
+def proposed_mask(output: Path) -> Path:
+    """Where the mask of a photograph lies that is to be proposed: beside its result."""
+    return output.with_name(f"{output.stem}_mask.png")
+
+
 def find_pairs(
-    source: Path, masks: Path | None, target: Path, *, suffix: str | None = None, mask_suffix: str = ""
+    source: Path,
+    masks: Path | None,
+    target: Path,
+    *,
+    suffix: str | None = None,
+    mask_suffix: str = "",
+    auto: bool = False,
 ) -> Pairing:
     """Pair every photograph below ``source`` with its mask.
 
@@ -89,6 +100,7 @@ def find_pairs(
         masks: the folder with masks, or one mask file for all; ``None``: each photograph marks its own damage.
         target: the folder for results, which need not exist yet. A result has its photograph's place in it.
         suffix: extension of all results, such as ``".png"``; ``None`` keeps that of the photograph.
+        auto: without ``masks``, a mask is to be proposed, and lies beside the result: :func:`proposed_mask`.
         mask_suffix: as in ``portrait_mask.png`` for ``portrait.jpg``; then masks may also lie beside their photographs.
 
     Raises:
@@ -132,6 +144,7 @@ def find_pairs(
     endings = {photo: suffix or photo.suffix or f".{_kind(photo)}" for photo in photos}
     outputs = {photo: place.with_suffix(endings[photo]) for photo, place in places.items()}
     of_key, of_output = Counter(keys.values()), Counter(map(_fold, outputs.values()))
+    of_proposal = Counter(_fold(proposed_mask(output)) for output in outputs.values())
     given = [*photos, *(path for paths in masks_of.values() for path in paths), *([masks] if masks else [])]
     inputs = {_identity(path) for path in given} - {None}
     pairs = []
@@ -150,6 +163,12 @@ def find_pairs(
         elif _identity(output) in inputs:  # links, and folders in folders, make that possible
             problem = InputError(f"its output {output} is an input", "name another output folder")
         mask = found[0] if found else None if folder is not None else masks
+        if auto:
+            mask = proposed_mask(output)
+            if of_proposal[_fold(mask)] > 1 or _fold(mask) in of_output:
+                problem = problem or InputError(
+                    f"its mask would be {mask}, which another photograph needs", "rename one"
+                )
         pairs.append(Pair(photo.relative_to(source).as_posix(), photo, mask, output, problem))
     asked = set(keys.values())
     return Pairing(pairs, [path for key, paths in masks_of.items() if key not in asked for path in paths], notes)

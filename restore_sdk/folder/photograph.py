@@ -1,4 +1,4 @@
-"""One photograph: files in, the encoded result out. Nothing is written, so it can happen in any thread."""
+"""One photograph: files in, the encoded result out, in any thread. Nothing but a proposed mask is written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk.engine import Restoration, RestoreEngine
-from restore_sdk.errors import MaskError, OutOfMemoryError, RestoreError, ShapeError
+from restore_sdk.errors import MaskError, OutOfMemoryError, OutputError, RestoreError, ShapeError
 from restore_sdk.files import (
     LOSSY_GROWTH,
     LOSSY_TOLERANCE,
@@ -21,12 +21,16 @@ from restore_sdk.files import (
     Encoded,
     Photo,
     check_form,
+    encode,
     mask_of_alpha,
     mask_of_color,
     open_photo,
     read_mask,
+    write_file,
 )
 from restore_sdk.folder.pairing import NothingMaskedError, Pair, file_fingerprint
+from restore_sdk.imaging.image import MASKED_ABOVE
+from restore_sdk.tiling.damage import TOO_MUCH
 from restore_sdk.tiling.request import RestoreOptions
 
 _LOG = logging.getLogger("restore_sdk")
@@ -41,6 +45,8 @@ class PhotoSettings:
         mask_color: red, green and blue of what is to be repainted, where no mask says it.
         mask_tolerance: largest distance from that colour; ``None``: 0, or :data:`LOSSY_TOLERANCE` after a lossy file.
         mask_alpha: what is transparent is to be repainted; the result is opaque.
+        mask_auto: where a pair's mask is not there yet, it is proposed and written; one that is there is taken.
+        force: also restore what is damaged by more than half, as far as a proposed mask says.
         invert_mask: in mask files, black is what to repaint.
         options: how the engine restores; ``color`` is not used.
         quality: of JPEG and WebP outputs, see :meth:`restore_sdk.files.Photo.encode`.
@@ -51,6 +57,8 @@ class PhotoSettings:
     mask_color: tuple[int, int, int] | None = None
     mask_tolerance: int | None = None
     mask_alpha: bool = False
+    mask_auto: bool = False
+    force: bool = False
     invert_mask: bool = False
     options: RestoreOptions = field(default_factory=RestoreOptions)
     quality: int | None = None
@@ -63,7 +71,9 @@ class PhotoSettings:
         """
         found: dict[str, Any] = {}
         for part, default in ((self, PhotoSettings()), (self.options, RestoreOptions())):
-            for name in (one.name for one in fields(part) if one.name not in ("max_pixels", "options", "color")):
+            for name in (
+                one.name for one in fields(part) if one.name not in ("max_pixels", "options", "color", "force")
+            ):
                 if (value := getattr(part, name)) != getattr(default, name):
                     found[name] = value
         return found
@@ -77,8 +87,10 @@ class Result(NamedTuple):
     facts: dict[str, Any]
 
 
-def load(pair: Pair, settings: PhotoSettings) -> tuple[Photo, NDArray[Any]]:
+def load(pair: Pair, settings: PhotoSettings, engine: RestoreEngine | None = None) -> tuple[Photo, NDArray[Any]]:
     """Read a photograph and its mask, and check all that can be checked before the model runs.
+
+    With ``mask_auto`` the ``engine`` proposes a mask that is not there yet, and it is written.
 
     Returns:
         The photograph, and its mask ``(H, W)``, bool or ``uint8``.
@@ -88,7 +100,15 @@ def load(pair: Pair, settings: PhotoSettings) -> tuple[Photo, NDArray[Any]]:
         OutputError: the output's format cannot keep what the photograph has.
     """
     photo = open_photo(pair.photo, settings.max_pixels)
+    if settings.mask_auto and engine is not None:
+        photo = _propose(engine, pair, photo)
     mask = _mask_of(pair, photo, settings)
+    share = masked_share(mask) if settings.mask_auto and not settings.force else 0.0
+    if share > TOO_MUCH:
+        raise MaskError(
+            f"{share:.0%} of the photo is marked as damage, more than half",
+            f"look at {pair.mask}, correct it and run again, or restore it nevertheless: --force",
+        )
     height, width = photo.pixels.shape[:2]
     if photo.orientation >= 5 and height != width and mask.shape == (width, height):
         raise ShapeError(
@@ -116,7 +136,10 @@ def restore_pair(engine: RestoreEngine, pair: Pair, settings: PhotoSettings) -> 
     """Restore one photograph of a folder; what goes wrong with it is returned, since the others go on."""
     started, fingerprint = time.perf_counter(), pair.fingerprint()
     try:
-        result, file = restore(engine, *load(pair, settings), pair.output, settings)
+        photo, mask = load(pair, settings, engine)
+        if settings.mask_auto and pair.mask is not None:  # now there, and part of what the result is made from
+            fingerprint = [*file_fingerprint(pair.photo), *file_fingerprint(pair.mask)]
+        result, file = restore(engine, photo, mask, pair.output, settings)
     except RestoreError as error:
         return error
     except MemoryError:
@@ -130,10 +153,35 @@ def restore_pair(engine: RestoreEngine, pair: Pair, settings: PhotoSettings) -> 
         "lossless": file.lossless,
         "quality": file.quality,
         "notes": list(file.notes),
+        "masked": round(masked_share(mask), 6),
         "model_ms": round(result.timings.edge_ms + result.timings.repair_ms, 1),
         "total_ms": round(1e3 * (time.perf_counter() - started), 1),
     }
     return Result(file.data, fingerprint, facts)
+
+
+def masked_share(mask: NDArray[Any]) -> float:
+    """The share of a mask, bool or ``uint8``, that is masked, 0 to 1."""
+    return float(np.count_nonzero(mask if mask.dtype == bool else mask > MASKED_ABOVE)) / mask.size
+
+
+def _propose(engine: RestoreEngine, pair: Pair, photo: Photo) -> Photo:
+    """The photograph with a note of its mask, which is proposed and written unless one is there."""
+    assert pair.mask is not None
+    if pair.mask.exists():
+        return photo.with_note(f"the mask {pair.mask} was there and was taken; remove it to have one proposed")
+    damage = engine.find_damage(photo.eight, color="bgr")
+    if not damage.share:
+        hint = "mark it by hand, or look with restore-sdk detect --sensitivity high"
+        raise NothingMaskedError(f"no damage was found in the photo {pair.photo}", hint)
+    try:
+        pair.mask.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the folder {pair.mask.parent} cannot be made: {error.strerror}", "choose another"
+        ) from error
+    write_file(pair.mask, encode(pair.mask, damage.mask).data)
+    return photo.with_note(f"the mask {pair.mask} was proposed, {damage.share:.2%} of the photo: look at it")
 
 
 def _mask_of(pair: Pair, photo: Photo, settings: PhotoSettings) -> NDArray[Any]:

@@ -79,7 +79,10 @@ def restore_folder(
         OutputError: the output folder cannot be written, or another run writes to it.
         ExecutionError: the runtime fails on everything. Whatever ``open_engine`` raises.
     """
-    pairing = find_pairs(source, masks, target, suffix=settings.format, mask_suffix=mask_suffix)
+    auto, suffix = settings.mask_auto, settings.format
+    if auto:
+        _ = bundle.damage  # or an error, before any work
+    pairing = find_pairs(source, masks, target, suffix=suffix, mask_suffix=mask_suffix, auto=auto)
     identity = {"bundle": bundle.name, "model": bundle.fingerprint, **settings.non_default_settings()}
     with open_journal(target, identity, overwrite=overwrite) as journal:
         todo = [pair for pair in pairing.pairs if pair.problem is not None or not journal.is_done(pair)]

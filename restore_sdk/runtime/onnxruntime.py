@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from restore_sdk._util.telemetry import no_telemetry
 from restore_sdk.bundle import Bundle
@@ -106,8 +107,24 @@ class _Slot:
         self._edge = self._repair = None
 
 
+def open_damage(bundle: Bundle, threads: int | None = None) -> Callable[[U8], U8]:
+    """The damage stage: ``(N, H, W, 3)`` RGB, H and W multiples of 16, to the probability ``(N, H, W)``, 255 = certain.
+
+    Raises:
+        BundleError: the bundle has no such stage.
+    """
+    stage = bundle.damage
+    session = _open_session(bundle, stage, threads or min(MAX_THREADS, usable_cores()))
+
+    def run(images: U8) -> U8:
+        with _mapped_errors("the damage stage failed"):
+            return cast(U8, session.run([stage.outputs[0].name], {stage.inputs[0].name: images})[0])
+
+    return run
+
+
 def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
-    graph = bundle.read(bundle.file(stage.name, "fp32"))
+    graph = bundle.read(stage.files["fp32"])
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

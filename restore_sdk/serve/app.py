@@ -24,7 +24,18 @@ from restore_sdk.files import readable_formats
 from restore_sdk.serve.metrics import Metrics, ObserveMiddleware
 from restore_sdk.serve.problems import ProblemError, answer_problem, stopping
 from restore_sdk.serve.queue import RestoreQueue
-from restore_sdk.serve.schemas import JSON, REQUEST_BODY, RESPONSES, Format, RestoreRequest, RestoreResponse
+from restore_sdk.serve.schemas import (
+    DAMAGE_BODY,
+    DAMAGE_RESPONSES,
+    JSON,
+    REQUEST_BODY,
+    RESPONSES,
+    DamageRequest,
+    DamageResponse,
+    Format,
+    RestoreRequest,
+    RestoreResponse,
+)
 from restore_sdk.serve.settings import Settings, host_name
 from restore_sdk.serve.uploads import check_headers, claimed_pixels, read_request
 
@@ -119,11 +130,26 @@ async def restore(request: Request) -> Response:
 
     The answer is an image; with `Accept: application/json` it is JSON. `Server-Timing` says how long each part took.
     """
+    return await _answer(request, RestoreRequest)
+
+
+@guarded.post("/v1/damage", response_class=Response, responses=DAMAGE_RESPONSES, openapi_extra=DAMAGE_BODY)
+async def damage(request: Request) -> Response:
+    """Proposes a mask: white where scratches, cracks, tears or stains are found. Look at it before it is used.
+
+    The answer is a PNG, and its header `Damage-Share` says how much is marked, 0 to 1; or JSON, as for `/v1/restore`.
+    """
+    if not request.app.state.engine.finds_damage:
+        raise ProblemError(501, "NoDamageStage", "the model of this service finds no damage", "mark it by hand")
+    return await _answer(request, DamageRequest)
+
+
+async def _answer(request: Request, model: type[RestoreRequest] | type[DamageRequest]) -> Response:
     facts, queue, settings = request.state.facts, request.app.state.queue, request.app.state.settings
     check_headers(request, settings)
     try:
         with queue.place():
-            asked = await read_request(request, settings)
+            asked = await read_request(request, settings, model)
             # In a thread: a stranger's bytes are read here, and nobody else must wait for that.
             facts["pixels"] = await asyncio.to_thread(claimed_pixels, asked, settings.max_pixels)
             result = await _result(request, asked)
@@ -134,12 +160,14 @@ async def restore(request: Request) -> Response:
     facts["parts"] = {part: round(ms / 1e3, 4) for part, ms in result.timings_ms.items()}
     timings = ", ".join(f"{part};dur={ms:.1f}" for part, ms in result.timings_ms.items())
     headers = {"Server-Timing": timings, "Cache-Control": "no-store"}
+    if isinstance(result, DamageResponse):
+        headers["Damage-Share"] = f"{result.share:.6f}"
     if JSON in request.headers.get("accept", ""):
         return Response(result.model_dump_json(), media_type=JSON, headers=headers)
     return Response(result.image, media_type=result.media_type, headers=headers)
 
 
-async def _result(request: Request, asked: RestoreRequest) -> RestoreResponse:
+async def _result(request: Request, asked: RestoreRequest | DamageRequest) -> RestoreResponse | DamageResponse:
     """The result, unless time runs out or the client leaves; then the request leaves the queue."""
     queue: RestoreQueue = request.app.state.queue
     seconds = request.app.state.settings.request_s
@@ -173,7 +201,7 @@ async def info(request: Request) -> dict[str, Any]:
         "model": {key: facts["bundle"][key] for key in ("name", "version", "size", "parameters", "macs")},
         "models": request.app.state.queue.models,
         "runtime": facts["runtime"],
-        "damage": bool(facts.get("finds_damage")),
+        "damage": facts["finds_damage"],
         "formats": get_args(Format),
         "limits": {
             "formats": readable_formats(),

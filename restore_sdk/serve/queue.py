@@ -17,26 +17,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ExecutionError, InputError, OutputError
 from restore_sdk.files import encode
 from restore_sdk.serve.metrics import Metrics
 from restore_sdk.serve.problems import ProblemError, problem_of, stopping
-from restore_sdk.serve.schemas import RestoreRequest, RestoreResponse
+from restore_sdk.serve.schemas import DamageRequest, DamageResponse, RestoreRequest, RestoreResponse
 from restore_sdk.serve.settings import Settings
-from restore_sdk.serve.uploads import decode
+from restore_sdk.serve.uploads import decode, decode_photo
 from restore_sdk.tiling.request import RestoreOptions
 
 _LOG = logging.getLogger("restore_sdk.serve")
+
+
+Response: TypeAlias = RestoreResponse | DamageResponse
 
 
 @dataclass(slots=True, eq=False)
 class Job:
     """A request in the queue. ``result`` is cancelled where nobody waits for it any more."""
 
-    request: RestoreRequest
-    result: asyncio.Future[RestoreResponse]
+    request: RestoreRequest | DamageRequest
+    result: asyncio.Future[Response]
     queued: float = field(default_factory=time.perf_counter)
     timings_ms: dict[str, float] = field(default_factory=dict)
     abandoned: bool = False
@@ -89,11 +93,11 @@ class RestoreQueue:
         """Names that a request may ask for; the first is taken unless one is named."""
         return list(self._engines)
 
-    def submit(self, request: RestoreRequest) -> Job:
+    def submit(self, request: RestoreRequest | DamageRequest) -> Job:
         """Put a request into the queue; the job's ``result`` raises :class:`ProblemError`."""
         if self._closed:
             raise stopping()
-        if request.model is not None and request.model not in self._engines:
+        if isinstance(request, RestoreRequest) and request.model not in (None, *self._engines):
             raise ProblemError(422, "BadRequest", "model: no model by that name", f"ask for {' or '.join(self.models)}")
         job = Job(request, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
@@ -142,7 +146,7 @@ class RestoreQueue:
             self._busy += 1  # only now: the system may give no thread
             run.add_done_callback(partial(self._finished, job, time.perf_counter()))
 
-    def _finished(self, job: Job, started: float, run: asyncio.Future[RestoreResponse]) -> None:
+    def _finished(self, job: Job, started: float, run: asyncio.Future[Response]) -> None:
         """Answer a job; an error that its client is not to blame for is logged."""
         self._busy -= 1
         self._inside -= job.abandoned
@@ -160,9 +164,11 @@ class RestoreQueue:
         job.timings_ms[part] = round(1e3 * seconds, 3)
         self._metrics.parts.labels(part).observe(seconds)
 
-    def _restored(self, job: Job) -> RestoreResponse:
+    def _restored(self, job: Job) -> Response:
         """Decode, restore and encode, in a worker thread."""
         started = time.perf_counter()
+        if isinstance(job.request, DamageRequest):
+            return self._found(job, job.request)
         photo, mask = decode(job.request, self._settings.max_pixels)
         self._took(job, "decode", time.perf_counter() - started)
         options = job.request.model_dump(include={option.name for option in fields(RestoreOptions)})
@@ -184,5 +190,23 @@ class RestoreQueue:
             height=restored.image.shape[0],
             crops=[crop.to_json() for crop in restored.crops],
             detail=restored.detail,
+            timings_ms=job.timings_ms,
+        )
+
+    def _found(self, job: Job, request: DamageRequest) -> DamageResponse:
+        """Decode, find damage and encode the mask, in a worker thread."""
+        started = time.perf_counter()
+        photo = decode_photo(request, self._settings.max_pixels)
+        self._took(job, "decode", time.perf_counter() - started)
+        started = time.perf_counter()
+        damage = self._engine.find_damage(photo.eight, sensitivity=request.sensitivity, color="bgr")
+        self._took(job, "damage", time.perf_counter() - started)
+        height, width = damage.mask.shape
+        return DamageResponse(
+            image=encode(Path("mask.png"), damage.mask).data,
+            media_type="image/png",
+            share=damage.share,
+            width=width,
+            height=height,
             timings_ms=job.timings_ms,
         )

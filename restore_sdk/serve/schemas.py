@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer
 from pydantic_core import from_json
 
+from restore_sdk.tiling.damage import Sensitivity
 from restore_sdk.tiling.plan import MAX_CROPS
 from restore_sdk.tiling.request import MAX_BORDER, Detail
 
@@ -27,12 +28,23 @@ Base64 = Annotated[bytes, PlainSerializer(lambda data: base64.b64encode(data).de
 _BASE64: dict[str, Any] = {"format": "byte", "contentEncoding": "base64"}
 
 
-class RestoreRequest(BaseModel):
-    """What to restore, not decoded yet, and how."""
+class PhotoRequest(BaseModel):
+    """What every request holds, not decoded yet."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     photo: bytes = Field(description="A PNG, JPEG, WebP, BMP or TIFF of 8 or 16 bits.")
+
+
+class DamageRequest(PhotoRequest):
+    """Where to look for damage, and how."""
+
+    sensitivity: Sensitivity = Field("normal", description="low: what is certain; high: also what may be the picture.")
+
+
+class RestoreRequest(PhotoRequest):
+    """What to restore, and how."""
+
     mask: bytes = Field(description="A file of the same size, white where to repaint.")
     format: Format = Field("png", description="Format of the answer; JPEG with loss, the others without.")
     edges: bool = Field(False, description="Also answer the completed edge map (in JSON answers).")
@@ -64,6 +76,17 @@ class RestoreResponse(BaseModel):
     timings_ms: dict[str, float]
 
 
+class DamageResponse(BaseModel):
+    """A proposal for the mask, to be looked at."""
+
+    image: Base64 = Field(description="A grey PNG in base64, 255 where damage is.", json_schema_extra=_BASE64)
+    media_type: str = Field(examples=["image/png"])
+    share: float = Field(description="How much of the photograph is marked, 0 to 1.")
+    width: int
+    height: int
+    timings_ms: dict[str, float]
+
+
 class Problem(BaseModel):
     """Why there is no image, and what to do."""
 
@@ -79,15 +102,14 @@ class ProblemResponse(BaseModel):
     error: Problem
 
 
-_SCHEMA = RestoreRequest.model_json_schema()
+def _body(model: type[PhotoRequest], note: str) -> dict[str, Any]:
+    """OpenAPI of a request, which FastAPI does not know, since its body is read within limits."""
+    schema = {**model.model_json_schema(), "description": note}
+    return {"requestBody": {"required": True, "content": {MULTIPART: {"schema": schema}}}}
 
-#: OpenAPI of the request, which FastAPI does not know, since its body is read within limits.
-REQUEST_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {MULTIPART: {"schema": {**_SCHEMA, "description": "`faces` is a text that holds JSON."}}},
-    }
-}
+
+REQUEST_BODY = _body(RestoreRequest, "`faces` is a text that holds JSON.")
+DAMAGE_BODY = _body(DamageRequest, "The photograph alone.")
 
 _ERRORS = {
     400: "The body is no valid multipart.",
@@ -103,11 +125,14 @@ _ERRORS = {
     504: "Not done in time.",
 }
 
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The restored photograph.",
-        "model": RestoreResponse,
-        "content": {f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in get_args(Format)},
-    },
-    **{status: {"description": what, "model": ProblemResponse} for status, what in _ERRORS.items()},
-}
+
+def _answers(what: str, model: type[BaseModel], kinds: tuple[str, ...], errors: dict[int, str]) -> Any:
+    content = {f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
+    problems = {status: {"description": text, "model": ProblemResponse} for status, text in errors.items()}
+    return {200: {"description": what, "model": model, "content": content}, **problems}
+
+
+RESPONSES = _answers("The restored photograph.", RestoreResponse, get_args(Format), _ERRORS)
+DAMAGE_RESPONSES = _answers(
+    "The mask.", DamageResponse, ("png",), {**_ERRORS, 501: "The service's model finds no damage."}
+)

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from fastapi import Request
@@ -21,8 +21,10 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from restore_sdk.errors import MaskError
 from restore_sdk.files import InvalidImageError, Photo, check_form, check_image, open_photo, read_mask
 from restore_sdk.serve.problems import ProblemError, first_problem
-from restore_sdk.serve.schemas import MAX_FACES, MULTIPART, RestoreRequest
+from restore_sdk.serve.schemas import MAX_FACES, MULTIPART, PhotoRequest, RestoreRequest
 from restore_sdk.serve.settings import Settings
+
+Asked = TypeVar("Asked", bound=PhotoRequest)
 
 #: Longest field that is no file: room for all faces, in numbers as long as programs write them.
 MAX_TEXT_BYTES = 256 * MAX_FACES
@@ -45,7 +47,7 @@ def check_headers(request: Request, settings: Settings) -> None:
         raise ProblemError(415, "UnsupportedMediaType", message, f"send {MULTIPART}, as curl -F does")
 
 
-async def read_request(request: Request, settings: Settings) -> RestoreRequest:
+async def read_request(request: Request, settings: Settings, model: type[Asked]) -> Asked:
     """Read and check the whole body.
 
     Raises:
@@ -53,18 +55,24 @@ async def read_request(request: Request, settings: Settings) -> RestoreRequest:
         ClientDisconnect: the client left.
     """
     try:
-        return RestoreRequest.model_validate(await _multipart(request, _limited(request, settings)))
+        return model.model_validate(await _multipart(request, _limited(request, settings), model))
     except ValidationError as error:
         raise ProblemError(422, "BadRequest", first_problem(error), "see /openapi.json") from None
 
 
-def claimed_pixels(request: RestoreRequest, max_pixels: int) -> int:
+def claimed_pixels(request: PhotoRequest, max_pixels: int) -> int:
     """Pixels of photograph or mask, whichever is larger, as their headers claim; raises as :func:`decode`."""
     claimed = []
-    for what, data in (("photo", request.photo), ("mask", request.mask)):
+    for what in type(request).model_fields.keys() & {"photo", "mask"}:
         with _errors_named(what):
-            claimed.append(math.prod(check_image(data, max_pixels)))
+            claimed.append(math.prod(check_image(getattr(request, what), max_pixels)))
     return max(claimed)
+
+
+def decode_photo(request: PhotoRequest, max_pixels: int) -> Photo:
+    """The photograph, upright; raises :class:`ProblemError` as :func:`decode`."""
+    with _errors_named("photo"):
+        return open_photo(request.photo, max_pixels)
 
 
 def decode(request: RestoreRequest, max_pixels: int) -> tuple[Photo, NDArray[np.uint8]]:
@@ -75,8 +83,7 @@ def decode(request: RestoreRequest, max_pixels: int) -> tuple[Photo, NDArray[np.
         MaskError: all of the mask is black.
         OutputError: the answer's format cannot keep what the photograph has: alpha, or 16 bits.
     """
-    with _errors_named("photo"):
-        photo = open_photo(request.photo, max_pixels)
+    photo = decode_photo(request, max_pixels)
     with _errors_named("mask"):
         mask = read_mask(request.mask, max_pixels)
     if not mask.any():
@@ -124,8 +131,8 @@ class InMemoryParser(MultiPartParser):
     spool_max_size = 2**62
 
 
-async def _multipart(request: Request, body: AsyncGenerator[bytes, None]) -> dict[str, Any]:
-    texts = len(RestoreRequest.model_fields) - 2
+async def _multipart(request: Request, body: AsyncGenerator[bytes, None], model: type[PhotoRequest]) -> dict[str, Any]:
+    texts = len(model.model_fields.keys() - {"photo", "mask"})
     parser = InMemoryParser(request.headers, body, max_files=2, max_fields=texts, max_part_size=MAX_TEXT_BYTES)
     try:
         form = await parser.parse()

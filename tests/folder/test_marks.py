@@ -119,7 +119,7 @@ def test_a_mask_that_is_missing_is_one_line(folder: Folder, capsys: pytest.Captu
     assert command(folder, folder.source / "a.png", folder.place / "out.png") == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 2
-    assert "hint: pass --mask FILE, --mask-color or --mask-alpha" in error
+    assert "hint: pass --mask FILE, --mask auto, --mask-color or --mask-alpha" in error
 
 
 def test_masks_that_cannot_be_meant_are_told_with_the_option_that_helps(

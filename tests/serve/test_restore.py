@@ -197,7 +197,7 @@ def test_other_paths_and_methods(service: Service) -> None:
 
 def test_the_service_describes_itself(service: Service) -> None:
     described = service.ask("GET", "/openapi.json").json()
-    assert set(described["paths"]) == {"/v1/restore", "/v1/info", "/healthz", "/readyz", "/metrics"}
+    assert set(described["paths"]) == {"/v1/restore", "/v1/damage", "/v1/info", "/healthz", "/readyz", "/metrics"}
     post = described["paths"]["/v1/restore"]["post"]
     statuses = {200, 400, 401, 403, 408, 413, 415, 421, 422, 500, 503, 504}
     assert set(post["responses"]) == set(map(str, statuses))

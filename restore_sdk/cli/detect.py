@@ -1,0 +1,71 @@
+"""The command ``restore-sdk detect``: a proposal for the mask of one photograph."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from restore_sdk.cli.common import Result, add_bundle, finish
+from restore_sdk.errors import InputError, OutputError
+
+
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("detect", help="propose a mask: find scratches, cracks, tears and stains")
+    command.add_argument("photo", type=Path, metavar="PHOTO", help="PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC")
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="MASK", help="white where damage is; PNG keeps it exact"
+    )
+    command.add_argument(
+        "--sensitivity",
+        choices=("low", "normal", "high"),
+        default="normal",
+        help="low: only what is certain; high: also what may be part of the picture (default: normal)",
+    )
+    command.add_argument("--overlay", type=Path, metavar="FILE", help="also write the photo with the damage in red")
+    command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
+    add_bundle(command)
+    finish(command, detect)
+
+
+def detect(options: argparse.Namespace) -> Result:
+    """Find the damage of one photograph."""
+    import numpy as np
+
+    from restore_sdk.bundle import Bundle
+    from restore_sdk.files import check_output, open_photo, write_image
+    from restore_sdk.imaging.image import to_rgb
+    from restore_sdk.runtime.onnxruntime import open_damage
+    from restore_sdk.tiling.damage import TOO_MUCH, find_damage
+
+    if not 0 < options.max_megapixels < 1e6:
+        raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
+    outputs = [path for path in (options.output, options.overlay) if path is not None]
+    for path in outputs:
+        check_output(path, options.photo)
+    if len({str(path.resolve()).casefold() for path in outputs}) < len(outputs):
+        raise OutputError(f"--output and --overlay both name {options.output}", "name two files")
+    photo = open_photo(options.photo, int(options.max_megapixels * 1e6)).eight
+    stage = open_damage(Bundle.load(options.bundle))
+    damage = find_damage(stage, photo, sensitivity=options.sensitivity, color="bgr")
+    write_image(options.output, damage.mask)
+    if options.overlay is not None:
+        marked = to_rgb(photo)  # blue stays first
+        marked[damage.mask > 0] = marked[damage.mask > 0] // 3 + np.array([0, 0, 170], np.uint8)
+        write_image(options.overlay, marked)
+    height, width = damage.mask.shape
+    lines = [f"{options.output}: {damage.share:.2%} of {width} x {height} px marked: a proposal, look at it"]
+    if not damage.share:
+        lines = [f"{options.output}: no damage found, the mask is black; see --sensitivity high"]
+    if damage.share > TOO_MUCH:
+        lines.append("note: more than half: restore-sdk restore --mask auto wants --force for it")
+    report = {
+        "output": str(options.output),
+        "overlay": None if options.overlay is None else str(options.overlay),
+        "width": width,
+        "height": height,
+        "sensitivity": options.sensitivity,
+        "share": round(damage.share, 6),
+    }
+    return report, lines, 0

@@ -1,0 +1,95 @@
+"""Finding damage: a photograph in, a proposal for its mask out.
+
+The damage stage runs in overlapping windows at the photograph's own resolution, where scratches are thin, and once more
+at half of it, where wide damage fits into its sight; of both the larger probability counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk._util.opencv import cv2
+from restore_sdk.errors import InputError
+from restore_sdk.imaging.image import Color, as_pixels, to_rgb
+
+U8 = NDArray[np.uint8]
+Sensitivity = Literal["low", "normal", "high"]
+
+#: By sensitivity, of the probability in 1/255: what damage must reach somewhere, and where it ends.
+LEVELS: dict[Sensitivity, tuple[int, int]] = {"low": (230, 150), "normal": (190, 100), "high": (110, 60)}
+
+#: Side of a window, how far from its border it is not trusted (the network sees about so far), and what divides it.
+WINDOW, MARGIN, MULTIPLE = 1024, 64, 16
+
+#: Damage of fewer pixels is none: grain.
+MIN_PIXELS = 3
+
+#: A photograph with a larger share of damage is not restored unasked.
+TOO_MUCH = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A proposal for the mask of a photograph, to be looked at.
+
+    Attributes:
+        mask: ``(H, W)`` ``uint8``, 255 where damage was found, else 0; a pixel wider than the damage.
+        probability: ``(H, W)`` ``uint8``, 255 where damage is certain.
+        share: of the photograph's pixels in ``mask``, 0 to 1.
+    """
+
+    mask: U8
+    probability: U8
+    share: float
+
+
+def find_damage(
+    stage: Callable[[U8], U8], image: object, *, sensitivity: Sensitivity = "normal", color: Color = "rgb"
+) -> Damage:
+    """Find damage with a damage stage, see :func:`restore_sdk.runtime.onnxruntime.open_damage`.
+
+    Raises:
+        InputError: there is no such sensitivity. ImageError: the image's form is not taken.
+    """
+    if sensitivity not in get_args(Sensitivity):
+        raise InputError(f"sensitivity is {sensitivity!r}", "pass low, normal or high")
+    pixels = to_rgb(as_pixels(image, color), color)
+    height, width = pixels.shape[:2]
+    chance = _windows(stage, pixels)
+    if min(height, width) >= 256:
+        half = cv2.resize(pixels, (-(-width // 2), -(-height // 2)), interpolation=cv2.INTER_AREA)
+        coarse = cv2.resize(_windows(stage, half), (width, height), interpolation=cv2.INTER_LINEAR)
+        np.maximum(chance, coarse, out=chance)
+    mask = _components(chance, *LEVELS[sensitivity])
+    return Damage(mask, chance, float(np.count_nonzero(mask)) / mask.size)
+
+
+def _windows(stage: Callable[[U8], U8], pixels: U8) -> U8:
+    """The probability for every pixel, from windows that overlap by twice the margin."""
+    height, width = pixels.shape[:2]
+    chance = np.empty((height, width), np.uint8)
+    step = WINDOW - 2 * MARGIN
+    for top in range(0, max(1, height - 2 * MARGIN), step):
+        for left in range(0, max(1, width - 2 * MARGIN), step):
+            window = pixels[top : top + WINDOW, left : left + WINDOW]
+            down, across = window.shape[:2]
+            padded = cv2.copyMakeBorder(window, 0, -down % MULTIPLE, 0, -across % MULTIPLE, cv2.BORDER_REPLICATE)
+            found = stage(np.ascontiguousarray(padded)[np.newaxis])[0]
+            y, x = MARGIN * (top > 0), MARGIN * (left > 0)
+            chance[top + y : top + down, left + x : left + across] = found[y:down, x:across]
+    return chance
+
+
+def _components(chance: U8, seed: int, edge: int) -> U8:
+    """What is connected over ``edge`` and somewhere reaches ``seed``, a pixel wider: 255, else 0."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((chance >= edge).astype(np.uint8), connectivity=8)
+    strong = np.bincount(labels[chance >= seed], minlength=len(stats)) > 0
+    strong &= stats[:, cv2.CC_STAT_AREA] >= MIN_PIXELS
+    strong[0] = False
+    mask: U8 = cv2.dilate(strong.astype(np.uint8)[labels] * 255, np.ones((3, 3), np.uint8))
+    return mask
