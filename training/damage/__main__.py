@@ -20,7 +20,7 @@ def main() -> None:
     take.add_argument("--out", type=Path, required=True, help="weights.safetensors to write, in half precision")
     take.add_argument("--offset", type=float, default=0.0, help="added to every logit: above 0 more is found")
     judge = commands.add_parser("evaluate", help="precision and recall by kind, whole photographs, restoring, time")
-    judge.add_argument("--bundle", help="default, vivid, or the folder of a bundle with a damage stage")
+    judge.add_argument("--bundle", help="default, faithful, or the folder of a bundle with a damage stage")
     judge.add_argument("--faces", type=Path, required=True, help="photographs that training did not see")
     judge.add_argument("--count", type=int, default=200, help="prints and photographs (default: 200)")
     judge.add_argument("--json", type=Path, help="also write the report there")
