@@ -67,8 +67,8 @@ def small_weights() -> dict[str, torch.Tensor]:
                 tensor.normal_(0.0, 0.2)
             elif not tensor.any():
                 tensor.normal_(0.0, 0.05)
-            elif "head" in name:
-                tensor.mul_(2.0)
+            elif "head" in name:  # the coarse one's reaches far beyond white as it is
+                tensor.mul_(0.2 if part == "coarse" else 2.0)
         tensors |= with_prefix(part, half_precision(state))
     return tensors
 
