@@ -103,6 +103,7 @@ async function start({ file, name, kind, picture }, kept = null) {
   const mask = new Mask(picture.width, picture.height, (box) => view.repaint(box));
   if (kept?.paint) mask.load(unpack(kept.paint.bits, picture.width * picture.height));
   mask.done = [];
+  found = null;
   tools.faces = kept?.paint?.faces ?? [];
   find("pick").hidden = true;
   find("work").hidden = find("another").hidden = find("forget").hidden = find("name").hidden = false;
@@ -166,7 +167,9 @@ async function restoreNow() {
   await storage.save("result", result);
 }
 
-let found = null; // the step that painted what the service found
+let found = null; // the mask's last step after the service looked for damage, and whether it is what was found
+const untouched = () => found !== null && view.mask.done.at(-1) === found.step;
+
 async function findDamage() {
   const bits = await run(t("damageRuns"), async (signal) => {
     const fields = { photo: photo.file, sensitivity: ["low", "normal", "high"][find("sensitivity").value] };
@@ -174,9 +177,9 @@ async function findDamage() {
     return openMask(await answer.blob(), view.width, view.height);
   });
   if (!bits) return;
-  if (found && view.mask.done.at(-1) === found) view.mask.undo(); // found once more, and not corrected yet
-  view.mask.load(bits, true);
-  found = view.mask.done.at(-1);
+  if (untouched() && found.painted) view.mask.undo(); // it was not corrected yet, and is found anew
+  const painted = view.mask.load(bits, true);
+  found = { step: view.mask.done.at(-1), painted };
   say(bits.includes(255) ? t("damageFound", { share: share() }) : t("damageNone"));
   refresh();
 }
@@ -299,7 +302,7 @@ onClick({
 for (const choice of document.getElementsByName("tool")) {
   choice.addEventListener("change", () => tools.use(choice.value));
 }
-find("sensitivity").addEventListener("change", () => found && view.mask.done.at(-1) === found && findDamage());
+find("sensitivity").addEventListener("change", () => untouched() && findDamage());
 find("size").addEventListener("input", (event) => tools.resize(tools.most ** (event.target.value / 100)));
 for (const id of ["colour", "opacity"]) find(id).addEventListener("input", colour);
 for (const kind of ["pointerdown", "pointerup", "pointerleave", "keydown", "keyup", "blur"]) {
