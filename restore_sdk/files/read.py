@@ -129,10 +129,6 @@ class Photo:
             result[..., 3] = self.pixels[..., 3]
         return result
 
-    def with_note(self, note: str) -> Photo:
-        """The same, with one more note on it, which stands first in all of its files' notes."""
-        return replace(self, metadata=replace(self.metadata, notes=(note, *self.metadata.notes)))
-
     def encode(self, name: str | os.PathLike[str], pixels: Pixels, quality: int | None = None) -> Encoded:
         """A picture as a file that is like this photograph's, in the format of the name's extension.
 
@@ -323,7 +319,10 @@ def _decode(data: bytes, max_pixels: int) -> Photo:
         if said:
             error.message += f" ({said[0][:200]})"
         raise
-    return photo.with_note(f"while it was read: {said[0][:200]}") if said else photo
+    if not said:
+        return photo
+    told = f"while it was read: {said[0][:200]}", *photo.metadata.notes
+    return replace(photo, metadata=replace(photo.metadata, notes=told))
 
 
 def _decoded(data: bytes, kind: Format, image: ImageFile.ImageFile, bits: int, notes: list[str]) -> Photo:
