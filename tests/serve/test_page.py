@@ -187,6 +187,10 @@ def test_painting_comparing_and_going_on(visit: Visit, engine: RestoreEngine) ->
     mask = visitor.mask()
     assert (mask <= line).all()
     assert mask[120, 120] == 0
+    size = int(page.locator("#size-said").inner_text().split()[0])
+    page.locator("#size").focus()
+    visitor.press(*["ArrowRight"] * 10)
+    assert int(page.locator("#size-said").inner_text().split()[0]) > size
     page.locator("#stage").focus()
     page.keyboard.down("h")
     assert page.locator("canvas.paint").evaluate("canvas => getComputedStyle(canvas).visibility") == "hidden"

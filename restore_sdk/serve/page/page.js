@@ -34,10 +34,12 @@ function refresh() {
   find("restore").disabled = asking !== null || !mask.count;
   find("restore").hidden = asking !== null;
   find("cancel").hidden = asking === null;
+  find("another").disabled = find("forget").disabled = asking !== null;
   for (const choice of document.getElementsByName("tool")) choice.checked = choice.value === tools.name;
-  find("size").value = 100 * (Math.log(tools.size) / Math.log(tools.most));
+  const size = find("size");
+  if (size !== document.activeElement) size.value = 100 * (Math.log(tools.size) / Math.log(tools.most)); // it is moved
   find("size-said").textContent = `${tools.size} px`;
-  find("size").setAttribute("aria-valuetext", `${tools.size} px`);
+  size.setAttribute("aria-valuetext", `${tools.size} px`);
   find("forget-faces").hidden = !tools.faces.length;
   find("forget-faces").textContent = t("forgetFaces", { count: tools.faces.length });
   tools.refresh();
@@ -116,7 +118,8 @@ async function start({ file, name, kind, picture }, kept = null) {
   tools.resize(24 / view.scale);
   colour();
   results.set(null);
-  if (!kept) await Promise.all([storage.save("photo", photo), storage.save("result", null)]);
+  const fresh = Object.entries({ photo, paint: null, result: null });
+  if (!kept) await Promise.all(fresh.map((part) => storage.save(...part)));
 }
 
 async function show(result) {
@@ -184,12 +187,31 @@ async function findDamage() {
   refresh();
 }
 
-async function goOn() {
-  const { image } = results.shown;
-  const file = new File([image], `${stem(photo.name)}.png`, { type: image.type });
-  await start({ ...photo, file, picture: view.after[0] });
-  say(t("goneOn"));
-  find("stage").focus(calm);
+// Do it, or tell why it is refused.
+async function unlessRefused(work) {
+  fail("");
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    fail(error.message);
+  }
+}
+
+function goOn() {
+  return unlessRefused(async () => {
+    const { image } = results.shown;
+    const next = await openPhoto(new File([image], photo.name, { type: image.type }), offer.limits);
+    await start({ ...next, kind: photo.kind });
+    say(t("goneOn"));
+    find("stage").focus(calm);
+  });
+}
+
+async function download() {
+  find("download").disabled = true;
+  await results.download().catch(tell);
+  find("download").disabled = false;
 }
 
 async function forget() {
@@ -218,15 +240,11 @@ function grow(sign) {
   if (find("mask-by").reportValidity()) change((mask) => mask.grow(sign * (Number(find("mask-by").value) || 1)));
 }
 
-async function loadMask(file) {
-  fail("");
-  try {
+function loadMask(file) {
+  return unlessRefused(async () => {
     const values = await openMask(file, view.width, view.height);
     change((mask) => mask.load(values));
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-    fail(error.message);
-  }
+  });
 }
 
 async function saveMask() {
@@ -294,7 +312,7 @@ onClick({
   restore: restoreNow,
   cancel: () => asking?.abort(),
   "go-on": goOn,
-  download: () => results.download().catch(tell),
+  download,
   fit: () => view.fit(),
   "zoom-in": () => view.zoomTo(view.scale * 1.5),
   "zoom-out": () => view.zoomTo(view.scale / 1.5),
