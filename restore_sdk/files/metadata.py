@@ -157,7 +157,7 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
         exif = b""
         notes.append("its EXIF is damaged and was left out")
     if orientation not in range(1, 9):
-        orientation = tags.xmp_orientation(xmp)
+        orientation = int(found[2]) if (found := tags.XMP_ORIENTATION.search(xmp)) else 0
     icc = image.info.get("icc_profile") or b""
     if "icc_profile" in image.info and not icc:
         notes.append("its colour profile is incomplete and was left out")

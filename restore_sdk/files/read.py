@@ -113,6 +113,10 @@ class Photo:
             return self.pixels.view(np.uint8)
         return ((self.pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
+    def with_note(self, note: str) -> Photo:
+        """The same, with one more note on it, which stands first in all of its files' notes."""
+        return replace(self, metadata=replace(self.metadata, notes=(note, *self.metadata.notes)))
+
     def with_restored(self, restored: NDArray[np.uint8]) -> Pixels:
         """What the model restored from :attr:`eight`, in the photograph's own depth.
 
@@ -128,10 +132,6 @@ class Photo:
         if result.ndim == 3 and result.shape[2] == 4:  # alpha is not restored
             result[..., 3] = self.pixels[..., 3]
         return result
-
-    def with_note(self, note: str) -> Photo:
-        """The same, with one more note on it, which stands first in all of its files' notes."""
-        return replace(self, metadata=replace(self.metadata, notes=(note, *self.metadata.notes)))
 
     def encode(self, name: str | os.PathLike[str], pixels: Pixels, quality: int | None = None) -> Encoded:
         """A picture as a file that is like this photograph's, in the format of the name's extension.

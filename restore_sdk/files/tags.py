@@ -24,7 +24,7 @@ _MAX_ENTRIES, _MAX_PAGES = 512, 1000
 #: Where a thumbnail's bytes are, and how many: compressed, and in strips.
 _THUMBNAILS = ((513, 514), (273, 279))
 
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
+XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
 _XMP_THUMBNAILS = re.compile(rb"(<(?:xmp|xap):Thumbnails\b)")
 
 
@@ -167,15 +167,9 @@ def turned_upright(exif: bytes, *, swapped: bool) -> bytes:
     return bytes(data)
 
 
-def xmp_orientation(xmp: bytes) -> int:
-    """The orientation that an XMP packet tells; 0 where it tells none."""
-    found = _XMP_ORIENTATION.search(xmp)
-    return int(found[2]) if found else 0
-
-
 def xmp_turned_upright(xmp: bytes) -> bytes:
     """An XMP packet for the upright picture."""
-    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+    return XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
 def xmp_without_thumbnails(xmp: bytes) -> bytes:

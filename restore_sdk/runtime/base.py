@@ -113,19 +113,17 @@ class SlotPool(Generic[Item]):
     @contextmanager
     def take(self) -> Iterator[Item]:
         """Wait for a free slot and hold it; raises :class:`ClosedError` when the pool is, or gets, closed."""
-        held: list[Item] = []
+        with self._changed:
+            while not self._free and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                raise ClosedError("the engine is closed", "open a new RestoreEngine")
+            slot = self._free.popleft()
         try:
-            with self._changed:
-                while not self._free and not self._closed:
-                    self._changed.wait()
-                if self._closed:
-                    raise ClosedError("the engine is closed", "open a new RestoreEngine")
-                # In one call of C, so that no interrupt comes between taking a slot and noting that it is held.
-                held.extend(map(deque.popleft, (self._free,)))
-            yield held[0]
+            yield slot
         finally:
             with self._changed:
-                self._free.extend(held)
+                self._free.append(slot)
                 self._changed.notify_all()
 
     def close(self) -> list[Item]:

@@ -298,8 +298,9 @@ def _whole(strips: _Strips, shape: tuple[int, ...]) -> _Float:
     field = np.zeros(shape, np.float32)
     for top, left, strip in strips:
         y, x = max(0, top), max(0, left)
-        part = strip[y - top :, x - left :][: shape[0] - y, : shape[1] - x]
-        field[y:, x:][: part.shape[0], : part.shape[1]] = part
+        into = field[y:, x:]  # empty for the last strip where the patches end with the field
+        part = strip[y - top :, x - left :][: into.shape[0], : into.shape[1]]
+        into[: part.shape[0], : part.shape[1]] = part
     return field
 
 

@@ -63,37 +63,6 @@ def test_no_more_than_slots_compute_at_a_time() -> None:
     assert max(most) == 3
 
 
-@pytest.mark.parametrize("where", ["__enter__", "__exit__"])
-def test_an_interrupt_while_a_slot_is_taken_loses_none_and_gives_none_twice(where: str) -> None:
-    class Interrupted(threading.Condition):
-        def __enter__(self) -> bool:
-            entered = super().__enter__()
-            self.interrupt("__enter__")
-            return entered
-
-        def __exit__(self, *error: Any) -> None:
-            super().__exit__(*error)
-            self.interrupt("__exit__")
-
-        def interrupt(self, here: str) -> None:
-            nonlocal due
-            if due and here == where:
-                due = False
-                if here == "__enter__":
-                    super().__exit__(None, None, None)
-                raise KeyboardInterrupt
-
-    pool, due = SlotPool(["only"]), True
-    pool._changed = Interrupted()
-    with pytest.raises(KeyboardInterrupt), pool.take():
-        pytest.fail("was interrupted before")
-    assert not due
-    with pool.take() as slot:
-        assert slot == "only"
-        assert not pool._free
-    assert pool.close() == ["only"]
-
-
 def test_closing_waits_for_those_inside_and_wakes_those_outside() -> None:
     slots, entered, leave = SlotPool(["only"]), threading.Event(), threading.Event()
 

@@ -19,6 +19,7 @@ from playwright.sync_api import sync_playwright
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.serve.app import PAGE
+from tests.damage.conftest import scratched
 from tests.needs import unavailable
 from tests.serve.conftest import Launch, Service, decoded, encoded, on_its_side, pair, start
 from tests.serve.launch import HELD
@@ -186,6 +187,10 @@ def test_painting_comparing_and_going_on(visit: Visit, engine: RestoreEngine) ->
     mask = visitor.mask()
     assert (mask <= line).all()
     assert mask[120, 120] == 0
+    size = int(page.locator("#size-said").inner_text().split()[0])
+    page.locator("#size").focus()
+    visitor.press(*["ArrowRight"] * 10)
+    assert int(page.locator("#size-said").inner_text().split()[0]) > size
     page.locator("#stage").focus()
     page.keyboard.down("h")
     assert page.locator("canvas.paint").evaluate("canvas => getComputedStyle(canvas).visibility") == "hidden"
@@ -237,20 +242,24 @@ def test_masks(visit: Visit) -> None:
     assert not visitor.mask().any()
 
 
-def test_damage_is_found_where_the_service_offers_it(visit: Visit, service: Service) -> None:
-    photo, mask = pair(120, 160)
-    offered = {**service.ask("GET", "/v1/info").json(), "damage": True}
-    visitor = visit()
-    page = visitor.page
-    page.route("**/v1/info", lambda route: route.fulfill(json=offered))
-    page.route("**/v1/damage", lambda route: route.fulfill(body=encoded(mask), content_type="image/png"))
-    page.reload()
-    visitor.choose(photo)
-    visitor.click("Find damage")
-    page.get_by_text("Correct it by hand").wait_for()
-    assert np.array_equal(visitor.mask(), mask)
-    visitor.click("Undo")
-    assert not visitor.mask().any()
+def test_damage_is_found_and_corrected_by_hand(visit: Visit, seeing_bundle: Bundle) -> None:
+    photo = np.ascontiguousarray(scratched(300, 400, (50, 20, 56, 220), level=150)[..., ::-1])
+    with start("restore_sdk", "serve", "--port", "0", "--ui", "--bundle", str(seeing_bundle.path)) as service:
+        visitor = visit(service.url)
+        page = visitor.page
+        visitor.choose(photo)
+        visitor.stroke((100, 200), (120, 200))
+        by_hand = visitor.mask()
+        visitor.click("Find damage")
+        page.get_by_text("No damage was found").wait_for()  # that is certain enough
+        page.locator("#sensitivity").fill("2")  # looks again
+        page.get_by_text("Correct it by hand").wait_for()
+        with RestoreEngine(seeing_bundle) as engine:
+            found = engine.find_damage(photo, sensitivity="high", color="bgr").mask
+        assert np.array_equal(visitor.mask(), found | by_hand)
+        page.locator("#sensitivity").fill("0")  # what was found is found anew, and what was painted stays
+        page.get_by_text("No damage was found").wait_for()
+        assert np.array_equal(visitor.mask(), by_hand)
 
 
 def test_a_photograph_on_its_side_comes_back_as_it_was(visit: Visit) -> None:

@@ -94,6 +94,12 @@ def threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("threads")
+def test_patches_that_end_where_the_tile_does(engine: RestoreEngine) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (258, 443), dtype=np.uint8)
+    mask = mask_in(258, 443, 68, 100, 184, 276)
+    assert engine(photo, mask, dilate=0, feather=0, max_crops=1)[mask].std() > 3
+
+
 def test_same_bytes_whatever_the_threads_and_the_order_of_channels(engine: RestoreEngine) -> None:
     photo, found = grainy((*BLOT.shape, 3), blur=0.7), []
     for count in (1, 4):

@@ -76,9 +76,9 @@ export class Mask {
     });
   }
 
-  // Take over a mask of the same size; with `add` what is painted stays.
+  // Take over a mask of the same size; with `add` what is painted stays. Whether that changed anything.
   load(other, add = false) {
-    this.#everywhere((data) => {
+    return this.#everywhere((data) => {
       for (let at = 0; at < data.length; at++) data[at] = add ? data[at] | other[at] : other[at];
     });
   }
@@ -197,7 +197,7 @@ export class Mask {
     for (let at = 0; at < data.length; at++) count += data[at] & 1;
     this.count = count;
     this.#refresh(all);
-    this.commit();
+    return this.commit();
   }
 
   #flip(from, to) {

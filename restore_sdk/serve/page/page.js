@@ -34,10 +34,12 @@ function refresh() {
   find("restore").disabled = asking !== null || !mask.count;
   find("restore").hidden = asking !== null;
   find("cancel").hidden = asking === null;
+  find("another").disabled = find("forget").disabled = asking !== null;
   for (const choice of document.getElementsByName("tool")) choice.checked = choice.value === tools.name;
-  find("size").value = 100 * (Math.log(tools.size) / Math.log(tools.most));
+  const size = find("size");
+  if (size !== document.activeElement) size.value = 100 * (Math.log(tools.size) / Math.log(tools.most)); // it is moved
   find("size-said").textContent = `${tools.size} px`;
-  find("size").setAttribute("aria-valuetext", `${tools.size} px`);
+  size.setAttribute("aria-valuetext", `${tools.size} px`);
   find("forget-faces").hidden = !tools.faces.length;
   find("forget-faces").textContent = t("forgetFaces", { count: tools.faces.length });
   tools.refresh();
@@ -103,6 +105,7 @@ async function start({ file, name, kind, picture }, kept = null) {
   const mask = new Mask(picture.width, picture.height, (box) => view.repaint(box));
   if (kept?.paint) mask.load(unpack(kept.paint.bits, picture.width * picture.height));
   mask.done = [];
+  found = null;
   tools.faces = kept?.paint?.faces ?? [];
   find("pick").hidden = true;
   find("work").hidden = find("another").hidden = find("forget").hidden = find("name").hidden = false;
@@ -115,7 +118,8 @@ async function start({ file, name, kind, picture }, kept = null) {
   tools.resize(24 / view.scale);
   colour();
   results.set(null);
-  if (!kept) await Promise.all([storage.save("photo", photo), storage.save("result", null)]);
+  const fresh = Object.entries({ photo, paint: null, result: null });
+  if (!kept) await Promise.all(fresh.map((part) => storage.save(...part)));
 }
 
 async function show(result) {
@@ -166,7 +170,9 @@ async function restoreNow() {
   await storage.save("result", result);
 }
 
-let found = null; // the step that painted what the service found
+let found = null; // the mask's last step after the service looked for damage, and whether it is what was found
+const untouched = () => found !== null && view.mask.done.at(-1) === found.step;
+
 async function findDamage() {
   const bits = await run(t("damageRuns"), async (signal) => {
     const fields = { photo: photo.file, sensitivity: ["low", "normal", "high"][find("sensitivity").value] };
@@ -174,19 +180,38 @@ async function findDamage() {
     return openMask(await answer.blob(), view.width, view.height);
   });
   if (!bits) return;
-  if (found && view.mask.done.at(-1) === found) view.mask.undo(); // found once more, and not corrected yet
-  view.mask.load(bits, true);
-  found = view.mask.done.at(-1);
+  if (untouched() && found.painted) view.mask.undo(); // it was not corrected yet, and is found anew
+  const painted = view.mask.load(bits, true);
+  found = { step: view.mask.done.at(-1), painted };
   say(bits.includes(255) ? t("damageFound", { share: share() }) : t("damageNone"));
   refresh();
 }
 
-async function goOn() {
-  const { image } = results.shown;
-  const file = new File([image], `${stem(photo.name)}.png`, { type: image.type });
-  await start({ ...photo, file, picture: view.after[0] });
-  say(t("goneOn"));
-  find("stage").focus(calm);
+// Do it, or tell why it is refused.
+async function unlessRefused(work) {
+  fail("");
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    fail(error.message);
+  }
+}
+
+function goOn() {
+  return unlessRefused(async () => {
+    const { image } = results.shown;
+    const next = await openPhoto(new File([image], photo.name, { type: image.type }), offer.limits);
+    await start({ ...next, kind: photo.kind });
+    say(t("goneOn"));
+    find("stage").focus(calm);
+  });
+}
+
+async function download() {
+  find("download").disabled = true;
+  await results.download().catch(tell);
+  find("download").disabled = false;
 }
 
 async function forget() {
@@ -215,15 +240,11 @@ function grow(sign) {
   if (find("mask-by").reportValidity()) change((mask) => mask.grow(sign * (Number(find("mask-by").value) || 1)));
 }
 
-async function loadMask(file) {
-  fail("");
-  try {
+function loadMask(file) {
+  return unlessRefused(async () => {
     const values = await openMask(file, view.width, view.height);
     change((mask) => mask.load(values));
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-    fail(error.message);
-  }
+  });
 }
 
 async function saveMask() {
@@ -291,7 +312,7 @@ onClick({
   restore: restoreNow,
   cancel: () => asking?.abort(),
   "go-on": goOn,
-  download: () => results.download().catch(tell),
+  download,
   fit: () => view.fit(),
   "zoom-in": () => view.zoomTo(view.scale * 1.5),
   "zoom-out": () => view.zoomTo(view.scale / 1.5),
@@ -299,7 +320,7 @@ onClick({
 for (const choice of document.getElementsByName("tool")) {
   choice.addEventListener("change", () => tools.use(choice.value));
 }
-find("sensitivity").addEventListener("change", () => found && view.mask.done.at(-1) === found && findDamage());
+find("sensitivity").addEventListener("change", () => untouched() && findDamage());
 find("size").addEventListener("input", (event) => tools.resize(tools.most ** (event.target.value / 100)));
 for (const id of ["colour", "opacity"]) find(id).addEventListener("input", colour);
 for (const kind of ["pointerdown", "pointerup", "pointerleave", "keydown", "keyup", "blur"]) {

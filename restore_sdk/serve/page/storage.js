@@ -4,9 +4,15 @@ const DAY_MS = 24 * 3600e3;
 
 let parts = null; // opens the object store: keys are [tab, name]
 let tab = null;
+let loading = null;
 
 // What this tab has kept, by name; an empty object where there is nothing, or where nothing can be kept.
-export async function load() {
+export function load() {
+  loading = find();
+  return loading;
+}
+
+async function find() {
   try {
     tab = await ownName();
     const request = indexedDB.open("restore-sdk", 1);
@@ -27,6 +33,7 @@ export async function load() {
 
 // Whether it is kept.
 export async function save(name, value) {
+  await loading;
   try {
     await done(parts("readwrite").put({ time: Date.now(), value }, [tab, name]));
     return true;
