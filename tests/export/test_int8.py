@@ -209,6 +209,7 @@ def test_beyond_the_gate_nothing_is_written(
         return dict.fromkeys(keys, Setting(0.5)), {key: np.zeros(2 * len(probes)) for key in keys}
 
     monkeypatch.setattr(calibrate, "_errors", few)
+    monkeypatch.setattr(calibrate, "AIM_DB", 10.0)
     monkeypatch.setattr(calibrate, "GATE_DB", 90.0)
     out = tmp_path / "out"
     assert main(["int8", "--bundle", str(bundle.path), "--faces", str(faces), "--out", str(out)]) == 1
