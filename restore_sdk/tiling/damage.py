@@ -22,7 +22,7 @@ U8 = NDArray[np.uint8]
 Sensitivity = Literal["low", "normal", "high"]
 
 #: By sensitivity, of the probability in 1/255: what damage must reach somewhere, and where it ends.
-LEVELS: dict[Sensitivity, tuple[int, int]] = {"low": (230, 150), "normal": (190, 100), "high": (110, 60)}
+LEVELS: dict[Sensitivity, tuple[int, int]] = {"low": (246, 120), "normal": (240, 70), "high": (200, 80)}
 
 #: Side of a window, how far from its border it is not trusted (the network sees about so far), and what divides it.
 WINDOW, MARGIN, MULTIPLE = 1024, 64, 16
