@@ -1,7 +1,8 @@
 """Finding damage: a photograph in, a proposal for its mask out.
 
 The damage stage runs in overlapping windows at the photograph's own resolution, where scratches are thin, and once more
-at half of it, where wide damage fits into its sight; of both the larger probability counts.
+at half of it, where wide damage fits into its sight; the probability is their mean, the first counting twice: fewer
+pixels of whole photographs are marked than with either alone, or with the larger of both.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ U8 = NDArray[np.uint8]
 Sensitivity = Literal["low", "normal", "high"]
 
 #: By sensitivity, of the probability in 1/255: what damage must reach somewhere, and where it ends.
-LEVELS: dict[Sensitivity, tuple[int, int]] = {"low": (230, 150), "normal": (190, 100), "high": (110, 60)}
+LEVELS: dict[Sensitivity, tuple[int, int]] = {"low": (246, 120), "normal": (240, 70), "high": (200, 80)}
 
 #: Side of a window, how far from its border it is not trusted (the network sees about so far), and what divides it.
 WINDOW, MARGIN, MULTIPLE = 1024, 64, 16
@@ -64,7 +65,7 @@ def find_damage(
     if min(height, width) >= 256:
         half = cv2.resize(pixels, (-(-width // 2), -(-height // 2)), interpolation=cv2.INTER_AREA)
         coarse = cv2.resize(_windows(stage, half), (width, height), interpolation=cv2.INTER_LINEAR)
-        np.maximum(chance, coarse, out=chance)
+        cv2.addWeighted(chance, 2 / 3, coarse, 1 / 3, 0, dst=chance)
     mask = _components(chance, *LEVELS[sensitivity])
     return Damage(mask, chance, float(np.count_nonzero(mask)) / mask.size)
 

@@ -44,8 +44,8 @@ def test_every_mark_is_found_and_nothing_else(seeing: RestoreEngine, height: int
 
 
 def test_sensitivity_decides_what_is_certain_enough(seeing: RestoreEngine) -> None:
-    picture = scratched(200, 400, (20, 20, 30, 80), level=240)
-    picture[60:70, 20:80], picture[100:110, 20:80], picture[150, 50] = (200, 0, 0), (130, 0, 0), (255, 0, 0)
+    picture = scratched(200, 400, (20, 20, 30, 80))
+    picture[60:70, 20:80], picture[100:110, 20:80], picture[150, 50] = (242, 0, 0), (210, 0, 0), (255, 0, 0)
     shares = [seeing.find_damage(picture, sensitivity=name).share for name in ("low", "normal", "high")]
     assert 0 < shares[0] < shares[1] < shares[2]
     assert not seeing.find_damage(picture, sensitivity="high").mask[140:160].any()  # grain

@@ -23,7 +23,7 @@ from restore_sdk.tiling.damage import find_damage
 from training.damage.render import DAMAGE, Array, Pictures, files_of, render
 
 NEAR = np.ones((5, 5), np.uint8)
-SIZE, SEED = 320, 2026
+SIZE, SEED = 256, 2026
 
 
 def classical(image: Array, low: float = 18, high: float = 40) -> Array:

@@ -100,14 +100,14 @@ def train(data: Path, out: Path, minutes: float, batch: int = 9, rate: float = 5
         step, gone = state["step"], state["gone"]
     pools = Pool(1200, False), Pool(500, True)
     for pool in pools:
-        for _ in range(60):
+        for _ in range(pool.room // 4):
             pool.add(rng, pictures)
     counts = batch - batch // 3, batch // 3
     began, saved, told, sums = time.monotonic() - gone, time.monotonic(), step, 0.0
     while (gone := time.monotonic() - began) < minutes * 60:
         parts = []
         for pool, count in zip(pools, counts, strict=True):
-            for _ in range(int(rng.binomial(count, 0.12))):
+            for _ in range(int(rng.binomial(count, 0.25))):
                 pool.add(rng, pictures)
             parts.append(pool.draw(rng, count))
         scan = torch.cat([p[1] for p in parts]).to(memory_format=torch.channels_last)
