@@ -37,10 +37,10 @@ def cases(portrait: Image, photo: Image) -> list[tuple[str, Image, Image]]:
     part = np.zeros(helmet.shape[:2], np.uint8)
     cv2.circle(part, (128, 128), 60, 255, -1)
     return [
-        ("half a face: no features", portrait, half),
-        ("two thirds missing: no detail", portrait, most),
+        ("half a face, loosely framed: features out of place", portrait, half),
+        ("two thirds missing: soft", portrait, most),
         (
-            "upside down: no face is painted",
+            "upside down: features the wrong way round",
             np.ascontiguousarray(portrait[::-1, ::-1]),
             np.ascontiguousarray(spot[::-1, ::-1]),
         ),

@@ -20,7 +20,8 @@ from restore_sdk.imaging.image import MASKED_ABOVE as HOLE_ABOVE
 from restore_sdk.imaging.quality import Drift, psnr
 
 #: Float32 graphs against PyTorch: largest absolute error before rounding, as a share of full scale.
-MAX_ERROR = 1e-3
+#: The edge map chooses between neighbours by steep steps, which turn rounding of 1e-7 into that much.
+MAX_ERROR = 2e-3
 
 #: FP16 chain against the float32 reference, each picture; :mod:`export.drift` gates their pool and each stage as well.
 MIN_PSNR = 60.0
