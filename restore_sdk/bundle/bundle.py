@@ -60,7 +60,10 @@ MAX_GOLDEN_BYTES = 256 * 1024 * 1024
 GET_ANOTHER = "get the bundle again, or export it again with: python -m export"
 
 _NAMES = f"pass one of {', '.join(SHIPPED)}, or the folder that holds manifest.json"
-_MAKE_INT8 = "in a checkout, add them: python -m export int8 --bundle BUNDLE --faces FOLDER --out NEW_BUNDLE"
+_MAKE_INT8 = (
+    "take faithful, which has them, or add them in a checkout: "
+    "python -m export int8 --bundle BUNDLE --faces FOLDER --out NEW_BUNDLE"
+)
 
 
 @dataclass(frozen=True, slots=True)
