@@ -20,6 +20,7 @@ from export.graph import OPSET
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.bundle import add_damage_stage
 from restore_sdk.bundle.manifest import DAMAGE, DAMAGE_INPUT, DAMAGE_OUTPUT
+from restore_sdk.runtime.onnxruntime import ort
 from training.damage.net import SLOPE, DamageNet, load_weights
 
 #: Largest difference of the graph's output to PyTorch's, in 1/255, in any pixel of the gate's pictures.
@@ -133,7 +134,6 @@ def damage_graph(net: DamageNet) -> tuple[bytes, int]:
 
 def check(graph: bytes, net: DamageNet) -> None:
     """Compare the graph on ONNX Runtime with the network in PyTorch, on noise and on flat pictures of odd forms."""
-    import onnxruntime as ort
 
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(1)
