@@ -31,7 +31,7 @@ def main() -> None:
     damaged, original = (cv2.imread(str(HERE / f"portrait{end}.png")) for end in ("_damaged", ""))
     mask = cv2.imread(str(HERE / "portrait_mask.png"), cv2.IMREAD_GRAYSCALE)
     with RestoreEngine(arguments.bundle) as engine:
-        result = engine.run(damaged, mask, color="bgr")
+        result = engine.run(damaged, mask, color="bgr", faces=[(82, 66, 84, 118)])
 
     # Edges dark on light, as a drawing: those that were visible in grey, those that the edge stage completed in red.
     strength = result.edges[..., None] / 255

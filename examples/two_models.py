@@ -25,7 +25,7 @@ WHITE, INK, PAPER = (255, 255, 255), (60, 60, 60), (222, 232, 238)
 
 
 def main() -> None:
-    """Damage the example portrait in two ways, restore it with both models and draw the comparison."""
+    """Damage the example portrait in three ways, restore it with both models and draw the comparison."""
     parser = argparse.ArgumentParser(description="Draw both shipped models side by side.")
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "images" / "two_models.jpg")
     arguments = parser.parse_args()

@@ -126,7 +126,7 @@ class Bundle:
     def damage(self) -> StageSpec:
         """The stage that proposes a mask; raises :class:`BundleError` where the bundle has none."""
         if self.manifest.damage is None:
-            hint = "mark it by hand, or take a bundle with that stage; in a checkout, add it: python -m export damage"
+            hint = "mark it by hand; to make that stage, which no bundle ships with yet: docs/training.md in a checkout"
             raise BundleError(f"bundle {self.name} has no stage that finds damage", hint)
         return self.manifest.damage
 

@@ -91,5 +91,5 @@ def restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> tupl
     lines = [f"{escape(done.output)}: {counts} of {done.photos} photographs{pace if done.restored else ''}"]
     if masks := done.masks_without_photo:
         lines.append(f"{len(masks)} mask(s) without a photograph, the first: {escape(masks[0])}")
-    lines += [*map(escape, done.notes), f"log: {escape(done.log)}"]
+    lines += [*map(escape, dict.fromkeys(done.notes)), f"log: {escape(done.log)}"]
     return asdict(done), lines, INCOMPLETE if done.failed or done.pending else 0

@@ -55,7 +55,8 @@ def serve(options: argparse.Namespace) -> Result:
         if isinstance(error, MissingDependencyError):
             raise
         raise MissingDependencyError(
-            f"the service needs a package that is missing: {error.name}", f"run: {install_command('serve')}"
+            f"the service needs a package that is missing: {error.name}",
+            f"run: {install_command('ui' if options.ui else 'serve')}",
         ) from error
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine

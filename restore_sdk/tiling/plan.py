@@ -171,7 +171,7 @@ def plan(
 
     Where the picture is narrower than its tile, the tile reaches out of it, and the model sees the picture's reflection
     there; but no further than eight times what it restores is long. A picture of at most 256 px on its longer side is
-    shown in one tile, whatever faces it has.
+    shown in one tile, unless it has a face whose frame is smaller.
 
     Args:
         mask: ``(H, W)`` bool, true where pixels are to be restored.
@@ -187,7 +187,8 @@ def plan(
     top, left = rows.start + y, columns.start + x
     box = Box(top, left, top + height, left + width)
     faces = [face for face in faces if face.side >= LEAST_FACE and box.touches(face)]
-    if max(shape) <= MODEL_SIZE or (box.longest * CONTEXT <= MODEL_SIZE and not faces):
+    small = max(shape) <= MODEL_SIZE and not any(face.side < MODEL_SIZE for face in faces)
+    if small or (box.longest * CONTEXT <= MODEL_SIZE and not faces):
         return Plan(((Tile(place(box.middle, _limited(MODEL_SIZE, box, shape), shape)),),))
     blocks = _Blocks(mask, slice(top, top + height), slice(left, left + width))
     base = float(MODEL_SIZE)
