@@ -117,7 +117,8 @@ def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Map
     )
     others = [name for name, spec in manifest.files.items() if name not in held and name != weights_name(spec.sha256)]
     files = {**{name: bundle.read(name) for name in others if name not in names.values()}, **shared}
-    files[weights_name(hashlib.sha256(weights).hexdigest())] = weights
+    if weights:
+        files[weights_name(hashlib.sha256(weights).hexdigest())] = weights
     named = replace(
         manifest,
         stages=tuple(replace(spec, files=spec.files | {"int8": names[spec.name]}) for spec in manifest.stages),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from restore_sdk._util.atomic import check_writable, write_file
 from restore_sdk.errors import RestoreError
-from training.checkpoint import CheckpointError
+from training.checkpoint import CheckpointError, load_tensors
 from training.config import PARTS, Config, ConfigError, from_json, read_config
 from training.data import DataError, find_images
 from training.fit import DivergedError, Options, StoppedError, fit
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _fit_arguments(commands.add_parser("fit", help="train all parts; run again to resume"))
     info = commands.add_parser("info", help="parameters and multiply-accumulates of both stages")
-    info.add_argument("--config", type=Path, help="a configuration file (default: the shipped one)")
+    info.add_argument("--config", type=Path, help="a configuration file (default: training/config.py)")
     info.set_defaults(run=_info)
     _evaluate_arguments(
         commands.add_parser(
@@ -72,7 +72,9 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of aligned face photographs")
     parser.add_argument("--labels", type=Path, help="contours of them, made by training/label.py")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, log, sheets and weights")
-    parser.add_argument("--config", type=Path, help="settings as JSON (default: those of --out, else the shipped ones)")
+    parser.add_argument(
+        "--config", type=Path, help="settings as JSON (default: those of --out, --init, or training/config.py)"
+    )
     parser.add_argument("--init", type=Path, help="weights.safetensors to begin from; --out's checkpoints come first")
     parser.add_argument("--only", choices=PARTS, help="train one part, on the others as they are")
     parser.add_argument("--images", type=_at_least(0), help="length of the run of --only, in images")
@@ -93,7 +95,10 @@ def _fit(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(arguments.threads)
     own = arguments.out / "config.json"
     path = arguments.config or (own if own.exists() else None)
-    config = read_config(path) if path else Config()
+    if path:
+        config = read_config(path)
+    else:  # what --init was trained by, or the networks would not fit
+        config = from_json(load_tensors(arguments.init)[1].get("config", {})) if arguments.init else Config()
     if arguments.images is not None:
         if arguments.only is None:
             raise ConfigError("--images is the length of one part's run: name it with --only.")

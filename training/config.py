@@ -160,7 +160,8 @@ def _replaced(base: Any, values: dict[str, Any]) -> Any:
         elif isinstance(value, bool) == isinstance(default, bool) and isinstance(
             value, (int, float) if isinstance(default, float) else type(default)
         ):
-            changed[name] = value
+            # losses and arguments of networks: what is not named stays, a weight of 0 takes one away
+            changed[name] = {**default, **value} if isinstance(default, dict) else value
         else:
             raise ConfigError(f"Setting {name!r} must be like {default!r}, not {value!r}. See training/config.py.")
     return dataclasses.replace(base, **changed)

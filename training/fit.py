@@ -107,9 +107,10 @@ class PartTrainer:
             torch.stack(list(figures.values())).sum().backward()
             self._step("critics")
             objective.critics.requires_grad_(False)
-        parts = {name: value for name, value in objective.parts(painted, judged).items() if name in weights}
-        if unknown := weights.keys() - parts.keys() - {"adversarial", "matching", "small"}:
-            raise ConfigError(f"The {self.name} part has no loss {sorted(unknown)[0]!r}; it has {', '.join(parts)}.")
+        found = objective.parts(painted, judged)
+        if unknown := weights.keys() - found.keys() - {"adversarial", "matching", "small"}:
+            raise ConfigError(f"The {self.name} part has no loss {sorted(unknown)[0]!r}; it has {', '.join(found)}.")
+        parts = {name: value for name, value in found.items() if name in weights}
         if settings.balanced:
             self._measure(parts, painted.fake)
             terms = [0.05 * weights[name] / max(self.gradients[name], 1e-9) * value for name, value in parts.items()]
@@ -207,7 +208,9 @@ class PartTrainer:
         elif self.options.init is not None:
             tensors, facts = checkpoint.load_tensors(self.options.init)
             own = {name: value.float() for name, value in checkpoint.under_prefix(self.name, tensors).items()}
-            if missing := checkpoint.load_partly(self.generator, own, self.options.init):
+            missing = checkpoint.load_partly(self.generator, own, self.options.init)
+            # the coarse generator inside the repair part is a part of its own, and has been loaded
+            if missing := [key for key in missing if self.name != "repair" or not key.startswith("coarse.")]:
                 print(f"{self.name}: not in {self.options.init.name}, so they begin anew: {', '.join(missing)}")
             critics = checkpoint.under_prefix(f"discriminators.{self.name}", tensors)
             if critics:

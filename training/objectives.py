@@ -67,7 +67,7 @@ class Objective(nn.Module):
         return vars(batch)
 
     def paint(self, views: Views, seen: int) -> Painted:
-        """Run the generator on some prepared views, as it is trained after ``seen`` images."""
+        """Run the generator on some prepared views. ``seen``: images since critics began to judge; negative before."""
         raise NotImplementedError
 
     def judge(self, painted: Painted) -> dict[str, Tensor]:
@@ -252,7 +252,7 @@ class _Photographs(Objective):
         n = len(painted.fake)
         gain = 1.0 + 0.1 * (2.0 * torch.rand(n, 1, 1, 1, device=painted.fake.device) - 1.0)
         shift = 0.1 * (2.0 * torch.rand(n, 1, 1, 1, device=painted.fake.device) - 1.0)
-        sigma = self.blur[0] * max(0.0, 1.0 - seen / max(self.blur[1], 1))
+        sigma = self.blur[0] * max(0.0, 1.0 - seen / max(self.blur[1], 1)) if seen >= 0 else 0.0
         fake, real = (_blurred(each * gain + shift, sigma) for each in (painted.fake, painted.real))
         painted.extra |= {"fake": fake, "real": real}
         with self.fast():

@@ -158,14 +158,7 @@ class Bundle:
             BundleError (integrity): the file is missing, no plain file, or not the one that the manifest names; or
                 it is a graph with tensors outside the bundle.
         """
-        spec = self.manifest.files.get(name)
-        if spec is None:
-            raise BundleError(f"the bundle's manifest does not list {name!r}", GET_ANOTHER, reason="integrity")
-        data = _read_plain(self.path, name, spec.bytes)
-        if len(data) != spec.bytes or hashlib.sha256(data).hexdigest() != spec.sha256:
-            raise BundleError(
-                f"{name} is not the file that the bundle's manifest names", GET_ANOTHER, reason="integrity"
-            )
+        data = self.checked(name)
         damage = self.manifest.damage
         if any(name in stage.files.values() for stage in (*self.stages, *([damage] if damage else []))):
             try:
@@ -177,13 +170,25 @@ class Bundle:
                 ) from error
         return data
 
+    def checked(self, name: str) -> bytes:
+        """Bytes of one file as it lies there, after their SHA-256 was found to be the manifest's; raises as ``read``."""
+        spec = self.manifest.files.get(name)
+        if spec is None:
+            raise BundleError(f"the bundle's manifest does not list {name!r}", GET_ANOTHER, reason="integrity")
+        data = _read_plain(self.path, name, spec.bytes)
+        if len(data) != spec.bytes or hashlib.sha256(data).hexdigest() != spec.sha256:
+            raise BundleError(
+                f"{name} is not the file that the bundle's manifest names", GET_ANOTHER, reason="integrity"
+            )
+        return data
+
     def _weights(self, name: str) -> bytes:
         """A file of weights by the name that a graph has for it. The name holds the hash, so that the graph's own hash
         tells its weights from any others."""
         spec = self.manifest.files.get(name)
         if spec is None or name != weights_name(spec.sha256):
             raise ValueError("a tensor of it is kept in another file")
-        return self.read(name)
+        return self.checked(name)
 
     def golden(self) -> dict[str, NDArray[np.uint8]]:
         """The golden vectors: arrays ``image``, ``mask`` and the reference's outputs.
@@ -304,8 +309,7 @@ def add_damage_stage(bundle: Bundle, graph: bytes, parameters: int, macs: int) -
     """
     name = f"{DAMAGE}.onnx"
     check_bundle_target(bundle.path)
-    bundle.verify_files()
-    files = {other: (bundle.path / other).read_bytes() for other in bundle.manifest.files if other != name}
+    files = {other: bundle.checked(other) for other in bundle.manifest.files if other != name}
     files[name] = graph
     image, damage = damage_contract()
     stage = StageSpec(DAMAGE, {"fp32": name}, (image,), (damage,), parameters, macs)

@@ -131,6 +131,10 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview, memoryvie
     while at < end:
         begin = at
         tag, at = _varint(view, at)
+        if (
+            not 0 < tag >> 3 < 1 << 29
+        ):  # there are no others, and C++ parsers drop the bits above: another field to them
+            raise ValueError("it is no valid protobuf")
         kind = tag & 7
         if kind == _VARINT:
             value, at = _varint(view, at)

@@ -401,3 +401,20 @@ def with_checksum(root: Any) -> bytes:
         return json.dumps(root).encode()
     text = json.dumps(root, sort_keys=True, separators=(",", ":"))
     return json.dumps({**root, "checksum": hashlib.sha256(text.encode()).hexdigest()}).encode()
+
+
+def test_a_tag_that_only_cxx_parsers_understand_hides_no_file() -> None:
+    """They drop the bits of a tag above 32, so that an unknown field is one of external data to them."""
+
+    def field(number: int, payload: bytes, high: int = 0) -> bytes:
+        tag, out = (number << 3 | 2) + high, bytearray()
+        while tag > 0x7F:
+            out.append(tag & 0x7F | 0x80)
+            tag >>= 7
+        return bytes([*out, tag, len(payload)]) + payload
+
+    for high in (0, 1 << 32):
+        entries = [field(1, key) + field(2, value) for key, value in ((b"location", b"secret.bin"), (b"length", b"4"))]
+        tensor = b"\x08\x01\x10\x01" + field(8, b"w") + b"".join(field(13, entry, high) for entry in entries)
+        with pytest.raises(ValueError, match=r"kept in another file|no valid protobuf"):
+            check_self_contained(b"\x08\x0a" + field(7, field(5, tensor)))

@@ -68,7 +68,7 @@ def test_an_engine_without_the_stage_says_what_to_do(engine: RestoreEngine, seei
     assert engine.info()["finds_damage"] is False
     with pytest.raises(BundleError, match="no stage that finds damage") as caught:
         engine.find_damage(scratched(20, 20))
-    assert "python -m export damage" in caught.value.hint
+    assert "mark it by hand" in caught.value.hint
     with RestoreEngine(seeing_bundle) as closed:
         assert closed.info()["finds_damage"] is True
     with pytest.raises(ClosedError):

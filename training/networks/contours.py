@@ -87,7 +87,7 @@ def mean_face() -> Tensor:
 def _dots() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """For each dot of the drawing, both ends of its segment and how far between them it lies (0 to 1).
 
-    Segments of the mean face get a dot every 2 px of 256; longer ones are drawn lighter.
+    Segments of the mean face get a dot every 2 px of 256.
     """
     ends, shares, start = [], [], 0
     places = 256.0 * mean_face()

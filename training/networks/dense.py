@@ -19,7 +19,8 @@ class DenseResidualBlock(nn.Module):
     Args:
         channels: C.
         growth: channels that each inner layer adds.
-        dilations: of each 3x3 layer, the last one included; wide ones let a hole be filled from far away.
+        dilations: of each 3x3 layer, the last one included, which counts only where ``last`` is 3; wide ones let a
+            hole be filled from far away.
         last: kernel of the last convolution; 1 as in RDN (Zhang et al., CVPR 2018), a ninth of its cost.
     """
 

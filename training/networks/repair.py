@@ -107,8 +107,8 @@ class RepairGenerator(nn.Module):
     def refine(
         self, image: Tensor, edges: Tensor, hole: Tensor, features: Tensor, coarse: Tensor, noise: Tensor
     ) -> Tensor:
-        """The rest of the stage, on the whole or on a square of it: convolutions only. All of one size S, a multiple of
-        16, but for the ``features`` ``(N, C, S / 8, S / 8)``."""
+        """The rest of the stage, on the whole or on a square of it (channel attention sees what it is given). All of
+        one size S, a multiple of 16, but for the ``features`` ``(N, C, S / 8, S / 8)``."""
         structure8 = self.structure_down(self.structure_stem(torch.cat((edges, hole), dim=1)))
         texture4 = self.texture_stem(torch.cat((image + hole * coarse, hole), dim=1))
         fused8 = self.fusion(self.texture_down(texture4), structure8)

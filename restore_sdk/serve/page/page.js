@@ -11,7 +11,7 @@ import { copies, View } from "./view.js";
 
 const find = (id) => document.getElementById(id);
 const NUMBERS = { feather: "feather", "max-crops": "max_crops" }; // fields of the page and of a request
-const MODELS = { default: "modelDefault", vivid: "modelVivid" }; // what the names of those in the wheel mean
+const MODELS = { default: "modelDefault", faithful: "modelFaithful" }; // what the names of those in the wheel mean
 const calm = { preventScroll: true };
 
 let offer = { limits: { pixels: Infinity, body_bytes: Infinity } }; // what the service said of itself
