@@ -171,7 +171,7 @@ class Bundle:
         return data
 
     def checked(self, name: str) -> bytes:
-        """Bytes of one file as it lies there, after their SHA-256 was found to be the manifest's; raises as ``read``."""
+        """Bytes of one file as it lies there, their SHA-256 being the manifest's; raises as ``read``."""
         spec = self.manifest.files.get(name)
         if spec is None:
             raise BundleError(f"the bundle's manifest does not list {name!r}", GET_ANOTHER, reason="integrity")

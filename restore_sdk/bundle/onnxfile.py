@@ -131,9 +131,8 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview, memoryvie
     while at < end:
         begin = at
         tag, at = _varint(view, at)
-        if (
-            not 0 < tag >> 3 < 1 << 29
-        ):  # there are no others, and C++ parsers drop the bits above: another field to them
+        # there are no other numbers, and C++ parsers drop the bits above: to them it is another field
+        if not 0 < tag >> 3 < 1 << 29:
             raise ValueError("it is no valid protobuf")
         kind = tag & 7
         if kind == _VARINT:
