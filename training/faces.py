@@ -12,6 +12,7 @@ import math
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ def _labelled(folder: Path, files: list[Path], labels: Path | None) -> tuple[Ten
     try:
         with np.load(labels) as kept:
             names, values = kept["names"].tolist(), kept["points"]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
         raise DataError(
             f"{labels} cannot be read as labels ({error}). Make it with python training/label.py."
         ) from error

@@ -319,7 +319,9 @@ def _fit(config: Config, options: Options) -> Path:
             settings = trainer.settings
             if trainer.seen + settings.batch <= settings.images:
                 least = settings.sharpness
-                faces[least] = faces.get(least) or Faces.read(options.data, options.labels, least, options.device)
+                if least not in faces:
+                    faces.clear()  # a selection at a time: each is gigabytes
+                    faces[least] = Faces.read(options.data, options.labels, least, options.device)
                 if name == "shape" and not faces[least].found.any():
                     raise ConfigError("The shape part is trained on contours: name their file with --labels.")
                 seed, batch = 10 * config.seed + PARTS.index(name), settings.fresh or settings.batch
