@@ -78,5 +78,8 @@ def verify(options: argparse.Namespace) -> Result:
     }
     lines = [f"{bundle.name} on {found.runtime['runtime']}: {images} golden images, all file hashes match"]
     lines += [f"{name:<16} {drift}" for name, drift in found.drift.items()]
-    lines.append(f"{'passed' if found.passed else 'FAILED'}: the gate is {found.gate[0]:g} and {found.gate[1]:g} dB")
+    gates = f"{found.gate[0]:g} and {found.gate[1]:g} dB"
+    if found.edges_gate != found.gate:
+        gates += f", {found.edges_gate[0]:g} and {found.edges_gate[1]:g} for edges"
+    lines.append(f"{'passed' if found.passed else 'FAILED'}: the gate is {gates}")
     return report, lines, 0 if found.passed else 6

@@ -17,8 +17,19 @@ from restore_sdk.runtime.base import StageRunner
 #: ``int8`` some convolutions are in 8-bit integers, the rest in bfloat16.
 GATES = {"fp32": (60.0, 60.0), "fp16": (60.0, 55.0), "bf16": (55.0, 45.0), "int8": (50.0, 45.0)}
 
+#: What completed edges are allowed below that, but in float32: the edge map chooses between neighbours by steep steps,
+#: so that rounding moves a line by a pixel here and there, which the restored picture hardly shows.
+EDGES_ALLOWANCE = 10.0
+
 #: What is compared.
 OUTPUTS = ("restored", "completed_edges")
+
+
+def gate_of(output: str, precision: str) -> tuple[float, float]:
+    """Least PSNR in dB of one of :data:`OUTPUTS`, pooled and of the worst image."""
+    pooled_db, worst_db = GATES[precision]
+    less = EDGES_ALLOWANCE if output == "completed_edges" and precision != "fp32" else 0.0
+    return pooled_db - less, worst_db - less
 
 
 def golden_drift(runner: StageRunner, golden: dict[str, NDArray[np.uint8]]) -> dict[str, Drift]:
@@ -43,8 +54,8 @@ def require_golden(runner: StageRunner, bundle: Bundle) -> dict[str, Any]:
         DriftError: an output is beyond the gate; names the output, the figures and the gate.
     """
     found = golden_drift(runner, bundle.golden())
-    pooled_db, worst_db = GATES["fp16"]
     for name, drift in found.items():
+        pooled_db, worst_db = gate_of(name, "fp16")
         if not drift.within(pooled_db, worst_db):
             raise DriftError(
                 f"{name} is {drift} from the reference; the gate is {pooled_db:g} and {worst_db:g} dB",
