@@ -270,6 +270,7 @@ def test_a_photograph_on_its_side_comes_back_as_it_was(visit: Visit) -> None:
     photo, _ = pair(300, 200)
     visitor = visit()
     visitor.choose_file(on_its_side(photo), "my photo.jpg")
+    visitor.page.get_by_role("button", name="Restore", exact=True).wait_for()
     visitor.stroke((100, 240), (120, 240))
     assert visitor.mask().shape == (300, 200)
     visitor.restore()
