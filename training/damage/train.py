@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.damage.net import DamageNet
-from training.damage.render import Pictures, files_of, render
+from training.damage.pictures import Pictures, files_of
+from training.damage.render import render
 
 SIZE, CROP = 256, 160
 
