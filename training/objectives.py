@@ -271,7 +271,8 @@ class _Photographs(Objective):
         return {"projected": losses.discriminator_hinge(real, fake, painted.hole)}
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
-        """``l1`` and ``log_mse`` (of the faithful model), ``colour``, ``rim``, ``perceptual``, ``adversarial``."""
+        """``l1``, ``log_mse`` (in no default: for a model of the smallest error), ``colour``, ``rim``, ``perceptual``,
+        ``texture``, ``adversarial``."""
         fake, real, hole = painted.fake, painted.real, painted.hole
         found = {
             "l1": losses.hole_l1(fake, real, hole),
