@@ -22,6 +22,8 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> None:
     """Send a photograph and its mask, write what comes back."""
+    if any(argument.startswith("-") for argument in sys.argv[1:]):
+        sys.exit(__doc__)
     url, photo, mask, out = [*sys.argv[1:], *DEFAULTS[len(sys.argv) - 1 :]][:4]
     boundary = secrets.token_hex(16)
     body = part("photo", photo, boundary) + part("mask", mask, boundary) + f"--{boundary}--\r\n".encode()

@@ -112,7 +112,8 @@ def _coarse() -> Part:
 
 
 def _repair() -> Part:
-    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 1.0, "texture": 0.25, "adversarial": 0.8, "grid": 0.6}
+    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 1.0, "texture": 0.25, "adversarial": 0.8, "small": 0.4,
+              "grid": 0.6}  # fmt: skip
     paired = {"l1": 0.5, "rim": 0.3, "perceptual": 1.0}
     return Part(
         400_000, 8, 3e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=4_000, paired=paired, wide=0.6,

@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -292,7 +293,9 @@ def fit(config: Config, options: Options) -> Path:
     def taken(_: float) -> None:
         raise OutputError(f"another run trains in {options.out}", "stop it first, or name another --out")
 
-    with file_lock(options.out / f".{options.only or 'all'}.lock", taken):
+    with ExitStack() as locks:
+        for part in PARTS if options.only is None else (options.only,):
+            locks.enter_context(file_lock(options.out / f".{part}.lock", taken))
         return _fit(config, options)
 
 
@@ -313,7 +316,8 @@ def _fit(config: Config, options: Options) -> Path:
     try:
         for name in PARTS:
             if options.only not in (None, name):
-                networks.load(name, options.out, options.init)
+                if not networks.load(name, options.out, options.init):
+                    print(f"{name}: neither in {options.out} nor in --init, so it is as it began", flush=True)
                 continue
             trainer = PartTrainer(name, config, options, networks)
             settings = trainer.settings

@@ -14,14 +14,6 @@ def hole_l1(output: Tensor, target: Tensor, hole: Tensor) -> Tensor:
     return _each_over(((output - target).abs().mean(dim=1, keepdim=True)), hole).mean()
 
 
-def hole_log_mse(output: Tensor, target: Tensor, hole: Tensor, floor: float = 1e-4) -> Tensor:
-    """Mean of ``log(MSE)`` over the hole of each image: PSNR as a loss, up to a factor.
-
-    After HINet (Chen et al., CVPRW 2021). ``floor`` keeps holes that are already exact from dominating.
-    """
-    return (_each_over((output - target).square().mean(dim=1, keepdim=True), hole) + floor).log().mean()
-
-
 def _each_over(error: Tensor, hole: Tensor) -> Tensor:
     return (error * hole).sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3)).clamp(min=1.0)
 

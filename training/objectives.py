@@ -218,7 +218,8 @@ class EdgeObjective(Objective):
 
 
 class _Photographs(Objective):
-    """What coarse and repair stage share: a picture judged by frozen features and by their discriminators.
+    """What coarse and repair stage share: a picture judged by frozen features and their discriminator, and by a small
+    discriminator of pixels, which knows the hole and sees what features do not mind: tint, lattices, grain and seams.
 
     Args:
         reach: of the loss along the rim, in pixels of the pictures that are judged.
@@ -235,6 +236,7 @@ class _Photographs(Objective):
         self.critics["projected"] = ProjectedDiscriminator(
             self._scales(), self.features.channels, mixed, whole=4 if max(strides) == 32 else 0
         )
+        self.critics["small"] = SmallDiscriminator()
 
     def _scales(self) -> list[float]:
         """About one over the size of each scale's features, found on noise with the spectrum of a photograph."""
@@ -263,20 +265,26 @@ class _Photographs(Objective):
     def _enlarged(self, x: Tensor) -> Tensor:
         return x if self.enlarged == 1 else F.interpolate(x, scale_factor=self.enlarged, mode="bilinear")
 
+    def _beside(self, picture: Tensor, painted: Painted) -> Tensor:
+        return torch.cat((picture, painted.hole), 1)
+
     def judge(self, painted: Painted) -> dict[str, Tensor]:
-        """Hinge of the projected discriminator."""
-        critic = self.critics["projected"]
+        """Hinge of both discriminators."""
+        projected, small = self.critics["projected"], self.critics["small"]
         with self.fast():
-            real, fake = critic(painted.real_features)[0], critic([each.detach() for each in painted.features])[0]
-        return {"projected": losses.discriminator_hinge(real, fake, painted.hole)}
+            real, fake = projected(painted.real_features)[0], projected([each.detach() for each in painted.features])[0]
+            pixels_real = small(self._beside(painted.extra["real"], painted))[0]
+            pixels_fake = small(self._beside(painted.extra["fake"].detach(), painted))[0]
+        return {
+            "projected": losses.discriminator_hinge(real, fake, painted.hole),
+            "small": losses.discriminator_hinge(pixels_real, pixels_fake, painted.hole),
+        }
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
-        """``l1``, ``log_mse`` (in no default: for a model of the smallest error), ``colour``, ``rim``, ``perceptual``,
-        ``texture``, ``adversarial``."""
+        """``l1``, ``colour``, ``rim``, ``perceptual``, ``texture``, ``adversarial``, ``small``."""
         fake, real, hole = painted.fake, painted.real, painted.hole
         found = {
             "l1": losses.hole_l1(fake, real, hole),
-            "log_mse": losses.hole_log_mse(fake, real, hole),
             "colour": losses.colour(fake, real, hole),
             "rim": losses.rim_l1(fake, real, hole, self.reach),
             "perceptual": losses.perceptual(painted.features, painted.real_features, hole),
@@ -285,7 +293,9 @@ class _Photographs(Objective):
         if adversarial:
             with self.fast():
                 verdicts = self.critics["projected"](painted.features)[0]
+                of_pixels = self.critics["small"](self._beside(painted.extra["fake"], painted))[0]
             found["adversarial"] = losses.generator_hinge(verdicts, hole)
+            found["small"] = losses.generator_hinge(of_pixels, hole)
         return found
 
 
@@ -322,8 +332,7 @@ class EdgePredictor(nn.Module):
 
 
 class CoarseObjective(_Photographs):
-    """The hole at 64 px: here it is decided whose face it is. A discriminator of features, and a small one of pixels,
-    which sees what features do not mind: tint and lattices."""
+    """The hole at 64 px: here it is decided whose face it is."""
 
     size = 128
 
@@ -331,7 +340,6 @@ class CoarseObjective(_Photographs):
         super().__init__((2, 4, 8, 16, 32), (24, 32, 64, 128, 192), reach=7, enlarged=2, blur=(1.2, 16_000))
         self.generator = generator
         self.edges = EdgePredictor(shape, None, self.size)
-        self.critics["small"] = SmallDiscriminator()
 
     def paint(self, views: Views, seen: int) -> Painted:
         """``fake`` is the composed picture, ``(N, 3, 64, 64)``."""
@@ -351,25 +359,10 @@ class CoarseObjective(_Photographs):
         self.sees(painted, seen)
         return painted
 
-    def _beside(self, picture: Tensor, painted: Painted) -> Tensor:
-        return torch.cat((picture, painted.hole), 1)
-
-    def judge(self, painted: Painted) -> dict[str, Tensor]:
-        """Hinge of both discriminators."""
-        critic = self.critics["small"]
-        with self.fast():
-            real = critic(self._beside(painted.extra["real"], painted))[0]
-            fake = critic(self._beside(painted.extra["fake"].detach(), painted))[0]
-        return super().judge(painted) | {"small": losses.discriminator_hinge(real, fake, painted.hole)}
-
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
-        """Those of all photographs, ``grid`` against a lattice, and ``small``, by the discriminator of pixels."""
+        """Those of all photographs, and ``grid`` against a lattice."""
         found = super().parts(painted, adversarial)
         found["grid"] = losses.pixel_grid(painted.fake, painted.real, 2) + losses.pixel_grid(painted.fake, painted.real)
-        if adversarial:
-            with self.fast():
-                verdicts = self.critics["small"](self._beside(painted.extra["fake"], painted))[0]
-            found["small"] = losses.generator_hinge(verdicts, painted.hole)
         return found
 
 

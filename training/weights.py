@@ -41,19 +41,19 @@ class Networks(nn.Module):
         own: dict[str, Tensor] = self.part(name).state_dict()
         return {key: value for key, value in own.items() if name != "repair" or not key.startswith("coarse.")}
 
-    def load(self, name: str, run: Path, init: Path | None = None) -> None:
+    def load(self, name: str, run: Path, init: Path | None = None) -> bool:
         """Take a part's moving average from a run's state, or else from released weights; where neither has it, it
-        stays as it is."""
-        path = state_path(run, name)
+        stays as it is, and the answer is false."""
+        path, own = state_path(run, name), {}
         if path.exists():
-            tensors, _ = load_tensors(path)
-            load_module(self.part(name), under_prefix("average", tensors), path)
+            own = under_prefix("average", load_tensors(path)[0])
+            load_module(self.part(name), own, path)
         elif init is not None:
-            tensors, _ = load_tensors(init)
-            own = {key: value.float() for key, value in under_prefix(name, tensors).items()}
+            own = {key: value.float() for key, value in under_prefix(name, load_tensors(init)[0]).items()}
             if own:
                 checkpoint.load_partly(self.part(name), own, init)
         self.part(name).requires_grad_(False)
+        return bool(own)
 
     def stages(self) -> tuple[EdgeStage, RepairStage]:
         """Both stages as they are deployed."""
