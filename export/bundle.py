@@ -17,10 +17,10 @@ from export.model import Model
 from export.pictures import Image, Mask
 from export.runners import TorchStage
 from export.structure import check_structure
+from export.writing import StageFiles, check_bundle_target, sealed_manifest, write_bundle
 from restore_sdk._util.atomic import write_folder
-from restore_sdk.bundle import Bundle, StageFiles, check_bundle_target, write_bundle
+from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.bundle import weights_name
-from restore_sdk.bundle.manifest import sealed_manifest
 from training.cost import costs
 
 
@@ -96,7 +96,7 @@ def export_bundle(
 
 
 def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Mapping[str, Any]) -> Bundle:
-    """Write a bundle anew with 8-bit graphs, in one step as :func:`restore_sdk.bundle.write_bundle` does, and open it.
+    """Write a bundle anew with 8-bit graphs, in one step as :func:`export.writing.write_bundle` does, and open it.
 
     Args:
         bundle: all else is taken from it, its name, version and date too; graphs in 8 bits that it has are replaced.

@@ -82,7 +82,7 @@ def _export(arguments: argparse.Namespace) -> None:
     from export.bundle import export_bundle
     from export.card import DATA_CARD, read_card
     from export.model import load_model
-    from restore_sdk.bundle import check_bundle_target
+    from export.writing import check_bundle_target
     from training.checkpoint import CheckpointError
     from training.config import ConfigError
     from training.data import DataError, evenly, find_images, read_rgb

@@ -30,7 +30,8 @@ def main(argv: Sequence[str]) -> int:
 def _add(options: argparse.Namespace) -> None:
     from export.bundle import add_int8
     from export.calibrate import quantize_bundle
-    from restore_sdk.bundle import Bundle, check_bundle_target
+    from export.writing import check_bundle_target
+    from restore_sdk.bundle import Bundle
     from training.data import DataError
     from training.protocol import read_faces
 

@@ -17,8 +17,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from export.command import status
 from export.errors import ExportError, GateError
 from export.graph import OPSET
+from export.writing import add_damage_stage
 from restore_sdk.bundle import Bundle
-from restore_sdk.bundle.bundle import add_damage_stage
 from restore_sdk.bundle.manifest import DAMAGE, DAMAGE_INPUT, DAMAGE_OUTPUT
 from restore_sdk.runtime.onnxruntime import ort
 from training.damage.net import SLOPE, DamageNet, load_weights

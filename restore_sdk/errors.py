@@ -2,7 +2,7 @@
 
     RestoreError
     ├── MissingDependencyError        (also an ImportError)
-    ├── BundleError                   reason: integrity, manifest
+    ├── BundleError                   reason: integrity, manifest, absent
     ├── EngineError                   reason: not-built, incompatible, integrity
     ├── BuildError                    reason: parse, precision, profile, memory
     ├── InputError                    (also a ValueError)
@@ -49,7 +49,7 @@ class BundleError(RestoreError):
     """The model bundle cannot be used: missing, unreadable, or not runnable.
 
     ``integrity``: a file of it is not the one that its manifest names. ``manifest``: the manifest breaks the schema, or
-    describes another contract.
+    describes another contract. ``absent``: it is whole, and has no such stage or graph.
     """
 
 
@@ -67,7 +67,6 @@ class BuildError(RestoreError):
 
     ``parse``: the builder cannot read the ONNX graph. ``precision``: the engine does not have the precision that was
     asked for. ``profile``: the graph has inputs of open size without a range. ``memory``: memory or workspace ran out.
-    ``cancelled``: interrupted, or longer than it was allowed; nothing was written.
     """
 
 

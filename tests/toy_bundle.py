@@ -16,7 +16,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from restore_sdk.bundle import Bundle, StageFiles, write_bundle
+from export.writing import StageFiles, write_bundle
+from restore_sdk.bundle import Bundle
 
 SIZE = 256
 IMAGE = ["batch", SIZE, SIZE, 3]
@@ -24,7 +25,7 @@ MAP = ["batch", SIZE, SIZE]
 
 
 def write_toy_bundle(path: Path, **changes: object) -> Bundle:
-    """Write the toy bundle to ``path``; ``changes`` replace arguments of :func:`restore_sdk.bundle.write_bundle`."""
+    """Write the toy bundle to ``path``; ``changes`` replace arguments of :func:`export.writing.write_bundle`."""
     edge, repair = edge_graph(), repair_graph()
     arguments: dict[str, object] = {
         "name": "toy",

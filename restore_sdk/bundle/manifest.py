@@ -1,11 +1,9 @@
-"""The manifest of a model bundle, schema version 2: its types, the contract it must state, reading and writing it."""
+"""The manifest of a model bundle, schema version 2: its types, the contract it must state, reading it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -138,37 +136,7 @@ def parse_manifest(data: bytes) -> Manifest:
     return manifest
 
 
-def dump_manifest(manifest: Manifest) -> bytes:
-    """The manifest as JSON, such that :func:`parse_manifest` gives back the same."""
-    try:
-        root = msgspec.to_builtins(manifest)
-        if manifest.damage is None:  # as versions read it that do not know this stage
-            del root["damage"]
-        text = json.dumps(root, indent=2, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise BundleError(
-            f"the manifest cannot be written as JSON: {error}", "use plain numbers", reason="manifest"
-        ) from error
-    return (text + "\n").encode()
-
-
-def sealed_manifest(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
-    """``manifest.json`` of a bundle of these files, whatever files ``manifest`` names.
-
-    Raises :class:`BundleError` where a reader would refuse it.
-    """
-    specs = {key: FileSpec(hashlib.sha256(data).hexdigest(), len(data)) for key, data in files.items()}
-    data = dump_manifest(msgspec.structs.replace(manifest, files=specs))
-    parse_manifest(data)
-    return data
-
-
 def _check_contract(root: dict[str, Any]) -> None:
-    if type(schema := root.get("schema")) is int and schema == 1:
-        raise ValueError(
-            "it is of schema 1, whose edge stage has to be given the edges of what is known; take its weights out with "
-            "the version that made it (python -m export weights) and export them with this one"
-        )
     for key, expected in CONTRACT.items():
         found = root.get(key)
         if found != expected or isinstance(found, bool):

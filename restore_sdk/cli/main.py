@@ -69,8 +69,7 @@ def _run(options: argparse.Namespace) -> int:
         return code
     except RestoreError as error:
         code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
-        if isinstance(error, EngineError) and error.reason == "integrity":
-            code = 5
+        code = {"integrity": 5, "absent": 2}.get(error.reason, code)
         return _fail(options, type(error).__name__, error.message, error.hint, code, error.reason)
     except ImportError as error:  # numpy; the other dependencies have seams that raise a RestoreError
         return _fail(options, "ImportError", f"a dependency is missing: {error}", "run: restore-sdk doctor", 3)

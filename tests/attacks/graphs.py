@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from restore_sdk.bundle import StageFiles
+from export.writing import StageFiles
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import RestoreError
 from tests.toy_bundle import edge_graph, repair_graph, write_toy_bundle

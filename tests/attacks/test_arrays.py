@@ -15,7 +15,8 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from PIL import Image
 
-from restore_sdk.bundle.manifest import dump_manifest, parse_manifest
+from export.writing import dump_manifest
+from restore_sdk.bundle.manifest import parse_manifest
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ImageError, InputError, MaskError, RestoreError, ShapeError
 from restore_sdk.imaging.image import mask_values, masked_pixels

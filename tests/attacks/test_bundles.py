@@ -15,8 +15,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from export.writing import StageFiles
 from restore_sdk import errors
-from restore_sdk.bundle import Bundle, StageFiles
+from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.bundle import weights_name
 from restore_sdk.bundle.manifest import parse_manifest
 from restore_sdk.bundle.onnxfile import check_self_contained, with_weights

@@ -49,7 +49,7 @@ def test_detect_refuses_what_it_cannot_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], toy_bundle: Bundle, seeing_bundle: Bundle
 ) -> None:
     photo, mask = write(tmp_path / "photo.png", scratched(50, 50)), tmp_path / "mask.png"
-    told = run(capsys, toy_bundle, "detect", photo, "-o", mask, code=5)
+    told = run(capsys, toy_bundle, "detect", photo, "-o", mask, code=2)
     assert "no stage that finds damage" in told["error"]["message"]
     assert (
         "two files"
@@ -91,7 +91,7 @@ def test_a_whole_photo_and_one_that_is_mostly_damage(
         assert "--force" in told["error"]["hint"]
         assert not out.exists()
     assert run(capsys, seeing_bundle, *auto, "--force")["masked"] > 0.6
-    assert run(capsys, toy_bundle, "restore", photo, "--mask", "auto", "-o", tmp_path / "b.png", code=5)["ok"] is False
+    assert run(capsys, toy_bundle, "restore", photo, "--mask", "auto", "-o", tmp_path / "b.png", code=2)["ok"] is False
     assert (
         "is for --mask auto"
         in run(capsys, toy_bundle, "restore", photo, "--mask-alpha", "--force", "-o", out, code=2)["error"]["message"]
@@ -106,7 +106,7 @@ def test_a_folder(
         write(source / name, scratched(100, 200, BOX))
     write(source / "whole.png", scratched(100, 200))
     auto = "restore", source, "--mask", "auto", "-o", target
-    assert run(capsys, toy_bundle, *auto, code=5)["ok"] is False
+    assert run(capsys, toy_bundle, *auto, code=2)["ok"] is False
     assert not target.exists()
     told = run(capsys, seeing_bundle, *auto, "--unmarked", "skip")
     assert (told["restored"], told["unmarked"], told["failed"]) == (2, 1, 0)

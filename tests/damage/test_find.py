@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from export.writing import add_damage_stage
 from restore_sdk import Bundle, RestoreEngine
-from restore_sdk.bundle.bundle import add_damage_stage
 from restore_sdk.errors import BundleError, ClosedError, ImageError, InputError
 from restore_sdk.tiling.damage import WINDOW
 from tests.damage.conftest import scratched

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import SHIPPED, Bundle
-from restore_sdk.errors import BundleError
 from restore_sdk.files import read_mask, read_photo
 from restore_sdk.imaging.quality import psnr
 from restore_sdk.measure.verify import verify
@@ -64,11 +63,6 @@ def test_the_default_paints_more_detail_than_the_faithful_one() -> None:
     assert found["default"]["detail"] > 1.3 * found["faithful"]["detail"]
     assert found["default"]["swd"] < found["faithful"]["swd"]
     assert fidelity["default"] > fidelity["faithful"] - 2.5
-
-
-def test_the_bundle_that_is_gone_names_its_successor() -> None:
-    with pytest.raises(BundleError, match="vivid bundle is gone: the default paints detail"):
-        RestoreEngine("vivid")
 
 
 def golden_pairs() -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle, StageFiles
+from export.writing import StageFiles
+from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
 from restore_sdk.engines import plan
 from restore_sdk.engines.edition import TensorRT, host_platform, load
 from restore_sdk.engines.recipe import Recipe

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from restore_sdk.bundle import Bundle, StageFiles
+from export.writing import StageFiles
+from restore_sdk.bundle import Bundle
 from restore_sdk.engines import builder
 from restore_sdk.engines.chain import build_chain
 from restore_sdk.engines.driver import DeviceFacts

@@ -19,8 +19,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from export.writing import dump_manifest
 from restore_sdk.bundle import Bundle
-from restore_sdk.bundle.manifest import dump_manifest, parse_manifest
+from restore_sdk.bundle.manifest import parse_manifest
 from restore_sdk.bundle.onnxfile import check_self_contained, with_weights
 from restore_sdk.errors import BundleError, ImageError, MaskError, OutputError
 from restore_sdk.files import Photo, check_image, open_photo, read_mask

@@ -11,8 +11,9 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from export.writing import StageFiles
 from restore_sdk import RestoreEngine
-from restore_sdk.bundle import Bundle, StageFiles
+from restore_sdk.bundle import Bundle
 from restore_sdk.errors import BundleError, ClosedError, ExecutionError, OutOfMemoryError, RestoreError
 from restore_sdk.runtime import cores
 from restore_sdk.runtime.base import Inference

@@ -13,8 +13,9 @@ import openvino as ov
 import pytest
 from onnx import TensorProto, helper
 
+from export.writing import StageFiles
 from restore_sdk import RestoreEngine
-from restore_sdk.bundle import Bundle, StageFiles
+from restore_sdk.bundle import Bundle
 from restore_sdk.cli import main as cli
 from restore_sdk.errors import BundleError, DeviceError, ExecutionError, MissingDependencyError
 from restore_sdk.measure.verify import verify

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from export.writing import StageFiles
 from restore_sdk import RestoreEngine
-from restore_sdk.bundle import Bundle, StageFiles
+from restore_sdk.bundle import Bundle
 from restore_sdk.cli.main import main
 from restore_sdk.engines.sidecar import Host
 from restore_sdk.engines.store import EngineStore, StoredEngine
