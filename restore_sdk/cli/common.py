@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from restore_sdk.errors import InputError
 from restore_sdk.runtime import RUNTIMES
 
 #: What a command found: a report of JSON types, lines for people, the exit code.
@@ -41,6 +42,18 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", type=Path, metavar="DIR", help="default: $RESTORE_SDK_STORE, else in the user's cache folder"
     )
+
+
+def add_max_megapixels(parser: argparse.ArgumentParser) -> None:
+    """The option that bounds what is read; see :func:`max_pixels`."""
+    parser.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
+
+
+def max_pixels(options: argparse.Namespace) -> int:
+    """Most pixels of an input file."""
+    if not 0 < options.max_megapixels < 1e6:
+        raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
+    return int(options.max_megapixels * 1e6)
 
 
 @contextmanager

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from restore_sdk.cli.common import Result, add_bundle, finish
-from restore_sdk.errors import InputError, OutputError
+from restore_sdk.cli.common import Result, add_bundle, add_max_megapixels, finish, max_pixels
+from restore_sdk.errors import OutputError
 
 
 def register(commands: Any) -> None:
@@ -24,7 +24,7 @@ def register(commands: Any) -> None:
         help="low: only what is certain; high: also what may be part of the picture (default: normal)",
     )
     command.add_argument("--overlay", type=Path, metavar="FILE", help="also write the photo with the damage in red")
-    command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
+    add_max_megapixels(command)
     add_bundle(command)
     finish(command, detect)
 
@@ -39,14 +39,12 @@ def detect(options: argparse.Namespace) -> Result:
     from restore_sdk.runtime.onnxruntime import open_damage
     from restore_sdk.tiling.damage import TOO_MUCH, find_damage
 
-    if not 0 < options.max_megapixels < 1e6:
-        raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
     outputs = [path for path in (options.output, options.overlay) if path is not None]
     for path in outputs:
         check_output(path, options.photo)
     if len({str(path.resolve()).casefold() for path in outputs}) < len(outputs):
         raise OutputError(f"--output and --overlay both name {options.output}", "name two files")
-    photo = open_photo(options.photo, int(options.max_megapixels * 1e6)).eight
+    photo = open_photo(options.photo, max_pixels(options)).eight
     stage = open_damage(Bundle.load(options.bundle))
     damage = find_damage(stage, photo, sensitivity=options.sensitivity, color="bgr")
     write_image(options.output, damage.mask)

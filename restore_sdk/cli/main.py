@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from restore_sdk import __version__
-from restore_sdk._util.terminal import escape, own_stderr
+from restore_sdk._util.terminal import escape
 from restore_sdk.cli import bench, detect, engines, host, restore, serve, triton
 from restore_sdk.cli.common import Command
 from restore_sdk.errors import (
@@ -55,9 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # its findings arrive as our errors
     warnings.simplefilter("ignore", UserWarning)  # as notes
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # as errors
-    options = _parser().parse_args(arguments)
-    with own_stderr():
-        return _run(options)
+    return _run(_parser().parse_args(arguments))
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -1,18 +1,26 @@
-"""The command ``restore-sdk restore``: one photograph, or a folder of them (:mod:`restore_sdk.cli.folder`)."""
+"""The command ``restore-sdk restore``: one photograph, or a folder of them."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore_sdk._util.reading import is_folder
-from restore_sdk.cli import folder as cli_folder
-from restore_sdk.cli.common import Result, finish
+from restore_sdk._util.terminal import escape
+from restore_sdk.cli.common import Result, add_max_megapixels, finish, max_pixels
 from restore_sdk.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from restore_sdk.folder import PhotoSettings
+
+#: The exit code where some photographs of a folder were not restored; see :mod:`restore_sdk.cli.main`.
+INCOMPLETE = 9
+
+#: Options that only one photograph takes, and that only a folder takes.
+_PHOTO_ONLY = ("edges", "faces")
+_FOLDER_ONLY = ("format", "mask_suffix", "on_error", "unmarked", "overwrite", "slots")
 
 
 def register(commands: Any) -> None:
@@ -75,18 +83,29 @@ def register(commands: Any) -> None:
         metavar="X,Y,WIDTH,HEIGHT",
         help="where a face is, from forehead to chin, in pixels: frames crops around it as trained; repeatable",
     )
-    command.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
-    cli_folder.add_options(command)
+    add_max_megapixels(command)
+    group = command.add_argument_group("a folder of photographs")
+    group.add_argument(
+        "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="of all results (default: each as it is)"
+    )
+    group.add_argument("--mask-suffix", metavar="TEXT", help="masks are named PHOTO_mask: --mask-suffix _mask")
+    group.add_argument("--on-error", choices=("skip", "stop"), help="where a photograph fails (default: skip it)")
+    group.add_argument(
+        "--unmarked", choices=("fail", "skip"), help="photographs without mask, or with an empty one (default: fail)"
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace files that no run has written")
+    group.add_argument("--slots", type=int, metavar="N", help="how many compute at a time (default: the cores, <= 8)")
     finish(command, restore, model=True)
 
 
 def restore(options: argparse.Namespace) -> Result:
     """Restore one photograph, or a folder."""
-    settings = _settings(options)
-    if is_folder(options.photo):
-        return cli_folder.restore_folder(options, settings)
-    cli_folder.refuse_options(options)
-    return _restore_photo(options, settings)
+    settings, folder = _settings(options), is_folder(options.photo)
+    for name in _PHOTO_ONLY if folder else _FOLDER_ONLY:
+        if getattr(options, name) not in (None, False):
+            option, what = "--" + name.replace("_", "-"), "one photograph" if folder else "a folder"
+            raise InputError(f"{option} is for {what}, and {options.photo} is none", f"leave {option} out")
+    return _restore_folder(options, settings) if folder else _restore_photo(options, settings)
 
 
 def _settings(options: argparse.Namespace) -> PhotoSettings:
@@ -103,8 +122,6 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
         raise InputError("--invert-mask is for a mask file", "pass --mask")
     if options.force and not auto:
         raise InputError("--force is for --mask auto", "leave it out")
-    if not 0 < options.max_megapixels < 1e6:
-        raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
     if options.quality is not None and not 1 <= options.quality <= 100:
         raise InputError(f"--quality is {options.quality}", "pass a number from 1 to 100")
     if options.mask_tolerance is not None and (options.mask_color is None or not 0 <= options.mask_tolerance <= 255):
@@ -117,7 +134,7 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
         faces=options.faces,
     )
     return PhotoSettings(
-        max_pixels=int(options.max_megapixels * 1e6),
+        max_pixels=max_pixels(options),
         mask_color=None if options.mask_color is None else parse_color(options.mask_color),
         mask_tolerance=options.mask_tolerance,
         mask_alpha=options.mask_alpha,
@@ -156,10 +173,9 @@ def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Resu
     if len({str(path.resolve()).casefold() for path in outputs}) < len(outputs):  # as some file systems compare names
         raise OutputError(f"--output and --edges both name {options.output}", "name two files")
     pair = Pair(str(options.photo), options.photo, options.mask, options.output)
-    loaded = None if settings.mask_auto else photograph.load(pair, settings)
     bundle = Bundle.load(options.bundle)
     with RestoreEngine(bundle, runtime=options.runtime) as engine:
-        photo, mask = loaded or photograph.load(pair, settings, engine)
+        photo, mask = photograph.load(pair, settings, engine)
         result, file = photograph.restore(engine, photo, mask, options.output, settings)
         facts = engine.info()
     write_file(options.output, file.data)
@@ -182,13 +198,48 @@ def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Resu
         "runtime": facts["runtime"],
         "bundle": facts["bundle"],
         "timings_ms": {
-            "prepare": round(timings.prepare_ms, 3),
-            "wait": round(timings.wait_ms, 3),
-            "edge": round(timings.edge_ms, 3),
-            "repair": round(timings.repair_ms, 3),
-            "paste": round(timings.paste_ms, 3),
-            "total": round(timings.total_ms, 3),
+            name: round(getattr(timings, f"{name}_ms"), 3)
+            for name in ("prepare", "wait", "edge", "repair", "paste", "total")
         },
     }
     done = f"restored in {timings.total_ms:.0f} ms by {bundle.name} on {facts['runtime']}"
     return report, [f"{options.output}: {width} x {height} px, {done}", *(f"note: {note}" for note in file.notes)], 0
+
+
+def _restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> Result:
+    from restore_sdk.bundle import Bundle
+    from restore_sdk.engine import RestoreEngine
+    from restore_sdk.folder import restore_folder
+    from restore_sdk.folder.pairing import PHOTO_SUFFIXES
+    from restore_sdk.runtime.cores import usable_cores
+
+    if options.output.suffix.lower() in PHOTO_SUFFIXES and not is_folder(options.output):
+        raise OutputError(f"{options.photo} is a folder, and -o {options.output} names an image", "name a folder")
+    slots = min(8, usable_cores()) if options.slots is None else options.slots
+    bundle = Bundle.load(options.bundle)
+    done = restore_folder(
+        options.photo,
+        None if settings.mask_auto else options.mask,
+        options.output,
+        settings,
+        bundle=bundle,
+        open_engine=lambda: RestoreEngine(bundle, runtime=options.runtime, slots=slots),
+        mask_suffix=options.mask_suffix or "",
+        workers=slots + 1,  # one decodes or encodes while as many compute as may
+        on_error=options.on_error or "skip",
+        unmarked=options.unmarked or "fail",
+        overwrite=options.overwrite,
+    )
+    told = {
+        "were done before": done.resumed,
+        "without damage marked": done.unmarked,
+        "FAILED": done.failed,
+        "not tried": done.pending,
+    }
+    counts = ", ".join([f"{done.restored} restored", *(f"{count} {what}" for what, count in told.items() if count)])
+    pace = f" in {done.seconds:.1f} s, {done.photos_per_second:.1f}/s by {done.bundle} on {done.runtime}"
+    lines = [f"{escape(done.output)}: {counts} of {done.photos} photographs{pace if done.restored else ''}"]
+    if masks := done.masks_without_photo:
+        lines.append(f"{len(masks)} mask(s) without a photograph, the first: {escape(masks[0])}")
+    lines += [*map(escape, dict.fromkeys(done.notes)), f"log: {escape(done.log)}"]
+    return asdict(done), lines, INCOMPLETE if done.failed or done.pending else 0

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk._util.terminal import library_lines
 from restore_sdk.files.write import ODD_SAMPLING, Encoded
 
 #: jpeglib keeps what it reads in variables of its own.
@@ -56,7 +55,7 @@ def keep_blocks(source: bytes, file: Encoded, picture: NDArray[np.uint8], before
     if picture.ndim == 3:  # numpy's any() over so short an axis takes ten times as long
         changed = changed[..., 0] | changed[..., 1] | changed[..., 2]
     try:
-        with _ONE_AT_A_TIME, library_lines() as said, tempfile.TemporaryDirectory() as folder:
+        with _ONE_AT_A_TIME, tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "a.jpg"
             path.write_bytes(b"\xff\xd8" + _parted(source, b"\xee")[1])  # Adobe's segment says what the colours are
             jpeg = jpeglib.read_dct(path)
@@ -75,7 +74,6 @@ def keep_blocks(source: bytes, file: Encoded, picture: NDArray[np.uint8], before
         return replace(file, notes=(*file.notes, f"all of the JPEG was encoded anew: {reason}"))
     notes = [note for note in file.notes if note != ODD_SAMPLING]
     notes += ["it was progressive and is not any more"] * jpeg.progressive_mode
-    notes += [f"libjpeg says: {line}" for line in said[:1]]
     return replace(file, data=data, notes=tuple(notes))
 
 

@@ -15,7 +15,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugi
 
 from restore_sdk._util.opencv import cv2
 from restore_sdk._util.reading import read_at_most
-from restore_sdk._util.terminal import library_lines
 from restore_sdk.errors import ImageError, InputError, MaskError
 from restore_sdk.files import tags
 from restore_sdk.files.check import (
@@ -313,20 +312,6 @@ def _plugin(kind: Format) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
 
 def _decode(data: bytes, max_pixels: int) -> Photo:
     kind, image, bits, notes = _open(data, max_pixels)
-    said: list[str] = []
-    try:
-        with ExitStack() as stack:
-            if bits == 16 or kind == "tiff":
-                said = stack.enter_context(library_lines())
-            photo = _decoded(data, kind, image, bits, notes)
-    except InvalidImageError as error:
-        if said:
-            error.message += f" ({said[0][:200]})"
-        raise
-    return photo.with_note(f"while it was read: {said[0][:200]}") if said else photo
-
-
-def _decoded(data: bytes, kind: Format, image: ImageFile.ImageFile, bits: int, notes: list[str]) -> Photo:
     try:
         decoded = image if bits == 16 or kind == "tiff" else _loaded(image)
         with quiet_pillow():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from PIL import Image
 
 from restore_sdk._util.atomic import check_writable, write_file
 from restore_sdk._util.opencv import cv2
-from restore_sdk._util.terminal import library_lines
 from restore_sdk.errors import OutputError
 from restore_sdk.files.check import Format
 from restore_sdk.files.metadata import JpegSettings, Metadata, into_tiff, quiet_pillow, save_options
@@ -119,10 +117,8 @@ def encode(
         else:
             quality = JPEG_QUALITY if quality is None else quality
             options["quality"] = quality
-    coarse = jpeg is not None and max(map(max, jpeg.tables)) > 255  # of which libjpeg warns
     try:
-        with library_lines() if coarse else nullcontext():
-            data = _deep(kind, picture, options) if picture.dtype == np.uint16 else _save(kind, picture, options)
+        data = _deep(kind, picture, options) if picture.dtype == np.uint16 else _save(kind, picture, options)
         if kind == "tiff" and metadata != Metadata():
             with quiet_pillow():
                 data, more = into_tiff(data, metadata, icc)

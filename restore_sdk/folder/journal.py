@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -29,8 +28,8 @@ from restore_sdk.folder.photograph import Result
 
 _LOG = logging.getLogger("restore_sdk")
 
-#: What a run keeps in the output folder besides results: its log, and a folder with its lock and unfinished files.
-LOG_NAME, LOCK_NAME, PARTS_NAME = "restore-sdk.jsonl", ".restore-sdk/lock", ".restore-sdk/parts"
+#: What a run keeps in the output folder besides results: its log, and a folder with its lock and the unfinished result.
+LOG_NAME, LOCK_NAME, PART_NAME = "restore-sdk.jsonl", ".restore-sdk/lock", ".restore-sdk/result.part"
 
 #: What the log says of a result: its file, the fingerprint of photograph and mask, the hash of the settings.
 _Line: TypeAlias = dict[str, Any]
@@ -42,7 +41,7 @@ class Journal:
 
     def __init__(self, target: Path, file: BinaryIO, settings: Mapping[str, Any], overwrite: bool) -> None:
         self.path = target / LOG_NAME
-        self._target, self._parts, self._file, self._overwrite = target, target / PARTS_NAME, file, overwrite
+        self._target, self._part, self._file, self._overwrite = target, target / PART_NAME, file, overwrite
         self._settings = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         self._announced = self._read()
         self.note({"event": "run", "settings": self._settings, **settings})
@@ -79,9 +78,9 @@ class Journal:
         Raises:
             OutputError: it cannot be written, and with :meth:`conflict` asked before, no other could either.
         """
-        part = self._parts / "result.part"
         try:
-            written = write_synced(part, result.data)
+            self._part.unlink(missing_ok=True)  # of a run that was killed
+            written = write_synced(self._part, result.data)
             line = {
                 "bytes": written.st_size,
                 "mtime_ns": written.st_mtime_ns,
@@ -92,7 +91,7 @@ class Journal:
             output = pair.output.relative_to(self._target).as_posix()
             about = {"event": "photo", "status": "restored", "photo": pair.name, "output": output}
             self.note({**about, **line, **result.facts})
-            part.replace(pair.output)
+            self._part.replace(pair.output)
             with suppress(OSError):  # only a power cut could still undo the renaming, and then it is done again
                 sync_folder(pair.output.parent)
         except OSError as error:
@@ -139,7 +138,7 @@ def open_journal(target: Path, settings: Mapping[str, Any], *, overwrite: bool =
     What was restored with other ``settings`` (of JSON types) is restored again. With ``overwrite`` results may replace
     files that no run has written. Raises :class:`OutputError` where another run is at work, or nothing can be written.
     """
-    lock, parts, log = target / LOCK_NAME, target / PARTS_NAME, target / LOG_NAME
+    lock, log = target / LOCK_NAME, target / LOG_NAME
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a null character
@@ -154,16 +153,11 @@ def open_journal(target: Path, settings: Mapping[str, Any], *, overwrite: bool =
     with file_lock(lock, taken):
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         try:
-            shutil.rmtree(parts, ignore_errors=True)  # unfinished files of a run that was killed
-            parts.mkdir()
             file = os.fdopen(os.open(log, flags, 0o666), "r+b", buffering=0)
         except OSError as error:
             raise OutputError(f"the log {log} cannot be opened: {error.strerror}", "check permissions") from error
-        try:
-            with file:
-                yield Journal(target, file, settings, overwrite)
-        finally:
-            shutil.rmtree(parts, ignore_errors=True)
+        with file:
+            yield Journal(target, file, settings, overwrite)
 
 
 def _is_file(output: Path, line: _Line) -> bool:

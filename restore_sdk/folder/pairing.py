@@ -13,10 +13,10 @@ from pathlib import Path
 from restore_sdk._util.reading import is_folder, is_there
 from restore_sdk._util.terminal import quote
 from restore_sdk.errors import InputError, MaskError, OutputError, RestoreError
-from restore_sdk.files import FORMATS, InvalidImageError, identify
+from restore_sdk.files import FORMATS
 
 #: Extensions that name a photograph; those after the first line are not written, many not read, and each gets an answer
-#: that says so. A file without any is one, where its first bytes say so.
+#: that says so.
 PHOTO_SUFFIXES = (
     *FORMATS,
     *(".gif", ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".psd", ".exr", ".hdr"),
@@ -141,8 +141,7 @@ def find_pairs(
 
     keys = {photo: _key(source, photo) for photo in photos}
     places = {photo: target / photo.relative_to(source) for photo in photos}
-    endings = {photo: suffix or photo.suffix or f".{_kind(photo)}" for photo in photos}
-    outputs = {photo: place.with_suffix(endings[photo]) for photo, place in places.items()}
+    outputs = {photo: place.with_suffix(suffix or photo.suffix) for photo, place in places.items()}
     of_key, of_output = Counter(keys.values()), Counter(map(_fold, outputs.values()))
     of_proposal = Counter(_fold(proposed_mask(output)) for output in outputs.values())
     given = [*photos, *(path for paths in masks_of.values() for path in paths), *([masks] if masks else [])]
@@ -175,7 +174,7 @@ def find_pairs(
 
 
 def _images(folder: Path, without: list[Path], notes: list[str]) -> Iterator[Path]:
-    """Files below ``folder`` that are images by their extension, or without any by their first bytes, by name.
+    """Files below ``folder`` that are images by their extension, by name.
 
     What is left aside is noted: folders that cannot be read, and other files.
     """
@@ -196,24 +195,13 @@ def _images(folder: Path, without: list[Path], notes: list[str]) -> Iterator[Pat
         folders.sort()
         for name in sorted(name for name in files if not name.startswith(".")):
             suffix = Path(name).suffix.lower()
-            if suffix in PHOTO_SUFFIXES or (not suffix and _kind(here / name)):
+            if suffix in PHOTO_SUFFIXES:
                 yield here / name
             else:
                 others[suffix or "no extension"] += 1
     if others:
         kinds = ", ".join(f"{count} of {suffix}" for suffix, count in others.most_common(8))
         notes.append(f"{others.total()} other file(s) in {folder} were left aside: {kinds}")
-
-
-def _kind(path: Path) -> str:
-    """The format of a file by its first bytes; empty where it is none that is read."""
-    try:
-        if not path.is_file():  # a pipe would never end
-            return ""
-        with path.open("rb") as file:
-            return identify(file.read(64))
-    except (OSError, InvalidImageError):
-        return ""
 
 
 def _near(key: str, ending: str, masks: list[str]) -> str:

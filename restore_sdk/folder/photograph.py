@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -32,6 +31,9 @@ from restore_sdk.folder.pairing import NothingMaskedError, Pair, file_fingerprin
 from restore_sdk.imaging.image import MASKED_ABOVE
 from restore_sdk.tiling.damage import TOO_MUCH
 from restore_sdk.tiling.request import RestoreOptions
+
+#: Settings that no result depends on: a limit, a container, an order that is fixed here, a consent.
+_NO_EFFECT = ("max_pixels", "options", "color", "force")
 
 _LOG = logging.getLogger("restore_sdk")
 
@@ -71,10 +73,8 @@ class PhotoSettings:
         """
         found: dict[str, Any] = {}
         for part, default in ((self, PhotoSettings()), (self.options, RestoreOptions())):
-            for name in (
-                one.name for one in fields(part) if one.name not in ("max_pixels", "options", "color", "force")
-            ):
-                if (value := getattr(part, name)) != getattr(default, name):
+            for name in (one.name for one in fields(part)):
+                if name not in _NO_EFFECT and (value := getattr(part, name)) != getattr(default, name):
                     found[name] = value
         return found
 
@@ -87,7 +87,7 @@ class Result(NamedTuple):
     facts: dict[str, Any]
 
 
-def load(pair: Pair, settings: PhotoSettings, engine: RestoreEngine | None = None) -> tuple[Photo, NDArray[Any]]:
+def load(pair: Pair, settings: PhotoSettings, engine: RestoreEngine) -> tuple[Photo, NDArray[Any]]:
     """Read a photograph and its mask, and check all that can be checked before the model runs.
 
     With ``mask_auto`` the ``engine`` proposes a mask that is not there yet, and it is written.
@@ -100,7 +100,7 @@ def load(pair: Pair, settings: PhotoSettings, engine: RestoreEngine | None = Non
         OutputError: the output's format cannot keep what the photograph has.
     """
     photo = open_photo(pair.photo, settings.max_pixels)
-    if settings.mask_auto and engine is not None:
+    if settings.mask_auto:
         photo = _propose(engine, pair, photo)
     mask = _mask_of(pair, photo, settings)
     share = masked_share(mask) if settings.mask_auto and not settings.force else 0.0
@@ -187,7 +187,7 @@ def _propose(engine: RestoreEngine, pair: Pair, photo: Photo) -> Photo:
 def _mask_of(pair: Pair, photo: Photo, settings: PhotoSettings) -> NDArray[Any]:
     mask: NDArray[Any]
     if pair.mask is not None:
-        mask = _read_mask(pair.mask, settings.max_pixels, file_fingerprint(pair.mask))
+        mask = read_mask(pair.mask, settings.max_pixels)
         mask = 255 - mask if settings.invert_mask else mask
         problem = f"the mask {pair.mask} is all {'white' if settings.invert_mask else 'black'}"
         hint = "white is what to repaint, with --invert-mask black"
@@ -205,12 +205,4 @@ def _mask_of(pair: Pair, photo: Photo, settings: PhotoSettings) -> NDArray[Any]:
         raise MaskError("nothing says what is to be restored", "pass a mask, a colour, or take the transparency")
     if not mask.any():
         raise NothingMaskedError(f"{problem}, so nothing is to be restored", hint)
-    return mask
-
-
-@functools.lru_cache(maxsize=1)
-def _read_mask(path: Path, max_pixels: int, _: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The mask of a file with this fingerprint; one mask for all photographs is decoded once."""
-    mask = read_mask(path, max_pixels)
-    mask.flags.writeable = False
     return mask

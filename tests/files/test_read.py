@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from restore_sdk.bundle import Bundle
-from restore_sdk.cli.main import main
 from restore_sdk.errors import ImageError, MaskError
 from restore_sdk.files import open_photo, read_mask, read_photo, write_image
 from tests.conftest import make_photo
@@ -279,28 +277,6 @@ def test_truncated(tmp_path: Path, kind: str) -> None:
         (tmp_path / "a").write_bytes(data[: int(share * len(data))])
         with pytest.raises(ImageError, match=r"damaged|truncated"):
             read_photo(tmp_path / "a")
-
-
-def test_what_a_library_says_is_a_note_of_its_file(
-    tmp_path: Path, toy_bundle: Bundle, mask: NDArray[np.uint8], capfd: pytest.CaptureFixture[str]
-) -> None:
-    broken = bytearray(saved(Image.fromarray(make_photo(256, 256)).convert("1"), "TIFF", compression="group4"))
-    broken[3000:3040] = b"\0\x55" * 20
-    (tmp_path / "a.tif").write_bytes(broken)
-    write_image(tmp_path / "m.png", mask)
-    words = [tmp_path / "a.tif", "--mask", tmp_path / "m.png", "-o", tmp_path / "b.png", "--bundle", toy_bundle.path]
-    assert main(["restore", *map(str, words)]) == 0
-    said = capfd.readouterr()
-    assert said.err == ""
-    assert "note: while it was read: Fax4" in said.out
-    deep = Image.fromarray(make_photo(256, 256)[..., 0].astype(np.uint16))
-    deep.save(tmp_path / "a.tif", tiffinfo={274: 0})
-    assert main(["restore", *map(str, words)]) == 0
-    said = capfd.readouterr()
-    assert said.err == ""
-    assert "note: while it was read: Bad value 0" in said.out  # and nothing of OpenCV's own
-    open_photo(bytes(broken))
-    assert "Fax4" in capfd.readouterr().err  # in another program standard error is not ours
 
 
 def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
