@@ -32,7 +32,6 @@ IN_RGB = "convert it to RGB, best with its colour profile: magick IN -colorspace
 _IN_16 = "save it with 16 bits: magick IN -depth 16 OUT.png"
 
 CMYK = "CMYK, for print, whose colours no formula brings back"
-_DEEP = "a TIFF of 16 bits, which is not read with"
 
 #: Pixels that a tile of a TIFF may have beyond those of the picture: a whole one is decoded, however little is shown.
 _TILE_PIXELS = 1 << 22
@@ -225,6 +224,8 @@ def _check_page(page: tags.Directory) -> None:
     deep, known = max(bits) > 8, len(set(bits)) == 1 and bits[0] in (1, 2, 4, 8, 16)
     tile, size = page.integer(322) * page.integer(323), page.integer(256) * page.integer(257)
     small_one = 330 in page.entries and page.integer(254) & 1  # and the large one stands below it
+    in_planes = samples > 1 and page.integer(284, 1) == 2
+    plain = (colours, samples) in ((1, 1), (2, 3)) and 338 not in page.entries and not in_planes
     is_float = page.integer(339, 1) == 3 or colours in (32844, 32845)
     palette = page.raw(320)
     low_palette = palette != b"" and not any(palette[int(page.order == "<") :: 2])  # as some old programs write
@@ -233,14 +234,10 @@ def _check_page(page: tags.Directory) -> None:
         (compression not in COMPRESSION_INFO, f"a TIFF of compression {compression}, not read", _AS_PNG),
         (tile > size + _TILE_PIXELS, "a TIFF in tiles much larger than its picture", _AS_PNG),
         (is_float, "HDR (floating point or LogLuv); only 8 and 16 bits are taken", "save it with 16 bits"),
-        (colours == 5, CMYK, IN_RGB),
         (colours == 3 and low_palette, "a TIFF whose palette has 8 bits, not 16", _AS_PNG),
-        (colours in (8, 9, 10), "a TIFF in L*a*b* colours, not grey or RGB", IN_RGB),
         (not known, f"of {max(bits)} bits a channel, only 8 and 16 bits are taken", _IN_16),
         (page.integer(339, 1) == 2, "a TIFF of numbers with a sign", "save it with unsigned ones"),
-        (deep and samples > 1 and page.integer(284, 1) == 2, f"{_DEEP} a plane for each colour", _AS_PNG),
-        (deep and colours == 0, f"{_DEEP} white as zero", _AS_PNG),
-        (deep and (338 in page.entries or samples not in (1, 3)), f"{_DEEP} alpha", _AS_PNG),
+        (deep and not plain, "a TIFF of 16 bits that is not plain grey or RGB (alpha, planes, white as zero)", _AS_PNG),
     ):
         if refused:
             raise InvalidImageError(f"is {what}", hint)

@@ -13,7 +13,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,13 +33,16 @@ _PNG_HIDDEN = re.compile(rb"raw profile type", re.IGNORECASE)
 _TIFF_KEPT = (269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 318, 319, 33432)
 _TIFF_XMP, _TIFF_IPTC, _TIFF_ICC, _TIFF_OFFSETS = 700, 33723, 34675, 273
 
-_EXIF, _PHOTOSHOP, _MORE_XMP = b"Exif\0\0", b"Photoshop 3.0\0", b"http://ns.adobe.com/xmp/extension/\0"
+_EXIF, _MORE_XMP = b"Exif\0\0", b"http://ns.adobe.com/xmp/extension/\0"
 
-#: Photoshop's resources that hold a thumbnail.
-_THUMBNAILS = (1033, 1036)
+#: IPTC among Photoshop's resources: its number, and what stands before it in a JPEG.
+_IPTC, _IPTC_HEAD = 0x0404, b"Photoshop 3.0\x008BIM\x04\x04\0\0"
 
-#: Largest content of a JPEG's segment, and how much of it the names of XMP and ICC take.
-_SEGMENT, _XMP_NAME, _ICC_NAME = 65_533, 29, 14
+#: Largest EXIF and XMP that fit into a segment of a JPEG.
+_JPEG_MOST = {"exif": 65_527, "xmp": 65_504}
+
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
+_XMP_THUMBNAILS = re.compile(rb"(<(?:xmp|xap):Thumbnails\b)")
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -105,8 +108,8 @@ class Metadata:
         swapped = orientation >= 5
         return replace(
             self,
-            exif=tags.turned_upright(self.exif, swapped=swapped) if self.exif else b"",
-            xmp=tags.xmp_turned_upright(self.xmp),
+            exif=_exif_upright(self.exif, swapped=swapped) if self.exif and orientation > 1 else self.exif,
+            xmp=_XMP_ORIENTATION.sub(rb"\g<1>1", self.xmp),
             dpi=self.dpi[::-1] if self.dpi is not None and swapped else self.dpi,
         )
 
@@ -127,12 +130,7 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
             exif = next((content for name, content in chunks if name == b"eXIf"), exif)  # also behind the pixels
             chunks = [chunk for chunk in chunks if chunk[0] in _PNG_KEPT]
             parts = [chunk for chunk in chunks if not _PNG_HIDDEN.match(chunk[1])]
-            left_out = len(chunks) - len(parts)
-            if not exif and (text := image.info.get("Raw profile type exif")):
-                with suppress(ValueError):
-                    exif = bytes.fromhex("".join(text.split("\n")[3:]))  # behind a head of three lines
-                    left_out -= 1
-            if left_out:
+            if len(parts) < len(chunks):
                 notes.append("metadata in text chunks of ImageMagick's kind was left out")
             parts = [chunk for chunk in parts if not chunk[1].startswith(_PNG_XMP)]
         elif isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -145,56 +143,71 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
     except Exception:  # hostile bytes, read by Pillow
         notes.append("its metadata is damaged and was left out in part")
     exif = exif.removeprefix(_EXIF)
-    orientation, dpi = 0, image.info.get("dpi")
+    orientation: Any = None
+    dpi = image.info.get("dpi")
     if kind not in ("png", "bmp") and not (kind == "jpeg" and image.info.get("jfif_unit") in (1, 2)):
         dpi = None  # Pillow takes it from EXIF, and makes up 72 where that has none
     try:
         if exif:
-            root = tags.directories(exif)[0]
-            orientation, dpi = root.integer(tags.ORIENTATION), dpi or root.dpi()
-            exif = tags.without_thumbnail(exif)
-    except (ValueError, struct.error, IndexError):
+            thumbnail, found = tags.check_exif(exif), Image.Exif()
+            found.load(exif)
+            orientation, dpi = found.get(tags.ORIENTATION), dpi or _exif_dpi(found)
+            written = found.tobytes().removeprefix(_EXIF)  # which has no thumbnail: it shows the damage
+            exif = written if thumbnail else exif
+    except Exception:  # hostile bytes, read and written by Pillow
         exif = b""
         notes.append("its EXIF is damaged and was left out")
     if orientation not in range(1, 9):
-        orientation = int(found[2]) if (found := tags.XMP_ORIENTATION.search(xmp)) else 0
+        orientation = int(told[2]) if (told := _XMP_ORIENTATION.search(xmp)) else 1
     icc = image.info.get("icc_profile") or b""
     if "icc_profile" in image.info and not icc:
         notes.append("its colour profile is incomplete and was left out")
     if dpi is not None and not all(1 <= value <= 65_535 for value in dpi):
         dpi = None
-    return Metadata(
-        exif, icc, tags.xmp_without_thumbnails(xmp), dpi, kind, tuple(parts), tuple(notes)
-    ), orientation or 1
+    return Metadata(exif, icc, xmp_without_thumbnails(xmp), dpi, kind, tuple(parts), tuple(notes)), orientation
 
 
 def _jpeg_parts(image: JpegImagePlugin.JpegImageFile) -> list[tuple[bytes, bytes]]:
-    parts, photoshop = [], bytearray()
-    for name, content in image.applist:
-        if name == "COM":
-            parts.append((b"\xfe", content))
-        elif name == "APP1" and content.startswith(_MORE_XMP):
-            parts.append((b"\xe1", content))
-        elif name == "APP13" and content.startswith(_PHOTOSHOP):
-            photoshop += content[len(_PHOTOSHOP) :]
-    resources = _without_thumbnails(bytes(photoshop))
-    step = 65_000
-    return parts + [(b"\xed", _PHOTOSHOP + resources[at : at + step]) for at in range(0, len(resources), step)]
+    parts = [(b"\xfe", content) for name, content in image.applist if name == "COM"]
+    parts += [(b"\xe1", content) for name, content in image.applist if content.startswith(_MORE_XMP)]
+    iptc = image.info.get("photoshop", {}).get(_IPTC, b"")
+    if 0 < len(iptc) < 65_000:
+        parts.append((b"\xed", _IPTC_HEAD + struct.pack(">I", len(iptc)) + iptc + b"\0" * (len(iptc) % 2)))
+    return parts
 
 
-def _without_thumbnails(resources: bytes) -> bytes:
-    """Photoshop's resources without those that hold a small version of the damaged picture."""
-    kept, at = bytearray(), 0
-    while at + 12 <= len(resources) and resources[at : at + 4] == b"8BIM":
-        (number,) = struct.unpack_from(">H", resources, at + 4)
-        name = 1 + resources[at + 6]
-        begin = at + 6 + name + name % 2
-        (size,) = struct.unpack_from(">I", resources, begin)
-        end = begin + 4 + size + size % 2
-        if number not in _THUMBNAILS:
-            kept += resources[at:end]
-        at = end
-    return bytes(kept)
+def _exif_dpi(exif: Image.Exif) -> tuple[float, float] | None:
+    """Pixels per inch, horizontal and vertical, where they are told."""
+    unit = {2: 1.0, 3: 2.54}.get(exif.get(tags.UNIT, 2))
+    across, down = (exif.get(tag) for tag in tags.RESOLUTIONS)
+    if unit is None or across is None or down is None:
+        return None
+    return unit * float(across), unit * float(down)
+
+
+def _exif_upright(block: bytes, *, swapped: bool) -> bytes:
+    """An EXIF block for the upright picture: orientation 1; sizes and resolutions change places when ``swapped``."""
+    exif = Image.Exif()
+    exif.load(block)
+    if tags.ORIENTATION in exif:
+        exif[tags.ORIENTATION] = 1
+    pairs: list[tuple[Any, tuple[int, int]]] = [(exif, (tags.WIDTH, tags.HEIGHT)), (exif, tags.RESOLUTIONS)]
+    if tags.EXIF in exif:
+        pairs.append((exif.get_ifd(tags.EXIF), (0xA002, 0xA003)))
+    for directory, (first, second) in pairs if swapped else []:
+        if first in directory and second in directory:
+            directory[first], directory[second] = directory[second], directory[first]
+    return exif.tobytes().removeprefix(_EXIF)
+
+
+def xmp_without_thumbnails(xmp: bytes) -> bytes:
+    """An XMP packet without small versions of the damaged picture."""
+    first, *rest = _XMP_THUMBNAILS.split(xmp)
+    kept = [first]
+    for opening, text in zip(rest[::2], rest[1::2], strict=True):
+        _, closed, after = text.partition(b"</" + opening[1:] + b">")
+        kept.append(after if closed else opening + text)
+    return b"".join(kept)
 
 
 def _tiff_exif(image: TiffImagePlugin.TiffImageFile) -> bytes:
@@ -224,15 +237,9 @@ def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[
     parts = metadata.parts if metadata.format == kind else ()
     options: dict[str, Any] = {"dpi": metadata.dpi, "icc_profile": icc, "exif": metadata.exif, "xmp": metadata.xmp}
     if kind == "jpeg":
-        limits = {
-            "exif": _SEGMENT - len(_EXIF),
-            "xmp": _SEGMENT - _XMP_NAME,
-            "icc_profile": 255 * (_SEGMENT - _ICC_NAME),
-        }
-        for name, most in limits.items():
+        for name, most in _JPEG_MOST.items():
             if len(options[name]) > most:
-                what = "colour profile" if name == "icc_profile" else name.upper()
-                notes.append(f"its {what} is too large for a JPEG and was left out")
+                notes.append(f"its {name.upper()} is too large for a JPEG and was left out")
                 del options[name]
         options["extra"] = b"".join(
             b"\xff" + mark + struct.pack(">H", len(content) + 2) + content for mark, content in parts
@@ -244,7 +251,9 @@ def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[
         if metadata.xmp:
             info.add(b"iTXt", _PNG_XMP + b"\0\0\0\0\0" + metadata.xmp)
     elif kind == "webp" and metadata.dpi is not None:
-        if not metadata.exif or tags.directories(metadata.exif)[0].dpi() is None:
+        exif = Image.Exif()
+        exif.load(metadata.exif)
+        if _exif_dpi(exif) is None:
             notes.append("WebP holds no resolution but in EXIF: it was left out")
     elif kind == "bmp":
         if metadata.exif or icc or metadata.xmp:

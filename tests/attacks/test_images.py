@@ -164,7 +164,7 @@ def test_many_small_resources_of_photoshop() -> None:
     segment = b"Photoshop 3.0\0" + resources
     jpeg = JPEG[:2] + (b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment) * 100 + JPEG[2:]
     started = time.process_time()
-    assert open_photo(jpeg, LIMIT).metadata.parts
+    assert open_photo(jpeg, LIMIT).metadata.parts == ()
     assert time.process_time() - started < 4
 
 
