@@ -105,14 +105,14 @@ def _edge() -> Part:
 
 
 def _coarse() -> Part:
-    shares = {"colour": 0.4, "rim": 0.3, "perceptual": 1.0, "texture": 0.5, "adversarial": 0.3, "small": 0.2,
-              "grid": 0.15}  # fmt: skip
+    shares = {"colour": 0.4, "rim": 0.3, "perceptual": 1.0, "texture": 0.5, "adversarial": 0.5, "small": 0.3,
+              "grid": 0.2}  # fmt: skip
     paired = {"l1": 1.0, "perceptual": 0.7}
     return Part(1_000_000, losses=shares, balanced=True, critic_rate=4e-4, critic_from=110_000, paired=paired, wide=0.8)
 
 
 def _repair() -> Part:
-    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 1.0, "texture": 0.25, "adversarial": 0.8, "small": 0.4,
+    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 0.8, "texture": 0.3, "adversarial": 1.0, "small": 0.5,
               "grid": 0.6}  # fmt: skip
     paired = {"l1": 0.5, "rim": 0.3, "perceptual": 1.0}
     return Part(

@@ -127,9 +127,10 @@ class Batch:
 class DamagedViews:
     """Random views of faces under random masks; see the module.
 
-    Half of the views keep the original framing, so that sharp pixels are not all resampled; the rest are shifted by up
-    to 17% of the side, turned by about 9 degrees, and scaled by 0.7 to 1.3, some up to 3 (a scratch on a large
-    photograph is served as a close-up).
+    Four in ten views keep the original framing, so that sharp pixels are not all resampled; the rest are shifted by up
+    to 17% of the side, turned by about 9 degrees, and scaled by 0.4 to 1.3 (a face in a group is small in its tile),
+    some up to 3 (a scratch on a large photograph is served as a close-up). Around the photograph it goes on mirrored
+    at first, then out of focus: farther off the mirror has a second face.
 
     Args:
         faces: what to draw from.
@@ -163,10 +164,11 @@ class DamagedViews:
         points = self.faces.points[index].clone()
         flipped = points[:, self.mirror] * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0])
         points = torch.where(mirrored[:, None, None], flipped, points)
-        kept = rng.random(n) < 0.5
+        kept = rng.random(n) < 0.4
         nearest = np.where(rng.random(n) < 0.12, 3.0, 1.3)
         nearest = np.where(rng.random(n) < 0.25, 1.0, nearest)
-        zoom = np.where(kept, 1.0, np.exp(rng.uniform(math.log(0.7), np.log(nearest))))
+        farthest = np.where(rng.random(n) < 0.7, 0.4, 0.7)
+        zoom = np.where(kept, 1.0, np.exp(rng.uniform(np.log(farthest), np.log(nearest))))
         turn = np.where(kept, 0.0, rng.normal(0, math.radians(9.0), n))
         shift = np.where(kept[:, None], 0.0, rng.uniform(-0.17, 0.17, (n, 2)))
         forward = np.stack([zoom * np.cos(turn), -zoom * np.sin(turn), zoom * np.sin(turn), zoom * np.cos(turn)], 1)
@@ -186,9 +188,10 @@ class DamagedViews:
             if reduced:
                 source = F.avg_pool2d(source, 2 ** int(reduced))
             grid = F.affine_grid(theta[which], (len(which), 3, self.size, self.size), align_corners=False)
-            view = F.grid_sample(
-                source, grid.to(self.device), mode="bicubic", padding_mode="reflection", align_corners=False
-            )
+            grid = grid.to(self.device)
+            view = _sampled(source, grid, "reflection")
+            outside = ((grid.abs().amax(3) - 1.0) / 0.25).clamp(0.0, 1.0)[:, None]
+            view = view + outside * (_sampled(F.avg_pool2d(source, source.shape[-1] // 32), grid, "border") - view)
             out[which.to(self.device)] = view.clamp(0.0, 1.0)
         return out, points
 
@@ -210,6 +213,10 @@ class DamagedViews:
             hole = torch.where(where, turned(hole), hole)
         step = SIZE // self.size
         return hole[:, :, ::step, ::step].contiguous()
+
+
+def _sampled(source: Tensor, grid: Tensor, beyond: str) -> Tensor:
+    return F.grid_sample(source, grid, mode="bicubic", padding_mode=beyond, align_corners=False)
 
 
 #: Weights of a sepia tone, RGB to RGB.

@@ -29,22 +29,28 @@ def rim_l1(output: Tensor, target: Tensor, hole: Tensor, reach: int) -> Tensor:
 
     ``reach`` is about how far the known pixels are heard, in pixels; odd.
     """
-    near = 1.0 - hole
-    for _ in range(2):
-        near = F.avg_pool2d(F.pad(near, (reach // 2,) * 4, mode="replicate"), reach, 1)
-    weight = (1.6 * near).clamp(max=1.0) * hole
+    weight = near_known(hole, reach) * hole
     return ((output - target).abs() * weight).sum() / weight.sum().clamp(min=1.0)
 
 
-def perceptual(features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tensor) -> Tensor:
+def near_known(hole: Tensor, reach: int) -> Tensor:
+    """1 at known pixels and 0 farther than ``reach`` (odd) pixels from them; in between it falls."""
+    near = 1.0 - hole
+    for _ in range(2):
+        near = F.avg_pool2d(F.pad(near, (reach // 2,) * 4, mode="replicate"), reach, 1)
+    return (1.6 * near).clamp(max=1.0)
+
+
+def perceptual(features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tensor, weight: Tensor) -> Tensor:
     """Squared difference of features, normalised over channels, at the places that see the hole; mean of the scales.
 
     After Zhang et al. ("The unreasonable effectiveness of deep features", CVPR 2018), without learned weights.
+    ``weight``, ``(N, 1, H, W)`` or of any smaller size, is how much each place counts.
     """
     total = torch.zeros((), device=hole.device)
     for ours, theirs in zip(features, wanted, strict=True):
         error = (_unit(ours) - _unit(theirs)).square().sum(1, keepdim=True)
-        total = total + over(error, seen_by(hole, error))
+        total = total + over(error, F.adaptive_avg_pool2d(weight, error.shape[-2:]) * seen_by(hole, error))
     return total / len(features)
 
 
