@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +57,22 @@ def loaded_double() -> doubles.Double:
         return doubles.load()
     except CannotBuildError as error:
         unavailable(f"no CUDA driver double: {error}")
+
+
+@pytest.fixture(scope="session")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the lock of the examples names in ``node_modules``: onnxruntime-web."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        unavailable("node and npm are not installed")
+    folder = tmp_path_factory.mktemp("node")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(Path(__file__).resolve().parents[1] / "examples" / name, folder)
+    command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    if finished.returncode:
+        unavailable(f"npm cannot install onnxruntime-web: {finished.stderr[-500:]}")
+    return folder
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import os
 import secrets
@@ -107,6 +108,25 @@ def check_folder(path: Path) -> None:
         raise OutputError(
             f"the output folder does not exist: {path.parent}", f"create it first: mkdir -p {quote(path.parent)}"
         )
+
+
+def check_owned(path: Path, marker: str, kind: str) -> None:
+    """Raise :class:`OutputError` unless nothing stands at ``path``, an empty folder, or one of ours and nothing else.
+
+    Ours is a folder whose file ``marker`` is JSON with the others' names under ``"files"``. ``kind`` says what it is.
+    """
+    check_folder(path)
+    hint = "choose another folder, or remove this one"
+    try:
+        if not path.exists() or not any(path.iterdir()):
+            return
+        listed = set(json.loads((path / marker).read_bytes())["files"])
+    except (OSError, ValueError, TypeError, KeyError):
+        raise OutputError(f"{path} exists and is no {kind} of restore-sdk", hint) from None
+    items = [item for item in path.rglob("*") if item.is_symlink() or not item.is_dir()]
+    foreign = sorted({item.relative_to(path).as_posix() for item in items} - listed - {marker})
+    if foreign:
+        raise OutputError(f"{path} holds more than was written there: {', '.join(foreign[:5])}", hint)
 
 
 def _move_in(fresh: Path, path: Path, old: Path) -> None:

@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from restore_sdk import __version__
-from restore_sdk._util.atomic import check_folder, write_folder
+from restore_sdk._util.atomic import check_owned, write_folder
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec, TensorSpec
-from restore_sdk.errors import InputError, OutputError
+from restore_sdk.errors import InputError
 from restore_sdk.runtime.tritonnames import FACTS, MODEL, MODEL_WITH_EDGES
 
 MARKER = "restore-sdk.json"
@@ -73,7 +73,7 @@ def write_repository(
         InputError: a number out of range.
     """
     target = Path(path)
-    _check_target(target)
+    check_owned(target, MARKER, "model repository")
     for name, value, least, largest in (
         ("instances", instances, 1, 64),
         ("queue_delay_us", queue_delay_us, 0, 10**6),
@@ -169,19 +169,3 @@ def _lines(message: Mapping[str, Any]) -> list[str]:
             else:
                 lines.append(f"{name}: {item if isinstance(item, _Enum) else json.dumps(item)}")
     return lines
-
-
-def _check_target(path: Path) -> None:
-    """Raise :class:`OutputError` unless nothing, an empty folder, or a repository of ours stands at ``path``."""
-    check_folder(path)
-    hint = "choose another folder, or remove this one"
-    try:
-        if not path.exists() or not any(path.iterdir()):
-            return
-        listed = set(json.loads((path / MARKER).read_bytes())["files"])
-    except (OSError, ValueError, TypeError, KeyError):
-        raise OutputError(f"{path} exists and is no model repository of restore-sdk", hint) from None
-    items = [item for item in path.rglob("*") if item.is_symlink() or not item.is_dir()]
-    foreign = sorted({item.relative_to(path).as_posix() for item in items} - listed - {MARKER})
-    if foreign:
-        raise OutputError(f"{path} holds more than was written there: {', '.join(foreign[:5])}", hint)

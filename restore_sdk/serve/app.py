@@ -6,7 +6,6 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Security
@@ -37,9 +36,9 @@ from restore_sdk.serve.schemas import (
     RestoreResponse,
 )
 from restore_sdk.serve.settings import Settings, host_name
+from restore_sdk.serve.site import PAGE
 from restore_sdk.serve.uploads import check_headers, claimed_pixels, read_request
 
-PAGE = Path(__file__).parent / "page"
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "

@@ -17,7 +17,6 @@ from restore_sdk import psnr
 from restore_sdk.bundle import SHIPPED, Bundle
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from tests.docs.pages import ROOT, blocks
-from tests.needs import unavailable
 
 EXAMPLES = ROOT / "examples"
 
@@ -91,20 +90,10 @@ def test_pictures_of_the_pages_are_small() -> None:
     assert [path.name for path in pictures if path.stat().st_size > 400_000] == []
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def program(node_folder: Path) -> Path:
     """The example beside what its lock names."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        unavailable("node and npm are not installed")
-    folder = tmp_path_factory.mktemp("node")
-    for name in ("embed.mjs", "package.json", "package-lock.json"):
-        shutil.copy(EXAMPLES / name, folder)
-    command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
-    if finished.returncode:
-        unavailable(f"npm cannot install onnxruntime-web: {finished.stderr[-500:]}")
-    return folder / "embed.mjs"
+    return Path(shutil.copy(EXAMPLES / "embed.mjs", node_folder))
 
 
 @pytest.mark.slow

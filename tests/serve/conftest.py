@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from restore_sdk.bundle import Bundle
 from tests.conftest import make_photo
+from tests.needs import unavailable
 from tests.serve.launch import LET_GO
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -214,6 +216,19 @@ def start(*arguments: str, gate: Path | None = None) -> Iterator[Service]:
             yield Service(process, gate)
         finally:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, driven by Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        unavailable("no Chromium on this host: apt-get install chromium")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--force-color-profile=srgb"]
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=flags) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.serve.app import PAGE
 from tests.damage.conftest import scratched
-from tests.needs import unavailable
 from tests.serve.conftest import Launch, Service, decoded, encoded, on_its_side, pair, start
 from tests.serve.launch import HELD
 
@@ -39,17 +36,6 @@ GAPS = """() => { window.gaps = []; let last = performance.now();
 PLACES = """async (places) => {
   const { view } = await import('/page/page.js'); const box = view.stage.getBoundingClientRect();
   return places.map(([x, y]) => view.toStage({ x, y })).map((at) => [box.left + at.x, box.top + at.y]); }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium, driven by Playwright."""
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        unavailable("no Chromium on this host: apt-get install chromium")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--force-color-profile=srgb"]
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=flags) as browser:
-        yield browser
 
 
 class Visitor:

@@ -1,6 +1,8 @@
 // The page: a photograph, paint over its damage, the service's answer. Nothing is sent before a button asks for it.
 
+import { server } from "./config.js";
 import { hand, openMask, openPhoto, Refused, stem } from "./files.js";
+import * as local from "./local.js";
 import { Mask, unpack } from "./mask.js";
 import { restore, Results } from "./results.js";
 import { ask, info, useToken } from "./service.js";
@@ -70,14 +72,14 @@ function tell(error) {
   fail(error.status === 0 ? t("unreachable") : error.message);
 }
 
+const keepNow = () => storage.save("paint", { bits: view.mask.packed(), faces: tools.faces });
+
 let waiting = null; // to keep the mask
 function keep() {
   waiting ??= setTimeout(async () => {
     waiting = null;
     if (tools.path) return keep(); // after this stroke
-    const { mask } = view;
-    const kept = await storage.save("paint", { bits: mask.packed(), faces: tools.faces });
-    if (!kept && !find("error").textContent) say(t("notKept"));
+    if (!(await keepNow()) && !find("error").textContent) say(t("notKept"));
   }, 500);
 }
 
@@ -156,6 +158,7 @@ async function restoreNow() {
     return find(wrong).reportValidity();
   }
   const result = await run(t("restoring"), async (signal) => {
+    if (!server) return restoreHere(signal);
     const fields = { photo: photo.file, mask: await view.mask.png(), edges: "true" };
     for (const [id, name] of Object.entries(NUMBERS)) fields[name] = find(id).value || find(id).defaultValue;
     fields.detail = find("detail").checked ? "match" : "none";
@@ -168,6 +171,13 @@ async function restoreNow() {
   say(t("restored", { seconds: result.seconds.toFixed(1) }));
   find("slider").focus(calm);
   await storage.save("result", result);
+}
+
+async function restoreHere(signal) {
+  await keepNow(); // memory may run out
+  const numbers = { maxCrops: Number(find("max-crops").value || 64), feather: Number(find("feather").value) };
+  const asked = { photo: photo.file, mask: view.mask.data, ...numbers };
+  return local.restore(asked, signal, (done) => say(t("tile", done)));
 }
 
 let found = null; // the mask's last step after the service looked for damage, and whether it is what was found
@@ -259,7 +269,8 @@ function askToken() {
 let tried = false; // a token
 async function about() {
   try {
-    offer = await info();
+    offer = server ? await info() : local.info(() => (find("limits").textContent = t("offline")));
+    if (!server) local.open().catch(tell);
   } catch (error) {
     if (error.status !== 401) return tell(error);
     if (tried) fail(t("wrongToken"));
@@ -358,6 +369,8 @@ for (const kind of ["dragover", "drop", "dragleave"]) {
 document.addEventListener("paste", (event) => open(event.clipboardData.files[0]));
 
 speak(find("language").value = chosenLanguage());
+find("here").hidden = server;
+for (const element of document.querySelectorAll("[data-server]")) element.hidden = !server;
 let asked = about();
 const kept = await storage.load();
 if (kept.photo && !photo) {

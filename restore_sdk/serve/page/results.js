@@ -1,6 +1,8 @@
 // The result: compared with the photograph, and downloaded in the photograph's own format or another.
 
+import { server } from "./config.js";
 import { hand, stem } from "./files.js";
+import { encoded } from "./local.js";
 import { ask, file } from "./service.js";
 import { t } from "./strings.js";
 
@@ -71,6 +73,7 @@ export class Results {
   }
 
   async #asked(format) {
+    if (!server) return encoded(this.shown.image, format);
     return (await ask("v1/restore", { ...this.shown.fields, edges: "false", format }, `image/${format}`)).blob();
   }
 

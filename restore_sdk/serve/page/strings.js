@@ -1,4 +1,6 @@
-// Everything that the page says, in English and German.
+// Everything that the page says, in English and German. Without a service, `nameHere` is said instead of `name`.
+
+import { server } from "./config.js";
 
 const STRINGS = {
   title: ["Restore a photograph", "Ein Foto restaurieren"],
@@ -21,11 +23,38 @@ const STRINGS = {
     "or paste one. Nothing is sent before you ask for it; this browser keeps your work for a day.",
     "oder einfügen. Nichts wird gesendet, bevor Sie es wollen; dieser Browser behält Ihre Arbeit einen Tag lang.",
   ],
+  orPasteHere: [
+    "or paste one. Nothing leaves this device; this browser keeps your work for a day.",
+    "oder einfügen. Nichts verlässt dieses Gerät; dieser Browser behält Ihre Arbeit einen Tag lang.",
+  ],
+  here: [
+    "Restored in this browser: 8 bits a channel, without metadata (EXIF, colour profile), without grain and fine detail.",
+    "In diesem Browser restauriert: 8 Bit je Kanal, ohne Metadaten (EXIF, Farbprofil), ohne Korn und Feinheiten.",
+  ],
+  offline: ["It works without a network now.", "Ab jetzt geht es ohne Netz."],
+  limitsHere: ["At most {pixels} megapixels.", "Höchstens {pixels} Megapixel."],
   limits: ["At most {pixels} megapixels and {bytes} MB.", "Höchstens {pixels} Megapixel und {bytes} MB."],
   token: ["This service asks for a token", "Dieser Dienst verlangt ein Token"],
   useToken: ["Use it", "Verwenden"],
   wrongToken: ["That token is not the right one.", "Dieses Token ist nicht das richtige."],
   unreachable: ["The service cannot be reached.", "Der Dienst ist nicht erreichbar."],
+  needsHttps: ["Open this page by HTTPS, or on localhost.", "Bitte diese Seite über HTTPS oder auf localhost öffnen."],
+  needsSimd: [
+    "This browser cannot compute here: it lacks WebAssembly SIMD. Use a newer one.",
+    "Dieser Browser kann hier nicht rechnen: Ihm fehlt WebAssembly SIMD. Bitte einen neueren verwenden.",
+  ],
+  fileMissing: ["{name} cannot be loaded. Try again, with a network.", "{name} lässt sich nicht laden. Bitte mit Netz noch einmal versuchen."],
+  fileAltered: [
+    "{name} is not the file that belongs here, and was not used. Whoever keeps this page has to write it anew.",
+    "{name} ist nicht die Datei, die hierher gehört, und wurde nicht verwendet. Wer diese Seite anbietet, muss sie neu schreiben.",
+  ],
+  memoryOut: [
+    "There is not enough memory. Your work is kept; close other pages, or make the photograph smaller.",
+    "Der Speicher reicht nicht. Ihre Arbeit ist noch da; schließen Sie andere Seiten, oder verkleinern Sie das Foto.",
+  ],
+  maskWhole: ["The whole photograph is painted; leave something to restore from.", "Das ganze Foto ist übermalt; etwas muss übrig bleiben."],
+  maskDense: ["Too little is left unpainted around the damage.", "Um die Schäden herum ist zu wenig unbemalt."],
+  failedHere: ["This browser could not restore it: {why}", "Dieser Browser konnte es nicht restaurieren: {why}"],
   replace: ["Give up this photograph, with its mask and its result?", "Dieses Foto mit Maske und Ergebnis verwerfen?"],
   opened: ["Now paint over the damage.", "Jetzt die Schäden übermalen."],
   kept: ["Your work is back: {name}.", "Ihre Arbeit ist wieder da: {name}."],
@@ -36,8 +65,8 @@ const STRINGS = {
     "{name} lässt sich nicht anzeigen: {kind} liest dieser Browser nicht, oder es ist beschädigt. Als PNG speichern oder restore-sdk restore verwenden.",
   ],
   tooManyPixels: [
-    "{name} has {width} x {height} px, {has} megapixels; this service takes {most}. Make it smaller first.",
-    "{name} hat {width} x {height} px, {has} Megapixel; dieser Dienst nimmt {most}. Bitte erst verkleinern.",
+    "{name} has {width} x {height} px, {has} megapixels; at most {most} are taken. Make it smaller first.",
+    "{name} hat {width} x {height} px, {has} Megapixel; höchstens {most} gehen. Bitte erst verkleinern.",
   ],
   tooManyBytes: [
     "{name} has {has} MB; this service takes {most}. Save it smaller first.",
@@ -107,22 +136,23 @@ const STRINGS = {
   detail: ["Add grain and fine detail", "Korn und Feinheiten ergänzen"],
   forgetFaces: ["Forget {count} faces", "{count} Gesichter vergessen"],
   facesHelp: [
-    "Faces less than about 130 px wide come out better when they are marked: drag a box from forehead to chin.",
-    "Gesichter unter etwa 130 px Breite gelingen besser, wenn sie markiert sind: einen Kasten von Stirn bis Kinn ziehen.",
+    "Faces less than about 130 px wide come out better when they are marked (F): drag a box from forehead to chin.",
+    "Gesichter unter etwa 130 px Breite gelingen besser, wenn sie markiert sind (F): einen Kasten von Stirn bis Kinn ziehen.",
   ],
   keysTitle: ["Keys and gestures", "Tasten und Gesten"],
   keys: [
     "Wheel, two fingers, + and - zoom; 0 shows all, 1 is 100%; a double click goes between the two. Drag with Space held, the " +
-      "middle button or two fingers to move; Alt with arrow keys. B, E, L, O, F, M take a tool; [ and ] change the size; Alt erases " +
+      "middle button or two fingers to move; Alt with arrow keys. B, E, L, O, M take a tool; [ and ] change the size; Alt erases " +
       "while painting; H held hides the paint; Ctrl+Z takes back, Ctrl+Y brings back. Without a mouse: arrow keys move the brush, " +
       "with Shift further; Space dabs; Enter puts the tool down, and lifts it again; Escape gives it up.",
     "Rad, zwei Finger, + und - zoomen; 0 zeigt alles, 1 ist 100 %; Doppelklick wechselt. Verschieben: mit Leertaste, mittlerer Taste " +
-      "oder zwei Fingern ziehen; Alt mit Pfeiltasten. B, E, L, O, F, M wählen ein Werkzeug; [ und ] die Größe; Alt radiert beim Malen; " +
+      "oder zwei Fingern ziehen; Alt mit Pfeiltasten. B, E, L, O, M wählen ein Werkzeug; [ und ] die Größe; Alt radiert beim Malen; " +
       "H gedrückt verbirgt die Farbe; Strg+Z nimmt zurück, Strg+Y stellt wieder her. Ohne Maus: Pfeiltasten bewegen den Pinsel, mit " +
       "Umschalt weiter; Leertaste tupft; Enter setzt das Werkzeug auf und hebt es wieder ab; Escape bricht ab.",
   ],
   restore: ["Restore", "Restaurieren"],
   restoring: ["Restoring ...", "Wird restauriert ..."],
+  tile: ["Restoring ... {tile} of {of}", "Wird restauriert ... {tile} von {of}"],
   cancel: ["Cancel", "Abbrechen"],
   cancelled: ["Cancelled.", "Abgebrochen."],
   restored: ["Restored in {seconds} s.", "Restauriert in {seconds} s."],
@@ -147,7 +177,8 @@ let language = 0;
 
 // The text by its key, {name}s filled in.
 export function t(key, values = {}) {
-  return STRINGS[key][language].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const said = (!server && STRINGS[`${key}Here`]) || STRINGS[key];
+  return said[language].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
 // The language that was chosen here, else the browser's.

@@ -1,6 +1,8 @@
 // What mouse, pen, fingers and keys do on the stage: paint with a tool, or move the view.
 
-const KEYS = { b: "brush", e: "eraser", l: "line", o: "lasso", f: "face", m: "move" };
+import { server } from "./config.js";
+
+const KEYS = { b: "brush", e: "eraser", l: "line", o: "lasso", m: "move", ...(server && { f: "face" }) };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const DOUBLE_MS = 350;
 

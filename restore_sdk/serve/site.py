@@ -1,0 +1,104 @@
+"""The page without a server: a folder that any web server can offer, and that restores in the browser.
+
+OUT/
+    index.html      the page of ``serve --ui``, with what it may load
+    page/           its files; config.js says that there is no service
+    model/          the graphs, each with its weights in it
+    runtime/        onnxruntime-web
+    sw.js           keeps all of it in the browser
+    site.json       what this is, and the SHA-256 of every other file but sw.js, which the page checks
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from restore_sdk import __version__
+from restore_sdk._util.atomic import check_owned, write_folder
+from restore_sdk._util.reading import read_plain
+from restore_sdk.bundle import Bundle
+from restore_sdk.errors import InputError
+
+PAGE = Path(__file__).parent / "page"
+MARKER = "site.json"
+
+#: What the page needs of the npm package onnxruntime-web, from its folder ``dist``.
+RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+MAX_RUNTIME_BYTES = 64 * 2**20
+
+#: The page's, and what WebAssembly needs; the runtime is run from the bytes that were checked: blobs.
+POLICY = (
+    "default-src 'none'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self'; "
+    "img-src 'self' blob: data:; connect-src 'self' blob:; base-uri 'none'; form-action 'none'"
+)
+
+
+def write_site(path: str | os.PathLike[str], bundle: Bundle, runtime: str | os.PathLike[str]) -> dict[str, Any]:
+    """Write the static site in one step; one that stands at ``path`` is replaced.
+
+    Args:
+        path: the folder to write; its parent must exist.
+        runtime: where onnxruntime-web is: the package's folder, its ``dist``, or the ``.tgz`` that ``npm pack`` gives.
+
+    Returns:
+        What ``site.json`` holds: ``"model"``, ``"stages"``, ``"runtime"``, and ``"files"``, SHA-256 by name.
+
+    Raises:
+        OutputError: ``path`` cannot be written, or holds what is no site of ours.
+        InputError: ``runtime`` lacks a file. BundleError (integrity): a graph is not what it should be.
+    """
+    target = Path(path)
+    check_owned(target, MARKER, "static site")
+    files = {f"runtime/{name}": data for name, data in _runtime(Path(runtime)).items()}
+    stages = []
+    for stage in bundle.stages:
+        name = bundle.file(stage.name, "fp32")
+        files[f"model/{name}"] = bundle.read(name)
+        stages.append({"file": f"model/{name}", "inputs": [tensor.name for tensor in stage.inputs]})
+    page = {file.name: file.read_bytes() for file in PAGE.iterdir()}
+    page["config.js"] = page["config.js"].replace(b"server = true", b"server = false")
+    worker, index = page.pop("sw.js"), page.pop("index.html")
+    head = b'<meta charset="utf-8">'
+    files["index.html"] = index.replace(
+        head, head + f'\n  <meta http-equiv="Content-Security-Policy" content="{POLICY}">'.encode()
+    )
+    files |= {f"page/{name}": data for name, data in page.items()}
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    facts = {
+        "restore_sdk": __version__,
+        "model": bundle.facts(),
+        "stages": stages,
+        "runtime": [f"runtime/{name}" for name in RUNTIME],
+        "files": {**hashes, "sw.js": ""},  # it holds the others' hashes, and this file's
+    }
+    files[MARKER] = (json.dumps(facts, indent=2) + "\n").encode()
+    kept = {"policy": POLICY, "files": {**hashes, MARKER: hashlib.sha256(files[MARKER]).hexdigest()}}
+    files["sw.js"] = f"const SITE = {json.dumps(kept)};\n".encode() + worker
+    write_folder(target, files)
+    return facts
+
+
+def _runtime(source: Path) -> dict[str, bytes]:
+    """The files of :data:`RUNTIME` by name."""
+    try:
+        if not source.is_file():
+            folder = source / "dist" if (source / "dist").is_dir() else source
+            return {name: read_plain(folder / name, MAX_RUNTIME_BYTES) for name in RUNTIME}
+        with tarfile.open(source) as package:
+            found = {}
+            for name in RUNTIME:
+                file = package.extractfile(f"package/dist/{name}")
+                found[name] = file.read(MAX_RUNTIME_BYTES + 1) if file else b""
+                if not 0 < len(found[name]) <= MAX_RUNTIME_BYTES:
+                    raise ValueError(f"{name} is empty, or too large")
+            return found
+    except (OSError, ValueError, KeyError, tarfile.TarError, EOFError) as error:
+        raise InputError(
+            f"no onnxruntime-web at {source}: {error}",
+            "pass the folder node_modules/onnxruntime-web, or the file that this writes: npm pack onnxruntime-web",
+        ) from error
