@@ -27,8 +27,8 @@ export async function open() {
 export async function restore(asked, signal, progress) {
   signal.addEventListener("abort", () => stop(signal.reason));
   await open();
-  const { image, edges, seconds } = await ask(asked, progress);
-  return { image, edges, seconds, notes: [t("here")] };
+  const { soft, ...result } = await ask(asked, progress);
+  return { ...result, notes: [t("here"), ...(soft ? [t("soft")] : [])] };
 }
 
 export async function encoded(image, format) {

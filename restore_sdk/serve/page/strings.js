@@ -31,6 +31,7 @@ const STRINGS = {
     "Restored in this browser: 8 bits a channel, without metadata (EXIF, colour profile), without grain and fine detail.",
     "In diesem Browser restauriert: 8 Bit je Kanal, ohne Metadaten (EXIF, Farbprofil), ohne Korn und Feinheiten.",
   ],
+  soft: ["Colours of transparent pixels were rounded.", "Farben durchsichtiger Pixel wurden gerundet."],
   offline: ["It works without a network now.", "Ab jetzt geht es ohne Netz."],
   limitsHere: ["At most {pixels} megapixels.", "Höchstens {pixels} Megapixel."],
   limits: ["At most {pixels} megapixels and {bytes} MB.", "Höchstens {pixels} Megapixel und {bytes} MB."],

@@ -1,7 +1,8 @@
 // Keeps the whole site in this browser, so that it works without a network, and isolates it, so that it may use threads.
 // `restore-sdk page` puts SITE before it: { policy, files: { name: SHA-256 } }; another file gives another worker.
 
-const KEPT = `restore-sdk ${SITE.files["site.json"]}`;
+const OURS = `restore-sdk ${registration.scope} `;
+const KEPT = OURS + SITE.files["site.json"];
 
 addEventListener("install", (event) => event.waitUntil(keep()));
 addEventListener("activate", (event) => event.waitUntil(forget()));
@@ -25,7 +26,7 @@ async function keep() {
 }
 
 async function forget() {
-  for (const name of await caches.keys()) if (name.startsWith("restore-sdk ") && name !== KEPT) await caches.delete(name);
+  for (const name of await caches.keys()) if (name.startsWith(OURS) && name !== KEPT) await caches.delete(name);
 }
 
 async function answer(request) {

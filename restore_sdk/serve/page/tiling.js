@@ -6,8 +6,6 @@
 export const SIZE = 256; // side of a tile as the model takes it
 const [CONTEXT, MARGIN, RAMP, REACH, LEAST_CONTEXT, POOL] = [4, 1 / 6, 1 / 8, 8, 1.25, 4];
 const PLANE = [-Infinity, -Infinity, Infinity, Infinity];
-const LONG = 2.1969; // a knight's move, where a step is 1 and a diagonal 1.4
-const BEFORE = [[0, -1, 1], [-1, 0, 1], [-1, -1, 1.4], [-1, 1, 1.4], [-1, -2, LONG], [-1, 2, LONG], [-2, -1, LONG], [-2, 1, LONG]];
 
 const longest = ([top, left, bottom, right]) => Math.max(bottom - top, right - left);
 
@@ -86,7 +84,7 @@ class Blocks {
     let [part, count] = [this.mask, 1];
     for (; base * 2 ** (count - 1) < Math.max(...this.shape); count++) {
       const radius = (base * 2 ** (count - 1)) / CONTEXT / 2 / POOL;
-      const thin = Uint8Array.from(this.depth, (depth) => depth <= Math.fround(radius + 0.5));
+      const thin = this.mask.map((_, at) => this.depth[at] <= Math.fround(radius + 0.5));
       if (!part.some((any, at) => any && !thin[at])) break;
       const reach = distance(thin, this.columns);
       part = part.map((any, at) => any && reach[at] <= Math.fround(1.5 * radius));
@@ -172,21 +170,28 @@ function bounds(data, width, [top, left, bottom, right]) {
   return box;
 }
 
-// From the nearest 0: OpenCV's distanceTransform with DIST_L2 and a mask of 5 x 5.
+// From the nearest 0, in steps of 1, 1.4 and 2.1969: OpenCV's distanceTransform with DIST_L2 and a mask of 5 x 5.
 function distance(inside, width) {
-  const [height, far] = [inside.length / width, Float32Array.from(inside, (any) => (any ? 8192 : 0))];
+  const [height, wide] = [inside.length / width, width + 4];
+  const far = new Float32Array(wide * (height + 4)).fill(1e9);
+  const steps = [1, wide, wide + 1, wide - 1, wide + 2, wide - 2, 2 * wide + 1, 2 * wide - 1];
+  const lengths = [1, 1, 1.4, 1.4, 2.1969, 2.1969, 2.1969, 2.1969];
   for (const sign of [1, -1]) {
-    for (let at = sign > 0 ? 0 : far.length - 1; at >= 0 && at < far.length; at += sign) {
-      if (!far[at]) continue;
-      const [y, x] = [Math.floor(at / width), at % width];
-      for (const [dy, dx, length] of BEFORE) {
-        const [row, column] = [y + sign * dy, x + sign * dx];
-        if (row < 0 || row >= height || column < 0 || column >= width) continue;
-        far[at] = Math.min(far[at], far[row * width + column] + length);
+    for (let row = 0; row < height; row++) {
+      for (let column = 0; column < width; column++) {
+        const from = sign > 0 ? row * width + column : inside.length - 1 - row * width - column;
+        const at = from + 2 + 2 * wide + 4 * (sign > 0 ? row : height - 1 - row);
+        if (!inside[from]) far[at] = 0;
+        for (let step = 0; step < 8 && inside[from]; step++) {
+          const more = far[at - sign * steps[step]] + lengths[step];
+          if (more < far[at]) far[at] = more;
+        }
       }
     }
   }
-  return far;
+  const found = new Float32Array(inside.length);
+  for (let row = 0; row < height; row++) found.set(far.subarray((row + 2) * wide + 2, (row + 3) * wide - 2), row * width);
+  return found;
 }
 
 // What each place of an axis scaled from `from` to `to` is made of, from `start` to `end`: places with weights, and where
@@ -388,14 +393,21 @@ export class Request {
   finish() {
     const { width, height, mask, feather: by } = this;
     if (!by) return;
-    const column = Uint16Array.from(mask, (any) => (any ? by + 1 : 0)); // how far known pixels are, up or down
-    for (let at = width; at < column.length; at++) column[at] = Math.min(column[at], column[at - width] + 1);
-    for (let at = column.length - width - 1; at >= 0; at--) column[at] = Math.min(column[at], column[at + width] + 1);
-    for (let at = 0; at < column.length; at++) {
+    const column = new Uint16Array(mask.length); // how far known pixels are, up or down
+    for (const sign of [1, -1]) {
+      for (let step = 0; step < mask.length; step++) {
+        const at = sign > 0 ? step : mask.length - 1 - step;
+        const near = at - sign * width >= 0 && at - sign * width < mask.length ? column[at - sign * width] + 1 : by + 1;
+        column[at] = mask[at] ? Math.min(near, sign > 0 ? by + 1 : column[at]) : 0;
+      }
+    }
+    for (let at = 0; at < mask.length; at++) {
       if (!mask[at]) continue;
+      const [x, start] = [at % width, at - (at % width)];
       let nearest = (by + 1) ** 2;
-      for (let x = Math.max((at % width) - by, 0); x <= Math.min((at % width) + by, width - 1); x++) {
-        nearest = Math.min(nearest, (x - (at % width)) ** 2 + column[at - (at % width) + x] ** 2);
+      for (let from = Math.max(x - by, 0), end = Math.min(x + by, width - 1); from <= end; from++) {
+        const far = (from - x) ** 2 + column[start + from] ** 2;
+        if (far < nearest) nearest = far;
       }
       const share = Math.sqrt(nearest) / (by + 1);
       for (let place = 4 * at; share < 1 && place < 4 * at + 3; place++) {

@@ -19,7 +19,7 @@ self.onmessage = async ({ data }) => {
   } catch (error) {
     const why = String(error?.message ?? error);
     if (error instanceof Refused) postMessage(error.values);
-    else if (error instanceof RangeError || /memory|alloc/i.test(why)) postMessage({ key: "memoryOut" });
+    else if (error instanceof RangeError || /memory|alloc|^\d+$/i.test(why)) postMessage({ key: "memoryOut" });
     else postMessage({ key: why.startsWith("mask") ? why : "failedHere", why });
   }
 };
@@ -60,6 +60,8 @@ async function restore({ photo, mask, ...options }) {
   pen.drawImage(picture, 0, 0);
   const shown = pen.getImageData(0, 0, canvas.width, canvas.height);
   picture.close();
+  let soft = false; // a canvas keeps colours multiplied by alpha
+  for (let at = 3; at < shown.data.length && !soft; at += 4) soft = shown.data[at] < 255;
   const request = new Request(shown, mask, options);
   const tiles = request.waves.flat();
   for (const [at, tile] of tiles.entries()) {
@@ -81,5 +83,5 @@ async function restore({ photo, mask, ...options }) {
   };
   const image = await file();
   request.edges.forEach((edge, at) => shown.data.set([edge, edge, edge, 255], 4 * at));
-  return { image, edges: await file(), seconds: (performance.now() - started) / 1000 };
+  return { image, edges: await file(), soft, seconds: (performance.now() - started) / 1000 };
 }
