@@ -112,7 +112,7 @@ def _coarse() -> Part:
 
 
 def _repair() -> Part:
-    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 0.8, "texture": 0.3, "adversarial": 1.0, "small": 0.5,
+    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 1.0, "texture": 0.3, "adversarial": 0.9, "small": 0.5,
               "grid": 0.6}  # fmt: skip
     paired = {"l1": 0.5, "rim": 0.3, "perceptual": 1.0}
     return Part(

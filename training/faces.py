@@ -155,7 +155,7 @@ class DamagedViews:
         index = torch.from_numpy(chosen)
         image, points = self._views(index, rng)
         points, found = points.to(self.device), self.faces.found[index].to(self.device)
-        return Batch(_colours(image, rng), self._masks(rng), points, found)
+        return Batch(_colours(image, rng), self._blots(self._masks(rng), points, found, rng), points, found)
 
     def _views(self, index: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Views in 0..1, and the points in them."""
@@ -194,6 +194,25 @@ class DamagedViews:
             view = view + outside * (_sampled(F.avg_pool2d(source, source.shape[-1] // 32), grid, "border") - view)
             out[which.to(self.device)] = view.clamp(0.0, 1.0)
         return out, points
+
+    def _blots(self, hole: Tensor, points: Tensor, found: Tensor, rng: np.random.Generator) -> Tensor:
+        """In a quarter of the views a blot or a rectangle hides a part of the face, or all of it; in half of these it
+        is all the damage there is. Random masks hardly ever hide all skin."""
+        n = self.batch
+        low, high = points.amin(1), points.amax(1)
+        towards = torch.from_numpy(rng.random((n, 1))).float().to(self.device)
+        part = points[torch.arange(n), torch.from_numpy(rng.integers(0, points.shape[1], n))]
+        centre = torch.lerp(part, 0.5 * (low + high), towards)
+        reach = torch.from_numpy(rng.uniform(0.15, 0.75, (n, 2))).float().to(self.device)
+        reach = ((high - low).amax(1, keepdim=True) * reach).clamp(min=1e-3)
+        power = torch.from_numpy(np.where(rng.random(n) < 0.5, 2.0, 8.0)).float().to(self.device).view(n, 1, 1)
+        chosen, alone = (torch.from_numpy(rng.random(n) < odds).to(self.device) for odds in (0.25, 0.5))
+        places = (torch.arange(self.size, device=self.device) + 0.5) / self.size
+        x = ((places - centre[:, :1]) / reach[:, :1]).abs().clamp(max=2.0)[:, None, :] ** power
+        y = ((places - centre[:, 1:]) / reach[:, 1:]).abs().clamp(max=2.0)[:, :, None] ** power
+        blot = (x + y < 1.0)[:, None].float()
+        chosen, alone = ((each & found).view(n, 1, 1, 1) for each in (chosen, alone))
+        return torch.where(chosen, torch.maximum(hole * ~alone, blot), hole)
 
     def _masks(self, rng: np.random.Generator) -> Tensor:
         n = self.batch
