@@ -203,7 +203,7 @@ class DamagedViews:
         towards = torch.from_numpy(rng.random((n, 1))).float().to(self.device)
         part = points[torch.arange(n), torch.from_numpy(rng.integers(0, points.shape[1], n))]
         centre = torch.lerp(part, 0.5 * (low + high), towards)
-        reach = torch.from_numpy(rng.uniform(0.15, 0.75, (n, 2))).float().to(self.device)
+        reach = torch.from_numpy(rng.uniform(0.15, 0.9, (n, 2))).float().to(self.device)
         reach = ((high - low).amax(1, keepdim=True) * reach).clamp(min=1e-3)
         power = torch.from_numpy(np.where(rng.random(n) < 0.5, 2.0, 8.0)).float().to(self.device).view(n, 1, 1)
         chosen, alone = (torch.from_numpy(rng.random(n) < odds).to(self.device) for odds in (0.25, 0.5))
