@@ -105,7 +105,7 @@ def test_tiles_in_javascript_are_those_of_python(tmp_path: Path) -> None:
         known = mask == 0
         assert np.array_equal(restored[known], np.dstack((photo, np.full_like(mask, 200)))[known]), name
         assert (restored[..., 3] == 200).all()
-        assert psnr(restored[~known][None, :, :3], wanted[~known][None]) > 60, name
+        assert psnr(restored[~known][None, :, :3], wanted[~known][None]) > 55, name
         assert request.edges is not None
         assert psnr(whole[4 * mask.size :].reshape(mask.shape), request.edges) > 60, name
         for part, sample in zip(parts, samples, strict=True):

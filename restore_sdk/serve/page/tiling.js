@@ -246,6 +246,17 @@ export function resize({ data, width, height }, toWidth, toHeight, kind, window,
   return out;
 }
 
+// The RGB of known pixels in every so many rows and columns.
+function picked(data, mask, width, down, along) {
+  const [found, channels] = [[], data.length / mask.length];
+  for (let row = 0; row < mask.length; row += down * width) {
+    for (let at = row; at < row + width; at += along) {
+      if (!mask[at]) found.push(data[channels * at], data[channels * at + 1], data[channels * at + 2]);
+    }
+  }
+  return found;
+}
+
 // The colour of each luma where known pixels are of one tone, as (256 x 3) bytes; null where they have colours.
 function toneOf(pixels, nearGrey) {
   const count = pixels.length / 3;
@@ -287,10 +298,7 @@ export class Request {
   constructor(image, mask, { maxCrops = 64, feather = 0 } = {}) {
     const { data, width, height } = image;
     if (mask.indexOf(0) < 0) throw new Error("maskWhole");
-    const [step, few] = [[height, width].map((length) => Math.max(1, Math.floor(length / 64))), []];
-    for (let y = 0; y < height; y += step[0]) {
-      for (let at = y * width; at < (y + 1) * width; at += step[1]) if (!mask[at]) few.push(...data.subarray(4 * at, 4 * at + 3));
-    }
+    const few = picked(data, mask, width, ...[height, width].map((length) => Math.max(1, Math.floor(length / 64))));
     Object.assign(this, plan(mask, width, height, maxCrops), { data, width, height, mask, feather, toned: toneOf(few) !== null });
     this.source = feather ? data.slice() : null;
     this.edges = new Uint8ClampedArray(width * height);
@@ -326,15 +334,8 @@ export class Request {
       mask[to] = known(from) ? 0 : 255;
       for (let channel = 0; channel < 3; channel++) image[3 * to + channel] = small[from + channel] * factor;
     }
-    const picked = (step) => {
-      const found = [];
-      for (let row = 0; row < SIZE; row += step) {
-        for (let at = row * SIZE; at < (row + 1) * SIZE; at += step) if (!mask[at]) found.push(...image.subarray(3 * at, 3 * at + 3));
-      }
-      return found;
-    };
-    const few = picked(4);
-    tile.tone = toneOf(few.length >= 192 ? few : picked(1), !this.toned);
+    const few = picked(image, mask, SIZE, 4, 4);
+    tile.tone = toneOf(few.length >= 192 ? few : picked(image, mask, SIZE, 1, 1), !this.toned);
     return { image: new Uint8Array(image.buffer), mask };
   }
 
@@ -389,31 +390,15 @@ export class Request {
     }
   }
 
-  // Once every tile was put back: blend the photograph in over so many pixels from the border of the mask.
+  // Once every tile was put back: blend the photograph in over so many pixels from the border of the mask (within 2 % of them).
   finish() {
-    const { width, height, mask, feather: by } = this;
-    if (!by) return;
-    const column = new Uint16Array(mask.length); // how far known pixels are, up or down
-    for (const sign of [1, -1]) {
-      for (let step = 0; step < mask.length; step++) {
-        const at = sign > 0 ? step : mask.length - 1 - step;
-        const near = at - sign * width >= 0 && at - sign * width < mask.length ? column[at - sign * width] + 1 : by + 1;
-        column[at] = mask[at] ? Math.min(near, sign > 0 ? by + 1 : column[at]) : 0;
-      }
-    }
-    for (let at = 0; at < mask.length; at++) {
-      if (!mask[at]) continue;
-      const [x, start] = [at % width, at - (at % width)];
-      let nearest = (by + 1) ** 2;
-      for (let from = Math.max(x - by, 0), end = Math.min(x + by, width - 1); from <= end; from++) {
-        const far = (from - x) ** 2 + column[start + from] ** 2;
-        if (far < nearest) nearest = far;
-      }
-      const share = Math.sqrt(nearest) / (by + 1);
-      for (let place = 4 * at; share < 1 && place < 4 * at + 3; place++) {
+    const far = this.feather ? distance(this.mask, this.width) : [];
+    far.forEach((near, at) => {
+      const share = near / (this.feather + 1);
+      for (let place = 4 * at; share > 0 && share < 1 && place < 4 * at + 3; place++) {
         this.data[place] = this.source[place] + share * (this.data[place] - this.source[place]);
       }
-    }
+    });
   }
 }
 
