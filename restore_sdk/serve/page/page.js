@@ -126,7 +126,8 @@ async function start({ file, name, kind, picture }, kept = null) {
 
 async function show(result) {
   view.show(view.before, copies(await createImageBitmap(result.image)), view.mask);
-  results.set(result, photo.name, photo.kind, offer.formats ?? ["png"]);
+  const kind = server ? photo.kind : ""; // a browser writes no file like the photograph's own
+  results.set(result, photo.name, kind, offer.formats ?? ["png"]);
   results.look("slider");
 }
 
