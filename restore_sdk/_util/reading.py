@@ -1,8 +1,7 @@
-"""Looking at what a user has named, without surprises: too large, not to be searched, or writable by others."""
+"""Reading what a user has named, without surprises: too large, a link or a pipe, or writable by others."""
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from restore_sdk._util.terminal import quote
-from restore_sdk.errors import EngineError, InputError
+from restore_sdk.errors import EngineError
 
 
 def read_at_most(file: BinaryIO, limit: int) -> bytes | None:
@@ -86,30 +85,3 @@ def require_owned(found: os.stat_result, path: Path) -> None:
             f"run: chmod go-w {quote(path)}, then build again",
             reason="integrity",
         )
-
-
-def is_folder(path: Path) -> bool:
-    """Whether there is a folder; raises as :func:`is_there`."""
-    found = _facts(path)
-    return found is not None and stat.S_ISDIR(found.st_mode)
-
-
-def is_there(path: Path) -> bool:
-    """Whether there is anything by this name; a name that no file system takes names nothing.
-
-    Raises :class:`InputError` where that cannot be told, as in a folder that may not be searched.
-    """
-    return _facts(path) is not None
-
-
-def _facts(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except ValueError:  # a null character
-        return None
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
-            return None
-        raise InputError(
-            f"{path} cannot be looked at: {error.strerror}", "check the permissions of the folders that it is in"
-        ) from error

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk._util.reading import is_folder, read_plain
+from restore_sdk._util.reading import read_plain
 from restore_sdk.bundle.manifest import MAX_MANIFEST_BYTES, OPTIONAL_PRECISIONS, Manifest, StageSpec, parse_manifest
 from restore_sdk.bundle.onnxfile import check_self_contained, with_weights
 from restore_sdk.errors import BundleError
@@ -73,7 +73,7 @@ class Bundle:
             raise BundleError(f"{path!r} names no bundle", _NAMES)
         named = SHIPPED.get(wanted) if isinstance(wanted, str) else None
         folder = named or Path(wanted)
-        if not is_folder(folder):
+        if not os.path.isdir(folder):
             if named:
                 raise BundleError(f"this installation holds no {wanted} bundle", "reinstall restore-sdk")
             raise BundleError(f"no bundle at {folder}: not a folder", _NAMES)

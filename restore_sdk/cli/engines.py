@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from restore_sdk.cli.common import Result, add_bundle, add_device, add_store, finish, progress_line
@@ -36,7 +33,6 @@ def register(commands: Any) -> None:
     finish(part, list_engines)
     part = parts.add_parser("prune", help="remove invalid engines and what interrupted builds left")
     part.add_argument("--all", action="store_true", help="every engine")
-    part.add_argument("--dry-run", action="store_true", help="only say what would go")
     add_store(part)
     finish(part, prune)
 
@@ -54,8 +50,8 @@ def build(options: argparse.Namespace) -> Result:
     bundle, store = Bundle.load(options.bundle), EngineStore(options.store)
     plan = prepare(options.target, options.edition, options.device)
     started = time.perf_counter()
-    with build_progress(quiet=options.json) as shown:
-        outcomes = build_chain(bundle, plan, store, validate=validate, force=options.force, progress=shown)
+    with progress_line() as say:
+        outcomes = build_chain(bundle, plan, store, validate=validate, force=options.force, progress=say)
     seconds = time.perf_counter() - started
     report = {
         "target": plan.recipe.name,
@@ -98,28 +94,12 @@ def prune(options: argparse.Namespace) -> Result:
     from restore_sdk.engines.store import EngineStore
 
     store = EngineStore(options.store)
-    removed = store.prune(everything=options.all, dry_run=options.dry_run)
-    verb = "would be removed" if options.dry_run else "removed"
-    report = {"store": str(store.root), "removed": [path.name for path in removed], "dry_run": options.dry_run}
-    return report, [*(path.name for path in removed), f"{len(removed)} file(s) {verb} from {store.root}"], 0
-
-
-@contextmanager
-def build_progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Progress on standard error: one line that changes on a terminal, a line for each stage elsewhere."""
-    last = ""
-    with progress_line() as say:
-
-        def shown(text: str) -> None:
-            nonlocal last
-            if quiet:
-                return
-            say(text[:78])
-            if not sys.stderr.isatty() and (now := text.partition(":")[0]) != last:
-                last = now
-                print(f"{now} ...", file=sys.stderr, flush=True)
-
-        yield shown
+    removed = [path.name for path in store.prune(everything=options.all)]
+    return (
+        {"store": str(store.root), "removed": removed},
+        [*removed, f"{len(removed)} file(s) removed from {store.root}"],
+        0,
+    )
 
 
 def _targets() -> Result:

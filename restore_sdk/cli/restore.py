@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restore_sdk._util.reading import is_folder
 from restore_sdk._util.terminal import escape
 from restore_sdk.cli.common import Result, add_max_megapixels, finish, max_pixels
 from restore_sdk.errors import InputError, OutputError
@@ -100,7 +100,7 @@ def register(commands: Any) -> None:
 
 def restore(options: argparse.Namespace) -> Result:
     """Restore one photograph, or a folder."""
-    settings, folder = _settings(options), is_folder(options.photo)
+    settings, folder = _settings(options), os.path.isdir(options.photo)
     for name in _PHOTO_ONLY if folder else _FOLDER_ONLY:
         if getattr(options, name) not in (None, False):
             option, what = "--" + name.replace("_", "-"), "one photograph" if folder else "a folder"
@@ -213,7 +213,7 @@ def _restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> Res
     from restore_sdk.folder.pairing import PHOTO_SUFFIXES
     from restore_sdk.runtime.cores import usable_cores
 
-    if options.output.suffix.lower() in PHOTO_SUFFIXES and not is_folder(options.output):
+    if options.output.suffix.lower() in PHOTO_SUFFIXES and not os.path.isdir(options.output):
         raise OutputError(f"{options.photo} is a folder, and -o {options.output} names an image", "name a folder")
     slots = min(8, usable_cores()) if options.slots is None else options.slots
     bundle = Bundle.load(options.bundle)

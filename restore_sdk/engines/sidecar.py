@@ -1,17 +1,17 @@
-"""What a built engine is: the key it is stored under, the sidecar beside its plan, the host that may load it."""
+"""What a built engine is: the key it is stored under, and the sidecar beside its plan."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from restore_sdk._util.terminal import escape
-from restore_sdk.engines.edition import Edition, host_platform
+from restore_sdk.engines.driver import DeviceFacts
+from restore_sdk.engines.edition import Edition, TensorRT, host_platform
 from restore_sdk.errors import EngineError
 
 SCHEMA = 2
@@ -23,28 +23,6 @@ Hardware = Literal["device", "capability"]
 BUILD_AGAIN = "build it again: restore-sdk build"
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What would load an engine: a TensorRT and a device.
-
-    Attributes:
-        edition, version: the TensorRT that is imported, its version in full, as in ``"10.16.1.11"``.
-        compute_capability: of the device, as in ``"8.6"``.
-        device_name: as the driver gives it, as in ``"NVIDIA A10"``.
-        platform: see :func:`restore_sdk.engines.edition.host_platform`.
-        cuda: major version of the CUDA that this TensorRT is for, as in ``"13"``; empty where that cannot be told.
-        index: of the device, for the command in a hint.
-    """
-
-    edition: Edition
-    version: str
-    compute_capability: str
-    device_name: str
-    platform: str = field(default_factory=host_platform)
-    cuda: str = ""
-    index: int = field(default=0, compare=False)
-
-
 class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that decides what a built engine is: two builds of one key can stand for each other.
 
@@ -53,7 +31,8 @@ class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):
         onnx_sha256: of the FP16 graph that was built.
         opt_batch, max_batch: images a run: the number it is fastest at, and the most; the least is 1.
         workspace_mib, optimization_level: as in the recipe.
-        edition, version, platform, cuda: of the TensorRT that built it, see :class:`Host`.
+        edition, version, cuda: of the TensorRT that built it, see :class:`restore_sdk.engines.edition.TensorRT`.
+        platform: see :func:`restore_sdk.engines.edition.host_platform`.
         hardware: which devices it runs on.
         compute_capabilities: those it was built for, ascending, as in ``("8.6", "8.9")``.
         device_name: the device that it was built on; empty unless ``hardware`` is ``"device"``.
@@ -78,20 +57,20 @@ class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):
         """24 hexadecimal characters that stand for the whole key in file names."""
         return _sha256(msgspec.to_builtins(self))[:24]
 
-    def mismatch(self, host: Host) -> tuple[str, str, str] | None:
-        """The first thing in which the engine does not fit the host (what, the engine's, the host's), or ``None``."""
-        if self.edition != host.edition:
-            return "TensorRT edition", self.edition, host.edition
-        if self.version != host.version:
-            return f"{self.edition} version", self.version, host.version
-        if self.cuda and host.cuda and self.cuda != host.cuda:
-            return f"CUDA that {self.edition} is for", self.cuda, host.cuda
-        if self.platform != host.platform:
-            return "platform", self.platform, host.platform
-        if host.compute_capability not in self.compute_capabilities:
-            return "compute capability", " ".join(self.compute_capabilities), host.compute_capability
-        if self.hardware == "device" and self.device_name != host.device_name:
-            return "device", self.device_name, host.device_name
+    def mismatch(self, trt: TensorRT, gpu: DeviceFacts) -> tuple[str, str, str] | None:
+        """The first thing in which the engine does not fit this host (what, the engine's, the host's), or ``None``."""
+        if self.edition != trt.edition:
+            return "TensorRT edition", self.edition, trt.edition
+        if self.version != trt.version:
+            return f"{self.edition} version", self.version, trt.version
+        if self.cuda and trt.cuda and self.cuda != trt.cuda:
+            return f"CUDA that {self.edition} is for", self.cuda, trt.cuda
+        if self.platform != host_platform():
+            return "platform", self.platform, host_platform()
+        if gpu.compute_capability not in self.compute_capabilities:
+            return "compute capability", " ".join(self.compute_capabilities), gpu.compute_capability
+        if self.hardware == "device" and self.device_name != gpu.model:
+            return "device", self.device_name, gpu.model
         return None
 
 

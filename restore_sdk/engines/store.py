@@ -27,9 +27,10 @@ from restore_sdk._util.lock import file_lock
 from restore_sdk._util.reading import read_owned, require_owned
 from restore_sdk._util.terminal import quote
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
-from restore_sdk.engines.edition import Edition
+from restore_sdk.engines.driver import DeviceFacts
+from restore_sdk.engines.edition import Edition, TensorRT
 from restore_sdk.engines.recipe import names
-from restore_sdk.engines.sidecar import BUILD_AGAIN, EngineKey, Host, Sidecar, dump_sidecar, parse_sidecar
+from restore_sdk.engines.sidecar import BUILD_AGAIN, EngineKey, Sidecar, dump_sidecar, parse_sidecar
 from restore_sdk.errors import EngineError, OutputError
 
 #: Larger files are no sidecar, no plan of this SDK's models.
@@ -129,7 +130,7 @@ class EngineStore:
                     old.unlink(missing_ok=True)
         return StoredEngine(sidecar, plan, path)
 
-    def find(self, bundle: Bundle, stage: str, host: Host) -> StoredEngine:
+    def find(self, bundle: Bundle, stage: str, trt: TensorRT, gpu: DeviceFacts) -> StoredEngine:
         """The engine of a stage that fits model and host; the newest where several do.
 
         Raises:
@@ -139,12 +140,12 @@ class EngineStore:
         """
         for _ in range(2):
             try:
-                return self.read(self._choose(bundle, stage, host), bundle)
+                return self.read(self._choose(bundle, stage, trt, gpu), bundle)
             except FileNotFoundError as error:  # replaced by another process since; its sidecar names the new plan
                 gone = error
         raise EngineError(
             f"the plan of stage {stage} is gone: {gone.filename}",
-            self.build_command(bundle, host.edition, device=host.index),
+            self.build_command(bundle, trt.edition, device=gpu.index),
             reason="integrity",
         ) from gone
 
@@ -210,7 +211,7 @@ class EngineStore:
             checked.append(Entry(entry.path, entry.sidecar, error))
         return checked
 
-    def prune(self, *, everything: bool = False, dry_run: bool = False) -> list[Path]:
+    def prune(self, *, everything: bool = False) -> list[Path]:
         """Remove invalid engines (or every one) and what an interrupted write left; says which files.
 
         Files of other names are not ours, and stay.
@@ -223,9 +224,8 @@ class EngineStore:
             removed = sorted(
                 path for path in self.root.iterdir() if path.name not in stay and _ENGINE.fullmatch(path.name)
             )
-            if not dry_run:
-                for path in removed:
-                    path.unlink(missing_ok=True)
+            for path in removed:
+                path.unlink(missing_ok=True)
         return removed
 
     def lock(self, name: str, poll: Callable[[float], None] | None = None) -> AbstractContextManager[None]:
@@ -233,12 +233,12 @@ class EngineStore:
         self._make_root()
         return file_lock(self.root / f".{name}.lock", poll)
 
-    def _choose(self, bundle: Bundle, stage: str, host: Host) -> Sidecar:
+    def _choose(self, bundle: Bundle, stage: str, trt: TensorRT, gpu: DeviceFacts) -> Sidecar:
         wanted = graph_sha256(bundle, stage)
-        command = self.build_command(bundle, host.edition, device=host.index)
+        command = self.build_command(bundle, trt.edition, device=gpu.index)
         entries = [entry for entry in self.entries() if entry.path.name.startswith(f"{stage}.")]
         sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
-        fitting = [s for s in sidecars if s.key.onnx_sha256 == wanted and s.key.mismatch(host) is None]
+        fitting = [s for s in sidecars if s.key.onnx_sha256 == wanted and s.key.mismatch(trt, gpu) is None]
         invalid = [entry.error for entry in entries if entry.error is not None]
         if fitting:
             for error in invalid:
@@ -252,7 +252,7 @@ class EngineStore:
             )
 
         best = max(sidecars, key=lambda s: (s.key.onnx_sha256 == wanted, s.created))
-        what, built, here = best.key.mismatch(host) or ("", "", "")
+        what, built, here = best.key.mismatch(trt, gpu) or ("", "", "")
         if best.key.onnx_sha256 != wanted:
             what, built = "model", f"{best.bundle} ({best.key.onnx_sha256[:12]})"
             here = f"{bundle.name} ({wanted[:12]})"

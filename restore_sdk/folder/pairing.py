@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from restore_sdk._util.reading import is_folder, is_there
 from restore_sdk._util.terminal import quote
 from restore_sdk.errors import InputError, MaskError, OutputError, RestoreError
 from restore_sdk.files import FORMATS
@@ -107,11 +106,11 @@ def find_pairs(
         InputError: ``source`` or ``masks`` does not exist, or there is no photograph.
         OutputError: ``target`` is one of the input folders.
     """
-    if not is_folder(source):
+    if not os.path.isdir(source):
         raise InputError(f"no folder at {source}", "name a folder with photographs")
-    if masks is not None and not is_there(masks):
+    if masks is not None and not os.path.exists(masks):
         raise InputError(f"there are no masks at {masks}", "name a folder with masks, or one mask for all")
-    folder = masks if masks is not None and is_folder(masks) else None
+    folder = masks if masks is not None and os.path.isdir(masks) else None
     if mask_suffix and folder is None:
         raise InputError("--mask-suffix is for a folder of masks, and there is none", "leave it out")
     mixed = folder is not None and _same(folder, source)

@@ -19,7 +19,7 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.engines.driver import device_facts
 from restore_sdk.engines.edition import Edition, load, require_driver, require_installed
 from restore_sdk.engines.plan import BuildPlan
-from restore_sdk.engines.sidecar import BUILD_AGAIN, Host
+from restore_sdk.engines.sidecar import BUILD_AGAIN
 from restore_sdk.engines.store import EngineStore, StoredEngine
 from restore_sdk.errors import ClosedError, DriftError, ExecutionError, RestoreError
 from restore_sdk.imaging.image import MASKED_ABOVE, MODEL_SIZE
@@ -166,9 +166,8 @@ def open_tensorrt(
     require_installed(edition, "pycuda")
     trt = load(edition)
     require_driver(trt, facts)
-    host = Host(edition, trt.version, facts.compute_capability, facts.model, cuda=trt.cuda, index=device)
     store = store or EngineStore()
-    edge, repair = (store.find(bundle, spec.name, host) for spec in bundle.stages)
+    edge, repair = (store.find(bundle, spec.name, trt, facts) for spec in bundle.stages)
     told = {"engines": [_describe(engine) for engine in (edge, repair)]}
     runner = None
     try:

@@ -65,13 +65,13 @@ def store(folder: Path) -> int:
         shutil.rmtree(found.root, ignore_errors=True)
         found.publish(plans[1], made_up(bundle, plan=plans[1]))
         through = survives(work, {"atomic.py", "store.py", "lock.py"}, moments + 1)
-        engine = found.find(bundle, "edge", HOST)
+        engine = found.find(bundle, "edge", *HOST)
         assert engine.plan in plans.values()
         assert all(entry.error is None for entry in found.verify())
         with found.lock("store"):  # is free
             pass
         work()
-        assert found.find(bundle, "edge", HOST).plan == plans[2]
+        assert found.find(bundle, "edge", *HOST).plan == plans[2]
         found.prune()
         left = sorted(path.suffix for path in found.root.iterdir() if not path.name.startswith(".store"))
         assert left == [".json", ".plan"], left

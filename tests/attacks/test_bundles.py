@@ -336,11 +336,11 @@ def test_torn_at_every_byte(stored: tuple[EngineStore, StoredEngine], bundle: Bu
     for at in range(len(PLAN)):
         for torn in (PLAN[:at], PLAN[:at] + bytes([PLAN[at] ^ 1]) + PLAN[at + 1 :], PLAN[:at] + b"\0" + PLAN[at:]):
             engine.path.write_bytes(torn)
-            error = error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, HOST)
+            error = error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, *HOST)
             assert error is not None, f"handed out, torn at {at}"
             assert "build" in error.hint
     engine.path.write_bytes(PLAN)
-    assert store.find(bundle, engine.sidecar.key.stage, HOST).plan == PLAN
+    assert store.find(bundle, engine.sidecar.key.stage, *HOST).plan == PLAN
 
 
 def test_every_value_of_a_sidecar_replaced(stored: tuple[EngineStore, StoredEngine], bundle: Bundle) -> None:
@@ -355,15 +355,15 @@ def test_every_value_of_a_sidecar_replaced(stored: tuple[EngineStore, StoredEngi
             edited = replaced(root, place, value)
             path.write_bytes(with_checksum(edited))
             tried += 1
-            error = error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, HOST)
+            error = error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, *HOST)
             if error is not None:
                 refused += 1
                 assert error.hint
             else:
-                assert store.find(bundle, engine.sidecar.key.stage, HOST).plan == PLAN
+                assert store.find(bundle, engine.sidecar.key.stage, *HOST).plan == PLAN
     assert refused > 0.4 * tried
     path.write_bytes(with_checksum(root))
-    assert store.find(bundle, engine.sidecar.key.stage, HOST).plan == PLAN, "what is spoiled above would be taken"
+    assert store.find(bundle, engine.sidecar.key.stage, *HOST).plan == PLAN, "what is spoiled above would be taken"
 
 
 def test_an_edited_sidecar_without_its_checksum_or_a_huge_one(
@@ -379,11 +379,11 @@ def test_an_edited_sidecar_without_its_checksum_or_a_huge_one(
     ):
         assert change != text
         path.write_text(change)
-        assert error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, HOST) is not None
+        assert error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, *HOST) is not None
     path.write_text(text)
     with path.open("ab") as file:
         file.truncate(1 << 33)  # sparse
-    assert error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, HOST) is not None
+    assert error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, *HOST) is not None
 
 
 @pytest.mark.parametrize("stage", ["../edge", "/edge", "edge/../..", "", "edge\n", "e" * 99, "Edge"])

@@ -17,16 +17,19 @@ from onnx import TensorProto, helper, numpy_helper
 from export.writing import StageFiles
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
 from restore_sdk.engines import plan
+from restore_sdk.engines.driver import DeviceFacts
 from restore_sdk.engines.edition import TensorRT, host_platform, load
 from restore_sdk.engines.recipe import Recipe
-from restore_sdk.engines.sidecar import EngineKey, Host, Sidecar, Tensor
+from restore_sdk.engines.sidecar import EngineKey, Sidecar, Tensor
 from restore_sdk.engines.store import EngineStore, StoredEngine, graph_sha256
 from restore_sdk.errors import DeviceError
 from tests.needs import unavailable
 from tests.toy_bundle import IMAGE, MAP, edge_graph, repair_graph, write_toy_bundle
 
 #: A host that the made-up engines fit.
-HOST = Host("tensorrt", "10.16.1.11", "8.6", "NVIDIA A10")
+TRT = TensorRT(None, "tensorrt", "10.16.1.11")
+GPU = DeviceFacts(0, "NVIDIA A10", "8.6", 24 << 30, "13.0")
+HOST = TRT, GPU
 
 
 #: Bytes that pass for a plan.
@@ -153,12 +156,12 @@ def made_up(bundle: Bundle, stage: str = "edge", plan: bytes = b"ftrt" + bytes(5
         "max_batch": 4,
         "workspace_mib": 512,
         "optimization_level": 3,
-        "edition": HOST.edition,
-        "version": HOST.version,
+        "edition": TRT.edition,
+        "version": TRT.version,
         "platform": host_platform(),
         "hardware": "device",
         "compute_capabilities": ("8.6",),
-        "device_name": HOST.device_name,
+        "device_name": GPU.model,
     }
     return Sidecar(
         key=EngineKey(**(values | changes)),

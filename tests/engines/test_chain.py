@@ -20,7 +20,6 @@ from restore_sdk.engines.chain import build_chain
 from restore_sdk.engines.driver import DeviceFacts
 from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.plan import BuildPlan
-from restore_sdk.engines.sidecar import Host
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import BuildError, DriftError, MissingDependencyError, OutOfMemoryError
 from tests.engines.conftest import half_graph, rtx_recipe, write_half_bundle
@@ -46,9 +45,8 @@ def test_both_stages_and_the_second_time_they_are_there(
 ) -> None:
     first = build_chain(half_bundle, plan, store)
     assert [(one.sidecar.key.stage, one.reused) for one in first] == [("edge", False), ("repair", False)]
-    host = Host("tensorrt_rtx", plan.trt.version, "8.6", "NVIDIA GeForce RTX 3090")
     for outcome in first:
-        found = store.find(half_bundle, outcome.sidecar.key.stage, host)
+        found = store.find(half_bundle, outcome.sidecar.key.stage, plan.trt, GPU)
         assert (found.sidecar, found.path) == (outcome.sidecar, outcome.path)
         assert found.sidecar.target == "test"
         assert found.sidecar.precision["float16"] > 0
@@ -87,8 +85,7 @@ def test_the_engine_of_a_shared_stage_is_taken_and_stays(
     assert {path.name: path.read_bytes() for path in store.root.glob("edge.*")} == before
     for bundle in (half_bundle, sibling):
         assert [one.reused for one in build_chain(bundle, plan, store)] == [True, True]
-    host = Host("tensorrt_rtx", plan.trt.version, "8.6", "NVIDIA GeForce RTX 3090")
-    plans = [store.find(bundle, "repair", host).path for bundle in (half_bundle, sibling)]
+    plans = [store.find(bundle, "repair", plan.trt, GPU).path for bundle in (half_bundle, sibling)]
     assert plans[0] != plans[1]
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
 from restore_sdk._util import atomic
 from restore_sdk._util.atomic import write_file, write_folder
 from restore_sdk._util.lock import file_lock
-from restore_sdk._util.reading import is_folder, is_there, read_at_most
-from restore_sdk.errors import InputError, OutputError
+from restore_sdk._util.reading import read_at_most
+from restore_sdk.errors import OutputError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
@@ -224,14 +222,3 @@ def test_a_file_that_tells_no_size() -> None:
     assert data is not None
     assert b"Pid:" in data
     assert data.endswith(b"\n")
-
-
-def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    assert (is_folder(tmp_path), is_folder(file), is_there(file)) == (True, False, True)
-    for nothing in (tmp_path / "none", tmp_path / ("long" * 100), file / "below", Path("null\0character")):
-        assert (is_folder(nothing), is_there(nothing)) == (False, False)
-    monkeypatch.setattr(Path, "stat", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
-    with pytest.raises(InputError, match="cannot be looked at: Permission denied"):
-        is_folder(tmp_path)

@@ -7,7 +7,6 @@ import logging
 import shlex
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +20,8 @@ from export.writing import StageFiles
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli.main import main
-from restore_sdk.engines.sidecar import Host
+from restore_sdk.engines.driver import DeviceFacts
+from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.store import EngineStore, StoredEngine
 from restore_sdk.errors import DeviceError, DriftError, EngineError, ExecutionError, OutOfMemoryError, RestoreError
 from restore_sdk.files import read_photo
@@ -375,13 +375,12 @@ def test_a_warm_up_that_gives_nonsense(store: EngineStore, toy_bundle: Bundle, t
 
 def test_the_device_is_named(store: EngineStore, toy_bundle: Bundle) -> None:
     publish(store, toy_bundle, plans(toy_bundle))
-    host = Host("tensorrt", "99.0", "8.6", "somewhere", index=3)
+    host = TensorRT(None, "tensorrt", "99.0"), DeviceFacts(3, "somewhere", "8.6", 0, "13.0")
     with pytest.raises(EngineError) as caught:
-        store.find(toy_bundle, "edge", host)
+        store.find(toy_bundle, "edge", *host)
     assert "--device 3" in caught.value.hint
-    assert host == replace(host, index=0), "which device it is decides nothing else"
     with pytest.raises(EngineError) as missing:
-        EngineStore(store.root / "other").find(toy_bundle, "edge", host)
+        EngineStore(store.root / "other").find(toy_bundle, "edge", *host)
     assert "--device 3" in missing.value.hint
 
 
