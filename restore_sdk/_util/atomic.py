@@ -61,11 +61,9 @@ def write_file(path: Path, data: bytes) -> None:
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder of files in one step, replacing the folder that stands at ``path``, if any.
 
-    A name with ``/`` in it stands for a file in a folder of the folder.
-
-    The new folder is complete on disk before it takes the old one's name: in one step where the system can exchange
-    names (Linux); elsewhere the old one moves aside first, and is put back when that fails. Whether an existing folder
-    may be replaced is for the caller to decide.
+    A name may have ``/`` in it. The new folder is complete on disk before it takes the old one's name: in one step
+    where the system can exchange names (Linux); elsewhere the old one moves aside first, and is put back when that
+    fails.
 
     Raises:
         OutputError: the parent folder does not exist, cannot be written, or the disk is full.

@@ -50,14 +50,9 @@ def build_stage(
     gpu: DeviceFacts | None,
     progress: Progress = lambda _: None,
 ) -> Built:
-    """Build one stage; writes nothing.
+    """Build one stage from its FP16 graph, for ``gpu`` where it is at hand; writes nothing.
 
     TensorRT works in a thread of its own, so that Ctrl-C reaches this one; it stops at its next step.
-
-    Args:
-        trt: the edition that the recipe names.
-        graph: the stage's FP16 ONNX graph.
-        gpu: the device at hand, if the engine is for it.
 
     Raises:
         BuildError: TensorRT refused; its words are in the message, the kind of refusal is the reason.

@@ -47,11 +47,7 @@ def build_chain(
     Models may share a stage: an engine of it that was built for another one is taken, and validated with the new one.
 
     One build runs at a time in a store: two at once would spoil each other's measurements, and a second process that
-    wants the same engines takes those of the first.
-
-    Args:
-        validate: run on fresh engines, where they are for the GPU at hand; those that it refuses are not published.
-        force: build even when the store has the engines.
+    wants the same engines takes those of the first. ``validate`` runs on fresh engines that are for the GPU at hand.
 
     Raises:
         BuildError: see :func:`restore_sdk.engines.builder.build_stage`.

@@ -33,15 +33,10 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """What the driver says of one device.
+    """What the driver says of one device, by its index after ``CUDA_VISIBLE_DEVICES``.
 
-    Attributes:
-        index: as counted by the driver, after ``CUDA_VISIBLE_DEVICES``.
-        name: as in ``"NVIDIA A10"``.
-        compute_capability: as in ``"8.6"``.
-        memory_bytes: size of the device's memory.
-        cuda: newest CUDA that the driver supports, as in ``"13.0"``.
-        multiprocessors: how many it has; 0 where that was not asked.
+    ``compute_capability`` is as in ``"8.6"``; ``cuda`` is the newest that the driver supports, as in ``"13.0"``;
+    ``multiprocessors`` is 0 where that was not asked.
     """
 
     index: int

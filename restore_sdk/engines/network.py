@@ -155,15 +155,7 @@ def _layers(network: Any) -> list[tuple[str, str]]:
 
 
 def failure(stage: str, label: str, said: Sequence[str], *, parsing: bool, facts: str = "") -> BuildError:
-    """The error for a refused stage.
-
-    Args:
-        stage: name of the stage.
-        label: name and version of the TensorRT.
-        said: its messages, the reason first.
-        parsing: whether it refused to read the graph, rather than to build the engine.
-        facts: what this side knows about the matter, such as the memory that was allowed.
-    """
+    """The error for a stage that TensorRT refuses to read or to build, from what it ``said``, the reason first."""
     words = [line for line in map(_clean, said) if line]
     text = "; ".join(dict.fromkeys(words))[:1200] or "it gives no reason"
     reason, hint = next(

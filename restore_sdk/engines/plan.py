@@ -19,11 +19,7 @@ _LOG = logging.getLogger("restore_sdk")
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """A build that can be done here.
-
-    Attributes:
-        gpu: the device at hand when the engines are for it, else ``None``; TensorRT for RTX builds without one.
-    """
+    """A build that can be done here; ``gpu`` is the device at hand where the engines are for it."""
 
     recipe: Recipe
     trt: TensorRT

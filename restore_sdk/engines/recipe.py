@@ -27,9 +27,6 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     """How to build both stages for a kind of GPU.
 
     Attributes:
-        name: what ``--target`` takes; lower case.
-        description: one line for people.
-        edition: which TensorRT builds it.
         compute_capabilities: of the GPUs that the engines are for, as in ``("8.6",)``.
         opt_batch, max_batch: images a run: the number to be fastest at, and the most; the least is 1.
         workspace_mib: most workspace in MiB that a layer may use.

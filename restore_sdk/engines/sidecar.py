@@ -27,13 +27,10 @@ class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that decides what a built engine is: two builds of one key can stand for each other.
 
     Attributes:
-        stage: ``"edge"`` or ``"repair"``.
         onnx_sha256: of the FP16 graph that was built.
-        opt_batch, max_batch: images a run: the number it is fastest at, and the most; the least is 1.
-        workspace_mib, optimization_level: as in the recipe.
+        opt_batch, max_batch, workspace_mib, optimization_level, hardware: as in the recipe.
         edition, version, cuda: of the TensorRT that built it, see :class:`restore_sdk.engines.edition.TensorRT`.
         platform: see :func:`restore_sdk.engines.edition.host_platform`.
-        hardware: which devices it runs on.
         compute_capabilities: those it was built for, ascending, as in ``("8.6", "8.9")``.
         device_name: the device that it was built on; empty unless ``hardware`` is ``"device"``.
     """
@@ -87,9 +84,7 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True):
     """What stands in the JSON file beside a plan.
 
     Attributes:
-        key: see :class:`EngineKey`.
-        target: name of the recipe that it was built from, as ``restore-sdk build --target`` takes it.
-        bundle: name and version of the model.
+        target: name of the recipe that it was built from. ``bundle``: name and version of the model.
         plan_sha256, plan_bytes: of the plan, checked before a byte of it reaches TensorRT.
         tensors: inputs, then outputs.
         precision: number of layers of the strongly typed network that compute in each floating-point type.

@@ -192,8 +192,6 @@ def choose_page(data: bytes) -> tuple[int, tags.Directory, list[str]]:
     Small versions and transparency masks are none. Beside the photograph there may be one grey page of its size, as the
     infrared one of a scanner.
 
-    Raises:
-        InvalidImageError: several pages may be meant, or the page is one that is not read.
     """
     try:
         pages = tags.directories(data)

@@ -37,14 +37,9 @@ def keep_blocks(source: bytes, file: Encoded, picture: NDArray[np.uint8], before
     A block is 8 x 8 px, of halved chroma 16 px wide or high. Beside a new one the colours of the nearest pixels change
     a little with it, since decoders smooth halved chroma.
 
-    Args:
-        source: the photograph's file.
-        file: the picture as another JPEG, which gives the metadata.
-        picture: ``(H, W)`` grey or ``(H, W, 3)`` BGR, as it lies in ``source``.
-        before: what ``source`` shows, of the same shape.
-
-    Returns:
-        The file; where that cannot be done, the one that was given, with a note where jpeglib is installed.
+    ``file`` is ``picture`` as another JPEG, which gives the metadata, and what is returned where that cannot be done,
+    with a note where jpeglib is installed. ``picture`` and ``before``, which is what ``source`` shows, are ``(H, W)``
+    grey or ``(H, W, 3)`` BGR.
     """
     try:
         import jpeglib

@@ -61,13 +61,8 @@ def quiet_pillow() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class JpegSettings:
-    """How a JPEG was encoded.
-
-    Attributes:
-        tables: quantisation of luma, and of chroma where it has colours, as Pillow orders it.
-        subsampling: of chroma: 0: 4:4:4, 1: 4:2:2, 2: 4:2:0; -1: another, or grey.
-        progressive: in several passes.
-    """
+    """How a JPEG was encoded: quantisation tables of luma and chroma as Pillow orders them, chroma sampling (0: 4:4:4,
+    1: 4:2:2, 2: 4:2:0; -1: another, or grey), and whether in several passes."""
 
     tables: tuple[tuple[int, ...], ...]
     subsampling: int

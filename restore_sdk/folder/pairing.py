@@ -33,9 +33,7 @@ class Pair:
 
     Attributes:
         name: the photograph's path in the input folder, with ``/``; what the log calls it.
-        photo: where it lies.
-        mask: its mask's file; ``None`` where the photograph itself says what is to be repainted.
-        output: where the result goes.
+        mask: ``None`` where the photograph itself says what is to be repainted.
         problem: why it cannot be restored, as far as names tell.
     """
 
@@ -52,13 +50,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """What a folder holds.
-
-    Attributes:
-        pairs: all its photographs, by name.
-        orphans: masks without a photograph.
-        notes: what else was seen and left alone, one line each.
-    """
+    """What a folder holds: its photographs by name, masks without one, and a line for what else was left alone."""
 
     pairs: list[Pair]
     orphans: list[Path]
@@ -95,7 +87,6 @@ def find_pairs(
     are read. Hidden files and the folders ``masks`` and ``target`` are left out.
 
     Args:
-        source: the folder with photographs.
         masks: the folder with masks, or one mask file for all; ``None``: each photograph marks its own damage.
         target: the folder for results, which need not exist yet. A result has its photograph's place in it.
         suffix: extension of all results, such as ``".png"``; ``None`` keeps that of the photograph.

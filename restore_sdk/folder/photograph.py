@@ -90,10 +90,8 @@ class Result(NamedTuple):
 def load(pair: Pair, settings: PhotoSettings, engine: RestoreEngine) -> tuple[Photo, NDArray[Any]]:
     """Read a photograph and its mask, and check all that can be checked before the model runs.
 
-    With ``mask_auto`` the ``engine`` proposes a mask that is not there yet, and it is written.
-
-    Returns:
-        The photograph, and its mask ``(H, W)``, bool or ``uint8``.
+    With ``mask_auto`` the ``engine`` proposes a mask that is not there yet, and it is written. The mask is ``(H, W)``,
+    bool or ``uint8``.
 
     Raises:
         InputError: they cannot be used. NothingMaskedError: nothing is to be restored.

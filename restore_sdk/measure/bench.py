@@ -106,22 +106,17 @@ def measure(
     """Time stages and whole requests on the golden inputs, all runtimes taking turns.
 
     Args:
-        runtimes: those to measure; one that cannot be opened is an error. None named: all that open on this host, and
-            the report says why the others do not.
+        runtimes: those to measure; one that cannot be opened is an error. None named: all that open on this host.
         requests: how many are counted of each figure. ``seconds``: about how long a figure may take, if that is less.
         batch: images a request of the stages and of the throughput.
-        slots: how many requests may compute at the same time; one-after-another latency does not depend on it.
-        threads: see :class:`restore_sdk.RestoreEngine`.
+        slots, threads, device: see :class:`restore_sdk.RestoreEngine`.
         processes: also start a fresh process a runtime, for its start and its memory.
         more: gives further cases that take turns with these, from what is open.
-        progress: told what is being done.
 
     Returns:
-        JSON types. ``host``: see :func:`restore_sdk.measure.host.facts`. ``absent``: what does not open. ``runs``:
-        one entry for what ran, with ``name`` (what ran, never only what was asked for) and ``figures``: by name what
-        :func:`restore_sdk.measure.timing.time_in_blocks` gives, see :meth:`Run.cases`. Runs of the SDK have ``runtime``
-        (facts on the runner, device memory among them), ``open_ms`` (from nothing to ready), ``drift`` by output (see
-        :meth:`restore_sdk.imaging.quality.Drift.to_json`) and ``process`` (see :mod:`restore_sdk.measure.fresh`).
+        JSON types. ``host``: :func:`restore_sdk.measure.host.facts`. ``absent``: what does not open, and why. ``runs``:
+        what ran, each with ``name``, ``figures`` (:func:`restore_sdk.measure.timing.time_in_blocks`), and of the SDK
+        ``runtime``, ``open_ms``, ``drift`` and ``process`` (:func:`restore_sdk.measure.fresh.fresh_process`).
 
     Raises:
         InputError: an argument out of its range. The rest as :func:`restore_sdk.runtime.select.open_runner`.

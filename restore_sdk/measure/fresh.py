@@ -45,20 +45,14 @@ def fresh_process(
 
     Returns:
         JSON types. ``import_ms``: of ``import restore_sdk``. ``cold_ms``: from the start of the process to its first
-        restored image. ``warm_ms``: once that engine is closed, another one and its first image, in the same process.
-        ``first_mb``: memory after the first image; ``peak_mb``: the most there was; ``grown_percent``: memory over the
-        last tenth of the requests against the first tenth after :data:`SETTLE`, ``None`` for too few requests. Memory
-        is ``None`` where the system does not tell.
+        restored image. ``warm_ms``: a second engine and its first image. ``first_mb``, ``peak_mb``: memory after the
+        first image, and the most there was; ``grown_percent``: see :func:`grown_percent`. ``None`` where nobody tells.
 
     Raises:
         ExecutionError: the process failed; its last line is in the message. Or it took longer than ``timeout`` seconds.
     """
-    engine = {
-        "bundle": str(bundle.absolute()),  # a bare name would be that of a shipped one
-        "runtime": runtime,
-        "threads": threads,
-        "device": device,
-    }
+    folder = str(bundle.absolute())  # a bare name would be that of a shipped one
+    engine = {"bundle": folder, "runtime": runtime, "threads": threads, "device": device}
     home = str(Path(restore_sdk.__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
     arguments = json.dumps({"engine": engine, "requests": requests, "started": time.monotonic()})

@@ -29,14 +29,9 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to time.
+    """One thing to time, ``figure`` of ``run``: ``call``, which gives what ``check`` and ``parts`` take.
 
-    Attributes:
-        run: what runs, from its own facts. ``figure``: what is measured of it; cases of one figure can be compared.
-        call: does it once. ``check``: raises ``AssertionError`` where what ``call`` gave is wrong.
-        parts: milliseconds by part, from what ``call`` gave.
-        images, requests: how many a call restores, and in how many requests.
-        facts: what else the figure depends on.
+    ``check`` raises ``AssertionError`` where that is wrong; ``parts`` are its milliseconds by part.
     """
 
     run: str

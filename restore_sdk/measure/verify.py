@@ -16,14 +16,8 @@ from restore_sdk.runtime.select import open_runner
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What :func:`verify` found.
-
-    Attributes:
-        drift: of ``restored`` and ``completed_edges`` from the golden vectors.
-        gate: least PSNR in dB of ``restored``, pooled over all images and of the worst one.
-        edges_gate: of ``completed_edges``, likewise.
-        runtime: facts about the runner.
-    """
+    """What :func:`verify` found: the drift by output, facts about the runner, and the gates: least PSNR in dB, pooled
+    over all images and of the worst one."""
 
     drift: dict[str, Drift]
     gate: tuple[float, float]
@@ -38,11 +32,7 @@ class Verification:
 
 
 def verify(
-    bundle: Bundle,
-    runtime: Runtime = "auto",
-    *,
-    min_psnr: float | None = None,
-    device: int = 0,
+    bundle: Bundle, runtime: Runtime = "auto", *, min_psnr: float | None = None, device: int = 0
 ) -> Verification:
     """Run a bundle's golden vectors through a runtime, and check every file of the bundle.
 

@@ -24,13 +24,9 @@ def host_buffers(batch: int) -> dict[str, U8]:
 
 @contextmanager
 def mapped_errors(what: str, kind: type[RestoreError] = ExecutionError, *, no_memory: str, hint: str) -> Iterator[None]:
-    """A runtime's exceptions, which share no base class of their own, as ``kind``; want of memory is told apart.
+    """A runtime's exceptions, which share no base class of their own, as ``kind``; their words follow ``what``.
 
-    Args:
-        what: failed; the runtime's own words follow.
-        kind: of error to raise.
-        no_memory: what the runtime says, beside ``bad_alloc``, when memory is short.
-        hint: what to do next.
+    ``no_memory`` is what the runtime says, beside ``bad_alloc``, when memory is short.
     """
     try:
         yield

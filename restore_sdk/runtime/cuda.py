@@ -41,9 +41,6 @@ class Gpu:
     The context is retained once a process and device and never given back: the CUDA runtime inside TensorRT holds it
     until the process ends in any case, and what others (PyTorch) keep in it stays theirs.
 
-    Args:
-        index: of the device, as the driver counts.
-
     Raises:
         DeviceError: no driver, no device, or no device of that index.
         MissingDependencyError: pycuda is not installed, or does not fit the driver.

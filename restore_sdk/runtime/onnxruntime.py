@@ -38,11 +38,8 @@ class OnnxRunner(PooledRunner):
     buffers, bound once. The edge stage writes its output into the very buffer from which the repair stage reads.
 
     Args:
-        bundle: the model.
-        slots: how many calls may compute at the same time.
         threads: threads that one call computes with at most, its own and those of its stage's pool, which all slots
             share; ``None`` takes so many, at most 8, that slots in one stage keep every core busy and no more.
-        device: must be 0; there is one CPU.
     """
 
     def __init__(self, bundle: Bundle, slots: int = 1, threads: int | None = None, device: int = 0) -> None:

@@ -54,11 +54,8 @@ class OpenVinoRunner(PooledRunner):
     once. The edge stage writes its output into the very buffer from which the repair stage reads.
 
     Args:
-        bundle: the model.
-        slots: how many calls may compute at the same time.
         threads: threads that one call computes with; ``None`` takes so many, at most 8, that all slots together keep
             the cores of this process busy and no more.
-        device: must be 0; there is one CPU.
         precision: ``"fp32"``; ``"bf16"``: convolutions in bfloat16, on a CPU that has instructions for it; ``"int8"``:
             those that the bundle's 8-bit graphs name in integers, the others in bfloat16.
 

@@ -40,11 +40,8 @@ class TensorRtRunner(PooledRunner):
     the computing of another.
 
     Args:
-        bundle: the model.
         edge, repair: plans of both stages, which a store found valid and fit for this host.
         trt: the module ``tensorrt`` or ``tensorrt_rtx``.
-        device: index of the GPU.
-        slots: how many requests may compute at the same time.
         facts: what :meth:`info` says besides, of JSON types.
 
     Raises:

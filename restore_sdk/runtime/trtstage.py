@@ -21,11 +21,7 @@ _OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "
 class TrtStage:
     """A deserialised engine of one stage. Every method is to be called with the GPU's context current.
 
-    Args:
-        trt: the module ``tensorrt`` or ``tensorrt_rtx``.
-        runtime: its ``Runtime``.
-        plan: the engine, from a store that checked its hash and its sidecar.
-        spec: what the bundle's manifest says of the stage.
+    The plan is from a store that checked its hash and its sidecar.
 
     Raises:
         EngineError (incompatible): TensorRT refuses the plan. ``EngineError``: it is an engine of something else.
@@ -55,12 +51,7 @@ class TrtStage:
             raise
 
     def context(self, workspace: tuple[int, int], addresses: Mapping[str, int], stream: int) -> TrtContext:
-        """A context that computes in the given workspace, between buffers at the given addresses, by tensor.
-
-        Args:
-            workspace: address and size of memory that nobody else uses while the stage runs.
-            stream: handle of the stream that the context will be queued on.
-        """
+        """A context that computes in ``workspace`` (address, size), between buffers at ``addresses``, by tensor."""
         how = self._settings or self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         with _errors(f"the {self.name} stage gets no execution context", ExecutionError) as errors:
             names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]

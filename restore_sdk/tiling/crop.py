@@ -121,10 +121,8 @@ def paste(
 ) -> None:
     """Write the restored tile's masked pixels into ``picture``, in place; every other byte stays.
 
-    Args:
-        picture: contiguous, in the form of the picture that was cut.
-        mask: bool, ``crop.height x crop.width``: the pixels of the crop's box to write.
-        restored: ``(256, 256, 3)`` RGB.
+    ``picture`` is contiguous; ``mask``, ``crop.height x crop.width``, says which pixels of the crop's box to write;
+    ``restored`` is ``(256, 256, 3)`` RGB.
     """
     mask = np.ascontiguousarray(mask).view(np.uint8)
     left, top, width, height = cv2.boundingRect(mask)
@@ -144,10 +142,7 @@ def blend(
 ) -> None:
     """As :func:`paste`, at single places, each of which takes a share of the new pixel and keeps the rest of the old.
 
-    Args:
-        picture, crop, restored: as for :func:`paste`.
-        places: ``(N,)`` rows and ``(N,)`` columns in the crop's box, each place once.
-        share: ``(N,)``, 0..1.
+    ``places`` are ``(N,)`` rows and ``(N,)`` columns in the crop's box, each place once; ``share`` is ``(N,)``, 0..1.
     """
     rows, columns = places
     if not len(rows):

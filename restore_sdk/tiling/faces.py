@@ -35,12 +35,7 @@ class Frame:
 
 
 def frames(faces: Faces, shape: tuple[int, int]) -> tuple[Frame, ...]:
-    """The frame of each face, in an order that does not depend on theirs.
-
-    Args:
-        faces: boxes ``(x, y, width, height)`` from forehead to chin, as face detectors give them; they may reach out
-            of the picture.
-        shape: height and width of the picture.
+    """The frame of each face in a picture of ``shape`` (height, width), in an order that does not depend on theirs.
 
     Raises:
         InputError: something else than four finite numbers, no area, or a face whose middle lies outside the picture.
