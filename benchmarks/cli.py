@@ -56,7 +56,7 @@ def _report(bundle: Bundle, arguments: argparse.Namespace) -> int:
 
 def _budgets(bundle: Bundle, arguments: argparse.Namespace) -> int:
     with progress_line() as progress:
-        found = bench.measure(bundle, [report.BASE], requests=60, processes=False, progress=progress)
+        found = bench.measure(bundle, [report.BASE], requests=60, progress=progress)
         found["budgets"] = report.budgets(bundle, arguments.runs, progress)
     ours = [each for each in report.targets(found) if each.value is not None and not each.least]
     if arguments.json:

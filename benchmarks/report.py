@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 
 from benchmarks import ROOT, peers
+from benchmarks.fresh import fresh_process
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ExecutionError
 from restore_sdk.measure import bench
 from restore_sdk.measure.bench import Run, request_case, require_known
-from restore_sdk.measure.fresh import fresh_process
 from restore_sdk.measure.timing import Case, Progress
 from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.base import U8
@@ -88,6 +88,9 @@ def measure(
         more=lambda runs: [*made, *(case for run in runs for case in more_cases(run, bundle))],
         progress=progress,
     )
+    for run in _own(report):
+        progress(f"a fresh process on {run['name']}")
+        run["process"] = fresh_process(bundle.path, run["asked"], requests=report["requests"])
     report["absent"] += absent
     report["budgets"] = budgets(bundle, 2 if quick else 5, progress)
     return report

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from benchmarks import drift, report
+from benchmarks.fresh import fresh_process
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import RestoreError
 from restore_sdk.measure.bench import NAMED
-from restore_sdk.measure.fresh import fresh_process
 from restore_sdk.measure.timing import Case
 
 FIGURES = (

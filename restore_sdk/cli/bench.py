@@ -21,7 +21,7 @@ def register(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "bench",
-        help="measure latency, throughput, start-up, memory and drift on this host",
+        help="measure latency, throughput and drift on this host",
         description="Measures every runtime that opens on this host, or those named; they take turns.",
     )
     command.add_argument(
@@ -32,7 +32,6 @@ def register(commands: Any) -> None:
     command.add_argument("--slots", type=int, default=1, metavar="N", help="how many compute at a time (default 1)")
     command.add_argument("--threads", type=int, metavar="N", help="CPU threads a request (default: the usable cores)")
     add_device(command)
-    command.add_argument("--no-processes", action="store_true", help="leave out start-up and memory, which take longer")
     command.add_argument(
         "--min-psnr", type=float, default=MIN_PSNR, metavar="DB", help=f"gate of the drift (default {MIN_PSNR:g})"
     )
@@ -56,7 +55,6 @@ def bench(options: argparse.Namespace) -> Result:
             slots=options.slots,
             threads=options.threads,
             device=options.device,
-            processes=not options.no_processes,
             progress=say,
         )
     worst = {run["name"]: run["drift"]["restored"]["worst_db"] for run in report["runs"]}
@@ -87,15 +85,6 @@ def describe(report: dict[str, Any]) -> list[str]:
             times = "  ".join(f"{which} {figure['ms'][which]:8.3f}" for which in ("p50", "p95", "p99"))
             parts = ", ".join(f"{part} {ms['p50']:.2f}" for part, ms in figure["parts"].items())
             lines += [f"  {name:<15} {times} ms", f"  {'':<15} {parts}"]
-        if "process" in run:
-            found = run["process"]
-            lines.append(
-                f"  {'start':<15} import {found['import_ms']:.0f} ms, first image after {found['cold_ms']:.0f} ms, "
-                f"a second engine's after {found['warm_ms']:.0f} ms"
-            )
-            if found["peak_mb"] is not None:
-                grown = "" if found["grown_percent"] is None else f", grown by {found['grown_percent']:.2f} %"
-                lines.append(f"  {'memory':<15} peak {found['peak_mb']:.0f} MB{grown}")
         for name, drift in run["drift"].items():
             text = ", ".join(
                 "equal" if drift[f"{d}_db"] is None else f"{d} {drift[f'{d}_db']} dB" for d in ("pooled", "worst")

@@ -44,7 +44,6 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 #: First bytes of files that are not read, at an offset, and what they are.
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "a GIF"),
-    (0, b"\x28\0\0\0", "a BMP without its first 14 bytes"),
     (4, b"ftypavis", "an animated AVIF"),
     (4, b"ftypcrx", "a camera's raw file"),
     (4, b"ftyp", "a video"),
@@ -58,7 +57,6 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     *((0, start, "a BigTIFF") for start in (b"II+\0", b"MM\0+")),
     *((0, start, "a camera's raw file") for start in (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0")),
     (0, b"%PDF", "a PDF"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heif", b"mif1", b"msf1")
 
@@ -110,11 +108,8 @@ def identify(data: bytes) -> Format:
         return "avif" if data[8:12] == b"avif" or b"avif" in data[16 : int.from_bytes(data[:4], "big")] else "heif"
     what = next((f", but {name}" for at, start, name in _FOREIGN if data.startswith(start, at)), "")
     hint = "convert it to PNG or JPEG" + (": magick 'IN[0]' OUT.png" if what else "")
-    text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+    if data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")[:5].lower() in (b"<!doc", b"<html", b"<head", b"<body"):
         what = ", but a web page"
-    elif text.startswith((b"<?xml", b"<svg")):
-        what = ", but an SVG or XML"
     raise InvalidImageError(f"is no image of a known format{what}", hint, "format")
 
 

@@ -92,7 +92,6 @@ class Photo:
         lossy: its pixels went through an encoder with loss.
         metadata: as the file has it, without thumbnails.
         jpeg: how a JPEG was encoded.
-        tiff_compression: that of a TIFF, by Pillow's name; empty for other formats.
         source: the file's bytes, of a JPEG; without them none of its coefficients are kept.
     """
 
@@ -102,7 +101,6 @@ class Photo:
     lossy: bool
     metadata: Metadata
     jpeg: JpegSettings | None = None
-    tiff_compression: str = ""
     source: bytes = field(default=b"", repr=False)
 
     @property
@@ -157,7 +155,7 @@ class Photo:
                 return file
             return keep_blocks(self.source, file, turned.view(np.uint8), turn(self.pixels))
         metadata = self.metadata.upright(self.orientation)
-        return encode(path, pixels, metadata, quality=quality, tiff_compression=self.tiff_compression)
+        return encode(path, pixels, metadata, quality=quality)
 
 
 def open_photo(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -332,7 +330,6 @@ def _decode(data: bytes, max_pixels: int) -> Photo:
         lossy=kind in ("jpeg", "avif", "heif") or compression in _TIFF_LOSSY or (kind == "webp" and _is_lossy(data)),
         metadata=metadata,
         jpeg=JpegSettings.of(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else None,
-        tiff_compression=compression,
         source=data if kind == "jpeg" else b"",
     )
 

@@ -38,8 +38,11 @@ FORMATS: dict[str, Format] = {
     **dict.fromkeys((".tif", ".tiff"), "tiff"),
 }
 
-#: Compressions of TIFF that are kept, by Pillow's names, with their numbers; any other becomes LZW.
-_TIFF_KEPT = {"raw": 1, "tiff_lzw": 5, "tiff_adobe_deflate": 8, "packbits": 32773}
+#: Extensions of formats that are read and not written.
+_READ_ONLY = (".heic", ".heif", ".hif", ".avif")
+
+#: LZW, of which the differences of neighbours are smaller.
+_TIFF_LZW, _TIFF_OPTIONS = 5, {"compression": "tiff_lzw", "tiffinfo": {317: 2}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,6 @@ def encode(
     *,
     quality: int | None = None,
     jpeg: JpegSettings | None = None,
-    tiff_compression: str = "",
 ) -> Encoded:
     """A picture, grey, BGR or BGRA, as a file in the format of the name's extension.
 
@@ -88,7 +90,6 @@ def encode(
         metadata: of the photograph, for the picture as it lies.
         quality: 1..100 of a JPEG, or of a WebP with loss; ``None``: that of ``jpeg`` or 95, and no loss in WebP.
         jpeg: how the photograph was encoded, where it was a JPEG.
-        tiff_compression: that of the photograph, where it was a TIFF.
 
     Raises:
         OutputError: as :func:`write_image`.
@@ -100,10 +101,7 @@ def encode(
     options, notes = save_options(kind, metadata, grey=grey)
     icc = options.get("icc_profile", b"")
     if kind == "tiff":
-        compression = tiff_compression if tiff_compression in _TIFF_KEPT else "tiff_lzw"
-        options = {"compression": compression}
-        if compression in ("tiff_lzw", "tiff_adobe_deflate"):
-            options["tiffinfo"] = {317: 2}  # differences of neighbours, which are smaller
+        options = dict(_TIFF_OPTIONS)
     elif kind == "png":
         options["compress_level"] = 3
     elif kind == "webp":
@@ -130,10 +128,10 @@ def encode(
 
 def check_suffix(path: Path) -> None:
     """Raise :class:`OutputError` unless the name's extension is one of a format that is written."""
-    if path.suffix.lower() not in FORMATS:
-        raise OutputError(
-            f"cannot write {path.name}: unknown extension", f"use one of {' '.join(FORMATS)}; for a folder --format"
-        )
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        why = f"{suffix} is read, and not written" if suffix in _READ_ONLY else "unknown extension"
+        raise OutputError(f"cannot write {path.name}: {why}", f"use one of {' '.join(FORMATS)}; for a folder --format")
 
 
 def check_form(path: Path, picture: Pixels) -> None:
@@ -174,10 +172,7 @@ def _save(kind: Format, picture: Pixels, options: dict[str, Any]) -> bytes:
 
 def _deep(kind: Format, picture: Pixels, options: dict[str, Any]) -> bytes:
     """A PNG or TIFF of 16 bits, by OpenCV; a PNG with the metadata that Pillow writes into another one."""
-    if kind == "tiff":
-        settings = [cv2.IMWRITE_TIFF_COMPRESSION, _TIFF_KEPT[options["compression"]]]
-    else:
-        settings = [cv2.IMWRITE_PNG_COMPRESSION, 3]
+    settings = [cv2.IMWRITE_TIFF_COMPRESSION, _TIFF_LZW] if kind == "tiff" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
     done, encoded = cv2.imencode(f".{kind}", np.ascontiguousarray(picture), settings)
     if not done:
         raise OSError("OpenCV says no reason")

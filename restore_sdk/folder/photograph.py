@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,17 +66,10 @@ class PhotoSettings:
     quality: int | None = None
     format: str | None = None
 
-    def non_default_settings(self) -> dict[str, Any]:
-        """Those that decide how a result looks and are not the default, of JSON types.
-
-        With others, a photograph of a folder is restored again.
-        """
-        found: dict[str, Any] = {}
-        for part, default in ((self, PhotoSettings()), (self.options, RestoreOptions())):
-            for name in (one.name for one in fields(part)):
-                if name not in _NO_EFFECT and (value := getattr(part, name)) != getattr(default, name):
-                    found[name] = value
-        return found
+    def identity(self) -> dict[str, Any]:
+        """Those that decide how a result looks, of JSON types: with others, a photograph is restored again."""
+        every = asdict(self)
+        return {name: value for name, value in (every | every["options"]).items() if name not in _NO_EFFECT}
 
 
 class Result(NamedTuple):
@@ -126,7 +119,8 @@ def restore(
     if settings.mask_alpha:  # what was erased is there again
         pixels = pixels[..., :3]
     file = photo.encode(output, pixels, settings.quality)
-    doubts = (f"{note}: see --invert-mask or --mask-color" for note in result.notes)
+    hint = ": see --invert-mask or --mask-color"
+    doubts = (note + hint * note.startswith("the mask") for note in result.notes)
     return result, replace(file, notes=(*doubts, *file.notes))
 
 

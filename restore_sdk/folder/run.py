@@ -83,7 +83,7 @@ def restore_folder(
     if auto:
         _ = bundle.damage  # or an error, before any work
     pairing = find_pairs(source, masks, target, suffix=suffix, mask_suffix=mask_suffix, auto=auto)
-    identity = {"bundle": bundle.name, "model": bundle.fingerprint, **settings.non_default_settings()}
+    identity = {"bundle": bundle.name, "model": bundle.fingerprint, **settings.identity()}
     with open_journal(target, identity, overwrite=overwrite) as journal:
         todo = [pair for pair in pairing.pairs if pair.problem is not None or not journal.is_done(pair)]
         total, resumed = len(pairing.pairs), len(pairing.pairs) - len(todo)
@@ -91,9 +91,13 @@ def restore_folder(
         summary.masks_without_photo, summary.notes = [str(path) for path in pairing.orphans], pairing.notes
 
         def outcomes() -> Generator[tuple[Pair, Result | RestoreError]]:
-            problems = {pair.name: pair.problem or journal.conflict(pair) for pair in todo}
-            yield from ((pair, problem) for pair in todo if (problem := problems[pair.name]) is not None)
-            if ready := [pair for pair in todo if problems[pair.name] is None]:
+            ready = []
+            for pair in todo:
+                if problem := pair.problem or journal.conflict(pair):
+                    yield pair, problem
+                else:
+                    ready.append(pair)
+            if ready:
                 with open_engine() as engine:
                     summary.runtime = engine.info()["runtime"]
                     yield from ordered_map(lambda pair: (pair, restore_pair(engine, pair, settings)), ready, workers)

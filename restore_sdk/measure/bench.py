@@ -19,7 +19,6 @@ from restore_sdk.errors import DeviceError, InputError, RestoreError
 from restore_sdk.files import read_mask, read_photo, write_image
 from restore_sdk.imaging.image import MASKED_ABOVE
 from restore_sdk.measure import host
-from restore_sdk.measure.fresh import fresh_process
 from restore_sdk.measure.timing import Case, Progress, time_in_blocks
 from restore_sdk.runtime import RUNTIMES, Runtime
 from restore_sdk.runtime.base import U8, Inference, StageRunner
@@ -98,7 +97,6 @@ def measure(
     slots: int = 1,
     threads: int | None = None,
     device: int = 0,
-    processes: bool = True,
     seconds: float = math.inf,
     more: Callable[[Sequence[Run]], Sequence[Case]] = lambda runs: (),
     progress: Progress = lambda line: None,
@@ -110,13 +108,12 @@ def measure(
         requests: how many are counted of each figure. ``seconds``: about how long a figure may take, if that is less.
         batch: images a request of the stages and of the throughput.
         slots, threads, device: see :class:`restore_sdk.RestoreEngine`.
-        processes: also start a fresh process a runtime, for its start and its memory.
         more: gives further cases that take turns with these, from what is open.
 
     Returns:
         JSON types. ``host``: :func:`restore_sdk.measure.host.facts`. ``absent``: what does not open, and why. ``runs``:
         what ran, each with ``name``, ``figures`` (:func:`restore_sdk.measure.timing.time_in_blocks`), and of the SDK
-        ``runtime``, ``open_ms``, ``drift`` and ``process`` (:func:`restore_sdk.measure.fresh.fresh_process`).
+        ``runtime``, ``open_ms`` and ``drift``.
 
     Raises:
         InputError: an argument out of its range. The rest as :func:`restore_sdk.runtime.select.open_runner`.
@@ -140,9 +137,6 @@ def measure(
         runs: dict[str, dict[str, Any]] = {run.name: run.to_json() for run in opened}
     for case, entry in zip(cases, entries, strict=True):
         runs.setdefault(case.run, {"name": case.run}).setdefault("figures", {})[case.figure] = entry
-    for entry in (runs[run.name] for run in opened if processes):
-        progress(f"a fresh process on {entry['name']}")
-        entry["process"] = fresh_process(bundle.path, entry["asked"], requests=requests, threads=threads, device=device)
     return {
         "bundle": bundle.name,
         "fingerprint": bundle.fingerprint,

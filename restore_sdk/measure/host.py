@@ -45,13 +45,6 @@ def facts() -> dict[str, Any]:
     }
 
 
-def memory_mb(field: str = "VmRSS") -> float | None:
-    """Memory of this process in RAM, in MB: now, or for ``VmHWM`` the most there was; ``None`` without ``/proc``."""
-    # not ru_maxrss: that of a child starts at its parent's
-    found = re.search(rf"^{field}:\s+(\d+)", _read("/proc/self/status"), re.MULTILINE)
-    return int(found[1]) * 1.024 / 1000 if found else None
-
-
 def _processor() -> str:
     info = dict(re.findall(r"^(.+?)\s*: (.+)$", _read("/proc/cpuinfo").partition("\n\n")[0], re.MULTILINE))
     name = info.get("model name") or platform.processor() or platform.machine()

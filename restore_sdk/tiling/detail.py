@@ -84,9 +84,11 @@ def add_detail(picture: _U8, mask: _Bool, mine: _Bool, tile: Tile, toned: bool =
         low = _with_channels(shrunk(box, *size))
         low_mask, low_mine = (shrunk(each.view(np.uint8) * np.uint8(255), *size) > 0 for each in (mask, mine))
         grid = _Grid(box, low, _DETAIL_CELL * crop.height // crop.inner_height, crop)
-        layers += _laid(grid, _detail(grid, mask, mine))
+        if (drawn := _detail(grid, mask, mine)) is not None:
+            layers.append(_strips(grid, drawn))
     grid = _Grid(low, None, _GRAIN_CELL, crop)
-    for strips in _laid(grid, _grain(grid, low_mask, low_mine)):
+    if (drawn := _grain(grid, low_mask, low_mine)) is not None:
+        strips = _strips(grid, drawn)
         layers.append(_enlarged(_whole(strips, low.shape), mine) if scaled else strips)
     changed = False
     for strips in layers:
@@ -250,11 +252,6 @@ def _grain(grid: _Grid, mask: _Bool, mine: _Bool) -> _Drawn | None:
         return None
     strength = np.full(len(flat), math.sqrt(lack / there), np.float32)
     return _Drawn(wanted, known[:, flat], np.zeros(len(flat), bool), strength)
-
-
-def _laid(grid: _Grid, drawn: _Drawn | None) -> Iterator[_Strips]:
-    if drawn is not None:
-        yield _strips(grid, drawn)
 
 
 def _strips(grid: _Grid, drawn: _Drawn) -> _Strips:

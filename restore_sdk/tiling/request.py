@@ -24,7 +24,7 @@ from restore_sdk.imaging.image import (
     to_rgb,
     tone_of,
 )
-from restore_sdk.tiling.crop import Crop, blend, cut, paste, paste_edges
+from restore_sdk.tiling.crop import Crop, blend, cut, paste, paste_edges, place
 from restore_sdk.tiling.detail import add_detail
 from restore_sdk.tiling.faces import Faces, frames
 from restore_sdk.tiling.plan import MAX_CROPS, Tile, plan
@@ -106,10 +106,8 @@ class Request:
     The waves of the plan follow each other. Within a wave, :meth:`sample` gives the same whatever was put back of that
     wave; :meth:`put` is to be called in the plan's order.
 
-    Args:
-        image, mask, options: as for :meth:`restore_sdk.engine.RestoreEngine.restore`.
-        edges: whether the completed edge map is wanted.
-        name: stands before what errors say, where there are several requests.
+    ``name`` stands before what errors and :attr:`notes` say, where there are several requests. Notes are on what is odd
+    about mask and faces, which are taken as they are.
 
     Raises:
         ImageError, MaskError, ShapeError, InputError: image, mask or faces cannot be used.
@@ -130,11 +128,12 @@ class Request:
             self._source = as_pixels(image, options.color)
             given = mask_values(mask, self._source.shape[:2])
             self._mask, marked = masked_pixels(given)
-            #: What is odd about the mask, which is taken as it is.
-            self.notes = tuple(self._name + doubt for doubt in [mask_doubt(given)] if doubt)
+            doubts = [mask_doubt(given)]
             dilate(self._mask, options.dilate)
             framed = frames(() if options.faces is None else options.faces, self._mask.shape)
             self.plan = plan(self._mask, options.max_crops, framed, None if options.dilate else marked)
+            doubts += [self._face_doubt(place((face.y, face.x), face.side, self._mask.shape)) for face in framed]
+            self.notes = tuple(self._name + doubt for doubt in doubts if doubt)
         # What the model is shown of the picture while nothing was put back, without a copy.
         self._untouched = self._source if self._source.flags.c_contiguous else None
         self.edges = np.zeros(self._mask.shape, np.uint8) if edges else None
@@ -196,6 +195,13 @@ class Request:
             self._add_detail()
         feather(self._picture, self._source, self._mask, self._options.feather)
         return self._picture
+
+    def _face_doubt(self, frame: Crop) -> str:
+        """Why a face whose frame is mostly masked has no tile of its own; empty where it has one, or needs none."""
+        if any(tile.crop == frame for tile in self.plan.tiles) or self._mask[frame.box].mean() <= 0.5:
+            return ""
+        where = f"{frame.x + frame.width // 2}, {frame.y + frame.height // 2}"
+        return f"the face around {where} frames no tile, since the damage reaches far beyond it"
 
     def _has_one_tone(self) -> bool:
         """Whether the photograph is grey or toned, by some 4,000 known pixels all over it."""

@@ -217,7 +217,6 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "Radiance": (lambda: b"#?RADIANCE\n", "but a Radiance picture, which is HDR"),
     "OpenEXR": (lambda: b"v/1\x01" + bytes(20), "but an OpenEXR, which is HDR"),
     "web page": (lambda: b"\n <!DOCTYPE html>", "but a web page"),
-    "SVG": (lambda: b"<?xml version", "but an SVG or XML"),
     "PDF": (lambda: b"%PDF-1.7", "but a PDF"),
     "animated PNG": (lambda: saved(IMAGE, "PNG", **FRAMES), "animated"),
     "animated WebP": (lambda: saved(IMAGE, "WEBP", **FRAMES), "animated"),

@@ -208,19 +208,6 @@ def test_quality_where_it_is_asked_for(tmp_path: Path) -> None:
         assert open_photo(file.data).lossy != file.lossless
 
 
-@pytest.mark.parametrize("deep_one", [False, True])
-@pytest.mark.parametrize(
-    ("name", "written"), [(None, 1), ("tiff_lzw", 5), ("tiff_adobe_deflate", 8), ("packbits", 32773), ("jpeg", 5)]
-)
-def test_a_tiff_keeps_its_compression(tmp_path: Path, name: str | None, written: int, deep_one: bool) -> None:
-    Image.fromarray(make_photo(64, 64)).save(tmp_path / "a.tif", compression=name)
-    photo = open_photo(tmp_path / "a.tif")
-    pixels = deep(64, 64) if deep_one else photo.pixels
-    data = photo.encode("b.tif", pixels).data
-    assert Image.open(io.BytesIO(data)).tag_v2[259] == written  # type: ignore[attr-defined]
-    assert np.array_equal(open_photo(data).pixels, pixels)
-
-
 def test_outputs_that_are_refused(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
     write_image(tmp_path / "a.png", photo)
     (tmp_path / "link.png").symlink_to(tmp_path / "a.png")

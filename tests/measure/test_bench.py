@@ -17,7 +17,6 @@ from restore_sdk.cli.main import main
 from restore_sdk.errors import ExecutionError, MissingDependencyError
 from restore_sdk.measure import bench, doctor
 from restore_sdk.measure.doctor import Finding, examine
-from restore_sdk.measure.fresh import fresh_process, grown_percent
 from restore_sdk.measure.timing import BLOCKS, Case, time_in_blocks
 from tests.child import python
 from tests.cuda_double.build import driver
@@ -30,7 +29,7 @@ PARTS = {"prepare", "wait", "edge", "repair", "paste"}
 @pytest.fixture(scope="module")
 def report(toy_bundle: Bundle) -> dict[str, Any]:
     """A real report of the toy bundle on ONNX Runtime; tests that change it copy it."""
-    return bench.measure(toy_bundle, ["onnxruntime"], requests=10, processes=False)
+    return bench.measure(toy_bundle, ["onnxruntime"], requests=10)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -93,8 +92,6 @@ def test_all_that_opens_is_measured_and_the_rest_named(toy_bundle: Bundle, capsy
     names = {entry["asked"] for entry in found["runs"]} | {entry["runtime"] for entry in found["absent"]}
     assert names == set(bench.NAMED)
     assert all(entry["why"] for entry in found["absent"])
-    process = next(entry["process"] for entry in found["runs"] if entry["asked"] == "onnxruntime")
-    assert 0 < process["import_ms"] < process["cold_ms"]
 
 
 def test_a_runtime_asked_for_by_name_is_never_replaced(
@@ -127,48 +124,11 @@ def test_drift_beyond_the_gate_has_its_exit_code(tmp_path: Path, capsys: pytest.
     golden = golden_vectors()
     golden["restored"][golden["mask"] > 127] ^= 8
     bundle = write_toy_bundle(tmp_path / "off", golden=golden)
-    arguments = ("--bundle", str(bundle.path), "--runtime", "onnxruntime", "--requests", "1", "--no-processes")
+    arguments = ("--bundle", str(bundle.path), "--runtime", "onnxruntime", "--requests", "1")
     code, found = run(capsys, *arguments)
     assert (code, found["ok"], found["drifted"]) == (6, False, ["onnxruntime fp32"])
     worst = found["runs"][0]["drift"]["restored"]["worst_db"]
     assert run(capsys, *arguments, "--min-psnr", str(worst - 0.1))[0] == 0
-
-
-def test_memory_grows_where_it_does() -> None:
-    assert grown_percent([100.0] * 1000) == 0
-    assert grown_percent([100 + turn / 10 for turn in range(1000)]) == pytest.approx(80, abs=10)
-    assert grown_percent([1e6] * 50 + [100.0] * 950) == 0, "before it settled"
-    assert grown_percent([100.0] * 40) is None
-    assert grown_percent([None] * 1000) is None
-
-
-def test_a_fresh_process(toy_bundle: Bundle) -> None:
-    found = fresh_process(toy_bundle.path, "onnxruntime", requests=120, threads=1)
-    assert 0 < found["import_ms"] < found["cold_ms"]
-    assert found["warm_ms"] > 0
-    assert 0 < found["first_mb"] <= found["peak_mb"] < 400
-    assert abs(found["grown_percent"]) < 5
-    with pytest.raises(ExecutionError, match="no bundle at"):
-        fresh_process(toy_bundle.path / "none", "onnxruntime")
-
-
-def test_a_fresh_process_opens_the_folder_and_no_shipped_model_of_its_name(
-    toy_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(toy_bundle.path, tmp_path / "default")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "default" / "edge.onnx").write_bytes(b"torn")
-    with pytest.raises(ExecutionError, match=r"edge\.onnx is not the file"):
-        fresh_process(Path("default"), "onnxruntime", requests=1)
-
-
-def test_a_fresh_process_that_hangs_before_its_first_image_is_ended(
-    toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    talks = "import sys, time; sys.stderr.write('x' * 1_000_000); sys.stderr.flush(); time.sleep(600)"
-    monkeypatch.setattr("restore_sdk.measure.fresh._PROGRAM", talks)
-    with pytest.raises(ExecutionError, match="longer than 3 s"):
-        fresh_process(toy_bundle.path, "onnxruntime", timeout=3)
 
 
 def install(folder: Path, name: str, version: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,6 @@ import restore_sdk
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ExecutionError
 from restore_sdk.imaging.image import MODEL_SIZE
-from restore_sdk.measure.host import memory_mb
 from restore_sdk.runtime import Runtime
 
 #: Requests before memory counts: buffers are made, pools of memory fill.
@@ -27,7 +27,7 @@ import time
 started = time.perf_counter()
 import restore_sdk
 imported = time.perf_counter() - started
-from restore_sdk.measure.fresh import measured
+from benchmarks.fresh import measured
 measured(imported)
 """
 
@@ -111,3 +111,14 @@ def grown_percent(memory: list[float | None]) -> float | None:
         return None
     before, after = float(np.mean(values[:tenth])), float(np.mean(values[-tenth:]))
     return 100 * (after - before) / before
+
+
+def memory_mb(field: str = "VmRSS") -> float | None:
+    """Memory of this process in RAM, in MB: now, or for ``VmHWM`` the most there was; ``None`` without ``/proc``."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    # not ru_maxrss: that of a child starts at its parent's
+    found = re.search(rf"^{field}:\s+(\d+)", status, re.MULTILINE)
+    return int(found[1]) * 1.024 / 1000 if found else None
