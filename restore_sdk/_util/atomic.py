@@ -103,9 +103,7 @@ def check_folder(path: Path) -> None:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"the output is not a plain folder: {path}", "choose another output path")
     if not path.parent.is_dir():
-        raise OutputError(
-            f"the output folder does not exist: {path.parent}", f"create it first: mkdir -p {quote(path.parent)}"
-        )
+        raise OutputError(f"the output folder does not exist: {path.parent}", f"run: mkdir -p {quote(path.parent)}")
 
 
 def check_owned(path: Path, marker: str, kind: str) -> None:

@@ -38,9 +38,7 @@ def file_lock(path: Path, poll: Callable[[float], None] | None = None) -> Iterat
                 poll(time.monotonic() - started)
             time.sleep(POLL_SECONDS)
         except OSError as error:
-            raise OutputError(
-                f"cannot lock {path}: {error.strerror}", "check space and permissions, or use a folder on a local disk"
-            ) from error
+            raise OutputError(f"cannot lock {path}: {error.strerror}", "use a folder on a local disk") from error
     try:
         yield
     finally:

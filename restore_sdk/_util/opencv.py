@@ -33,8 +33,6 @@ def translate_memory_errors(function: Callable[_Parameters, _Result]) -> Callabl
         except (MemoryError, cv2.error) as error:
             if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
                 raise
-            raise OutOfMemoryError(
-                f"not enough memory for the photograph: {error}", "free memory, or make it smaller", reason="photo"
-            ) from error
+            raise OutOfMemoryError(f"no memory for the photo: {error}", "make it smaller", reason="photo") from error
 
     return told

@@ -145,21 +145,17 @@ class Bundle:
                 data = with_weights(data, self._weights)
                 check_self_contained(data)
             except ValueError as error:
-                raise BundleError(
-                    f"{name} is no graph that a bundle may hold: {error}", GET_ANOTHER, reason="integrity"
-                ) from error
+                raise _spoilt(f"{name} is no graph that a bundle may hold: {error}") from error
         return data
 
     def checked(self, name: str) -> bytes:
         """Bytes of one file as it lies there, their SHA-256 being the manifest's; raises as ``read``."""
         spec = self.manifest.files.get(name)
         if spec is None:
-            raise BundleError(f"the bundle's manifest does not list {name!r}", GET_ANOTHER, reason="integrity")
+            raise _spoilt(f"the bundle's manifest does not list {name!r}")
         data = _read_plain(self.path, name, spec.bytes)
         if len(data) != spec.bytes or hashlib.sha256(data).hexdigest() != spec.sha256:
-            raise BundleError(
-                f"{name} is not the file that the bundle's manifest names", GET_ANOTHER, reason="integrity"
-            )
+            raise _spoilt(f"{name} is not the file that the bundle's manifest names")
         return data
 
     def _weights(self, name: str) -> bytes:
@@ -181,17 +177,13 @@ class Bundle:
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > MAX_GOLDEN_BYTES:
-                    raise BundleError(
-                        f"{name} unpacks to more than {MAX_GOLDEN_BYTES} bytes", GET_ANOTHER, reason="integrity"
-                    )
+                    raise _spoilt(f"{name} unpacks to more than {MAX_GOLDEN_BYTES} bytes")
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 golden: dict[str, NDArray[Any]] = {key: arrays[key] for key in arrays.files}
         except BundleError:
             raise
         except Exception as error:  # zipfile, zlib, lzma, numpy and its parser of headers each have their own
-            raise BundleError(
-                f"{name} is no archive of plain arrays: {error}", GET_ANOTHER, reason="integrity"
-            ) from error
+            raise _spoilt(f"{name} is no archive of plain arrays: {error}") from error
         self.check_golden(golden)
         return golden
 
@@ -205,16 +197,16 @@ class Bundle:
         tensors = {tensor.name: tensor for spec in self.stages for tensor in (*spec.inputs, *spec.outputs)}
         missing = sorted(set(tensors) - set(golden))
         if missing:
-            raise BundleError(f"golden vectors lack {', '.join(missing)}", GET_ANOTHER, reason="integrity")
+            raise _spoilt(f"golden vectors lack {', '.join(missing)}")
         count = len(golden["image"]) if golden["image"].ndim else 0
         for key, tensor in tensors.items():
             array = golden[key]
             if count == 0 or array.dtype != np.uint8 or array.shape != (count, *tensor.shape[1:]):
-                raise BundleError(
-                    f"golden vector {key} is {array.dtype} {array.shape}, expected uint8 (N, {tensor.shape[1:]})",
-                    GET_ANOTHER,
-                    reason="integrity",
-                )
+                raise _spoilt(f"golden vector {key} is {array.dtype} {array.shape}, not uint8 (N, {tensor.shape[1:]})")
+
+
+def _spoilt(message: str) -> BundleError:
+    return BundleError(message, GET_ANOTHER, reason="integrity")
 
 
 def weights_name(sha256: str) -> str:
@@ -231,8 +223,8 @@ def _read_plain(folder: Path, name: str, limit: int) -> bytes:
     try:
         return read_plain(path, limit)
     except FileNotFoundError as error:
-        raise BundleError(f"the bundle lacks {name}: {path}", GET_ANOTHER, reason="integrity") from error
+        raise _spoilt(f"the bundle lacks {name}: {path}") from error
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}", "check the file's permissions") from error
     except ValueError as error:
-        raise BundleError(f"{path} {error}", GET_ANOTHER, reason="integrity") from error
+        raise _spoilt(f"{path} {error}") from error

@@ -24,17 +24,13 @@ def register(commands: Any) -> None:
         help="measure latency, throughput and drift on this host",
         description="Measures every runtime that opens on this host, or those named; they take turns.",
     )
-    command.add_argument(
-        "--runtime", choices=RUNTIMES, action="append", default=[], help="may be repeated (default: all that open here)"
-    )
+    command.add_argument("--runtime", choices=RUNTIMES, action="append", default=[], help="repeatable (default: all)")
     command.add_argument("--requests", type=int, default=200, metavar="N", help="requests that count (default 200)")
     command.add_argument("--batch", type=int, default=1, metavar="N", help="images a request (default 1)")
     command.add_argument("--slots", type=int, default=1, metavar="N", help="how many compute at a time (default 1)")
     command.add_argument("--threads", type=int, metavar="N", help="CPU threads a request (default: the usable cores)")
     add_device(command)
-    command.add_argument(
-        "--min-psnr", type=float, default=MIN_PSNR, metavar="DB", help=f"gate of the drift (default {MIN_PSNR:g})"
-    )
+    command.add_argument("--min-psnr", type=float, default=MIN_PSNR, metavar="DB", help=f"gate (default {MIN_PSNR:g})")
     add_bundle(command)
     finish(command, bench)
 

@@ -39,9 +39,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def add_store(parser: argparse.ArgumentParser) -> None:
     """The option that names the folder of built engines."""
-    parser.add_argument(
-        "--store", type=Path, metavar="DIR", help="default: $RESTORE_SDK_STORE, else in the user's cache folder"
-    )
+    parser.add_argument("--store", type=Path, metavar="DIR", help="default: $RESTORE_SDK_STORE, else your cache folder")
 
 
 def add_max_megapixels(parser: argparse.ArgumentParser) -> None:

@@ -14,9 +14,7 @@ def register(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser("detect", help="propose a mask: find scratches, cracks, tears and stains")
     command.add_argument("photo", type=Path, metavar="PHOTO", help="PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC")
-    command.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="MASK", help="white where damage is; PNG keeps it exact"
-    )
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="MASK", help="white where damage is")
     command.add_argument(
         "--sensitivity",
         choices=("low", "normal", "high"),

@@ -27,7 +27,7 @@ def register(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser("restore", help="restore one photograph, or a folder of them")
     command.add_argument(
-        "photo", type=Path, metavar="PHOTO|DIR", help="PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC, or a folder of them"
+        "photo", type=Path, metavar="PHOTO|DIR", help="PNG, JPEG, WebP, BMP, TIFF, AVIF, HEIC; a folder"
     )
     marks = command.add_mutually_exclusive_group()
     marks.add_argument(
@@ -35,64 +35,32 @@ def register(commands: Any) -> None:
         "--masks",
         type=Path,
         metavar="MASK|DIR",
-        help="an image of the same size, white where to repaint; for a folder one mask for all, or a folder of masks "
-        "that have their photographs' names; auto: find the damage and keep the mask beside the output as "
-        "OUT_mask.png, where a corrected one is taken on the next run",
+        help="white where to repaint; for a folder one for all, or a folder of masks by the photographs' names; auto: "
+        "find the damage, and keep the mask as OUT_mask.png",
     )
     marks.add_argument("--mask-color", metavar="'#RRGGBB'", help="repaint what is painted over in this colour")
     marks.add_argument("--mask-alpha", action="store_true", help="repaint what is transparent")
     command.add_argument("--force", action="store_true", help="with --mask auto: also where more than half is damaged")
     command.add_argument("--invert-mask", action="store_true", help="black in the mask file is what to repaint")
-    command.add_argument(
-        "--mask-tolerance",
-        type=int,
-        metavar="N",
-        help="largest distance from the colour in a channel (default: 0; after a lossy format 64)",
-    )
-    command.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="OUT",
-        help="the extension is the format; for a folder a folder",
-    )
-    command.add_argument(
-        "--quality",
-        type=int,
-        metavar="N",
-        help="of JPEG, 1 to 100 (default: as it was), and of WebP (default: no loss)",
-    )
+    command.add_argument("--mask-tolerance", type=int, metavar="N", help="distance from it (default 0; of JPEG 64)")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="an image, or a folder")
+    command.add_argument("--quality", type=int, metavar="N", help="1 to 100 (default: JPEG as it was, WebP no loss)")
     command.add_argument("--edges", type=Path, metavar="OUT", help="also write the completed edge map")
     command.add_argument("--dilate", type=int, default=0, metavar="N", help="grow the mask by N pixels first")
-    command.add_argument(
-        "--feather", type=int, default=0, metavar="N", help="blend the outermost masked N pixels with the photo"
-    )
+    command.add_argument("--feather", type=int, default=0, metavar="N", help="blend the outermost N masked pixels")
     command.add_argument("--max-crops", type=int, default=64, metavar="N", help="fewer: quicker, softer (default 64)")
     command.add_argument(
-        "--detail",
-        choices=["match", "none"],
-        default="match",
-        help="match (default): add the grain and fine detail of what is around the damage; none: leave it as the model "
-        "gives it",
+        "--detail", choices=["match", "none"], default="match", help="add the grain around the damage (default: match)"
     )
     command.add_argument(
-        "--faces",
-        action="append",
-        type=_box,
-        metavar="X,Y,WIDTH,HEIGHT",
-        help="where a face is, from forehead to chin, in pixels: frames crops around it as trained; repeatable",
+        "--faces", action="append", type=_box, metavar="X,Y,WIDTH,HEIGHT", help="a face, forehead to chin; repeatable"
     )
     add_max_megapixels(command)
     group = command.add_argument_group("a folder of photographs")
-    group.add_argument(
-        "--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="of all results (default: each as it is)"
-    )
+    group.add_argument("--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="default: each as it is")
     group.add_argument("--mask-suffix", metavar="TEXT", help="masks are named PHOTO_mask: --mask-suffix _mask")
     group.add_argument("--on-error", choices=("skip", "stop"), help="where a photograph fails (default: skip it)")
-    group.add_argument(
-        "--unmarked", choices=("fail", "skip"), help="photographs without mask, or with an empty one (default: fail)"
-    )
+    group.add_argument("--unmarked", choices=("fail", "skip"), help="photographs without a mask (default: fail)")
     group.add_argument("--overwrite", action="store_true", help="replace files that no run has written")
     group.add_argument("--slots", type=int, metavar="N", help="how many compute at a time (default: the cores, <= 8)")
     finish(command, restore, model=True)
@@ -114,9 +82,7 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
     from restore_sdk.tiling.request import RestoreOptions
 
     if options.mask is None and options.mask_color is None and not options.mask_alpha:
-        raise InputError(
-            "nothing says what is to be restored", "pass --mask FILE, --mask auto, --mask-color or --mask-alpha"
-        )
+        raise InputError("nothing says what is to be restored", "pass --mask, --mask-color or --mask-alpha")
     auto = options.mask == Path("auto")
     if options.invert_mask and (options.mask is None or auto):
         raise InputError("--invert-mask is for a mask file", "pass --mask")

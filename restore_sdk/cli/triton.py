@@ -16,9 +16,7 @@ def register(commands: Any) -> None:
     command.add_argument("output", type=Path, metavar="OUT_DIR", help="the folder to write; one of ours is replaced")
     add_bundle(command)
     command.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="of the graphs (default fp32)")
-    command.add_argument(
-        "--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: GPUs where the server has some"
-    )
+    command.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: GPUs, if any")
     command.add_argument("--instances", type=int, default=1, metavar="N", help="copies of a stage a device (default 1)")
     command.add_argument("--max-batch", type=int, default=8, metavar="N", help="tiles in one run (default 8)")
     command.add_argument("--queue-delay-us", type=int, default=0, metavar="N", help="batching delay (default 0)")

@@ -68,9 +68,7 @@ def build_stage(
                 # TensorRT's objects go now, while the context is current, not with the last traceback in some thread.
                 traceback.clear_frames(error.__traceback__)
                 if isinstance(error, MemoryError):
-                    raise BuildError(
-                        f"out of host memory while building stage {stage.name}", "close other programs", reason="memory"
-                    ) from error
+                    raise BuildError(f"out of memory at stage {stage.name}", "free some", reason="memory") from error
                 if isinstance(error, (TypeError, RuntimeError)):  # so the bindings tell that an object was not made
                     raise failure(stage.name, trt.label, [*log.errors, str(error)], parsing=False) from error
                 raise
@@ -112,9 +110,7 @@ def configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:
         for index, capability in enumerate(recipe.compute_capabilities):
             kind = getattr(module.ComputeCapability, f"SM{capability.replace('.', '')}")
             if not config.set_compute_capability(kind, index):
-                raise BuildError(
-                    f"{trt.label} does not build for compute capability {capability}", "take another recipe"
-                )
+                raise BuildError(f"{trt.label} does not build for capability {capability}", "take another recipe")
     elif recipe.hardware == "capability":
         config.hardware_compatibility_level = module.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY
     return config

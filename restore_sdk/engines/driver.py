@@ -59,9 +59,7 @@ def load_driver() -> ctypes.CDLL:
         library = ctypes.CDLL(name)
         status = int(library.cuInit(0))
     except (OSError, AttributeError) as error:
-        raise DeviceError(
-            f"no NVIDIA driver: {error}", f"install it, or give the container the GPU; {_OTHERWISE}"
-        ) from error
+        raise DeviceError(f"no NVIDIA driver: {error}", f"install it; {_OTHERWISE}") from error
     if status:
         reason = _REASONS.get(status, "look at nvidia-smi")
         raise DeviceError(f"the NVIDIA driver finds no usable GPU (cuInit: error {status}): {reason}", _OTHERWISE)

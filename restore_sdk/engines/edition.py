@@ -101,14 +101,10 @@ def load(edition: Edition | None = None) -> TensorRT:
         # Half an installation (bindings without libraries) imports as an empty namespace.
         numbers = tuple(int(part) for part in version.split(".")[:2])
     except (ImportError, OSError, AttributeError, RuntimeError, ValueError) as error:
-        raise MissingDependencyError(
-            f"{edition} cannot be imported: {error}", install_command(EXTRAS[edition])
-        ) from error
+        raise MissingDependencyError(f"{edition} does not load: {error}", install_command(EXTRAS[edition])) from error
     if numbers < OLDEST[edition]:
         least = ".".join(map(str, OLDEST[edition]))
-        raise MissingDependencyError(
-            f"{edition} {version} is too old, {least} is needed", install_command(EXTRAS[edition])
-        )
+        raise MissingDependencyError(f"{edition} {version} is older than {least}", install_command(EXTRAS[edition]))
     return TensorRT(module, edition, version, _cuda_major(edition, version))
 
 

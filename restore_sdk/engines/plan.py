@@ -68,13 +68,9 @@ def prepare(target: str | Recipe | None = None, edition: Edition | None = None, 
 
 def _for_target(recipe: Recipe, edition: Edition | None, device: int) -> BuildPlan:
     if edition not in (None, recipe.edition):
-        raise InputError(
-            f"target {recipe.name} is built with {recipe.edition}, not {edition}", "leave out --edition or --target"
-        )
+        raise InputError(f"target {recipe.name} is built with {recipe.edition}, not {edition}", "leave out --edition")
     if recipe.platforms and (here := host_platform()) not in recipe.platforms:
-        raise DeviceError(
-            f"target {recipe.name} is for {' '.join(recipe.platforms)}, this host is {here}", "build it on such a host"
-        )
+        raise DeviceError(f"target {recipe.name} is for {' '.join(recipe.platforms)}, not {here}", "build it there")
     if recipe.edition == "tensorrt_rtx":
         trt = load(recipe.edition)
         _require_known(trt, recipe, f"target {recipe.name}")

@@ -143,9 +143,7 @@ def parse_sidecar(data: bytes, name: str) -> Sidecar:
         if sidecar.file != name:
             raise ValueError(f"its key belongs to {sidecar.file}")
     except (ValueError, TypeError, RecursionError, msgspec.ValidationError) as error:
-        raise EngineError(
-            f"the engine's sidecar {name} is not valid: {escape(error)}", BUILD_AGAIN, reason="integrity"
-        ) from error
+        raise EngineError(f"sidecar {name} is not valid: {escape(error)}", BUILD_AGAIN, reason="integrity") from error
     return sidecar
 
 

@@ -182,9 +182,7 @@ class EngineStore:
         try:
             there = os.listdir(self.root)  # glob would say that a folder which may not be read is empty
         except OSError as error:
-            raise EngineError(
-                f"cannot read the engine store {self.root}: {error.strerror}", "see who owns it, and its permissions"
-            ) from error
+            raise EngineError(f"cannot read the engine store {self.root}: {error.strerror}", "who owns it?") from error
         for path in (self.root / name for name in sorted(there) if _SIDECAR.fullmatch(name)):
             try:
                 found.append(Entry(path, parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)))
@@ -203,9 +201,7 @@ class EngineStore:
                 try:
                     self.read(entry.sidecar)
                 except FileNotFoundError as gone:
-                    error = EngineError(
-                        f"the plan is missing: {gone.filename}", "restore-sdk engines prune", reason="integrity"
-                    )
+                    error = EngineError(f"no plan {gone.filename}", "restore-sdk engines prune", reason="integrity")
                 except EngineError as invalid:
                     error = invalid
             checked.append(Entry(entry.path, entry.sidecar, error))
@@ -247,9 +243,7 @@ class EngineStore:
         if invalid:
             raise invalid[0]
         if not sidecars:
-            raise EngineError(
-                f"no engine of stage {stage} is in {self.root}", f"build it: {command}", reason="not-built"
-            )
+            raise EngineError(f"no engine of stage {stage} in {self.root}", f"build it: {command}", reason="not-built")
 
         best = max(sidecars, key=lambda s: (s.key.onnx_sha256 == wanted, s.created))
         what, built, here = best.key.mismatch(trt, gpu) or ("", "", "")
@@ -280,9 +274,7 @@ class EngineStore:
             self.root.parent.mkdir(parents=True, exist_ok=True)
             self.root.mkdir(mode=0o700, exist_ok=True)
         except (OSError, ValueError) as error:
-            raise OutputError(
-                f"cannot make the engine store {self.root}: {error}", "set RESTORE_SDK_STORE to a folder of yours"
-            ) from error
+            raise OutputError(f"cannot make the engine store {self.root}: {error}", "set RESTORE_SDK_STORE") from error
         self._check_root()
 
     @staticmethod

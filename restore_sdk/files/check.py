@@ -140,9 +140,7 @@ def check_png(data: bytes) -> None:
         if kind == b"acTL" and content[:4] != b"\0\0\0\1":
             raise InvalidImageError("is animated", ONE_FRAME)
         if kind == b"cICP" and content[1:2] in (b"\x10", b"\x12"):  # PQ and HLG of ITU-R BT.2100
-            raise InvalidImageError(
-                "is HDR, and the model knows the range of ordinary photographs only", "save an SDR version of it"
-            )
+            raise InvalidImageError("is HDR, which the model does not know", "save an SDR version of it")
         if kind == b"tRNS" and data[24] == 16:  # OpenCV makes alpha of it in colour, and drops it in grey
             raise InvalidImageError(
                 "is a PNG of 16 bits in which one shade stands for transparent, which is not read",
@@ -166,9 +164,7 @@ def check_jpeg(data: bytes) -> None:
         if parts > _MAX_PARTS or exifs > _MAX_EXIFS:
             raise InvalidImageError("has more parts than any real JPEG", "save it again")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and data[at + 2 : at + 3] > b"\x08":
-            raise InvalidImageError(
-                "is a JPEG of more than 8 bits a channel, which is not read", "save it as PNG or TIFF, 16 bits"
-            )
+            raise InvalidImageError("is a JPEG of more than 8 bits a channel", "save it as PNG of 16 bits")
         if marker not in (0x01, 0xD8):
             at += max(2, int.from_bytes(data[at : at + 2], "big"))
     raise truncated()  # decoders may fill up with grey what is missing

@@ -61,9 +61,7 @@ def mask_of_color(
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels == 1:
         if len(set(rgb)) > 1:
-            raise ImageError(
-                "the image is grey, and the mask's colour is none of its greys", "save the marked photograph in colour"
-            )
+            raise ImageError("the image is grey, and the mask's colour is not", "save the marked photograph in colour")
         wanted = wanted[:1]
     low, high = (np.clip(wanted + sign * tolerance, 0, 255).astype(float).tolist() for sign in (-1, 1))
     flat = np.ascontiguousarray(pixels if channels == 1 else pixels[..., :3])

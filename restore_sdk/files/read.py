@@ -178,9 +178,7 @@ def read_photo(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> ND
     """
     pixels = open_photo(path, max_pixels).pixels
     if pixels.dtype != np.uint8:
-        raise ImageError(
-            f"the photo {path} has 16 bits a channel, only 8 bits are taken here", "use restore_sdk.files.open_photo"
-        )
+        raise ImageError(f"the photo {path} has 16 bits a channel, only 8 bits are taken here", "use open_photo")
     return pixels.view(np.uint8)
 
 

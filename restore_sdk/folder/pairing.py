@@ -155,9 +155,7 @@ def find_pairs(
         if auto:
             mask = proposed_mask(output)
             if of_proposal[_fold(mask)] > 1 or _fold(mask) in of_output:
-                problem = problem or InputError(
-                    f"its mask would be {mask}, which another photograph needs", "rename one"
-                )
+                problem = problem or InputError(f"its mask would be {mask}, which another one needs", "rename one")
         pairs.append(Pair(photo.relative_to(source).as_posix(), photo, mask, output, problem))
     asked = set(keys.values())
     return Pairing(pairs, [path for key, paths in masks_of.items() if key not in asked for path in paths], notes)

@@ -169,9 +169,7 @@ def _propose(engine: RestoreEngine, pair: Pair, photo: Photo) -> Photo:
     try:
         pair.mask.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"the folder {pair.mask.parent} cannot be made: {error.strerror}", "choose another"
-        ) from error
+        raise OutputError(f"cannot make the folder {pair.mask.parent}: {error.strerror}", "choose another") from error
     write_file(pair.mask, encode(pair.mask, damage.mask).data)
     return photo.with_note(f"the mask {pair.mask} was proposed, {damage.share:.2%} of the photo: look at it")
 

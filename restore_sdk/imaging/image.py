@@ -55,9 +55,7 @@ def as_pixels(image: object, color: Color = "rgb") -> NDArray[np.uint8]:
         if color != "rgb":
             raise ImageError("a PIL image has no BGR order", 'leave out color="bgr", or pass an array')
     else:
-        raise ImageError(
-            f"the image is a {type(image).__name__}", "pass a numpy uint8 array, H x W x 3, or a PIL image"
-        )
+        raise ImageError(f"the image is a {type(image).__name__}", "pass a uint8 array, H x W x 3, or a PIL image")
     if pixels.dtype != np.uint8:
         raise ImageError(f"the image is {pixels.dtype}, only uint8 in 0..255 is taken", _to_uint8(pixels.dtype))
     if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4) and pixels.shape[0] in (1, 3, 4):
@@ -217,9 +215,7 @@ def masked_pixels(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArra
     mask[box] = above
     masked = np.count_nonzero(above)
     if masked == mask.size:
-        raise MaskError(
-            "the mask marks the whole image, so nothing is known to restore from", "white is what to repaint"
-        )
+        raise MaskError("the mask marks the whole image, so nothing is known", "white is what to repaint")
     if masked == 0 and marked[box].any():
         raise MaskError(
             f"the mask is not black, but nothing in it is above {MASKED_ABOVE} (highest: {int(marked[box].max())})",

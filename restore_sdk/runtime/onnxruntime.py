@@ -138,9 +138,7 @@ def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
         have = {tensor.name: (tensor.type, tuple(tensor.shape[1:])) for tensor in found}
         want = {tensor.name: ("tensor(uint8)", tensor.shape[1:]) for tensor in expected}
         if have != want:
-            raise BundleError(
-                f"the {stage.name} graph has tensors {have}, its manifest says {want}", "export the bundle again"
-            )
+            raise BundleError(f"the {stage.name} graph has {have}, its manifest says {want}", "export the bundle again")
     return session
 
 

@@ -23,9 +23,7 @@ try:
     with no_telemetry():
         import openvino as ov
 except ImportError as error:
-    raise MissingDependencyError(
-        f"OpenVINO cannot be imported: {error}", f"run: {install_command('openvino')}"
-    ) from error
+    raise MissingDependencyError(f"OpenVINO does not load: {error}", f"run: {install_command('openvino')}") from error
 
 Precision = Literal["fp32", "bf16", "int8"]
 
@@ -197,6 +195,4 @@ def _check_tensors(model: Any, stage: StageSpec) -> None:
         want = {tensor.name: ("u8", [str(side) for side in tensor.shape[1:]]) for tensor in expected}
         # OpenVINO drops an input that no operator reads
         if any(want.get(name) != tensor for name, tensor in have.items()) or len(have) < least:
-            raise BundleError(
-                f"the {stage.name} graph has tensors {have}, its manifest says {want}", "export the bundle again"
-            )
+            raise BundleError(f"the {stage.name} graph has {have}, its manifest says {want}", "export the bundle again")

@@ -35,9 +35,7 @@ def open_model(
         facts = {**opened.facts(), "path": str(opened.path)}
         return runner, {"asked": runtime, "reason": reason, "bundle": facts}
     if (bundle, device, slots, threads) != (None, 0, 1, None):
-        raise InputError(
-            "a runner that is handed in brings its bundle, device, slots and threads", "pass them to the runner"
-        )
+        raise InputError("a runner brings its bundle, device, slots and threads", "pass them to the runner")
     return runtime, {"asked": "handed in", "reason": "handed in"}
 
 

@@ -23,9 +23,7 @@ try:
     from tritonclient import grpc
     from tritonclient.utils import InferenceServerException
 except ImportError as error:
-    raise MissingDependencyError(
-        f"Triton's client cannot be imported: {error}", f"run: {install_command('triton')}"
-    ) from error
+    raise MissingDependencyError(f"tritonclient does not load: {error}", f"run: {install_command('triton')}") from error
 
 _INPUTS = STAGE_CONTRACT[0][1]
 _OUTPUTS = ("restored", "completed_edges")
@@ -137,6 +135,4 @@ def _mapped_errors(what: str, kind: type[RestoreError]) -> Iterator[None]:
         yield
     except InferenceServerException as error:
         status = f" ({error.status()})" if error.status() else ""
-        raise kind(
-            f"{what}: {error.message()}{status}", "check that it runs and is reachable: /v2/health/ready"
-        ) from error
+        raise kind(f"{what}: {error.message()}{status}", "check that it is reachable: /v2/health/ready") from error

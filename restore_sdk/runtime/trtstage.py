@@ -115,17 +115,11 @@ class TrtStage:
         want = {tensor.name: ("input", "uint8", (-1, *tensor.shape[1:])) for tensor in spec.inputs}
         want |= {tensor.name: ("output", "uint8", (-1, *tensor.shape[1:])) for tensor in spec.outputs}
         if have != want:
-            raise EngineError(
-                f"this is no engine of stage {spec.name}: its tensors are {have}, the manifest says {want}",
-                BUILD_AGAIN,
-            )
+            raise EngineError(f"this is no engine of stage {spec.name}: it has {have}, not {want}", BUILD_AGAIN)
         profiles = [self._engine.get_tensor_profile_shape(tensor.name, 0) for tensor in spec.inputs]
         smallest, largest = max(p[0][0] for p in profiles), min(p[2][0] for p in profiles)
         if smallest != 1:
-            raise EngineError(
-                f"the engine of stage {spec.name} takes batches of {smallest} to {largest}, not of one image",
-                BUILD_AGAIN,
-            )
+            raise EngineError(f"the engine of stage {spec.name} takes {smallest} to {largest} images", BUILD_AGAIN)
         return int(largest)
 
 

@@ -131,4 +131,4 @@ def test_masks_of_a_folder_do_not_collide(
         write(source / name, scratched(100, 200, BOX))
     told = run(capsys, seeing_bundle, "restore", source, "--mask", "auto", "-o", target, code=9)
     assert {failure["photo"] for failure in told["failures"]} == {"a.png", "a.jpg", "b.png"}
-    assert all("which another photograph needs" in failure["message"] for failure in told["failures"])
+    assert all("which another one needs" in failure["message"] for failure in told["failures"])

@@ -89,7 +89,7 @@ def test_the_stage_is_added_once_and_the_rest_stays(tmp_path: Path, seeing_bundl
 
 def test_another_graph_or_other_tensors_are_refused(tmp_path: Path) -> None:
     wrong = add_damage_stage(write_toy_bundle(tmp_path / "wrong"), edge_graph(), 0, 0)
-    with RestoreEngine(wrong) as engine, pytest.raises(BundleError, match="has tensors"):
+    with RestoreEngine(wrong) as engine, pytest.raises(BundleError, match="graph has"):
         engine.find_damage(scratched(20, 20))
     manifest = json.loads((wrong.path / "manifest.json").read_bytes())
     manifest["damage"]["outputs"][0]["shape"] = ["batch", 256, 256]

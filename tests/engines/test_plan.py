@@ -217,7 +217,7 @@ class TestEditions:
         (tmp_path / "tensorrt").mkdir()
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
-        with pytest.raises(MissingDependencyError, match="cannot be imported"):
+        with pytest.raises(MissingDependencyError, match="does not load"):
             load("tensorrt")
         monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
         (tmp_path / "tensorrt" / "__init__.py").write_text("raise OSError('libnvinfer.so.10: no such file')")

@@ -23,7 +23,7 @@ from tests.toy_bundle import edge_graph, expected, repair_graph, write_toy_bundl
 
 
 def test_a_graph_that_is_not_what_its_manifest_says(tmp_path: Path) -> None:
-    for edge, message in ((repair_graph(), "tensors"), (b"no onnx", "no graph that a bundle may hold")):
+    for edge, message in ((repair_graph(), "its manifest says"), (b"no onnx", "no graph that a bundle may hold")):
         bundle = write_toy_bundle(tmp_path / "b", edge=StageFiles("edge", edge, edge_graph(), 0, 0))
         with pytest.raises(BundleError, match=message):
             RestoreEngine(bundle)

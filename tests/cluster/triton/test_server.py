@@ -106,7 +106,7 @@ def test_what_cannot_be_used_is_said(server: Server) -> None:
             TritonRunner(server.url, **options)
     runner = TritonRunner(server.url)
     for more in ({"slots": 2}, {"bundle": Bundle.load()}, {"device": 1}):
-        with pytest.raises(InputError, match="handed in"):
+        with pytest.raises(InputError, match="a runner brings"):
             RestoreEngine(runtime=runner, **more)
     with RestoreEngine(runtime=runner) as engine, pytest.raises(ShapeError):
         engine(*(array[: 10 + 5 * index] for index, array in enumerate(pairs(1)[0])))
