@@ -23,7 +23,7 @@ from restore_sdk.errors import ClosedError, InputError, ShapeError
 from restore_sdk.imaging.image import MODEL_SIZE, Color, MaskWarning
 from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.base import StageRunner, checked
-from restore_sdk.runtime.select import open_model
+from restore_sdk.runtime.select import open_runner
 from restore_sdk.tiling.crop import Crop
 from restore_sdk.tiling.damage import Damage, Sensitivity, find_damage
 from restore_sdk.tiling.request import (
@@ -110,10 +110,17 @@ class RestoreEngine:
     ) -> None:
         slots = check_int("slots", slots, 1, 256)
         threads = None if threads is None else check_int("threads", threads, 1, 256)
-        if isinstance(runtime, str) and not isinstance(bundle, Bundle):
-            bundle = Bundle.load(bundle)
-        self._runner, self._facts = open_model(runtime, bundle, device=device, slots=slots, threads=threads)
-        self._bundle, self._threads = bundle if isinstance(bundle, Bundle) else None, threads
+        self._bundle: Bundle | None = None
+        if isinstance(runtime, str):
+            self._bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+            self._runner, reason = open_runner(runtime, self._bundle, device=device, slots=slots, threads=threads)
+            facts = {**self._bundle.facts(), "path": str(self._bundle.path)}
+            self._facts = {"asked": runtime, "reason": reason, "bundle": facts}
+        elif (bundle, device, slots, threads) == (None, 0, 1, None):
+            self._runner, self._facts = runtime, {"asked": "handed in", "reason": "handed in"}
+        else:
+            raise InputError("a runner brings its bundle, device, slots and threads", "pass them to the runner")
+        self._threads = threads
         self._damage: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
         self._opening = threading.Lock()
         self._process = os.getpid()

@@ -38,10 +38,7 @@ def check_writable(path: Path) -> None:
 def write_file(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` in one step; an existing file is replaced, or kept whole when anything fails.
 
-    A file that is replaced keeps its permissions.
-
-    Raises:
-        OutputError: the folder does not exist, cannot be written, or the disk is full.
+    A file that is replaced keeps its permissions. :class:`OutputError`: it cannot be written.
     """
     check_writable(path)
     temporary = _beside(path)

@@ -31,8 +31,7 @@ def read_at_most(file: BinaryIO, limit: int) -> bytes | None:
 def read_plain(path: Path, limit: int, check: Callable[[os.stat_result, Path], None] | None = None) -> bytes:
     """Bytes of a plain file, at most ``limit``; never through a link, a pipe or a device.
 
-    Args:
-        check: is given what the system says of the file before it is read, to raise.
+    ``check`` is given what the system says of the file before it is read, to raise.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
@@ -56,9 +55,7 @@ def read_plain(path: Path, limit: int, check: Callable[[os.stat_result, Path], N
 def read_owned(path: Path, limit: int) -> bytes:
     """Bytes of a plain file of the user's own, at most ``limit``: for engines, which are executable code.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        EngineError (integrity): it is something else, belongs to another user, can be written by others, or is large.
+    Raises :class:`FileNotFoundError`; :class:`EngineError` (integrity) for what is not the user's alone.
     """
     try:
         return read_plain(path, limit, require_owned)

@@ -1,10 +1,9 @@
 """ONNX models as bytes: weights that lie in another file are put in, and nothing else may lie outside.
 
-A tensor of an ONNX model may be kept in another file ("external data"); the graphs of a bundle share one so. For a
-model that comes as bytes, ONNX Runtime reads such a file from the working directory, earlier versions from any path: a
-stranger's model could carry the caller's files into its answers. So :func:`with_weights` puts the bytes of files that
-the bundle lists into the model, and :func:`check_self_contained` finds what would still be read from elsewhere. Both
-walk the protobuf wire format (https://protobuf.dev/programming-guides/encoding) along the fields of ``onnx.proto``.
+The graphs of a bundle share such a file ("external data"). For a model that comes as bytes, ONNX Runtime reads it from
+the working directory, earlier versions from any path: a stranger's model could carry the caller's files into its
+answers. Both functions walk the protobuf wire format (https://protobuf.dev/programming-guides/encoding) along the
+fields of ``onnx.proto``.
 """
 
 from __future__ import annotations

@@ -117,10 +117,8 @@ def _stage(stage: StageSpec) -> dict[str, Any]:
 def _ensemble(models: Sequence[str], bundle: Bundle, *, edges: bool) -> dict[str, Any]:
     """The two stages in a row; tensors keep their names.
 
-    Args:
-        models: names of the edge and of the repair model.
-        edges: give the completed edges, too. A client then has to ask for both outputs: where the output of a stage
-            is left out, Triton leaves out the stage, and what comes after it waits in vain.
+    With ``edges``, a client has to ask for both outputs: where the output of a stage is left out, Triton leaves out the
+    stage, and what comes after it waits in vain.
     """
     edge, repair = bundle.stages
 

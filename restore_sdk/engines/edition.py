@@ -82,9 +82,7 @@ def require_installed(edition: Edition, *others: str) -> None:
 def load(edition: Edition | None = None) -> TensorRT:
     """Import an edition, or for ``None`` the first that is installed.
 
-    Raises:
-        InputError: there is no such edition.
-        MissingDependencyError: it is not installed, cannot be imported, or is too old.
+    Raises :class:`MissingDependencyError` where it is not installed, does not load, or is too old.
     """
     if edition is None:
         edition = next(iter(installed()), None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-from restore_sdk.bundle.manifest import StageSpec, TensorSpec
+from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.recipe import Recipe
 from restore_sdk.engines.sidecar import Tensor
@@ -54,14 +54,8 @@ _OTHER = "run: restore-sdk doctor, and report the lines above with its output"
 
 
 def parse(trt: TensorRT, builder: Any, logger: Any, graph: bytes, stage: StageSpec, log: Capture) -> Any:
-    """Read a graph into a new network of ``builder``, and check that it is the stage.
-
-    The parser works on the bytes whose hash was checked, never on a file that could change in between.
-
-    Raises:
-        BuildError (parse): no ONNX, an unknown operator, or tensors other than the stage's.
-        BuildError (precision): types that a strongly typed network does not allow, or no FP16 graph.
-    """
+    """Read a graph into a new network of ``builder``; raises :class:`BuildError` (parse, precision) unless it is the
+    stage in half precision. Read are the bytes whose hash was checked, never a file that could change in between."""
     module = trt.module
     # On 11 the flag is accepted and ignored: every network is strongly typed there. Its number differs by version.
     network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -94,26 +88,12 @@ def add_profile(builder: Any, config: Any, network: Any, recipe: Recipe) -> None
 
 
 def _check_tensors(trt: TensorRT, found: tuple[Tensor, ...], stage: StageSpec) -> None:
-    modes: tuple[tuple[Literal["input", "output"], tuple[TensorSpec, ...]], ...]
-    modes = (("input", stage.inputs), ("output", stage.outputs))
-    wanted = {
-        Tensor(spec.name, mode, spec.dtype, tuple(-1 if isinstance(size, str) else size for size in spec.shape))
-        for mode, specs in modes
-        for spec in specs
-    }
-    has = set(found)
-    if wanted != has:
-        # TensorRT reads some garbage as a network of no tensors, and calls that a success.
-        what = f"has {_show(has - wanted)} where {_show(wanted - has)} is expected"
-        raise BuildError(
-            f"{trt.label} reads the graph of stage {stage.name}, but it {what}",
-            "export the model again with: python -m export",
-            reason="parse",
-        )
-
-
-def _show(tensors: set[Tensor]) -> str:
-    return ", ".join(sorted(f"{t.mode} {t.name} {t.dtype}{list(t.shape)}" for t in tensors)) or "nothing"
+    specs = [("input", spec) for spec in stage.inputs] + [("output", spec) for spec in stage.outputs]
+    has = {(each.mode, each.name, each.dtype, each.shape[1:]) for each in found}
+    wanted = {(mode, spec.name, spec.dtype, tuple(spec.shape[1:])) for mode, spec in specs}
+    if has != wanted:  # TensorRT reads some garbage as a network of no tensors, and calls that a success
+        what = f"stage {stage.name} has {sorted(has)} where {sorted(wanted)} is expected"
+        raise BuildError(f"{trt.label}: {what}", "export the model again with: python -m export", reason="parse")
 
 
 def _tensor(tensor: Any, mode: Any) -> Tensor:

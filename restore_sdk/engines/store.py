@@ -112,12 +112,7 @@ class EngineStore:
         return command if usual else f"{command} --store {quote(self.root)}"
 
     def publish(self, plan: bytes, sidecar: Sidecar) -> StoredEngine:
-        """Add an engine in one step; one of the same key is replaced.
-
-        Raises:
-            EngineError (integrity): the plan is not the one that the sidecar describes.
-            OutputError: the folder cannot be written.
-        """
+        """Add an engine in one step; one of the same key is replaced. :class:`OutputError`: it cannot be written."""
         if len(plan) != sidecar.plan_bytes or sha256(plan).hexdigest() != sidecar.plan_sha256:
             raise EngineError("the plan is not the one that its sidecar describes", BUILD_AGAIN, reason="integrity")
         self._make_root()
@@ -157,9 +152,7 @@ class EngineStore:
     def read(self, sidecar: Sidecar, bundle: Bundle | None = None) -> StoredEngine:
         """The plan that a sidecar describes: read once, hashed, handed out; ``bundle`` is for the hint of an error.
 
-        Raises:
-            FileNotFoundError: there is no such file.
-            EngineError (integrity): the file is not the one that the sidecar describes.
+        Raises :class:`FileNotFoundError`, or :class:`EngineError` (integrity) for another file.
         """
         path = self.root / sidecar.plan_file
         data = read_owned(path, MAX_PLAN_BYTES)

@@ -76,14 +76,7 @@ def mask_of_color(
 def mask_of_alpha(image: object) -> NDArray[np.bool_]:
     """What is erased: pixels that are transparent, be it only a little, as at the border of a soft brush.
 
-    Args:
-        image: with alpha, ``(H, W, 4)`` ``uint8`` or PIL ``RGBA``.
-
-    Returns:
-        ``(H, W)`` bool, true where it is erased.
-
-    Raises:
-        ImageError: it has no alpha channel.
+    Of an image ``(H, W, 4)`` ``uint8``, or PIL ``RGBA``, ``(H, W)`` bool; :class:`ImageError` without an alpha channel.
     """
     pixels = as_pixels(image)
     if pixels.ndim != 3 or pixels.shape[2] != 4:

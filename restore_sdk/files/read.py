@@ -138,9 +138,7 @@ class Photo:
         all. Anything else is written upright, as a JPEG in quality 95. PNG, TIFF, WebP and BMP are without loss.
 
         Args:
-            name: of the output file.
-            pixels: the picture, upright.
-            quality: 1..100, of JPEG; of WebP, which is then with loss.
+            pixels: the picture, upright. ``quality``: 1..100, of JPEG; of WebP, which is then with loss.
 
         Raises:
             OutputError: an extension that is not written, alpha or 16 bits into a format without, or a picture too
@@ -203,11 +201,7 @@ def read_mask(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXE
 
 
 def check_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Width and height that a file claims, as stored, once it is one that is decoded; no pixel is.
-
-    Raises:
-        InvalidImageError: it is none, or too large.
-    """
+    """Width and height that a file claims, as stored; raises :class:`InvalidImageError` where it is not read."""
     return _open(data, max_pixels)[1].size
 
 

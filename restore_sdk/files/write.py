@@ -85,14 +85,10 @@ def encode(
     """A picture, grey, BGR or BGRA, as a file in the format of the name's extension.
 
     Args:
-        path: its name.
         picture: 8 bits a channel; PNG and TIFF also take 16.
-        metadata: of the photograph, for the picture as it lies.
         quality: 1..100 of a JPEG, or of a WebP with loss; ``None``: that of ``jpeg`` or 95, and no loss in WebP.
-        jpeg: how the photograph was encoded, where it was a JPEG.
 
-    Raises:
-        OutputError: as :func:`write_image`.
+    Raises as :func:`write_image`.
     """
     check_form(path, picture)
     kind, metadata = FORMATS[path.suffix.lower()], metadata or Metadata()
@@ -146,12 +142,7 @@ def check_form(path: Path, picture: Pixels) -> None:
 
 
 def check_output(path: Path, *inputs: Path) -> None:
-    """Raise unless an image may be written at ``path`` and it is none of ``inputs``; touches nothing.
-
-    Raises:
-        OutputError: an unknown extension, a folder that is missing or cannot be written, or the file is an input
-            (by any name: links are followed).
-    """
+    """Raise :class:`OutputError` unless an image may be written at ``path``, and it is by no name one of ``inputs``."""
     check_suffix(path)
     check_writable(path)
     for other in inputs:

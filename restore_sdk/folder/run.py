@@ -67,11 +67,9 @@ def restore_folder(
 
     Args:
         source, masks, target, mask_suffix: see :func:`restore_sdk.folder.pairing.find_pairs`.
-        bundle: the model; what another one has restored is restored again.
-        open_engine: opens an engine of this bundle; called where there is something to do.
+        open_engine: opens an engine of ``bundle``; called where there is something to do.
         workers: threads, so that decoding and encoding go on while the engine computes.
-        on_error: whether a photograph that fails ends the run or is left out; the next run tries it again.
-        unmarked: whether a photograph of which nothing is masked is a failure, or simply left out.
+        on_error: whether a photograph that fails ends the run. ``unmarked``: whether one without a mask is a failure.
         overwrite: whether results may replace files that no run has written.
 
     Raises:

@@ -36,15 +36,11 @@ def verify(
 ) -> Verification:
     """Run a bundle's golden vectors through a runtime, and check every file of the bundle.
 
-    Args:
-        min_psnr: least PSNR in dB, pooled and of every image; ``None`` is the gate of the runtime's precision, see
-            :data:`restore_sdk.runtime.golden.GATES`.
-
-    Returns the figures whether they pass or not: see :attr:`Verification.passed`.
+    Returns the figures whether they pass or not: see :attr:`Verification.passed`. ``min_psnr`` is the least PSNR in dB,
+    pooled and of every image; ``None``: the gate of the runtime's precision (:data:`restore_sdk.runtime.golden.GATES`).
 
     Raises:
-        BundleError, MissingDependencyError, EngineError (not-built), DeviceError, ExecutionError: it could not run.
-        InputError: ``min_psnr`` is no finite number.
+        InputError: ``min_psnr`` is no finite number. The rest as :func:`restore_sdk.runtime.select.open_runner`.
     """
     if min_psnr is not None and not math.isfinite(min_psnr):
         raise InputError(f"the gate is {min_psnr} dB", "pass a number")

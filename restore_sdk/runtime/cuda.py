@@ -14,7 +14,7 @@ import importlib
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,12 +55,7 @@ class Gpu:
 
     @contextmanager
     def current(self, what: str = "the GPU failed") -> Iterator[None]:
-        """Make the context current in this thread for the block; pycuda's errors in it become the SDK's.
-
-        Raises:
-            ClosedError: this process forked after the GPU was opened.
-            OutOfMemoryError, ExecutionError: with ``what`` before the driver's reason.
-        """
+        """Make the context current in this thread for the block; pycuda's errors in it become the SDK's."""
         if os.getpid() != self._process:
             raise ClosedError("the GPU was opened before this process forked", "open a RestoreEngine in each process")
         with self._mapped(what):
@@ -109,26 +104,11 @@ class Gpu:
         try:
             yield
         except cuda.MemoryError as error:
-            raise OutOfMemoryError(
-                f"{what}: {error}{self._memory_left()}",
-                "free GPU memory, use fewer slots, or build engines for a smaller batch",
-            ) from error
+            raise OutOfMemoryError(f"{what}: {error}", "use fewer slots, or a smaller batch") from error
         except cuda.Error as error:
             lost = any(sign in str(error) for sign in _LOST)
             hint = "the CUDA context of this process is lost: end the process and start a new one"
             raise ExecutionError(f"{what}: {error}", hint if lost else "run: restore-sdk doctor") from error
-
-    def _memory_left(self) -> str:
-        """For a message: how much memory is free, where that can be asked."""
-        if self._context is not None:
-            with suppress(self._cuda.Error):
-                self._context.push()
-                try:
-                    free, total = self.memory()
-                finally:
-                    self._context.pop()
-                return f" ({free >> 20} of {total >> 20} MiB of GPU memory are free)"
-        return ""
 
 
 class DeviceMemory:

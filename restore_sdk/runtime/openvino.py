@@ -163,11 +163,7 @@ class _Slot:
 
 
 def offers() -> tuple[str, tuple[Precision, ...]]:
-    """OpenVINO's version, and the precisions that this CPU has instructions for.
-
-    Raises:
-        DeviceError: OpenVINO does not find the CPU.
-    """
+    """OpenVINO's version, and the precisions that this CPU has instructions for."""
     return VERSION, _offered(ov.Core())
 
 

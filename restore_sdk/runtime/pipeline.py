@@ -70,11 +70,7 @@ class Pipeline:
             raise
 
     def run(self, images: U8, masks: U8) -> DeviceInference:
-        """Restore a batch, copies and all; blocks until the result is in host memory.
-
-        Raises:
-            ExecutionError, OutOfMemoryError: nothing of the request is left running.
-        """
+        """Restore a batch, copies and all; after an error nothing of the request is left running."""
         count = len(images)
         for name, array in zip(_UP, (images, masks), strict=True):
             self._pinned[name].array[:count] = array

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-from typing import Any
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.edition import EDITIONS
@@ -14,29 +12,6 @@ from restore_sdk.runtime.base import StageRunner
 
 _CPU = "ONNX Runtime runs on the CPU"
 _LOG = logging.getLogger("restore_sdk")
-
-
-def open_model(
-    runtime: Runtime | StageRunner,
-    bundle: Bundle | str | os.PathLike[str] | None,
-    *,
-    device: int = 0,
-    slots: int = 1,
-    threads: int | None = None,
-) -> tuple[StageRunner, dict[str, Any]]:
-    """A runner for a bundle, or the one that is handed in, and what to say of the choice, of JSON types.
-
-    Raises:
-        InputError: a runner was handed in, and with it what it has already. The rest as :func:`open_runner`.
-    """
-    if isinstance(runtime, str):
-        opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-        runner, reason = open_runner(runtime, opened, device=device, slots=slots, threads=threads)
-        facts = {**opened.facts(), "path": str(opened.path)}
-        return runner, {"asked": runtime, "reason": reason, "bundle": facts}
-    if (bundle, device, slots, threads) != (None, 0, 1, None):
-        raise InputError("a runner brings its bundle, device, slots and threads", "pass them to the runner")
-    return runtime, {"asked": "handed in", "reason": "handed in"}
 
 
 def open_runner(
@@ -55,12 +30,9 @@ def open_runner(
     asked for by name is opened or raises: nothing else takes its place.
 
     Raises:
-        InputError: there is no such runtime.
-        MissingDependencyError: a package that the runtime needs is not installed.
-        EngineError (not-built): the runtime needs an engine and none is there.
-        EngineError (incompatible), EngineError (integrity): there is one that may not be loaded here.
-        DriftError: the engine computes something else than the reference.
-        BundleError: the bundle's graphs do not load.
+        InputError: there is no such runtime. MissingDependencyError: a package that it needs is not installed.
+        EngineError: the runtime needs an engine, and none is there that may be loaded here.
+        DriftError: the engine computes something else than the reference. BundleError: the graphs do not load.
         DeviceError: the runtime has no such device, or the CPU no instructions for the precision.
     """
     if runtime not in RUNTIMES:

@@ -132,11 +132,7 @@ class TrtContext:
         self._batch = 0
 
     def resize(self, batch: int) -> None:
-        """Expect ``batch`` images from now on.
-
-        Raises:
-            ExecutionError: TensorRT refuses the shape.
-        """
+        """Expect ``batch`` images from now on; raises :class:`ExecutionError` where TensorRT refuses the shape."""
         if batch == self._batch:
             return
         self._batch = 0  # unknown until all of it succeeded
@@ -150,11 +146,7 @@ class TrtContext:
         self._batch = batch
 
     def enqueue(self, stream: int) -> None:
-        """Queue the stage on a stream.
-
-        Raises:
-            ExecutionError: TensorRT refuses; its log is in the message. ``OutOfMemoryError``: for want of memory.
-        """
+        """Queue the stage on a stream; raises :class:`ExecutionError` with TensorRT's log where it refuses."""
         with _errors(f"the {self._name} stage failed", ExecutionError) as errors:
             if not self.context.execute_async_v3(stream):
                 errors.fail("TensorRT refuses to run it")
@@ -193,11 +185,7 @@ def _errors(what: str, kind: type[EngineError | ExecutionError | DeviceError]) -
 
 
 def make_runtime(trt: Any) -> Any:
-    """A TensorRT ``Runtime``; only where the driver was found usable, since without one it ends the process.
-
-    Raises:
-        DeviceError: TensorRT does not start.
-    """
+    """A TensorRT ``Runtime``; only where the driver was found usable, since without one it ends the process."""
     with _errors(f"{trt.__name__} does not start", DeviceError) as errors:
         runtime = trt.Runtime(logger(trt))
         if runtime is None:

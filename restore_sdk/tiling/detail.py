@@ -65,13 +65,10 @@ def add_detail(picture: _U8, mask: _Bool, mine: _Bool, tile: Tile, toned: bool =
 
     Args:
         picture: contiguous and restored, ``(H, W)`` or ``(H, W, C)`` of 1, 3 or 4 channels, ``uint8``; alpha stays.
-        mask: ``crop.height x crop.width``: what was missing in the tile's crop.
-        mine: as ``mask``: which pixels of it to change.
-        tile: the tile.
+        mask: ``crop.height x crop.width``: what was missing in the tile's crop; ``mine``: which pixels of it to change.
         toned: whether all channels are to change alike.
 
-    Returns:
-        Whether that changed anything. Nothing is added where the surroundings have no grain, or too little is known.
+    Returns whether that changed anything: the surroundings may have no grain, or too little may be known.
     """
     crop, layers = tile.crop, list[_Strips]()
     box = _with_channels(picture[crop.box])[..., :3]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import sys
 from types import ModuleType
 from typing import Any
@@ -236,7 +235,7 @@ def test_too_little_memory_to_open(toy_bundle: Bundle, trt: ModuleType, double: 
     with pytest.raises(OutOfMemoryError) as caught:
         TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
     assert "smaller batch" in caught.value.hint
-    assert re.search(r"\d+ of \d+ MiB of GPU memory are free" if megabytes == 2 else "memory", str(caught.value))
+    assert "memory" in str(caught.value)
     del caught
     gc.collect()
     assert double.counters().living == before
