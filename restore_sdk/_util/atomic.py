@@ -75,14 +75,17 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
         for folder in {fresh, *(parent for name in files for parent in (fresh / name).parents[: name.count("/")])}:
             sync_folder(folder)
         if not (path.exists() and _exchange(fresh, path)):
-            _move_in(fresh, path, old)
+            if path.exists():
+                path.rename(old)
+            fresh.rename(path)
         _sync_renamed(path.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}", "check space and permissions") from error
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _check_name(path: Path) -> None:
@@ -120,17 +123,6 @@ def check_owned(path: Path, marker: str, kind: str) -> None:
     foreign = sorted({item.relative_to(path).as_posix() for item in items} - listed - {marker})
     if foreign:
         raise OutputError(f"{path} holds more than was written there: {', '.join(foreign[:5])}", hint)
-
-
-def _move_in(fresh: Path, path: Path, old: Path) -> None:
-    if path.exists():
-        path.rename(old)
-    try:
-        fresh.rename(path)
-    except OSError:
-        if old.exists():
-            old.rename(path)
-        raise
 
 
 def _exchange(first: Path, second: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -125,22 +124,15 @@ def parse_manifest(data: bytes) -> Manifest:
             folder, or another mask or tensor contract than this version's.
     """
     try:
-        root = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-        if not isinstance(root, dict):
-            raise ValueError("it is no JSON object")
-        _check_contract(root)
+        root = msgspec.json.decode(data, type=dict[str, Any])
+        for key, expected in CONTRACT.items():
+            if (found := root.get(key)) != expected or isinstance(found, bool):
+                raise ValueError(f"{key} is {repr(found)[:160]}, this version has {expected}")
         manifest = msgspec.convert(root, Manifest)
         _check(manifest)
-    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise BundleError(f"the manifest is not valid: {escape(error)[:400]}", _HINT, reason="manifest") from error
     return manifest
-
-
-def _check_contract(root: dict[str, Any]) -> None:
-    for key, expected in CONTRACT.items():
-        found = root.get(key)
-        if found != expected or isinstance(found, bool):
-            raise ValueError(f"{key} is {repr(found)[:160]}, this version has {expected}")
 
 
 def _check(manifest: Manifest) -> None:
@@ -174,14 +166,3 @@ def _check(manifest: Manifest) -> None:
     for name in (manifest.golden.file, *(name for each in stages for name in each.files.values())):
         if name not in manifest.files:
             raise ValueError(f"it uses {name[:120]!r} but does not list it under files")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return result
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON number")

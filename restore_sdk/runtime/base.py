@@ -142,13 +142,8 @@ class SlotPool(Generic[Item]):
 class Slot(Protocol):
     """What serves one call at a time: buffers bound to both stages, or a connection."""
 
-    def run(self, images: U8, masks: U8) -> Inference:
-        """Restore a batch; see :meth:`StageRunner.infer`."""
-        ...
-
-    def free(self) -> None:
-        """Let go of everything."""
-        ...
+    def run(self, images: U8, masks: U8) -> Inference: ...  # noqa: D102
+    def free(self) -> None: ...  # noqa: D102
 
 
 class PooledRunner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
@@ -86,8 +86,7 @@ class Pipeline:
 
     def free(self) -> None:
         """Free buffers, then contexts; nothing may be queued any more. The first failure is raised at the end."""
-        parts: list[Freeable] = [*self._memory.values(), *self._pinned.values(), *self._marks, self._stream]
-        parts += self._contexts
+        parts = (*self._memory.values(), *self._pinned.values(), *self._marks, self._stream, *self._contexts)
         self._memory, self._pinned, self._contexts, self._marks = {}, {}, [], []
         free_all(*parts)
 
@@ -117,15 +116,7 @@ class Pipeline:
             _LOG.debug("after a failed request the stream does not come to rest: %s", error)
 
 
-class Freeable(Protocol):
-    """What holds memory of the device, or an object of TensorRT."""
-
-    def free(self) -> None:
-        """Give it back."""
-        ...
-
-
-def free_all(*parts: Freeable) -> None:
+def free_all(*parts: Any) -> None:
     """Free all parts in the order given, whatever fails; then raise the first failure."""
     failure: Exception | None = None
     for part in parts:

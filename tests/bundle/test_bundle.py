@@ -207,13 +207,12 @@ def test_manifests_that_are_refused(writable_bundle: Path, path: str, value: Any
         b"[]",
         b"3",
         b"\xff\xfe\x00",
-        b'{"schema": 1, "schema": 1}',
         b'{"schema": NaN}',
         b"[" * 500_000,
         b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
         b'{"schema": ' + b"9" * 10_000 + b"}",
     ],
-    ids=["empty", "text", "list", "number", "bytes", "twice", "nan", "deep list", "deep object", "huge number"],
+    ids=["empty", "text", "list", "number", "bytes", "nan", "deep list", "deep object", "huge number"],
 )
 def test_hostile_manifests(writable_bundle: Path, data: bytes) -> None:
     (writable_bundle / "manifest.json").write_bytes(data)
