@@ -210,11 +210,10 @@ class RestoreEngine:
     ) -> Iterator[_Image]:
         """Restore ``(image, mask)`` as they come; yields the results in order.
 
-        Reads only a few pairs ahead of the results taken, so that a stream may be endless. Decoding and pasting of
-        some overlap with the computing of others. A result that is ready is yielded before more is read; ``pairs`` is
-        read in the caller's thread, so while a live source blocks, a result that gets ready waits for its next pair.
-        An error is raised in its pair's place and ends the stream. Arrays that were given must not change before their
-        result was yielded: a source that fills one buffer again and again has to copy it.
+        Reads only a few pairs ahead of the results taken, so that a stream may be endless. A result that is ready is
+        yielded before more is read; ``pairs`` is read in the caller's thread, so while a live source blocks, a result
+        that gets ready waits for its next pair. An error is raised in its pair's place and ends the stream. Arrays must
+        not change before their result was yielded: a source that fills one buffer again and again has to copy it.
         """
         chosen = _options(options, keywords)
         workers = self._open().slots + 1

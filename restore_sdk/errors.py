@@ -1,21 +1,5 @@
 """Every error that the SDK raises on purpose: one tree, and each error says what to do next.
 
-    RestoreError
-    ├── MissingDependencyError        (also an ImportError)
-    ├── BundleError                   reason: integrity, manifest, absent
-    ├── EngineError                   reason: not-built, incompatible, integrity
-    ├── BuildError                    reason: parse, precision, profile, memory
-    ├── InputError                    (also a ValueError)
-    │   ├── ImageError
-    │   ├── MaskError
-    │   └── ShapeError
-    ├── OutputError
-    ├── DeviceError
-    ├── ExecutionError
-    │   └── OutOfMemoryError          reason: photo
-    ├── DriftError
-    └── ClosedError
-
 Errors of other libraries are mapped where the SDK calls them; the original stays reachable as ``__cause__``.
 """
 

@@ -21,10 +21,7 @@ def file_lock(path: Path, poll: Callable[[float], None] | None = None) -> Iterat
     """Hold the lock at ``path`` against every other process, and every other thread of this one.
 
     The system frees the lock of a process that dies. ``poll`` is called with the seconds waited so far before every
-    further try; it gives up by raising.
-
-    Raises:
-        OutputError: the file cannot be made, or its file system has no locks.
+    further try; it gives up by raising. :class:`OutputError`: the file cannot be made, or there are no locks.
     """
     lock, owner, started = FileLock(path, mode=0o600, fallback_to_soft=False), os.getpid(), time.monotonic()
     while True:

@@ -17,10 +17,9 @@ Result = TypeVar("Result")
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in the items' order.
 
-    At most ``2 * workers`` items are read ahead of what was yielded. ``items`` is read in the caller's thread, and
-    nothing is read while the next result is ready. Where reading blocks, a result that gets ready meanwhile is yielded
-    when the read returns. The first exception, of ``function`` or of ``items``, is raised in its item's place and ends
-    the iteration; work that runs then is finished, the rest is dropped.
+    At most ``2 * workers`` items are read ahead of what was yielded, in the caller's thread, and none while the next
+    result is ready. The first exception, of ``function`` or of ``items``, is raised in its item's place and ends the
+    iteration; work that runs then is finished, the rest is dropped.
 
     Raises:
         ExecutionError: the system gives no more threads; raised after the results of the items before.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from restore_sdk.cli.common import Result, add_device, finish
@@ -54,7 +55,7 @@ def doctor(options: argparse.Namespace) -> Result:
         if finding.hint:
             lines.append(f"{'':<8} {'':<16} -> {finding.hint}")
     lines.append("restore-sdk works on this host" if works else "restore-sdk does not work on this host yet")
-    report = {"works": works, "findings": [finding.to_json() for finding in findings]}
+    report = {"works": works, "findings": [asdict(finding) for finding in findings]}
     return report, lines, 0 if works else 3
 
 

@@ -37,8 +37,7 @@ MARKER = "restore-sdk.json"
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository that was written, of JSON types: its folder, the models' names (the ensembles first), the most
-    tiles that one request may hold, and the SHA-256 of every file by its path in the folder."""
+    """A repository that was written: its folder, the models' names, the ensembles first, and files' SHA-256."""
 
     path: str
     models: list[str]

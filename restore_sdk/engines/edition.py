@@ -63,11 +63,6 @@ class TensorRT:
         return tuple(f"{number // 10}.{number % 10}" for number in sorted(numbers))
 
 
-def installed() -> tuple[Edition, ...]:
-    """The editions that are installed, in order of preference; nothing is imported."""
-    return tuple(name for name in EDITIONS if importlib.util.find_spec(name) is not None)
-
-
 def require_installed(edition: Edition, *others: str) -> None:
     """Raise :class:`MissingDependencyError` unless an edition and the others are installed; nothing is imported."""
     names = (edition, *others)
@@ -85,7 +80,7 @@ def load(edition: Edition | None = None) -> TensorRT:
     Raises :class:`MissingDependencyError` where it is not installed, does not load, or is too old.
     """
     if edition is None:
-        edition = next(iter(installed()), None)
+        edition = next((name for name in EDITIONS if importlib.util.find_spec(name) is not None), None)
     if edition is None:
         raise MissingDependencyError(
             "no TensorRT is installed",

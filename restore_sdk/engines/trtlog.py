@@ -24,12 +24,8 @@ _CAPTURES: list[Capture] = []
 
 
 class Capture:
-    """What was logged during a piece of work: the last messages of INFO and above, errors and warnings apart.
-
-    Attributes:
-        lines: ``(severity, text)`` with the severity as in ``"ERROR"``.
-        thread: the one whose lines are taken; ``None``: of all.
-    """
+    """What was logged during a piece of work, in ``thread`` or in all: the last messages of INFO and above, as
+    ``(severity, text)`` with the severity as in ``"ERROR"``."""
 
     def __init__(self, thread: int | None = None) -> None:
         self.thread = thread

@@ -1,9 +1,5 @@
 """Image files to pixels, by Pillow; by OpenCV where a channel has 16 bits, which Pillow would cut to 8.
 
-    photo = open_photo("scan.tif")
-    result = engine.run(photo.eight, mask, color="bgr")
-    write_file(Path("restored.tif"), photo.encode("restored.tif", photo.with_restored(result.image)).data)
-
 The claimed size is checked before a pixel is decoded. A picture is turned upright by the orientation in its EXIF (of a
 TIFF: its tag), or, where that tells none, in its XMP.
 """

@@ -43,14 +43,12 @@ class PhotoSettings:
     """How photographs are read, restored and written.
 
     Attributes:
-        max_pixels: largest photograph and mask.
         mask_color: red, green and blue of what is to be repainted, where no mask says it.
         mask_tolerance: largest distance from that colour; ``None``: 0, or :data:`LOSSY_TOLERANCE` after a lossy file.
         mask_alpha: what is transparent is to be repainted; the result is opaque.
         mask_auto: where a pair's mask is not there yet, it is proposed and written; one that is there is taken.
         force: also restore what is damaged by more than half, as far as a proposed mask says.
         invert_mask: in mask files, black is what to repaint.
-        options: how the engine restores; ``color`` is not used.
         quality: of JPEG and WebP outputs, see :meth:`restore_sdk.files.Photo.encode`.
         format: extension of all outputs, such as ``".png"``; ``None``: that of each photograph.
     """

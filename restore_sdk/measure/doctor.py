@@ -11,9 +11,9 @@ import platform
 import re
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from restore_sdk import __version__
 from restore_sdk._util.terminal import install_command
@@ -56,10 +56,6 @@ class Finding:
     detail: str
     hint: str = ""
     required: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
 
 
 def examine() -> list[Finding]:

@@ -68,15 +68,10 @@ class StageRunner(Protocol):
     Safe to call from as many threads as like; at most ``slots`` calls compute at a time, the others wait.
     """
 
-    @property
-    def slots(self) -> int:
-        """How many calls may compute at the same time."""
-        ...
-
-    @property
-    def max_batch(self) -> int:
-        """Largest N that :meth:`infer` takes."""
-        ...
+    #: How many calls may compute at the same time.
+    slots: int
+    #: Largest N that :meth:`infer` takes.
+    max_batch: int
 
     def infer(self, images: U8, masks: U8) -> Inference:
         """Restore a batch.

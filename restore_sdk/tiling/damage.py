@@ -52,11 +52,7 @@ class Damage:
 def find_damage(
     stage: Callable[[U8], U8], image: object, *, sensitivity: Sensitivity = "normal", color: Color = "rgb"
 ) -> Damage:
-    """Find damage with a damage stage, see :func:`restore_sdk.runtime.onnxruntime.open_damage`.
-
-    Raises:
-        InputError: there is no such sensitivity. ImageError: the image's form is not taken.
-    """
+    """Find damage with a stage that :func:`restore_sdk.runtime.onnxruntime.open_damage` gives."""
     if sensitivity not in get_args(Sensitivity):
         raise InputError(f"sensitivity is {sensitivity!r}", "pass low, normal or high")
     pixels = to_rgb(as_pixels(image, color), color)

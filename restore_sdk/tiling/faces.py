@@ -6,9 +6,9 @@ The model of the SDK was trained on faces framed as in FFHQ, so a tile around a 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from restore_sdk.errors import InputError
 
@@ -20,6 +20,8 @@ Faces: TypeAlias = Sequence[Box]
 
 #: Side of the frame in box sides: an FFHQ picture is about 1.9 times as wide and 1.5 times as high as a face's box.
 _FRAME = 1.75
+
+_HINT = "pass a list of (x, y, width, height), in pixels of the upright picture"
 
 #: How far the frame's middle lies above the box's, in frame sides.
 _RAISED = 0.07
@@ -41,23 +43,17 @@ def frames(faces: Faces, shape: tuple[int, int]) -> tuple[Frame, ...]:
         InputError: something else than four finite numbers, no area, or a face whose middle lies outside the picture.
     """
     found = set()
-    try:
-        each = list(faces)
-    except TypeError as error:
-        raise InputError(f"the faces are {faces!r}", "pass a list of (x, y, width, height), in pixels") from error
-    for face in each:
+    given: Any = faces
+    for face in given if isinstance(given, Iterable) else [given]:
         try:
             x, y, width, height = (float(number) for number in face)
         except (TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"the face {face!r} is no box", "pass (x, y, width, height), in pixels") from error
+            raise InputError(f"the face {face!r} is no box", _HINT) from error
         if not all(map(math.isfinite, (x, y, width, height))) or width <= 0 or height <= 0:
-            raise InputError(f"the face {face!r} has no area", "pass (x, y, width, height), in pixels")
+            raise InputError(f"the face {face!r} has no area", _HINT)
         middle_y, middle_x = y + height / 2, x + width / 2
         if not (0 <= middle_y < shape[0] and 0 <= middle_x < shape[1]):
-            raise InputError(
-                f"the face {face!r} lies outside the picture of {shape[1]} x {shape[0]} px",
-                "pass (x, y, width, height), in pixels of the upright picture",
-            )
+            raise InputError(f"the face {face!r} lies outside the picture of {shape[1]} x {shape[0]} px", _HINT)
         side = max(1, round(_FRAME * math.sqrt(width) * math.sqrt(height)))  # the product may be beyond all floats
         found.add(Frame(middle_y - _RAISED * side, middle_x, side))
     return tuple(sorted(found))

@@ -126,13 +126,8 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The tiles in waves, coarse to fine, and the level of each masked pixel.
-
-    Attributes:
-        waves: the tiles of each level, the highest level first. Tiles of one wave know nothing of each other.
-        levels: the levels by blocks of ``POOL x POOL`` pixels; ``None`` where there is but one.
-        origin: row and column of the picture at which ``levels`` starts.
-    """
+    """The tiles in waves, coarse to fine, which know nothing of each other within one; and the level of each masked
+    pixel, by blocks of ``POOL x POOL`` pixels from ``origin`` (row, column) on, ``None`` where there is but one."""
 
     waves: tuple[tuple[Tile, ...], ...] = ()
     levels: NDArray[np.uint8] | None = None
@@ -173,11 +168,7 @@ def plan(
     there; but no further than eight times what it restores is long. A picture of at most 256 px on its longer side is
     shown in one tile, unless it has a face whose frame is smaller.
 
-    Args:
-        mask: ``(H, W)`` bool, true where pixels are to be restored.
-        max_crops: at least 1.
-        faces: frames of the faces in the picture.
-        within: rows and columns outside of which nothing is masked, where that is known.
+    ``mask`` is ``(H, W)`` bool, ``max_crops`` at least 1; nothing is masked outside of ``within`` (rows, columns).
     """
     shape = mask.shape[0], mask.shape[1]
     rows, columns = (slice(0, length) for length in shape) if within is None else within

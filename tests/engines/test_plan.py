@@ -17,7 +17,7 @@ from msgspec.structs import replace as changed
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines import edition, plan
 from restore_sdk.engines.driver import DeviceFacts
-from restore_sdk.engines.edition import TensorRT, installed, load
+from restore_sdk.engines.edition import TensorRT, load
 from restore_sdk.engines.plan import BuildPlan, prepare
 from restore_sdk.engines.recipe import TARGETS, load_recipe, names, parse_recipe, recipe_for_device
 from restore_sdk.errors import DeviceError, InputError, MissingDependencyError, RestoreError
@@ -170,7 +170,6 @@ def test_everything_that_matters_is_in_the_key(monkeypatch: pytest.MonkeyPatch, 
 class TestEditions:
     def test_none_is_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(edition.importlib.util, "find_spec", lambda name: None)
-        assert installed() == ()
         with pytest.raises(MissingDependencyError, match="no TensorRT") as caught:
             load()
         assert "[tensorrt]'" in caught.value.hint

@@ -274,7 +274,7 @@ def test_frames_are_those_of_the_training() -> None:
         ([(1, 2, 0, 5)], "no area"),
         ([(1, 2, float("nan"), 5)], "no area"),
         ([(900, 2, 30, 40)], "outside the picture of 300 x 200"),
-        (5, "the faces are 5"),
+        (5, "the face 5 is no box"),
     ],
 )
 def test_bad_boxes(engine: RestoreEngine, faces: Any, what: str) -> None:
