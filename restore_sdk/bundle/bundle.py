@@ -145,17 +145,17 @@ class Bundle:
                 data = with_weights(data, self._weights)
                 check_self_contained(data)
             except ValueError as error:
-                raise _spoilt(f"{name} is no graph that a bundle may hold: {error}") from error
+                raise _integrity_error(f"{name} is no graph that a bundle may hold: {error}") from error
         return data
 
     def checked(self, name: str) -> bytes:
         """Bytes of one file as it lies there, their SHA-256 being the manifest's; raises as ``read``."""
         spec = self.manifest.files.get(name)
         if spec is None:
-            raise _spoilt(f"the bundle's manifest does not list {name!r}")
+            raise _integrity_error(f"the bundle's manifest does not list {name!r}")
         data = _read_plain(self.path, name, spec.bytes)
         if len(data) != spec.bytes or hashlib.sha256(data).hexdigest() != spec.sha256:
-            raise _spoilt(f"{name} is not the file that the bundle's manifest names")
+            raise _integrity_error(f"{name} is not the file that the bundle's manifest names")
         return data
 
     def _weights(self, name: str) -> bytes:
@@ -177,13 +177,13 @@ class Bundle:
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > MAX_GOLDEN_BYTES:
-                    raise _spoilt(f"{name} unpacks to more than {MAX_GOLDEN_BYTES} bytes")
+                    raise _integrity_error(f"{name} unpacks to more than {MAX_GOLDEN_BYTES} bytes")
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 golden: dict[str, NDArray[Any]] = {key: arrays[key] for key in arrays.files}
         except BundleError:
             raise
         except Exception as error:  # zipfile, zlib, lzma, numpy and its parser of headers each have their own
-            raise _spoilt(f"{name} is no archive of plain arrays: {error}") from error
+            raise _integrity_error(f"{name} is no archive of plain arrays: {error}") from error
         self.check_golden(golden)
         return golden
 
@@ -197,15 +197,17 @@ class Bundle:
         tensors = {tensor.name: tensor for spec in self.stages for tensor in (*spec.inputs, *spec.outputs)}
         missing = sorted(set(tensors) - set(golden))
         if missing:
-            raise _spoilt(f"golden vectors lack {', '.join(missing)}")
+            raise _integrity_error(f"golden vectors lack {', '.join(missing)}")
         count = len(golden["image"]) if golden["image"].ndim else 0
         for key, tensor in tensors.items():
             array = golden[key]
             if count == 0 or array.dtype != np.uint8 or array.shape != (count, *tensor.shape[1:]):
-                raise _spoilt(f"golden vector {key} is {array.dtype} {array.shape}, not uint8 (N, {tensor.shape[1:]})")
+                raise _integrity_error(
+                    f"golden vector {key} is {array.dtype} {array.shape}, not uint8 (N, {tensor.shape[1:]})"
+                )
 
 
-def _spoilt(message: str) -> BundleError:
+def _integrity_error(message: str) -> BundleError:
     return BundleError(message, GET_ANOTHER, reason="integrity")
 
 
@@ -223,8 +225,8 @@ def _read_plain(folder: Path, name: str, limit: int) -> bytes:
     try:
         return read_plain(path, limit)
     except FileNotFoundError as error:
-        raise _spoilt(f"the bundle lacks {name}: {path}") from error
+        raise _integrity_error(f"the bundle lacks {name}: {path}") from error
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}", "check the file's permissions") from error
     except ValueError as error:
-        raise _spoilt(f"{path} {error}") from error
+        raise _integrity_error(f"{path} {error}") from error
