@@ -118,7 +118,7 @@ with RestoreEngine(sys.argv[1], slots=2) as engine:
         "doctor",
         "info --bundle BUNDLE",
         "verify --bundle BUNDLE",
-        "bench --requests 2 --no-processes --bundle BUNDLE",
+        "bench --requests 2 --bundle BUNDLE",
         "restore examples/portrait_damaged.png --mask examples/portrait_mask.png -o OUT/out.png --bundle BUNDLE",
     ],
 )

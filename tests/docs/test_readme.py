@@ -39,7 +39,7 @@ def test_python_blocks_run(code: str, checkout: Path) -> None:
     "command", [words for words in block_commands(README) if words[0] == "restore-sdk"], ids=lambda words: words[1]
 )
 def test_commands_run(command: list[str], checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    quick = ["--requests", "10", "--no-processes"] if command[1] == "bench" else []
+    quick = ["--requests", "10"] if command[1] == "bench" else []
     assert cli.main([*command[1:], *quick]) == 0, capsys.readouterr().err
     if command[1] == "restore":
         output = checkout / command[command.index("-o") + 1]

@@ -43,7 +43,7 @@ class TestBuild:
         code, out, err = run("build", "--target", "any-rtx", "--bundle", half_bundle.path)
         assert code == 0
         assert out.startswith(f"any-rtx: half 1.0 with TensorRT for RTX {rtx.version}")
-        assert err == "building edge ...\nbuilding repair ...\n"
+        assert err == ""
         code, report = run.json("build", "--target", "any-rtx", "--bundle", half_bundle.path)
         assert (code, report["ok"], report["device"]) == (0, True, None)
         assert [(one["key"]["stage"], one["reused"], one["validation"]) for one in report["engines"]] == [

@@ -35,7 +35,7 @@ from tests.runtime.tensorrt.conftest import Open, plans, requests, same
         (lambda edge, repair, graph: (edge, b""), r"repair.*magicTag"),
         (lambda edge, repair, graph: (edge, graph), r"repair.*magicTag"),
         (lambda edge, repair, graph: (repair, edge), r"no engine of stage edge.*completed_edges"),
-        (lambda edge, repair, graph: (make_plan(graph, min_batch=2), repair), "batches of 2 to 4"),
+        (lambda edge, repair, graph: (make_plan(graph, min_batch=2), repair), "takes 2 to 4 images"),
     ],
     ids=["torn", "prefixed", "empty", "onnx", "swapped", "no single image"],
 )
@@ -43,7 +43,7 @@ def test_a_plan_that_cannot_be_used(toy_bundle: Bundle, trt: ModuleType, spoil: 
     """The store stops most of these before; here they reach TensorRT all the same."""
     graphs = {stage: toy_bundle.read(toy_bundle.file(stage, "fp16")) for stage in ("edge", "repair")}
     with pytest.raises(EngineError, match=match) as caught:
-        TensorRtRunner(toy_bundle, *spoil(*plans(toy_bundle), graphs["edge" if "batches" in match else "repair"]), trt)
+        TensorRtRunner(toy_bundle, *spoil(*plans(toy_bundle), graphs["edge" if "images" in match else "repair"]), trt)
     assert "restore-sdk build" in caught.value.hint
 
 

@@ -263,7 +263,7 @@ def test_verify(built: object, toy_bundle: Bundle, double: Double, capsys: pytes
 
 def test_bench(built: object, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--runtime", "tensorrt", "--bundle", str(toy_bundle.path), "--requests", "8", "--batch", "2")
-    code, report = run(capsys, "bench", *arguments, "--no-processes")  # a fresh process would not see the doubles
+    code, report = run(capsys, "bench", *arguments)
     assert code == 0
     (entry,) = report["runs"]
     stages = entry["figures"]["stages"]
@@ -282,7 +282,7 @@ def test_bench_of_more_images_than_the_profile_takes(
     built: object, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They go in as many runs as they need: 4, 4 and 1."""
-    options = ("--requests", "1", "--batch", "9", "--no-processes")
+    options = ("--requests", "1", "--batch", "9")
     code, report = run(capsys, "bench", "--runtime", "tensorrt", "--bundle", str(toy_bundle.path), *options)
     assert (code, report["batch"]) == (0, 9)
     assert report["runs"][0]["runtime"]["max_batch"] == 4
