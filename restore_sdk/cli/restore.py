@@ -82,7 +82,8 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
     from restore_sdk.tiling.request import RestoreOptions
 
     if options.mask is None and options.mask_color is None and not options.mask_alpha:
-        raise InputError("nothing says what is to be restored", "pass --mask, --mask-color or --mask-alpha")
+        hint = "pass --mask FILE, --mask auto, --mask-color or --mask-alpha"
+        raise InputError("nothing says what is to be restored", hint)
     auto = options.mask == Path("auto")
     if options.invert_mask and (options.mask is None or auto):
         raise InputError("--invert-mask is for a mask file", "pass --mask")

@@ -26,8 +26,8 @@ from restore_sdk.imaging.image import (
 )
 from restore_sdk.tiling.crop import Crop, blend, cut, paste, paste_edges, place
 from restore_sdk.tiling.detail import add_detail
-from restore_sdk.tiling.faces import Faces, frames
-from restore_sdk.tiling.plan import MAX_CROPS, Tile, plan
+from restore_sdk.tiling.faces import Faces, Frame, frames
+from restore_sdk.tiling.plan import LEAST_FACE, MAX_CROPS, Tile, plan
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -132,7 +132,7 @@ class Request:
             dilate(self._mask, options.dilate)
             framed = frames(() if options.faces is None else options.faces, self._mask.shape)
             self.plan = plan(self._mask, options.max_crops, framed, None if options.dilate else marked)
-            doubts += [self._face_doubt(place((face.y, face.x), face.side, self._mask.shape)) for face in framed]
+            doubts += [self._face_doubt(face) for face in framed if face.side >= LEAST_FACE]
             self.notes = tuple(self._name + doubt for doubt in doubts if doubt)
         # What the model is shown of the picture while nothing was put back, without a copy.
         self._untouched = self._source if self._source.flags.c_contiguous else None
@@ -196,12 +196,12 @@ class Request:
         feather(self._picture, self._source, self._mask, self._options.feather)
         return self._picture
 
-    def _face_doubt(self, frame: Crop) -> str:
+    def _face_doubt(self, face: Frame) -> str:
         """Why a face whose frame is mostly masked has no tile of its own; empty where it has one, or needs none."""
+        frame = place((face.y, face.x), face.side, self._mask.shape)
         if any(tile.crop == frame for tile in self.plan.tiles) or self._mask[frame.box].mean() <= 0.5:
             return ""
-        where = f"{frame.x + frame.width // 2}, {frame.y + frame.height // 2}"
-        return f"the face around {where} frames no tile, since the damage reaches far beyond it"
+        return f"the face around {face.x:.0f}, {face.y:.0f} frames no tile: the damage is too large for it"
 
     def _has_one_tone(self) -> bool:
         """Whether the photograph is grey or toned, by some 4,000 known pixels all over it."""

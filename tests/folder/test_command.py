@@ -121,7 +121,7 @@ BAD = {
         "60000 x 60000 px, over the limit",
     ),
     "film.gif": (b"GIF89a" + bytes(50), "known format"),
-    "really a png.heic": (cv2.imencode(".png", make_photo(40, 50))[1].tobytes(), "unknown extension"),
+    "really a png.heic": (cv2.imencode(".png", make_photo(40, 50))[1].tobytes(), "is read, and not written"),
     "half.png": (cv2.imencode(".png", make_photo(HEIGHT, WIDTH))[1].tobytes()[:5000], "damaged or truncated"),
 }
 

@@ -313,6 +313,7 @@ def test_faces_without_damage_change_nothing() -> None:
     assert plan(mask, faces=[Frame(100.0, 60.0, 20)]) == plan(mask)  # too small to help
 
 
+@pytest.mark.filterwarnings("ignore:the face around")
 @settings(max_examples=30, deadline=None)
 @given(
     scratched(), st.lists(st.tuples(*[st.floats(0, 1)] * 2, st.floats(10, 500)), max_size=5), st.sampled_from([1, 64])
@@ -343,6 +344,11 @@ def test_every_method_takes_boxes(toy_bundle: Bundle) -> None:
             pool.map(lambda _: engine(photo, mask, faces=BOXES), range(8)),
         ):
             assert all(np.array_equal(image, given) for image in images)
+        hole = np.zeros(photo.shape[:2], bool)
+        hole[20:-20, 20:-20] = True
+        height, width = hole.shape
+        (note,) = engine.run(photo, hole, faces=[(width / 2 - 20, height / 2 - 20, 40, 40)]).notes[-1:]
+        assert "frames no tile: the damage is too large" in note
 
 
 def test_the_command(tmp_path: Path, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
