@@ -23,21 +23,17 @@ from torch import Tensor, nn
 from export.errors import ExportError
 from export.graph import trace
 from export.reference import load_reference
-from restore_sdk._util.telemetry import no_telemetry
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError, RestoreError
 from restore_sdk.imaging.quality import psnr
 from restore_sdk.measure.bench import require_known, run_name
 from restore_sdk.measure.timing import Case
 from restore_sdk.runtime.base import U8, Inference
-from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
+from restore_sdk.runtime.cores import threads_alone
 from restore_sdk.runtime.onnxruntime import ort
 from training.checkpoint import CheckpointError
 from training.networks.edgeconnect import EdgeConnect
 from training.protocol import navier_stokes, telea
-
-#: As many as a runtime of the SDK takes where it has all cores to itself.
-THREADS = min(MAX_THREADS, usable_cores())
 
 BACKENDS = ("pytorch", "onnxruntime", "openvino", "openvino-bf16")
 
@@ -73,7 +69,7 @@ class TorchRunner:
 
     def infer(self, images: U8, masks: U8) -> Inference:
         """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
-        torch.set_num_threads(THREADS)
+        torch.set_num_threads(threads_alone())
         with torch.inference_mode():
             started = time.perf_counter()
             image, mask = torch.from_numpy(images), torch.from_numpy(masks)
@@ -86,7 +82,7 @@ class TorchRunner:
     def info(self) -> dict[str, Any]:
         """Facts, as the SDK's runners give them."""
         facts = {"runtime": self._name, "runtime_version": torch.__version__, "precision": "fp32", "device": "cpu"}
-        return {**facts, "threads": THREADS, "max_batch": self.max_batch}
+        return {**facts, "threads": threads_alone(), "max_batch": self.max_batch}
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -158,11 +154,12 @@ def open_network(network: str, backend: str) -> tuple[str, Network]:
     Raises:
         RestoreError: this host does not have it.
     """
+    threads = threads_alone()
     if backend == "pytorch":
         module = _module(network)
 
         def run_torch(*inputs: Any) -> Sequence[Any]:
-            torch.set_num_threads(THREADS)
+            torch.set_num_threads(threads)
             with torch.inference_mode():
                 found = module(*(torch.from_numpy(each) for each in inputs))
             return [each.numpy() for each in (found if isinstance(found, tuple) else (found,))]
@@ -170,22 +167,19 @@ def open_network(network: str, backend: str) -> tuple[str, Network]:
         return "PyTorch eager fp32", run_torch
     if backend == "onnxruntime":
         options = ort.SessionOptions()
-        options.intra_op_num_threads = THREADS
+        options.intra_op_num_threads = threads
         options.log_severity_level = 3
         options.add_session_config_entry("session.force_spinning_stop", "1")  # whoever is measured next has the cores
         session = ort.InferenceSession(_graph(network), options, providers=["CPUExecutionProvider"])
         names = [each.name for each in session.get_inputs()]
         return "onnxruntime fp32", lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))
-    try:
-        with no_telemetry():
-            import openvino
-    except ImportError as error:
-        raise MissingDependencyError(f"OpenVINO cannot be imported: {error}", "run: pip install openvino") from error
+    from restore_sdk.runtime.openvino import ov  # raises where it is not installed
+
     precision = "bf16" if backend.endswith("bf16") else "f32"
-    core = openvino.Core()
+    core = ov.Core()
     model = core.read_model(_graph(network))
     model.reshape({port: list(each.shape) for port, each in zip(model.inputs, _examples(network, 1), strict=True)})
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": THREADS}
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
     compiled = core.compile_model(model, "CPU", settings)
     found = str(compiled.get_property("INFERENCE_PRECISION_HINT"))
     if ("bfloat16" in found) != (precision == "bf16"):

@@ -96,6 +96,17 @@ def writable_bundle(tmp_path: Path) -> Path:
     return write_toy_bundle(tmp_path / "bundle").path
 
 
+def make_pairs(count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+    """Different photos, in colour, grey and with alpha, and masks, so that an exchanged result shows."""
+    items = []
+    for index in range(count):
+        photo = make_photo(200 + 13 * (index % 7), 256, seed=index)
+        mask = np.zeros(photo.shape[:2], bool)
+        mask[10 + index : 60 + index, 20:90] = True
+        items.append(((photo, photo[..., 0], np.dstack((photo, photo[..., 1])))[index % 3], mask))
+    return items
+
+
 def make_photo(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """A picture of any size: gradients in red and green, a bluish square with an outline for Canny, some noise."""
     rng = np.random.default_rng(seed)

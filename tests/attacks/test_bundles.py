@@ -1,4 +1,4 @@
-"""Bundles and built engines from elsewhere: each ends in the SDK's own error, soon, in bounded memory, or is sound."""
+"""Bundles from elsewhere: each ends in the SDK's own error, soon, in bounded memory, or is sound."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,13 @@ from export.writing import StageFiles
 from restore_sdk import errors
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.bundle import weights_name
-from restore_sdk.bundle.manifest import parse_manifest
 from restore_sdk.bundle.onnxfile import check_self_contained, with_weights
-from restore_sdk.cli.main import main
-from restore_sdk.engines.sidecar import dump_sidecar, parse_sidecar
-from restore_sdk.engines.store import EngineStore, StoredEngine, graph_sha256
-from restore_sdk.errors import BundleError, EngineError
+from restore_sdk.engines.store import graph_sha256
+from restore_sdk.errors import BundleError
 from restore_sdk.measure.verify import verify
 from tests.attacks.caught import error_of
 from tests.attacks.graphs import ATTACKS, LIMIT_BYTES, SERVED
 from tests.child import python
-from tests.engines.conftest import HOST, made_up, write_half_bundle
 from tests.toy_bundle import edge_graph, write_toy_bundle
 
 #: Seconds that no attack takes, on a busy host either.
@@ -51,7 +46,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
 def test_hostile_graphs(outcomes: dict[str, dict[str, Any]], name: str) -> None:
     found = outcomes[name]
     assert found["seconds"] < SOON
-    if name in SERVED:
+    if name == SERVED:
         assert found["known_pixels_equal"] is True
         return
     assert found.get("error") in vars(errors), found
@@ -61,12 +56,11 @@ def test_hostile_graphs(outcomes: dict[str, dict[str, Any]], name: str) -> None:
         assert "another file" in found["text"]
 
 
-@pytest.mark.parametrize("size", [0, 1, 7])
-def test_graphs_cut_at_every_byte(size: int) -> None:
-    """Or with one byte changed: told in words, or found sound; never another exception, never a read past the end."""
+def test_graphs_cut_at_every_byte() -> None:
+    """Or with one bit changed: told in words, or found sound; never another exception, never a read past the end."""
     graph = outside({"location": "w", "offset": "8", "length": "8"})
     for at in range(len(graph)):
-        for sample in (graph[:at], graph[:at] + bytes([graph[at] ^ (1 << size)]) + graph[at + 1 :]):
+        for sample in (graph[:at], *(graph[:at] + bytes([graph[at] ^ bit]) + graph[at + 1 :] for bit in (1, 2, 128))):
             for check in (check_self_contained, lambda data: with_weights(data, lambda _name: bytes(16))):
                 error = error_of(ValueError, check, sample)
                 assert error is None or str(error).startswith(("it ", "its ", "a tensor "))
@@ -162,9 +156,6 @@ def test_graphs_without_end_are_not_walked() -> None:
         check_self_contained(b"\x08\x01" * 250_001)
     with pytest.raises(ValueError, match="too many"):
         with_weights(b"\x3a" + _length(b"\x08\x01" * 250_001), lambda _name: b"")
-    bundle = Bundle.load()
-    for name in (name for stage in bundle.stages for name in stage.files.values()):
-        check_self_contained(bundle.read(name))  # those of the shipped model stand alone
 
 
 def _length(data: bytes) -> bytes:
@@ -174,78 +165,10 @@ def _length(data: bytes) -> bytes:
     return out + bytes([size]) + data
 
 
-HOSTILE_VALUES = [
-    *(None, True, -1, 1.5, 10**400, -(10**4000), 1e308, "", "\x1b[2J\x1b[1;1Hall is well", "two\nlines", "\ud800"),
-    *("\u202egnp.exe", "x" * 100_000, "../../etc/passwd", [], [[[]]], {}, {"": None}),
-]
-
-
-def leaves(root: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path to every value in a JSON document, to those of objects and lists too."""
-    yield path
-    if isinstance(root, dict | list):
-        for key in root if isinstance(root, dict) else range(len(root)):
-            yield from leaves(root[key], (*path, key))
-
-
-def replaced(root: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    copy = dict(root) if isinstance(root, dict) else list(root)
-    copy[path[0]] = replaced(root[path[0]], path[1:], value)
-    return copy
-
-
-def test_every_value_of_a_manifest_replaced(toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    """By everything that it may not be: refused in words that can be shown, or what it gives can be used and shown."""
-    root = json.loads((toy_bundle.path / "manifest.json").read_bytes())
-    tried = refused = 0
-    for path in leaves(root):
-        for value in HOSTILE_VALUES:
-            tried += 1
-            data = json.dumps(replaced(root, path, value)).encode()
-            error = error_of(BundleError, parse_manifest, data)
-            if error is not None:
-                refused += 1
-                assert str(error).isprintable(), (path, value)
-                assert len(str(error)) < 1000
-                continue
-            assert path[:1] in (("training",), ("quality",), ("golden",)) or path[-1] in (
-                *("name", "version", "created", "parameters", "macs", "max_activation", "bytes", "schema", "size"),
-                *("files", "edge.onnx"),
-            ), (path, value)
-            manifest = parse_manifest(data)
-            assert f"{manifest.name}{manifest.version}{manifest.created}".isprintable()
-            for stage in manifest.stages:
-                print(f"{stage.parameters / 1e6:.2f} {stage.macs / 1e9:.2f} {stage.max_activation or 0:.1f}")
-    assert tried > 1500
-    assert refused > 0.8 * tried
-    capsys.readouterr()
-
-
-def test_manifests_nested_to_the_very_limit(toy_bundle: Bundle) -> None:
-    """Where reading just works and showing what is wrong would not."""
-    text = (toy_bundle.path / "manifest.json").read_text()
-    for depth in [*range(900, 1000, 3), 5_000, 50_000]:
-        for key in ("mask", "training", "name"):
-            root = json.loads(text)
-            root[key] = "HERE"
-            nested = json.dumps(root).replace('"HERE"', '{"a":' * depth + "1" + "}" * depth)
-            error = error_of(BundleError, parse_manifest, nested.encode())
-            assert error is None or error.hint
-
-
-def test_other_encodings_and_what_follows_the_manifest(toy_bundle: Bundle) -> None:
-    data = (toy_bundle.path / "manifest.json").read_bytes()
-    for sample in (data + b"{}", data + b"\0", b"\xef\xbb\xbf\xef\xbb\xbf" + data, data.replace(b'"', b"'"), data[1:]):
-        with pytest.raises(BundleError):
-            parse_manifest(sample)
-
-
-def archive(data: bytes, method: int = zipfile.ZIP_STORED, name: str = "image.npy") -> bytes:
+def archive(data: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as packed:
-        packed.writestr(name, data)
+        packed.writestr("image.npy", data)
     return file.getvalue()
 
 
@@ -262,38 +185,27 @@ def shaped(shape: str, kind: str = "'|u1'", data: bytes = b"") -> bytes:
 
 GOLDEN = {
     "terabytes": shaped("(99999999999999,)"),
-    "overflow": shaped("(4611686018427387904, 4)"),
-    "negative": shaped("(-1,)", data=b"abc"),
-    "pickle": shaped("(1,)", "'|O'", b"cos\nsystem\n(S'true'\ntR."),
-    "pickle in a record": shaped("(1,)", "[('a', '|O')]", b"x"),
-    "a call": archive(npy("__import__('os').system('true')\n")),
+    "pickle": shaped("(1,)", "'|O'", b"cos\nmkdir\n(S'it-ran'\ntR."),
+    "a call": archive(npy("__import__('os').mkdir('it-ran')\n")),
     "brackets": archive(npy("(" * 5000 + "\n")),
-    "an open string": archive(npy("{'descr': '''\n")),
-    "unhashable": archive(npy("{" * 90 + "}" * 90 + "\n")),
-    "a future version": archive(b"\x93NUMPY\x09\x09" + SOUND[8:]),
-    "empty": archive(b""),
     "short": archive(SOUND[:-1]),
-    "path": archive(SOUND, name="../../image.npy"),
-    "method": archive(SOUND, zipfile.ZIP_DEFLATED).replace(b"\x08\x00", b"\x63\x00"),
     "torn lzma": archive(SOUND, zipfile.ZIP_LZMA)[:-40],
     "encrypted": archive(SOUND).replace(b"PK\x01\x02\x14\x03\x14\0\0\0", b"PK\x01\x02\x14\x03\x14\0\1\0"),
-    "noise": archive(SOUND)[:40] + b"\xff" * 8 + archive(SOUND)[48:],
-    "bare": SOUND,
     "a bomb": archive(bytes(300 * 1024 * 1024), zipfile.ZIP_DEFLATED),
-    "no bytes": b"",
     "no archive": b"PK\x03\x04 and no more",
 }
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_hostile_golden_vectors(writable_bundle: Path, name: str) -> None:
+def test_hostile_golden_vectors(writable_bundle: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(writable_bundle.parent)
     root, data = json.loads((writable_bundle / "manifest.json").read_bytes()), GOLDEN[name]
     root["files"]["golden.npz"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     (writable_bundle / "manifest.json").write_text(json.dumps(root))
     (writable_bundle / "golden.npz").write_bytes(data)
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(BundleError):
         Bundle.load(writable_bundle).golden()
-    assert caught.value.hint
+    assert not Path("it-ran").exists()
 
 
 def test_files_that_the_manifest_does_not_name_are_not_touched(writable_bundle: Path) -> None:
@@ -303,105 +215,6 @@ def test_files_that_the_manifest_does_not_name_are_not_touched(writable_bundle: 
     bundle.verify_files()
     bundle.golden()
     assert "evil.so" not in bundle.manifest.files
-
-
-def test_the_command_says_it_in_one_line(writable_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = json.loads((writable_bundle / "manifest.json").read_bytes())
-    for changes in ({"name": "\x1b]0;owned\x07"}, {"mask": "\x1b[2J"}, {"stages": []}, {"schema": 1}, {"schema": 3}):
-        (writable_bundle / "manifest.json").write_text(json.dumps(root | changes))
-        assert main(["info", "--bundle", str(writable_bundle)]) not in (0, 1)
-        shown = capsys.readouterr()
-        assert shown.out == ""
-        assert shown.err.replace("\n", "").isprintable()
-        assert "Traceback" not in shown.err
-
-
-PLAN = b"ftrt" + bytes(range(100))
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_half_bundle(tmp_path_factory.mktemp("bundles") / "half")
-
-
-@pytest.fixture
-def stored(tmp_path: Path, bundle: Bundle) -> tuple[EngineStore, StoredEngine]:
-    store = EngineStore(tmp_path / "store")
-    return store, store.publish(PLAN, made_up(bundle, plan=PLAN))
-
-
-def test_torn_at_every_byte(stored: tuple[EngineStore, StoredEngine], bundle: Bundle) -> None:
-    """Cut there, or one bit changed there, or one byte put in."""
-    store, engine = stored
-    for at in range(len(PLAN)):
-        for torn in (PLAN[:at], PLAN[:at] + bytes([PLAN[at] ^ 1]) + PLAN[at + 1 :], PLAN[:at] + b"\0" + PLAN[at:]):
-            engine.path.write_bytes(torn)
-            error = error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, *HOST)
-            assert error is not None, f"handed out, torn at {at}"
-            assert "build" in error.hint
-    engine.path.write_bytes(PLAN)
-    assert store.find(bundle, engine.sidecar.key.stage, *HOST).plan == PLAN
-
-
-def test_every_value_of_a_sidecar_replaced(stored: tuple[EngineStore, StoredEngine], bundle: Bundle) -> None:
-    """And its checksum made right: refused, or an engine of the very plan whose hash it gives."""
-    store, engine = stored
-    path = store.root / engine.sidecar.file
-    root = json.loads(path.read_bytes())
-    root.pop("checksum")
-    tried = refused = 0
-    for place in leaves(root):
-        for value in HOSTILE_VALUES:
-            edited = replaced(root, place, value)
-            path.write_bytes(with_checksum(edited))
-            tried += 1
-            error = error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, *HOST)
-            if error is not None:
-                refused += 1
-                assert error.hint
-            else:
-                assert store.find(bundle, engine.sidecar.key.stage, *HOST).plan == PLAN
-    assert refused > 0.4 * tried
-    path.write_bytes(with_checksum(root))
-    assert store.find(bundle, engine.sidecar.key.stage, *HOST).plan == PLAN, "what is spoiled above would be taken"
-
-
-def test_an_edited_sidecar_without_its_checksum_or_a_huge_one(
-    stored: tuple[EngineStore, StoredEngine], bundle: Bundle
-) -> None:
-    store, engine = stored
-    path = store.root / engine.sidecar.file
-    text = path.read_text()
-    for change in (
-        text.replace(f'"{engine.sidecar.target}"', '"other"'),
-        text.replace("{}", '{"images": 6}'),
-        text[:-9],
-    ):
-        assert change != text
-        path.write_text(change)
-        assert error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, *HOST) is not None
-    path.write_text(text)
-    with path.open("ab") as file:
-        file.truncate(1 << 33)  # sparse
-    assert error_of(EngineError, store.find, bundle, engine.sidecar.key.stage, *HOST) is not None
-
-
-@pytest.mark.parametrize("stage", ["../edge", "/edge", "edge/../..", "", "edge\n", "e" * 99, "Edge"])
-def test_a_stage_is_no_path(bundle: Bundle, stage: str) -> None:
-    sidecar = made_up(bundle)
-    root: dict[str, Any] = json.loads(dump_sidecar(sidecar))
-    root.pop("checksum")
-    root["key"]["stage"] = stage
-    key = type(sidecar.key)(**{**root["key"], "compute_capabilities": tuple(root["key"]["compute_capabilities"])})
-    with pytest.raises(EngineError):
-        parse_sidecar(with_checksum(root), f"{stage}.{key.digest}.json")
-
-
-def with_checksum(root: Any) -> bytes:
-    if not isinstance(root, dict):
-        return json.dumps(root).encode()
-    text = json.dumps(root, sort_keys=True, separators=(",", ":"))
-    return json.dumps({**root, "checksum": hashlib.sha256(text.encode()).hexdigest()}).encode()
 
 
 def test_a_tag_that_only_cxx_parsers_understand_hides_no_file() -> None:

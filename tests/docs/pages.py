@@ -6,7 +6,11 @@ import re
 import shlex
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import cv2
+import numpy as np
+
+from tests.child import ROOT
+
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -41,3 +45,12 @@ def commands(page: Path) -> list[list[str]]:
     text = _BLOCK.sub("", page.read_text(encoding="utf-8"))
     inline = [shlex.split(code) for code in _INLINE.findall(text) if code.startswith(_COMMANDS)]
     return block_commands(page) + inline
+
+
+def assert_restored(path: Path) -> None:
+    """The file is the example with masked pixels, and nothing else, repainted."""
+    restored, damaged = (cv2.imread(str(each)) for each in (path, ROOT / "examples" / "portrait_damaged.png"))
+    masked = cv2.imread(str(ROOT / "examples" / "portrait_mask.png"), cv2.IMREAD_GRAYSCALE) > 127
+    assert restored.shape == damaged.shape
+    assert np.array_equal(restored[~masked], damaged[~masked])
+    assert not np.array_equal(restored, damaged)

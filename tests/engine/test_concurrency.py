@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from restore_sdk import RestoreEngine
@@ -16,24 +15,13 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ClosedError, ExecutionError
 from restore_sdk.imaging.image import as_pixels
 from restore_sdk.runtime.base import SlotPool
-from tests.conftest import make_photo
-
-
-def work(count: int) -> list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
-    """Different photos and masks, so that an exchanged result shows."""
-    items = []
-    for index in range(count):
-        photo = make_photo(200 + 13 * (index % 7), 256, seed=index)
-        mask = np.zeros(photo.shape[:2], bool)
-        mask[10 + index : 60 + index, 20:90] = True
-        items.append((photo, mask))
-    return items
+from tests.conftest import make_pairs, make_photo
 
 
 @pytest.mark.parametrize(("runtime", "slots"), [("onnxruntime", 1), ("onnxruntime", 3), ("openvino", 2)])
 def test_eight_threads_equal_one(toy_bundle: Bundle, runtime: Any, slots: int) -> None:
     pytest.importorskip(runtime)
-    items = work(32)
+    items = make_pairs(24)
     with RestoreEngine(toy_bundle, runtime=runtime, slots=1, threads=1) as engine:
         serial = [engine(*item) for item in items]
     with RestoreEngine(toy_bundle, runtime=runtime, slots=slots) as engine:
@@ -88,25 +76,6 @@ def test_closing_waits_for_those_inside_and_wakes_those_outside() -> None:
         assert closing.result(10) == ["only"]
         working.result(10)
     assert slots.close() == []
-
-
-def test_ordered_map_keeps_order_and_bounds() -> None:
-    read = 0
-
-    def count() -> Iterator[int]:
-        nonlocal read
-        for index in range(50):
-            read += 1
-            yield index
-
-    def slow(index: int) -> int:
-        time.sleep(0.001 * (index % 3))
-        return index
-
-    for position, value in enumerate(ordered_map(slow, count(), workers=3)):
-        assert value == position
-        assert read <= position + 6
-    assert read == 50
 
 
 @pytest.mark.parametrize("started", [0, 1])

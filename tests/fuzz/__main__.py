@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.corpus import corpus
+from tests.fuzz.targets import TARGETS, corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRATCH = ROOT / ".fuzz"
@@ -54,8 +54,6 @@ def changed_json(data: bytes, seed: int) -> bytes | None:
 
 
 def main() -> None:
-    from tests.fuzz.targets import TARGETS
-
     parser = argparse.ArgumentParser(
         prog="python -m tests.fuzz", description="Fuzz an entry point for strangers' bytes."
     )

@@ -119,6 +119,15 @@ def golden(data: bytes) -> None:
 TARGETS: dict[str, Target] = {each.__name__: each for each in (image, manifest, graph, golden)}
 
 
+#: Small inputs that led to new code, and those that once were a finding.
+CORPUS = Path(__file__).resolve().parent / "corpus"
+
+
+def corpus(name: str) -> list[bytes]:
+    """What the fuzzer begins from, and every test run tries again: sound input, then the kept files."""
+    return [*seeds(name), *(path.read_bytes() for path in sorted((CORPUS / name).glob("*")))]
+
+
 def seeds(name: str) -> list[bytes]:
     """Sound input to begin from, made anew."""
     if name == "image":

@@ -16,8 +16,7 @@ from restore_sdk.errors import BundleError
 from tests.attacks.caught import error_of
 from tests.child import python
 from tests.fuzz.__main__ import changed_json
-from tests.fuzz.corpus import corpus
-from tests.fuzz.targets import TARGETS, seeds
+from tests.fuzz.targets import TARGETS, corpus, seeds
 
 #: Inputs of the fixed budget: some two seconds each.
 BUDGET = {"image": 2000, "manifest": 6000, "graph": 6000, "golden": 1500}

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,9 +19,10 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.cluster import write_repository
 from restore_sdk.errors import ClosedError, DeviceError, ExecutionError, InputError, ShapeError
 from restore_sdk.runtime.triton import TritonRunner
+from tests.child import python
 from tests.cluster.triton.server import Server, serving
-from tests.conftest import make_photo
-from tests.docs.pages import ROOT, blocks
+from tests.conftest import make_pairs
+from tests.docs.pages import ROOT, assert_restored, blocks
 from tests.toy_bundle import golden_vectors
 
 
@@ -35,19 +33,9 @@ def statistics(server: Server, model: str) -> tuple[int, int]:
     return int(stats.get("inference_count", 0)), int(stats.get("execution_count", 0))
 
 
-def pairs(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    made = []
-    for number in range(count):
-        height, width = [(256, 256), (300, 400), (90, 120)][number % 3]
-        mask = np.zeros((height, width), np.uint8)
-        mask[height // 3 : height // 2, width // 4 + number : width // 2 + number] = 255
-        made.append((make_photo(height, width, number), mask))
-    return made
-
-
 def test_an_engine_on_the_server_gives_what_one_here_gives(server: Server, engine: RestoreEngine) -> None:
     with RestoreEngine(runtime=TritonRunner(server.url, slots=2)) as remote:
-        for photo, mask in pairs(3):
+        for photo, mask in make_pairs(3):
             here, there = engine.run(photo, mask), remote.run(photo, mask)
             assert np.array_equal(here.image, there.image)
             assert np.array_equal(here.edges, there.edges)
@@ -57,11 +45,11 @@ def test_an_engine_on_the_server_gives_what_one_here_gives(server: Server, engin
     local = engine.info()["bundle"]
     assert facts["bundle"] == {**local, "path": f"{server.url}/restore_with_edges"}
     with pytest.raises(ClosedError):
-        remote.run(*pairs(1)[0])
+        remote.run(*make_pairs(1)[0])
 
 
 def test_many_users_share_runs_and_get_their_own_pictures(server: Server, engine: RestoreEngine) -> None:
-    asked = pairs(48)
+    asked = make_pairs(48)
     wanted = [engine(*pair) for pair in asked]
     before = statistics(server, "restore_edge")
     with RestoreEngine(runtime=TritonRunner(server.url, slots=8)) as remote, ThreadPoolExecutor(8) as pool:
@@ -109,7 +97,7 @@ def test_what_cannot_be_used_is_said(server: Server) -> None:
         with pytest.raises(InputError, match="a runner brings"):
             RestoreEngine(runtime=runner, **more)
     with RestoreEngine(runtime=runner) as engine, pytest.raises(ShapeError):
-        engine(*(array[: 10 + 5 * index] for index, array in enumerate(pairs(1)[0])))
+        engine(*(array[: 10 + 5 * index] for index, array in enumerate(make_pairs(1)[0])))
     runner.close()
 
 
@@ -118,23 +106,14 @@ def test_a_call_that_takes_too_long_is_given_up(server: Server) -> None:
     with runner._pool.take() as connection:
         connection._timeout = 1e-4
     with RestoreEngine(runtime=runner) as engine, pytest.raises(ExecutionError, match="Deadline"):
-        engine(*pairs(1)[0])
+        engine(*make_pairs(1)[0])
 
 
 def test_the_example(server: Server, tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "examples" / "ask_triton.py"), server.url]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = python(ROOT / "examples" / "ask_triton.py", server.url, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    damaged, restored = (
-        cv2.imread(str(path)) for path in (ROOT / "examples" / "portrait_damaged.png", tmp_path / "restored.png")
-    )
-    masked = cv2.imread(str(ROOT / "examples" / "portrait_mask.png"), cv2.IMREAD_GRAYSCALE) > 127
-    assert np.array_equal(restored[~masked], damaged[~masked])
-    assert not np.array_equal(restored, damaged)
-    refused = subprocess.run(
-        [*command[:-1], "127.0.0.1:9"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-    )
+    assert_restored(tmp_path / "restored.png")
+    refused = python(ROOT / "examples" / "ask_triton.py", "127.0.0.1:9", cwd=tmp_path)
     assert refused.returncode == 1
     assert refused.stderr.startswith("the Triton server at 127.0.0.1:9 cannot be used")
 
