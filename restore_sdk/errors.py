@@ -12,7 +12,7 @@ class RestoreError(Exception):
     ``reason`` is one of the words that the class names, or empty.
     """
 
-    def __init__(self, message: str, hint: str = "", reason: str = "") -> None:
+    def __init__(self, message: str, hint: str, reason: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -30,13 +30,10 @@ class Counters:
     allocations: int
     to_device: int
     to_host: int
-    on_device: int
     pageable: int
     calls: int
     synchronisations: int
-    waits: int
     contexts_made: int
-    refused: int
 
     def since(self, before: Counters) -> Counters:
         return Counters(*(getattr(self, f.name) - getattr(before, f.name) for f in fields(self)))

@@ -30,27 +30,26 @@ typedef struct Context { int device, retains; size_t used; CUresult error; } Con
 typedef struct Block { struct Block *next; uintptr_t base; size_t size; int device_memory; Context *context; } Block;
 typedef struct Op Op;
 /* `queued` and `done` count operations; a stream is done up to an operation when `done` has reached its number.
- * Streams are never freed: events and waits may outlive them. */
+ * Streams are never freed: events may outlive them. */
 typedef struct CUstream_st {
-    struct CUstream_st *next; Context *context; unsigned flags; int live, running; pthread_t runner;
+    struct CUstream_st *next; Context *context; int live, running;
     Op *first, **last; long queued, done;
 } Stream;
 typedef struct CUevent_st {
     struct CUevent_st *next; Context *context; unsigned flags; int live, uses, recorded; Stream *stream; long number; double ms;
 } Event;
 struct Op {
-    Op *next; enum { COPY, FILL, CALL, RECORD, WAIT } kind;
-    uintptr_t to, from; size_t size; unsigned char value; CUhostFn call; void *data; Event *event; Stream *stream; long number;
+    Op *next; enum { COPY, CALL, RECORD } kind;
+    uintptr_t to, from; size_t size; int known; CUhostFn call; void *data; Event *event;
 };
 
 enum { DEVICE_BLOCKS, DEVICE_BYTES, PINNED_BLOCKS, STREAMS, EVENTS, RETAINS, ALLOCATIONS, TO_DEVICE, TO_HOST,
-       ON_DEVICE, PAGEABLE, CALLS, SYNCHRONISATIONS, WAITS, CONTEXTS_MADE, REFUSED, COUNTERS };
+       PAGEABLE, CALLS, SYNCHRONISATIONS, CONTEXTS_MADE, COUNTERS };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static long counters[COUNTERS];
 static Context contexts[DEVICES];
-static Stream null_streams[DEVICES];
 static Block *blocks;
 static Stream *streams;
 static Event *events;
@@ -162,22 +161,16 @@ static void drop_event(Event *e) {
     for (Event **at = &events; *at; at = &(*at)->next) if (*at == e) { *at = e->next; break; }
     free(e);
 }
-static void drain(Stream *s, long number);
 static void run_op(Stream *s, Op *op) {
     Context *context = s->context;
-    if (op->kind == WAIT) { drain(op->stream, op->number); return; }
     if (context->error) return;
     switch (op->kind) {
     case COPY:
         if ((block_of(op->to) && !on_device(op->to, op->size) && !on_host(op->to, op->size)) ||
             (block_of(op->from) && !on_device(op->from, op->size) && !on_host(op->from, op->size)) ||
-            (op->value & 1 && !block_of(op->to)) || (op->value & 2 && !block_of(op->from)))
+            (op->known & 1 && !block_of(op->to)) || (op->known & 2 && !block_of(op->from)))
             context->error = CUDA_ERROR_ILLEGAL_ADDRESS;  /* freed since it was queued */
         else memmove((void *)op->to, (void *)op->from, op->size);
-        break;
-    case FILL:
-        if (!on_device(op->to, op->size)) context->error = CUDA_ERROR_ILLEGAL_ADDRESS;
-        else memset((void *)op->to, op->value, op->size);
         break;
     case CALL: {
         CUresult result = injected("execute");
@@ -206,16 +199,12 @@ static void drain(Stream *s, long number) {
         pthread_cond_broadcast(&changed);
     }
 }
-static void drain_context(Context *context, int all) {
-    Stream *null_stream = &null_streams[context->device];
-    drain(null_stream, null_stream->queued);
+static void drain_context(Context *context) {
     for (Stream *s = streams; s; s = s->next)
-        if (s->context == context && (all || !(s->flags & CU_STREAM_NON_BLOCKING))) drain(s, s->queued);
+        if (s->context == context) drain(s, s->queued);
 }
 static Stream *stream_of(CUstream handle) {
-    Context *context = current();
-    if (!handle || handle == CU_STREAM_LEGACY) return &null_streams[context->device];
-    for (Stream *s = streams; s; s = s->next) if (s == handle) return s->live && s->context == context ? s : NULL;
+    for (Stream *s = streams; s; s = s->next) if (s == handle) return s->live && s->context == current() ? s : NULL;
     return NULL;
 }
 static Event *event_of(CUevent handle) {
@@ -227,31 +216,20 @@ static CUresult push(Stream *s, Op op) {
     *copy = op;
     copy->next = NULL;
     if (copy->event) copy->event->uses++;
-    if (s == &null_streams[s->context->device]) drain_context(s->context, 0); /* the legacy stream waits for the others */
-    if (!s->last) s->last = &s->first;
     *s->last = copy; s->last = &copy->next;
     s->queued++;
     return CUDA_SUCCESS;
 }
-static CUresult copy_async(CUstream handle, uintptr_t to, uintptr_t from, size_t size, int to_device, int from_device) {
+static CUresult copy_async(CUstream handle, uintptr_t to, uintptr_t from, size_t size, int to_device) {
     Stream *s = stream_of(handle);
     if (!s) return CUDA_ERROR_INVALID_HANDLE;
-    if (!(to_device ? on_device(to, size) : on_host(to, size))) return CUDA_ERROR_INVALID_VALUE;
-    if (!(from_device ? on_device(from, size) : on_host(from, size))) return CUDA_ERROR_INVALID_VALUE;
-    int pageable = (!to_device && !block_of(to)) || (!from_device && !block_of(from));
-    counters[PAGEABLE] += pageable;
-    counters[to_device && from_device ? ON_DEVICE : to_device ? TO_DEVICE : TO_HOST]++;
-    /* value: which ends were known blocks, so that one freed before the copy runs is noticed */
-    unsigned char known = (unsigned char)((block_of(to) ? 1 : 0) | (block_of(from) ? 2 : 0));
-    return push(s, (Op){.kind = COPY, .to = to, .from = from, .size = size, .value = known});
-}
-static CUresult copy_now(uintptr_t to, uintptr_t from, size_t size, int to_device, int from_device) {
-    CUresult result = copy_async(NULL, to, from, size, to_device, from_device);
-    if (result != CUDA_SUCCESS) return result;
-    counters[SYNCHRONISATIONS]++;
-    Stream *s = stream_of(NULL);
-    drain(s, s->queued);
-    return current()->error;
+    if (!(to_device ? on_device(to, size) && on_host(from, size) : on_host(to, size) && on_device(from, size)))
+        return CUDA_ERROR_INVALID_VALUE;
+    /* which ends were known blocks, so that one freed before the copy runs is noticed */
+    int known = (block_of(to) ? 1 : 0) | (block_of(from) ? 2 : 0);
+    counters[PAGEABLE] += known != 3;
+    counters[to_device ? TO_DEVICE : TO_HOST]++;
+    return push(s, (Op){.kind = COPY, .to = to, .from = from, .size = size, .known = known});
 }
 
 /* -- entry points: driver and device ------------------------------------------------------------------------------ */
@@ -263,11 +241,7 @@ EXPORT CUresult CUDAAPI cuInit(unsigned int flags) {
     REQUIRE(init_result == CUDA_SUCCESS, init_result);
     REQUIRE(devices > 0, CUDA_ERROR_NO_DEVICE);
     if (!initialised)
-        for (int i = 0; i < DEVICES; i++) {
-            contexts[i].device = i;
-            null_streams[i].context = &contexts[i];
-            null_streams[i].live = 1;
-        }
+        for (int i = 0; i < DEVICES; i++) contexts[i].device = i;
     initialised = 1; process = getpid();
     LEAVE(CUDA_SUCCESS);
 }
@@ -348,7 +322,7 @@ EXPORT CUresult CUDAAPI cuCtxSetCurrent(CUcontext context) {
 EXPORT CUresult CUDAAPI cuCtxGetCurrent(CUcontext *context) { ENTER(0); *context = (CUcontext)current(); LEAVE(CUDA_SUCCESS); }
 EXPORT CUresult CUDAAPI cuCtxGetDevice(CUdevice *device) { ENTER(1); *device = current()->device; LEAVE(CUDA_SUCCESS); }
 EXPORT CUresult CUDAAPI cuCtxSynchronize(void) {
-    ENTER(1); counters[SYNCHRONISATIONS]++; drain_context(current(), 1); LEAVE(current()->error);
+    ENTER(1); counters[SYNCHRONISATIONS]++; drain_context(current()); LEAVE(current()->error);
 }
 
 /* -- memory ------------------------------------------------------------------------------------------------------ */
@@ -365,7 +339,7 @@ EXPORT CUresult CUDAAPI cuMemAlloc(CUdeviceptr *address, size_t size) {
 }
 EXPORT CUresult CUDAAPI cuMemFree(CUdeviceptr address) {
     ENTER(1);
-    drain_context(current(), 1); /* as the real one, it waits for the work that may use the memory */
+    drain_context(current()); /* as the real one, it waits for the work that may use the memory */
     LEAVE(address ? release(address, 1) : CUDA_SUCCESS);
 }
 EXPORT CUresult CUDAAPI cuMemHostAlloc(void **address, size_t size, unsigned int flags) {
@@ -376,49 +350,23 @@ EXPORT CUresult CUDAAPI cuMemHostAlloc(void **address, size_t size, unsigned int
     *address = (void *)found;
     LEAVE(result);
 }
-EXPORT CUresult CUDAAPI cuMemAllocHost(void **address, size_t size) { return cuMemHostAlloc(address, size, 0); }
 EXPORT CUresult CUDAAPI cuMemFreeHost(void *address) {
-    ENTER(1); drain_context(current(), 1); LEAVE(release((uintptr_t)address, 0));
-}
-EXPORT CUresult CUDAAPI cuMemGetAddressRange(CUdeviceptr *base, size_t *size, CUdeviceptr address) {
-    ENTER(1);
-    Block *b = block_of(address);
-    REQUIRE(b && b->device_memory, CUDA_ERROR_INVALID_VALUE);
-    if (base) *base = b->base;
-    if (size) *size = b->size;
-    LEAVE(CUDA_SUCCESS);
-}
-EXPORT CUresult CUDAAPI cuMemcpyHtoD(CUdeviceptr to, const void *from, size_t size) {
-    ENTER(1); LEAVE(copy_now(to, (uintptr_t)from, size, 1, 0));
-}
-EXPORT CUresult CUDAAPI cuMemcpyDtoH(void *to, CUdeviceptr from, size_t size) {
-    ENTER(1); LEAVE(copy_now((uintptr_t)to, from, size, 0, 1));
-}
-EXPORT CUresult CUDAAPI cuMemcpyDtoD(CUdeviceptr to, CUdeviceptr from, size_t size) {
-    ENTER(1); LEAVE(copy_now(to, from, size, 1, 1));
+    ENTER(1); drain_context(current()); LEAVE(release((uintptr_t)address, 0));
 }
 EXPORT CUresult CUDAAPI cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t size, CUstream stream) {
-    ENTER(1); LEAVE(copy_async(stream, to, (uintptr_t)from, size, 1, 0));
+    ENTER(1); LEAVE(copy_async(stream, to, (uintptr_t)from, size, 1));
 }
 EXPORT CUresult CUDAAPI cuMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t size, CUstream stream) {
-    ENTER(1); LEAVE(copy_async(stream, (uintptr_t)to, from, size, 0, 1));
-}
-EXPORT CUresult CUDAAPI cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream) {
-    ENTER(1); LEAVE(copy_async(stream, to, from, size, 1, 1));
-}
-EXPORT CUresult CUDAAPI cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t size, CUstream stream) {
-    ENTER(1);
-    Stream *s = stream_of(stream);
-    REQUIRE(s, CUDA_ERROR_INVALID_HANDLE); REQUIRE(on_device(to, size), CUDA_ERROR_INVALID_VALUE);
-    LEAVE(push(s, (Op){.kind = FILL, .to = to, .size = size, .value = value}));
+    ENTER(1); LEAVE(copy_async(stream, (uintptr_t)to, from, size, 0));
 }
 
 /* -- streams and events ------------------------------------------------------------------------------------------- */
 
 EXPORT CUresult CUDAAPI cuStreamCreate(CUstream *stream, unsigned int flags) {
+    (void)flags;
     ENTER(1);
     Stream *s = calloc(1, sizeof *s);
-    s->next = streams; s->context = current(); s->flags = flags; s->live = 1; s->last = &s->first;
+    s->next = streams; s->context = current(); s->live = 1; s->last = &s->first;
     streams = s; counters[STREAMS]++;
     *stream = s;
     LEAVE(CUDA_SUCCESS);
@@ -426,7 +374,7 @@ EXPORT CUresult CUDAAPI cuStreamCreate(CUstream *stream, unsigned int flags) {
 EXPORT CUresult CUDAAPI cuStreamDestroy(CUstream stream) {
     ENTER(1);
     Stream *s = stream_of(stream);
-    REQUIRE(s && stream, CUDA_ERROR_INVALID_HANDLE);
+    REQUIRE(s, CUDA_ERROR_INVALID_HANDLE);
     drain(s, s->queued); /* what is queued still runs */
     s->live = 0; counters[STREAMS]--;
     LEAVE(CUDA_SUCCESS);
@@ -444,17 +392,6 @@ EXPORT CUresult CUDAAPI cuStreamQuery(CUstream stream) {
     Stream *s = stream_of(stream);
     REQUIRE(s, CUDA_ERROR_INVALID_HANDLE);
     LEAVE(s->done < s->queued ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS);
-}
-EXPORT CUresult CUDAAPI cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int flags) {
-    (void)flags;
-    ENTER(1);
-    Stream *s = stream_of(stream);
-    Event *e = event_of(event);
-    REQUIRE(s && e, CUDA_ERROR_INVALID_HANDLE);
-    counters[WAITS]++;
-    if (!e->recorded) LEAVE(CUDA_SUCCESS);
-    /* the stream and how far, not the event: that may be recorded anew, or gone, before the wait runs */
-    LEAVE(push(s, (Op){.kind = WAIT, .stream = e->stream, .number = e->number}));
 }
 EXPORT CUresult CUDAAPI cuEventCreate(CUevent *event, unsigned int flags) {
     ENTER(1);
@@ -483,20 +420,6 @@ EXPORT CUresult CUDAAPI cuEventRecordWithFlags(CUevent event, CUstream stream, u
     LEAVE(result);
 }
 EXPORT CUresult CUDAAPI cuEventRecord(CUevent event, CUstream stream) { return cuEventRecordWithFlags(event, stream, 0); }
-EXPORT CUresult CUDAAPI cuEventSynchronize(CUevent event) {
-    ENTER(1);
-    Event *e = event_of(event);
-    REQUIRE(e, CUDA_ERROR_INVALID_HANDLE);
-    counters[SYNCHRONISATIONS]++;
-    if (e->recorded) drain(e->stream, e->number);
-    LEAVE(e->context->error);
-}
-EXPORT CUresult CUDAAPI cuEventQuery(CUevent event) {
-    ENTER(1);
-    Event *e = event_of(event);
-    REQUIRE(e, CUDA_ERROR_INVALID_HANDLE);
-    LEAVE(e->recorded && e->stream->done < e->number ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS);
-}
 EXPORT CUresult CUDAAPI cuEventElapsedTime(float *ms, CUevent start, CUevent end) {
     ENTER(1);
     Event *a = event_of(start), *b = event_of(end);
@@ -562,7 +485,6 @@ EXPORT void cudaDoubleFault(int device, int result) {
     pthread_mutex_unlock(&lock);
 }
 EXPORT void cudaDoubleRefused(const char *entry) {
-    counters[REFUSED]++;
     if (!strncmp(entry, "cuCtxCreate", 11)) counters[CONTEXTS_MADE]++;
     fprintf(stderr, "CUDA driver double: %s is not part of it\n", entry);
 }

@@ -35,3 +35,6 @@ REFUSE(cuTexRefGetAddress_v2) REFUSE(cuTexRefGetArray) REFUSE(cuTexRefGetFilterM
 REFUSE(cuTexRefGetFormat) REFUSE(cuTexRefSetAddress2D_v3) REFUSE(cuTexRefSetAddressMode)
 REFUSE(cuTexRefSetAddress_v2) REFUSE(cuTexRefSetArray) REFUSE(cuTexRefSetFilterMode) REFUSE(cuTexRefSetFlags)
 REFUSE(cuTexRefSetFormat)
+REFUSE(cuEventQuery) REFUSE(cuEventSynchronize) REFUSE(cuMemAllocHost_v2) REFUSE(cuMemGetAddressRange_v2)
+REFUSE(cuMemcpyDtoDAsync_v2) REFUSE(cuMemcpyDtoD_v2) REFUSE(cuMemcpyDtoH_v2) REFUSE(cuMemcpyHtoD_v2)
+REFUSE(cuMemsetD8Async) REFUSE(cuStreamWaitEvent)

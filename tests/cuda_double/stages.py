@@ -56,7 +56,6 @@ class Control:
     Attributes:
         pause: seconds that a stage rests between computing into its workspace and writing its output.
         refuse: methods that return ``False`` or ``None`` as the real ones do on failure.
-        order: ``(stage, context)`` of the computing that ran.
         configs: with what each context of RTX was made.
         violations: what was done that the real TensorRT does not survive.
     """
@@ -64,13 +63,12 @@ class Control:
     double: Double
     pause: float = 0.0
     refuse: tuple[str, ...] = ()
-    order: list[tuple[str, int]] = None  # type: ignore[assignment]
     violations: list[str] = None  # type: ignore[assignment]
     configs: list[RuntimeConfig] = None  # type: ignore[assignment]
     logger: Any = None
 
     def __post_init__(self) -> None:
-        self.order, self.violations, self.configs = [], [], []
+        self.violations, self.configs = [], []
 
     def error(self, text: str) -> None:
         if self.logger is not None:
@@ -203,7 +201,6 @@ class Work:
     """What one call of ``execute_async_v3`` queued, as it was bound at that time."""
 
     engine: Engine
-    context: int
     shapes: dict[str, tuple[int, ...]]
     addresses: dict[str, int]
     workspace: int
@@ -219,7 +216,6 @@ class Context:
     def __init__(self, engine: Engine) -> None:
         self._engine, self._control = engine, engine.control
         engine.contexts += 1
-        self.number = next(_NUMBERS)
         self._addresses: dict[str, int] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._workspace = (0, 0)
@@ -283,7 +279,7 @@ class Context:
         (batch,) = batches
         shapes = self._shapes | {name: (batch, *shape[1:]) for name, shape in self._engine.outputs.items()}
         self._queued = {queued for queued in self._queued if queued in _WORK} | {number}
-        _WORK[number] = Work(self._engine, self.number, shapes, dict(self._addresses), self._workspace[0])
+        _WORK[number] = Work(self._engine, shapes, dict(self._addresses), self._workspace[0])
         for function in (_COMPUTE, _WRITE):
             if not self._control.driver("cuLaunchHostFunc", ctypes.c_void_p(stream), function, ctypes.c_void_p(number)):
                 return False
@@ -316,7 +312,6 @@ def _compute(number: int) -> None:
         inputs = {name: _view(work.addresses[name], work.shapes[name]) for name in engine.inputs}
         (result,) = engine.session.run([output], inputs)
         _view(work.workspace, result.shape)[...] = result
-        control.order.append((output, work.context))
         if control.pause:
             time.sleep(control.pause)
     except Exception as error:

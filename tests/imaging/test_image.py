@@ -104,18 +104,10 @@ def test_pil_images_of_damaged_files(photo: NDArray[np.uint8], suffix: str) -> N
     data = io.BytesIO()
     Image.fromarray(photo[..., 0]).save(data, suffix)
     half = data.getvalue()[: len(data.getvalue()) // 2]
-    with pytest.raises(ImageError, match="cannot be decoded") as caught:
+    with pytest.raises(ImageError, match="cannot be decoded"):
         as_pixels(Image.open(io.BytesIO(half)))
-    assert caught.value.hint
     with pytest.raises(MaskError, match="cannot be decoded"):
         as_mask(Image.open(io.BytesIO(half)), (256, 256))
-
-
-def test_pil_images_are_encoded_once(photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = Image.Image.tobytes, []
-    monkeypatch.setattr(Image.Image, "tobytes", lambda self, *rest: calls.append(1) or real(self, *rest))
-    assert np.array_equal(as_pixels(Image.fromarray(photo)), photo)
-    assert len(calls) == 1
 
 
 metrics = pytest.importorskip("skimage.metrics")

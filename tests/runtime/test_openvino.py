@@ -124,11 +124,6 @@ def test_a_cpu_without_bf16_is_told_so(toy_bundle: Bundle, monkeypatch: pytest.M
     open_runner("openvino", toy_bundle, device=0, slots=1, threads=None)[0].close()
 
 
-def test_auto_leaves_it_aside(toy_bundle: Bundle) -> None:
-    with RestoreEngine(toy_bundle) as engine:
-        assert engine.info()["runtime"] == "onnxruntime"
-
-
 def test_a_host_without_the_package(
     toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

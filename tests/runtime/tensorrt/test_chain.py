@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
-import sys
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -18,9 +14,9 @@ import pytest
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ClosedError, ShapeError
-from restore_sdk.runtime.base import SlotPool
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from restore_sdk.runtime.tensorrt import TensorRtRunner
+from tests.child import python
 from tests.cuda_double.double import Double
 from tests.runtime.tensorrt.conftest import Open, plans, requests, same
 
@@ -40,27 +36,11 @@ def test_copies_and_waits_of_a_request(open_runner: Open, double: Double) -> Non
         for _ in range(10):
             runner.infer(*request)
         done = double.counters().since(before)
-    assert (done.to_device, done.to_host) == (20, 20)
-    assert done.on_device == 0, "the stages share an address, nothing is copied between them"
+    assert (done.to_device, done.to_host) == (20, 20), "and between the stages nothing, which the double refuses"
     assert done.pageable == 0, "every copy is between the device and pinned memory"
     assert done.synchronisations == 10, "one wait a request"
     assert done.allocations == 0, "a request allocates nothing"
     assert done.calls == 40, "two stages, each two pieces of work of the stage double"
-
-
-def test_the_stages_share_an_address_and_the_workspace(open_runner: Open, toy_bundle: Bundle) -> None:
-    with open_runner(slots=2) as runner:
-        pipelines = runner._pool.close()
-        try:
-            for pipeline in pipelines:
-                edge, repair = (context.context for context in pipeline._contexts)
-                assert edge._addresses["completed_edges"] == repair._addresses["completed_edges"]
-                assert edge._workspace == repair._workspace
-            assert len({pipeline._contexts[0].context._workspace for pipeline in pipelines}) == 2, "one a slot"
-            assert len({pipeline._memory["completed_edges"].address for pipeline in pipelines}) == 2
-        finally:
-            runner._pool = SlotPool(pipelines)
-            del pipeline, edge, repair
 
 
 def test_the_larger_workspace_and_the_smaller_profile_count(toy_bundle: Bundle, trt: ModuleType) -> None:
@@ -74,18 +54,6 @@ def test_the_larger_workspace_and_the_smaller_profile_count(toy_bundle: Bundle, 
         assert runner.info()["workspace_bytes"] == 3 * 2 * 400_000
     finally:
         runner.close()
-
-
-def test_results_are_copies(open_runner: Open) -> None:
-    first_request, second_request = requests(2)
-    with open_runner() as runner:
-        first = runner.infer(*first_request)
-        kept = first.restored.copy()
-        for _ in range(4):
-            runner.infer(*second_request)
-        assert np.array_equal(first.restored, kept)
-        assert first.restored.flags.c_contiguous
-        assert first.restored.flags.owndata
 
 
 def test_times_of_copies_and_stages(open_runner: Open, trt: ModuleType) -> None:
@@ -118,9 +86,8 @@ def test_wrong_input_is_refused_before_anything_is_copied(open_runner: Open, dou
     with open_runner() as runner:
         before = double.counters()
         for arguments in wrong:
-            with pytest.raises(ShapeError) as caught:
+            with pytest.raises(ShapeError):
                 runner.infer(*arguments)
-            assert caught.value.hint
         assert double.counters() == before
 
 
@@ -132,52 +99,22 @@ def test_arrays_that_are_not_contiguous_are_gathered(open_runner: Open, referenc
         assert same(runner.infer(*mirrored), reference.infer(*straight))
 
 
-def test_facts(open_runner: Open) -> None:
-    with open_runner(slots=2, max_batch=3) as runner:
-        info = runner.info()
-    assert info["device"] == "CUDA driver double (no GPU)"
-    assert (info["slots"], info["max_batch"]) == (2, 3)
-    assert info["compute_capability"] == "8.6"
-    assert info["device_memory_bytes"] > info["workspace_bytes"] > 0
-
-
 @pytest.mark.parametrize("slots", [1, 2])
-def test_eight_threads_of_200_requests_equal_serial_ones(open_runner: Open, reference: OnnxRunner, slots: int) -> None:
+def test_eight_threads_of_25_requests_equal_serial_ones(
+    open_runner: Open, reference: OnnxRunner, trt: ModuleType, slots: int
+) -> None:
+    """Compared at the end: no later request writes into an earlier one's result."""
     work = requests(40)
     expected = [reference.infer(*request) for request in work]
 
-    def many(first: int) -> int:
-        right = 0
-        for turn in range(200):
-            index = (first * 7 + turn * 3) % len(work)
-            right += same(runner.infer(*work[index]), expected[index])
-        return right
+    def many(first: int) -> list[bool]:
+        chosen = [(first * 7 + turn * 3) % len(work) for turn in range(25)]
+        results = [runner.infer(*work[index]) for index in chosen]
+        return [same(result, expected[index]) for index, result in zip(chosen, results, strict=True)]
 
     with open_runner(slots=slots) as runner, ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(many, range(8))) == [200] * 8
-
-
-def test_closing_waits_for_those_inside_and_refuses_those_after(open_runner: Open, trt: ModuleType) -> None:
-    work, finished = requests(8), []
-
-    def use() -> None:
-        with suppress(ClosedError):  # nothing else ends it
-            while True:
-                for request in work:
-                    runner.infer(*request)
-                    finished.append("done")
-
-    with open_runner(slots=2) as runner, ThreadPoolExecutor(8) as pool:
-        trt.control.pause = 0.003
-        users = [pool.submit(use) for _ in range(8)]
-        while len(finished) < 10:
-            time.sleep(0.005)
-        runner.close()
-        for user in users:
-            user.result(20)
-        runner.close()
-        with pytest.raises(ClosedError):
-            runner.infer(*work[0])
+        trt.control.pause = 0.001
+        assert list(pool.map(many, range(8))) == [[True] * 25] * 8
 
 
 def test_many_threads_close_at_once(open_runner: Open, trt: ModuleType) -> None:
@@ -189,8 +126,10 @@ def test_many_threads_close_at_once(open_runner: Open, trt: ModuleType) -> None:
         for closing in [pool.submit(runner.close) for _ in range(4)]:
             closing.result()
         assert runner._stages == []
-        with suppress(ClosedError):
+        with suppress(ClosedError):  # where the closing was first; nothing else ends it
             busy.result()
+        with pytest.raises(ClosedError):
+            runner.infer(*request)
 
 
 def test_the_primary_context_of_others_is_left_alone(open_runner: Open, double: Double, reference: OnnxRunner) -> None:
@@ -256,10 +195,10 @@ def test_after_a_fork_the_child_is_told_and_the_parent_goes_on(
         assert same(runner.infer(*request), reference.infer(*request))
 
 
-FORK_AND_EXIT = """
+#: In a process of its own; what comes then stands below.
+OPENED = """
 import gc, os, sys, tempfile
 from pathlib import Path
-sys.path.insert(0, {root!r})
 from restore_sdk.runtime.tensorrt import TensorRtRunner
 from tests.cuda_double import double
 from tests.cuda_double.stages import make_module
@@ -270,6 +209,8 @@ loaded.reset()
 with double.pycuda_importable(), tempfile.TemporaryDirectory() as folder:
     bundle = write_toy_bundle(Path(folder) / "bundle")
     runner = TensorRtRunner(bundle, *plans(bundle), make_module(loaded))
+"""
+FORKED = """
     child = os.fork()
     if child:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -284,26 +225,10 @@ with double.pycuda_importable(), tempfile.TemporaryDirectory() as folder:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_can_drop_its_runner(loaded_double: Double) -> None:
     """In a process of its own, since without :mod:`restore_sdk.runtime.fork` it ends in an abort."""
-    root = str(Path(__file__).resolve().parents[3])
-    command = [sys.executable, "-W", "ignore", "-c", FORK_AND_EXIT.format(root=root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = python("-W", "ignore", "-c", OPENED + FORKED)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "33", "")
 
 
-def test_a_forgotten_runner_warns(toy_bundle: Bundle, trt: ModuleType) -> None:
-    runner = TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
-    copy = (runner._gpu, runner._pool, runner._stages, runner._runtime)
-    holder = [runner]
-    del runner
-    with pytest.warns(ResourceWarning, match="not closed"):
-        holder.clear()
-    # What it left is freed here in its stead, so that the counters of other tests start from nothing.
-    gpu, pool, stages, runtime = copy
-    with gpu.current():
-        from restore_sdk.runtime.pipeline import free_all
-
-        pipelines = pool.close()
-        free_all(*pipelines, *stages)
-        pipelines.clear()
-        stages.clear()
-        del runtime, copy
+def test_a_forgotten_runner_warns(loaded_double: Double) -> None:
+    done = python("-W", "default::ResourceWarning", "-c", OPENED + "    del runner\n    gc.collect()")
+    assert (done.returncode, "ResourceWarning: a TensorRT engine was not closed" in done.stderr) == (0, True)

