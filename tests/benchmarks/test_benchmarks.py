@@ -145,15 +145,6 @@ def test_nonsense_is_refused(arguments: list[str]) -> None:
     assert exit_.value.code == 2
 
 
-def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(drift, "measure", interrupted)
-    assert main(["drift"]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
-
-
 @pytest.mark.slow
 def test_the_suite_runs_and_says_what_it_skips() -> None:
     """A part of it, each case once: the whole takes minutes."""

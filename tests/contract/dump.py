@@ -42,7 +42,6 @@ print(
                 }
                 for name, kind in found.items()
             },
-            "STRONGLY_TYPED": int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED),
             "severities": [int(getattr(module.ILogger, n)) for n in ("INTERNAL_ERROR", "ERROR", "WARNING", "INFO")],
         }
     )

@@ -120,8 +120,3 @@ def test_the_check_finds_what_is_gone(tensorrt: dict[str, Any]) -> None:
         "INothing": {},
     }
     assert len(missing(tensorrt, gone)) == 5
-
-
-def test_the_strongly_typed_flag_has_another_number_in_each_version(tensorrt: dict[str, Any]) -> None:
-    """Why the flag is always shifted by its own number and never written as one."""
-    assert tensorrt["STRONGLY_TYPED"] == (0 if tensorrt["version"].startswith("11.") else 1)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -16,17 +14,14 @@ import pytest
 from restore_sdk import psnr
 from restore_sdk.bundle import SHIPPED, Bundle
 from restore_sdk.runtime.onnxruntime import OnnxRunner
+from tests.child import python
 from tests.docs.pages import ROOT, blocks
 
 EXAMPLES = ROOT / "examples"
 
 
 def run(script: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(EXAMPLES / script), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    return python(EXAMPLES / script, *arguments, cwd=folder)
 
 
 SCRIPTS = [

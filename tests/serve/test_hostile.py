@@ -32,9 +32,7 @@ def stays_well(service: Service) -> None:
 REFUSED: dict[str, tuple[bytes, str, int]] = {
     "the photograph twice": (form(part(b"photo", PHOTO, b"c.png")), MULTIPART, 400),
     "the mask as a text as well": (form(part(b"mask", b"x")), MULTIPART, 422),
-    "the format twice": (form(part(b"format", b"png"), part(b"format", b"jpeg")), MULTIPART, 422),
     "a format that is no text": (form(part(b"format", b"\xff\xfe")), MULTIPART, 422),
-    "a name that is no text": (form(part(b"\xff\xfe", b"x")), MULTIPART, 422),
     "a line break in a file's name": (
         part(b"photo", PHOTO, b"a\r\nX-Evil: 1\r\n\r\n.png") + part(b"mask", MASK, b"b.png") + END,
         MULTIPART,
@@ -44,9 +42,7 @@ REFUSED: dict[str, tuple[bytes, str, int]] = {
     "20,000 fields": (b"".join(part(b"x%d" % number, b"") for number in range(20_000)) + END, MULTIPART, 400),
     "an endless header": (part(b"photo", b"x", b"a.png", b"; " + b"a" * 5_000_000) + END, MULTIPART, 400),
     "100,000 headers": (part(b"photo", b"x", b"a.png", b"\r\nX: y" * 100_000) + END, MULTIPART, 400),
-    "a face of 4,000 digits": (form(part(b"faces", b"[[" + b"9" * 4000 + b"]]")), MULTIPART, 422),
     "a face of 400 digits": (form(part(b"faces", b"[[1,1,1" + b"0" * 400 + b",1]]")), MULTIPART, 422),
-    "a face beyond all pictures": (form(part(b"faces", b"[[1e300,1e300,1e300,1e300]]")), MULTIPART, 422),
     "10,000 digits": (form(part(b"dilate", b"9" * 10_000)), MULTIPART, 422),
     "an infinite number": (form(part(b"faces", b"[[1e999, 1, 1, 1]]")), MULTIPART, 422),
 }
