@@ -29,11 +29,14 @@ from restore_sdk.imaging.quality import psnr
 from restore_sdk.measure.bench import require_known, run_name
 from restore_sdk.measure.timing import Case
 from restore_sdk.runtime.base import U8, Inference
-from restore_sdk.runtime.cores import threads_alone
+from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
 from restore_sdk.runtime.onnxruntime import ort
 from training.checkpoint import CheckpointError
 from training.networks.edgeconnect import EdgeConnect
 from training.protocol import navier_stokes, telea
+
+#: As many as a runtime of the SDK takes where it has all cores to itself.
+THREADS = min(MAX_THREADS, usable_cores())
 
 BACKENDS = ("pytorch", "onnxruntime", "openvino", "openvino-bf16")
 
@@ -69,7 +72,7 @@ class TorchRunner:
 
     def infer(self, images: U8, masks: U8) -> Inference:
         """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
-        torch.set_num_threads(threads_alone())
+        torch.set_num_threads(THREADS)
         with torch.inference_mode():
             started = time.perf_counter()
             image, mask = torch.from_numpy(images), torch.from_numpy(masks)
@@ -82,7 +85,7 @@ class TorchRunner:
     def info(self) -> dict[str, Any]:
         """Facts, as the SDK's runners give them."""
         facts = {"runtime": self._name, "runtime_version": torch.__version__, "precision": "fp32", "device": "cpu"}
-        return {**facts, "threads": threads_alone(), "max_batch": self.max_batch}
+        return {**facts, "threads": THREADS, "max_batch": self.max_batch}
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -154,12 +157,11 @@ def open_network(network: str, backend: str) -> tuple[str, Network]:
     Raises:
         RestoreError: this host does not have it.
     """
-    threads = threads_alone()
     if backend == "pytorch":
         module = _module(network)
 
         def run_torch(*inputs: Any) -> Sequence[Any]:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(THREADS)
             with torch.inference_mode():
                 found = module(*(torch.from_numpy(each) for each in inputs))
             return [each.numpy() for each in (found if isinstance(found, tuple) else (found,))]
@@ -167,7 +169,7 @@ def open_network(network: str, backend: str) -> tuple[str, Network]:
         return "PyTorch eager fp32", run_torch
     if backend == "onnxruntime":
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = THREADS
         options.log_severity_level = 3
         options.add_session_config_entry("session.force_spinning_stop", "1")  # whoever is measured next has the cores
         session = ort.InferenceSession(_graph(network), options, providers=["CPUExecutionProvider"])
@@ -179,7 +181,7 @@ def open_network(network: str, backend: str) -> tuple[str, Network]:
     core = ov.Core()
     model = core.read_model(_graph(network))
     model.reshape({port: list(each.shape) for port, each in zip(model.inputs, _examples(network, 1), strict=True)})
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": THREADS}
     compiled = core.compile_model(model, "CPU", settings)
     found = str(compiled.get_property("INFERENCE_PRECISION_HINT"))
     if ("bfloat16" in found) != (precision == "bf16"):

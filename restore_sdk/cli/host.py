@@ -66,21 +66,19 @@ def verify(options: argparse.Namespace) -> Result:
 
     bundle = Bundle.load(options.bundle)
     found = run(bundle, options.runtime, min_psnr=options.min_psnr, device=options.device)
-    images = found.drift["restored"].pictures
+    images, gate, edges = found.drift["restored"].pictures, found.gates["restored"], found.gates["completed_edges"]
     report = {
         "passed": found.passed,
         "bundle": bundle.name,
         "runtime": found.runtime["runtime"],
         "device": found.runtime["device"],
         "images": images,
-        "min_pooled_db": found.gate[0],
-        "min_psnr_db": found.gate[1],
+        "min_pooled_db": gate[0],
+        "min_psnr_db": gate[1],
         **{name: drift.to_json() for name, drift in found.drift.items()},
     }
     lines = [f"{bundle.name} on {found.runtime['runtime']}: {images} golden images, all file hashes match"]
     lines += [f"{name:<16} {drift}" for name, drift in found.drift.items()]
-    gates = f"{found.gate[0]:g} and {found.gate[1]:g} dB"
-    if found.edges_gate != found.gate:
-        gates += f", {found.edges_gate[0]:g} and {found.edges_gate[1]:g} for edges"
-    lines.append(f"{'passed' if found.passed else 'FAILED'}: the gate is {gates}")
+    for_edges = f", {edges[0]:g} and {edges[1]:g} for edges" if edges != gate else ""
+    lines.append(f"{'passed' if found.passed else 'FAILED'}: the gate is {gate[0]:g} and {gate[1]:g} dB{for_edges}")
     return report, lines, 0 if found.passed else 6

@@ -16,19 +16,17 @@ from restore_sdk.runtime.select import open_runner
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What :func:`verify` found: the drift by output, facts about the runner, and the gates: least PSNR in dB, pooled
-    over all images and of the worst one."""
+    """What :func:`verify` found: by output the drift and its gate, least PSNR in dB pooled over all images and of the
+    worst one; and facts about the runner."""
 
     drift: dict[str, Drift]
-    gate: tuple[float, float]
-    edges_gate: tuple[float, float]
+    gates: dict[str, tuple[float, float]]
     runtime: dict[str, Any]
 
     @property
     def passed(self) -> bool:
-        """Whether both outputs are within the gate."""
-        edges = self.drift["completed_edges"].within(*self.edges_gate)
-        return edges and self.drift["restored"].within(*self.gate)
+        """Whether both outputs are within their gates."""
+        return all(drift.within(*self.gates[name]) for name, drift in self.drift.items())
 
 
 def verify(
@@ -52,9 +50,4 @@ def verify(
     finally:
         runner.close()
     asked = None if min_psnr is None else (min_psnr, min_psnr)
-    return Verification(
-        drift=drift,
-        gate=asked or gate_of("restored", facts["precision"]),
-        edges_gate=asked or gate_of("completed_edges", facts["precision"]),
-        runtime=facts,
-    )
+    return Verification(drift, {name: asked or gate_of(name, facts["precision"]) for name in drift}, facts)

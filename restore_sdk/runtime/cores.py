@@ -24,8 +24,3 @@ def usable_cores() -> int:
     except (OSError, ValueError):  # no such file, or "max": no quota
         return cores
     return max(1, min(cores, quota // period)) if period > 0 else cores
-
-
-def threads_alone() -> int:
-    """Threads that a call computes with of its own accord where it has all cores to itself."""
-    return min(MAX_THREADS, usable_cores())

@@ -70,7 +70,7 @@ class OpenVinoRunner(PooledRunner):
         self._precision = precision
         self._threads = threads if threads is not None else min(MAX_THREADS, max(1, usable_cores() // slots))
         core = ov.Core()
-        if precision not in _offered(core):
+        if precision not in offers(core)[1]:
             raise DeviceError(
                 f"OpenVINO finds no instructions for {precision} in this CPU (AVX-512 BF16 or AMX for bf16)",
                 "choose runtime openvino or onnxruntime",
@@ -162,9 +162,11 @@ class _Slot:
         self._requests, self._buffers = [], {}
 
 
-def offers() -> tuple[str, tuple[Precision, ...]]:
+def offers(core: Any = None) -> tuple[str, tuple[Precision, ...]]:
     """OpenVINO's version, and the precisions that this CPU has instructions for."""
-    return VERSION, _offered(ov.Core())
+    with _mapped_errors("OpenVINO finds no CPU", DeviceError):
+        capabilities = (core or ov.Core()).get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    return VERSION, tuple(precision for precision, hint in _HINTS.items() if _CAPABILITIES[hint] in capabilities)
 
 
 def _eight_bit(compiled: Any) -> int:
@@ -174,12 +176,6 @@ def _eight_bit(compiled: Any) -> int:
         each["layerType"].astype(str) == "Convolution" and each["runtimePrecision"].astype(str) in ("u8", "i8")
         for each in facts
     )
-
-
-def _offered(core: Any) -> tuple[Precision, ...]:
-    with _mapped_errors("OpenVINO finds no CPU", DeviceError):
-        capabilities = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
-    return tuple(precision for precision, hint in _HINTS.items() if _CAPABILITIES[hint] in capabilities)
 
 
 def _check_tensors(model: Any, stage: StageSpec) -> None:

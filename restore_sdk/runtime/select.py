@@ -69,16 +69,10 @@ def _built_engine(bundle: Bundle, *, device: int, slots: int) -> tuple[StageRunn
         _LOG.warning("engine store: %s", error)
         return None, f"auto: the engine store cannot be used ({error.message}), {_CPU}"
     sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
-    built = {
-        edition: {each.key.onnx_sha256 for each in sidecars if each.key.edition == edition} for edition in EDITIONS
-    }
     reasons = []
-    if not any(wanted.keys() <= hashes for hashes in built.values()):
-        for invalid in (entry.error for entry in entries if entry.error is not None):
-            _LOG.warning("engine store: %s", invalid)
-            reasons.append(invalid.message)
     for edition in EDITIONS:
-        missing = [stage for graph, stage in wanted.items() if graph not in built[edition]]
+        built = {each.key.onnx_sha256 for each in sidecars if each.key.edition == edition}
+        missing = [stage for graph, stage in wanted.items() if graph not in built]
         if len(missing) == len(wanted):
             continue
         if missing:  # models may share a stage, so that its engine was built for another one
@@ -93,4 +87,7 @@ def _built_engine(bundle: Bundle, *, device: int, slots: int) -> tuple[StageRunn
             reasons.append(f"{edition}: {error.message}")
         else:
             return runner, "auto: the engine store holds engines that fit this host"
+    for invalid in (entry.error for entry in entries if entry.error is not None):
+        _LOG.warning("engine store: %s", invalid)
+        reasons.append(invalid.message)
     return None, f"auto: {'; '.join(reasons) if reasons else 'no built engine'}, {_CPU}"
