@@ -1,8 +1,7 @@
 """What a file says about its photograph, read by Pillow and written by Pillow into another file.
 
 Kept: EXIF, the ICC colour profile, XMP, the resolution; and where the format stays the same what only that has:
-comments and Photoshop's resources with IPTC in JPEG, text and colour chunks in PNG, IPTC in TIFF. What is left out is
-told.
+comments and IPTC in JPEG, text and colour chunks in PNG, IPTC in TIFF. What is left out is told.
 """
 
 from __future__ import annotations
@@ -166,7 +165,7 @@ def _jpeg_parts(image: JpegImagePlugin.JpegImageFile) -> list[tuple[bytes, bytes
     parts = [(b"\xfe", content) for name, content in image.applist if name == "COM"]
     parts += [(b"\xe1", content) for name, content in image.applist if content.startswith(_MORE_XMP)]
     iptc = image.info.get("photoshop", {}).get(_IPTC, b"")
-    if 0 < len(iptc) < 65_000:
+    if iptc:  # it was in one segment, and fits into one again
         parts.append((b"\xed", _IPTC_HEAD + struct.pack(">I", len(iptc)) + iptc + b"\0" * (len(iptc) % 2)))
     return parts
 
