@@ -208,25 +208,25 @@ def _bytes_of(source: str | os.PathLike[str] | bytes, what: str, kind: type[Inpu
         yield source
         return
     try:
-        yield _read_bytes(Path(source), what, kind)
+        yield _read_bytes(Path(source))
     except InvalidImageError as error:
         raise kind(f"the {what} {source} {error.message}", error.hint) from error
 
 
-def _read_bytes(path: Path, what: str, kind: type[InputError]) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise kind(f"the {what} {path} is no plain file", "name an image file")
+            raise InvalidImageError("is no plain file", "name an image file")
         with path.open("rb") as file:
             data = read_at_most(file, MAX_BYTES)
-    except InputError:  # raised just above, and a ValueError too
+    except InvalidImageError:  # raised just above, and a ValueError too
         raise
     except FileNotFoundError as error:
-        raise kind(f"the {what} {path} does not exist", "check the path") from error
+        raise InvalidImageError("does not exist", "check the path") from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        raise kind(f"the {what} {path} cannot be read: {error}", "check the path and its permissions") from error
+        raise InvalidImageError(f"cannot be read: {error}", "check the path and its permissions") from error
     if data is None:
-        raise kind(f"the {what} {path} has more than {MAX_BYTES} bytes, the most that are read", "make it smaller")
+        raise InvalidImageError(f"has more than {MAX_BYTES} bytes, the most that are read", "make it smaller")
     return data
 
 
