@@ -63,7 +63,7 @@ class Restoration:
 
 #: Arrays give arrays, PIL images give PIL images.
 _Image = TypeVar("_Image", NDArray[np.uint8], "PIL.Image.Image")
-_Pair = tuple[ImageLike, MaskLike]
+_Item = tuple[str, ImageLike, MaskLike]
 
 
 class RestoreEngine:
@@ -153,7 +153,7 @@ class RestoreEngine:
             ExecutionError: the runtime failed.
             ClosedError: the engine was closed, or opened in another process.
         """
-        restored: _Image = self._restore_chunk([(image, mask)], _options(options, keywords))[0]
+        restored: _Image = self._restore([("", image, mask)], _options(options, keywords))[0]
         return restored
 
     __call__ = restore
@@ -198,8 +198,8 @@ class RestoreEngine:
         if len(images) != len(masks):
             raise ShapeError(f"{len(images)} images but {len(masks)} masks", "pass one mask an image")
         chosen, runner = _options(options, keywords), self._open()
-        chunks = chunked(enumerate(zip(images, masks, strict=True)), runner.max_batch)
-        results = ordered_map(lambda chunk: self._restore_numbered(chunk, chosen), chunks, runner.slots + 1)
+        chunks = chunked(_named(zip(images, masks, strict=True)), runner.max_batch)
+        results = ordered_map(lambda chunk: self._restore(chunk, chosen), chunks, runner.slots + 1)
         return [image for chunk in results for image in chunk]
 
     def stream(
@@ -217,7 +217,7 @@ class RestoreEngine:
         """
         chosen = _options(options, keywords)
         workers = self._open().slots + 1
-        return ordered_map(lambda item: self._restore_numbered([item], chosen)[0], enumerate(pairs), workers)
+        return ordered_map(lambda item: self._restore([item], chosen)[0], _named(pairs), workers)
 
     @property
     def finds_damage(self) -> bool:
@@ -289,20 +289,16 @@ class RestoreEngine:
             raise ClosedError("the engine was opened before this process forked", "open an engine in each process")
         return self._runner
 
-    def _restore_numbered(self, chunk: Sequence[tuple[int, _Pair]], options: RestoreOptions) -> list[Any]:
-        return self._restore_chunk([pair for _, pair in chunk], options, first=chunk[0][0])
-
-    def _restore_chunk(self, pairs: Sequence[_Pair], options: RestoreOptions, first: int | None = None) -> list[Any]:
-        """Restore some images together; ``first`` is the number of the first one, for messages."""
+    def _restore(self, items: Sequence[_Item], options: RestoreOptions) -> list[Any]:
+        """Restore some images together; what stands before what messages say of each comes first."""
         self._open()
         requests: list[Request] = []
-        for number, (image, mask) in enumerate(pairs, first or 0):
-            name = "" if first is None else f"item {number}: "
+        for name, image, mask in items:
             requests.append(Request(image, mask, options, name=name))
             for note in requests[-1].notes:
                 warnings.warn(note, MaskWarning, stacklevel=3)
         self._compute(requests, Clock())
-        return [_like(request.finish(), pair[0]) for request, pair in zip(requests, pairs, strict=True)]
+        return [_like(request.finish(), image) for request, (_, image, _) in zip(requests, items, strict=True)]
 
     def _compute(self, requests: Sequence[Request], clock: Clock) -> None:
         """Run the model on all tiles of the requests, wave by wave, in runs as large as it takes."""
@@ -330,6 +326,10 @@ def _like(picture: NDArray[np.uint8], image: ImageLike) -> Any:
     made = PIL.Image.fromarray(picture)
     made.info = dict(image.info)
     return made
+
+
+def _named(pairs: Iterable[tuple[ImageLike, MaskLike]]) -> Iterator[_Item]:
+    return ((f"item {number}: ", image, mask) for number, (image, mask) in enumerate(pairs))
 
 
 def _stacked(arrays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
