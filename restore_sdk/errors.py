@@ -7,10 +7,8 @@ from __future__ import annotations
 
 
 class RestoreError(Exception):
-    """Base of all errors of this SDK; ``hint`` says what to do next, ``reason`` tells the variants of a failure apart.
-
-    ``reason`` is one of the words that the class names, or empty.
-    """
+    """Base of all errors of this SDK; ``hint`` says what to do next, ``reason`` tells the variants of a failure apart:
+    one of the words that the class names, or empty."""
 
     def __init__(self, message: str, hint: str, reason: str = "") -> None:
         super().__init__(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 from restore_sdk.errors import MissingDependencyError, OutOfMemoryError
 
@@ -19,15 +19,14 @@ except ImportError as error:
 #: The module. Its stubs differ from wheel to wheel, so results are typed where they are used.
 cv2: Any = _module
 
-_Parameters = ParamSpec("_Parameters")
-_Result = TypeVar("_Result")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def translate_memory_errors(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+def translate_memory_errors(function: _Function) -> _Function:
     """The function, with numpy's and OpenCV's want of memory raised as :class:`OutOfMemoryError`."""
 
     @wraps(function)
-    def told(*arguments: _Parameters.args, **named: _Parameters.kwargs) -> _Result:
+    def told(*arguments: Any, **named: Any) -> Any:
         try:
             return function(*arguments, **named)
         except (MemoryError, cv2.error) as error:
@@ -35,4 +34,4 @@ def translate_memory_errors(function: Callable[_Parameters, _Result]) -> Callabl
                 raise
             raise OutOfMemoryError(f"no memory for the photo: {error}", "make it smaller", reason="photo") from error
 
-    return told
+    return cast(_Function, told)

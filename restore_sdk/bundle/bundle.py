@@ -68,8 +68,8 @@ class Bundle:
             BundleError: there is no bundle at ``path``.
             BundleError (manifest): the manifest breaks the schema, or describes another contract than this version's.
         """
-        wanted = "default" if path is None else path
-        if not _is_name(wanted):
+        wanted: Any = "default" if path is None else path
+        if not isinstance(wanted, str | os.PathLike) or not os.fspath(wanted):
             raise BundleError(f"{path!r} names no bundle", _NAMES)
         named = SHIPPED.get(wanted) if isinstance(wanted, str) else None
         folder = named or Path(wanted)
@@ -214,10 +214,6 @@ def _integrity_error(message: str) -> BundleError:
 def weights_name(sha256: str) -> str:
     """How a file of weights that graphs share is called."""
     return f"weights-{sha256[:16]}.bin"
-
-
-def _is_name(path: object) -> bool:
-    return isinstance(path, str | os.PathLike) and isinstance(named := os.fspath(path), str) and named != ""
 
 
 def _read_plain(folder: Path, name: str, limit: int) -> bytes:

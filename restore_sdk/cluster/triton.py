@@ -58,8 +58,6 @@ def write_repository(
     """Write a whole repository in one step; one that stands at ``path`` is replaced.
 
     Args:
-        path: the folder to write; its parent must exist.
-        precision: of the ONNX graphs.
         max_batch: most tiles in one run of a stage, 1 to 256.
         device: ``"auto"`` takes the GPUs where there are some, else the CPU.
         instances: copies of each stage that run at the same time, on each GPU or on the CPU.

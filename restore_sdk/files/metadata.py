@@ -81,12 +81,8 @@ class JpegSettings:
 class Metadata:
     """What a file says about its photograph, for the picture as it is stored.
 
-    Attributes:
-        exif: a TIFF structure. ``icc``: a colour profile. ``xmp``: a packet. Each empty where there is none.
-        dpi: pixels per inch, horizontal and vertical.
-        format: of the file that ``parts`` are of.
-        parts: what only that format has, kind and content, as it is written there.
-        notes: what was there and was left out.
+    ``exif`` is a TIFF structure, ``icc`` a colour profile, ``xmp`` a packet, each empty where there is none. ``parts``
+    are what only ``format`` has, kind and content, as it is written there; ``notes`` say what was left out.
     """
 
     exif: bytes = b""

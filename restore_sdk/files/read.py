@@ -83,11 +83,8 @@ class Photo:
 
     Attributes:
         pixels: upright; ``(H, W)`` grey, ``(H, W, 3)`` BGR or ``(H, W, 4)`` BGRA; 8 or 16 bits a channel.
-        format: of the file.
-        orientation: EXIF's 1..8: how the file has it; 1 is upright.
+        orientation: EXIF's 1..8: how the file has it; 1 is upright. ``metadata`` is as the file has it.
         lossy: its pixels went through an encoder with loss.
-        metadata: as the file has it, without thumbnails.
-        jpeg: how a JPEG was encoded.
         source: the file's bytes, of a JPEG; without them none of its coefficients are kept.
     """
 

@@ -141,12 +141,7 @@ def mask_values(mask: object, shape: tuple[int, int]) -> NDArray[np.uint8] | NDA
 
     Accepted: ``bool`` and ``uint8`` arrays, and PIL images of mode ``1`` and ``L``; each ``(H, W)`` or ``(H, W, 1)``.
 
-    Args:
-        mask: the mask.
-        shape: height and width of the image.
-
-    Returns:
-        ``(H, W)``, the array itself or an array of the PIL image's pixels; do not write into it.
+    Returns ``(H, W)``, the array itself or an array of the PIL image's pixels; do not write into it.
 
     Raises:
         ShapeError: the mask's height and width are not the image's.
@@ -198,11 +193,8 @@ def mask_doubt(values: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
 def masked_pixels(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
     """Which pixels a mask marks, from the values that :func:`mask_values` has checked.
 
-    Of ``bool`` masks, true is masked; of others, what is above 127 (white is what to repaint). A mask that marks
-    nothing is fine.
-
-    Returns:
-        A fresh ``(H, W)`` bool array, true where pixels are missing; and rows and columns outside of which none is.
+    Of ``bool`` masks, true is masked; of others, what is above 127. A mask that marks nothing is fine. Returns a fresh
+    ``(H, W)`` bool array, true where pixels are missing, and rows and columns outside of which none is.
 
     Raises:
         MaskError: every pixel is masked; or a ``uint8`` mask is not black, yet has nothing above 127, as a 0/1 mask.

@@ -49,8 +49,7 @@ def time_in_blocks(
 ) -> list[dict[str, Any]]:
     """Time each case in :data:`BLOCKS` blocks, taking turns; one call before each block is not counted.
 
-    Args:
-        requests: how many are counted of each case. ``seconds``: about how long a case may take, if that is less.
+    ``requests`` are counted of each case, or as many as take ``seconds``, if that is less.
 
     Returns:
         One entry a case, of JSON types: ``calls``, ``ms`` of a call (``p50``, ``p95``, ``p99``, ``max``), ``blocks``

@@ -3,8 +3,7 @@
 Everything is freed by a call, never by dropping a reference: the traceback of an error that somebody keeps holds
 references, and what is freed later, in some other thread, is freed without the context it needs.
 
-The only file that imports pycuda. The context is never made current for good (no ``pycuda.autoinit``) and never made
-(no ``make_context``): every use stands inside :meth:`Gpu.current`, which pushes it for this thread and pops it again.
+The only file that imports pycuda. Every use stands inside :meth:`Gpu.current`, which pushes the context and pops it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Objects of the runtimes that nobody may destroy in a forked child, or by chance.
 
-An ONNX Runtime session's destructor joins its threads, which a fork does not copy, and so would wait forever. In a
-child that was forked after CUDA was used every call of the driver fails, and pycuda's destructors answer that by ending
-the process. What is held here is never destroyed in a child, and in the parent by whoever releases it, not when the
-last reference happens to go.
+An ONNX Runtime session's destructor joins its threads, which a fork does not copy, and so would wait forever; pycuda's
+destructors end the process. What is held here is never destroyed in a child, and in the parent by whoever releases it,
+not when the last reference happens to go.
 """
 
 from __future__ import annotations

@@ -145,10 +145,8 @@ def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
 def waiting(version: str) -> dict[str, str]:
     """Entries of a session's configuration that say how its threads wait for work, on that version of ONNX Runtime.
 
-    Spinning as long as ONNX Runtime does by itself, a waiting thread of one stage holds a core that the other stage,
-    another slot or another process needs: a quarter of the throughput. Sleeping at once, a thread is woken for each of
-    the 380 operators of a request. 20 us of spinning, and none between runs, cost nobody a core
-    (docs/lab/measurements.md); how long is read from 1.32 on.
+    Spinning as long as ONNX Runtime does by itself, a waiting thread holds a core that others need; sleeping at once,
+    it is woken for each of 380 operators. 20 us cost nobody a core (docs/lab/measurements.md), from 1.32 on.
     """
     number = tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
     if number < (1, 32):

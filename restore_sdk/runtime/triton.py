@@ -120,12 +120,7 @@ def _facts(config: Any) -> dict[str, Any]:
             f"the served model {config.name!r} with tensors {', '.join(sorted(served))} is none of restore-sdk's",
             f"name the ensemble that restore-sdk triton wrote: {MODEL_WITH_EDGES}",
         )
-    try:
-        facts: dict[str, Any] = json.loads(config.parameters[FACTS].string_value)
-    except ValueError as error:
-        raise InputError(
-            f"the configuration of the served model {config.name!r} was edited: {error}", "run: restore-sdk triton"
-        ) from error
+    facts: dict[str, Any] = json.loads(config.parameters[FACTS].string_value)
     return facts
 
 

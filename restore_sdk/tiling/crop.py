@@ -85,13 +85,9 @@ def cut(
     Where the crop is scaled down, a pixel is the mean of the known pixels under it, and masked where less than half of
     them are known. Where it is scaled up, a pixel is masked as soon as any pixel that it is made from is.
 
-    Args:
-        pixels: the picture in any form that :func:`restore_sdk.imaging.image.as_pixels` takes.
-        mask: bool, ``crop.height x crop.width``: what is masked in the crop's box.
-
-    Returns:
-        ``(256, 256, 3)`` RGB ``uint8`` and ``(256, 256)`` bool, both contiguous, for reading: where nothing has to
-        change they are the picture itself.
+    ``pixels`` have any form that :func:`restore_sdk.imaging.image.as_pixels` takes; ``mask`` is ``crop.height x
+    crop.width``. Returns ``(256, 256, 3)`` RGB ``uint8`` and ``(256, 256)`` bool, both contiguous, for reading: where
+    nothing has to change they are the picture itself.
 
     Raises:
         MaskError: scaled to the model's size, so dense a mask leaves nothing known.

@@ -101,9 +101,8 @@ class Tile:
         One half on the border of the cell, running to 0 and 1 over half a ramp on either side. ``places`` are ``(N,)``
         rows and ``(N,)`` columns in the crop's box.
         """
-        inside_y = self._inside(self.crop.y, self.crop.height, self.cell.top, self.cell.bottom)
-        inside_x = self._inside(self.crop.x, self.crop.width, self.cell.left, self.cell.right)
-        return np.minimum(inside_y[places[0]], inside_x[places[1]])
+        y, x = self._inside()
+        return np.minimum(y[places[0]], x[places[1]])
 
     @property
     def alone(self) -> bool:
@@ -112,16 +111,19 @@ class Tile:
 
     def reach(self) -> tuple[slice, slice]:
         """Rows and columns of the crop's box outside of which no place comes from this tile."""
-        y = self._inside(self.crop.y, self.crop.height, self.cell.top, self.cell.bottom)
-        x = self._inside(self.crop.x, self.crop.width, self.cell.left, self.cell.right)
-        rows, columns = np.flatnonzero(y), np.flatnonzero(x)
+        rows, columns = map(np.flatnonzero, self._inside())
         return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
-    def _inside(self, start: int, length: int, least: float, most: float) -> NDArray[np.float32]:
-        centres = np.arange(start, start + length) + 0.5
-        inside = np.minimum(centres - least, most - centres)
-        share: NDArray[np.float32] = np.clip(inside / self.ramp + 0.5, 0, 1).astype(np.float32)
-        return share
+    def _inside(self) -> Iterator[NDArray[np.float32]]:
+        """The share of each row of the crop's box, then of each column."""
+        crop, cell = self.crop, self.cell
+        for start, length, least, most in (
+            (crop.y, crop.height, cell.top, cell.bottom),
+            (crop.x, crop.width, cell.left, cell.right),
+        ):
+            centres = np.arange(start, start + length) + 0.5
+            inside = np.minimum(centres - least, most - centres)
+            yield np.clip(inside / self.ramp + 0.5, 0, 1).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
