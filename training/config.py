@@ -112,11 +112,11 @@ def _coarse() -> Part:
 
 
 def _repair() -> Part:
-    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 1.0, "texture": 0.3, "adversarial": 0.9, "small": 0.5,
-              "grid": 0.6}  # fmt: skip
+    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 1.0, "texture": 0.3, "adversarial": 0.6, "small": 0.15,
+              "grid": 1.0}  # fmt: skip
     paired = {"l1": 0.5, "rim": 0.3, "perceptual": 1.0}
     return Part(
-        400_000, 8, 3e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=4_000, paired=paired, wide=0.6,
+        400_000, 8, 1e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=4_000, paired=paired, wide=0.6,
         fresh=2, sharpness=120.0, frozen=["coarse"]
     )  # fmt: skip
 

@@ -189,9 +189,9 @@ class DamagedViews:
                 source = F.avg_pool2d(source, 2 ** int(reduced))
             grid = F.affine_grid(theta[which], (len(which), 3, self.size, self.size), align_corners=False)
             grid = grid.to(self.device)
-            view = _sampled(source, grid, "reflection")
+            view = _sampled(source, grid)
             outside = ((grid.abs().amax(3) - 1.0) / 0.25).clamp(0.0, 1.0)[:, None]
-            view = view + outside * (_sampled(F.avg_pool2d(source, source.shape[-1] // 32), grid, "border") - view)
+            view = view + outside * (_sampled(F.avg_pool2d(source, source.shape[-1] // 16), grid) - view)
             out[which.to(self.device)] = view.clamp(0.0, 1.0)
         return out, points
 
@@ -234,8 +234,8 @@ class DamagedViews:
         return hole[:, :, ::step, ::step].contiguous()
 
 
-def _sampled(source: Tensor, grid: Tensor, beyond: str) -> Tensor:
-    return F.grid_sample(source, grid, mode="bicubic", padding_mode=beyond, align_corners=False)
+def _sampled(source: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(source, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
 
 
 #: Weights of a sepia tone, RGB to RGB.

@@ -41,16 +41,21 @@ def near_known(hole: Tensor, reach: int) -> Tensor:
     return (1.6 * near).clamp(max=1.0)
 
 
-def perceptual(features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tensor, weight: Tensor) -> Tensor:
+def perceptual(
+    features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """Squared difference of features, normalised over channels, at the places that see the hole; mean of the scales.
 
     After Zhang et al. ("The unreasonable effectiveness of deep features", CVPR 2018), without learned weights.
-    ``weight``, ``(N, 1, H, W)`` or of any smaller size, is how much each place counts.
+    ``weight``, ``(N, 1, H, W)`` or of any smaller size, is how much each place counts; without it all count alike.
     """
     total = torch.zeros((), device=hole.device)
     for ours, theirs in zip(features, wanted, strict=True):
         error = (_unit(ours) - _unit(theirs)).square().sum(1, keepdim=True)
-        total = total + over(error, F.adaptive_avg_pool2d(weight, error.shape[-2:]) * seen_by(hole, error))
+        where = seen_by(hole, error)
+        if weight is not None:
+            where = where * F.adaptive_avg_pool2d(weight, error.shape[-2:])
+        total = total + over(error, where)
     return total / len(features)
 
 

@@ -268,7 +268,7 @@ class _Photographs(Objective):
     def _trust(self, painted: Painted) -> Tensor:
         """How much the true features are asked for, place by place: where they cannot be known they ask for a blur, the
         mean of all faces, and critics see more."""
-        return 0.3 + 0.7 * losses.near_known(painted.hole, self.reach)
+        return 0.5 + 0.5 * losses.near_known(painted.hole, self.reach)
 
     def _beside(self, picture: Tensor, painted: Painted) -> Tensor:
         return torch.cat((picture, painted.hole), 1)

@@ -20,8 +20,6 @@ from training.networks.contours import mean_face
 from training.objectives import Painted, RepairObjective, _blurred, _squares
 from training.weights import Networks
 
-ONE = torch.ones(1, 1, 1, 1)  # every place counts
-
 
 def _noise(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -53,16 +51,16 @@ class TestLosses:
 
     def test_perceptual_compares_directions_where_the_hole_is_seen(self, hole: torch.Tensor) -> None:
         wanted = [_noise(1, 2, 8, 16, 16), _noise(2, 2, 8, 4, 4)]
-        assert losses.perceptual([3.0 * each for each in wanted], wanted, hole, ONE) < 1e-6
-        assert losses.perceptual([-each for each in wanted], wanted, hole, ONE) == pytest.approx(4.0, rel=1e-3)
+        assert losses.perceptual([3.0 * each for each in wanted], wanted, hole) < 1e-6
+        assert losses.perceptual([-each for each in wanted], wanted, hole) == pytest.approx(4.0, rel=1e-3)
         unseen = 1.0 - losses.seen_by(hole, wanted[0])
-        assert losses.perceptual([wanted[0] * (1 - 2 * unseen), wanted[1]], wanted, hole, ONE) < 1e-6
+        assert losses.perceptual([wanted[0] * (1 - 2 * unseen), wanted[1]], wanted, hole) < 1e-6
         near = losses.near_known(hole, 7)
         assert near[1, 0, 32, 32] == 0.0
         assert near[1, 0, 8, 32] > 0.6
         deep = F.interpolate(1.0 - near, 16)
         far_off = [wanted[0] * (1 - 2 * (deep == 1.0)), wanted[1]]
-        weighed, whole = (losses.perceptual(far_off, wanted, hole, each) for each in (near, ONE))
+        weighed, whole = (losses.perceptual(far_off, wanted, hole, each) for each in (near, None))
         assert weighed < 0.1 * whole
 
     def test_texture_minds_its_strength_and_not_where_its_lines_run(self, hole: torch.Tensor) -> None:
@@ -121,8 +119,7 @@ class TestFeatures:
         assert [each.shape[1:] for each in whole] == [(features.channels[0], 16, 16), (features.channels[1], 4, 4)]
         assert not any(each.requires_grad for each in features.parameters())
         darker, blurred = (
-            losses.perceptual(features(each), whole, everywhere, ONE)
-            for each in (0.9 * picture, _blurred(picture, 1.0))
+            losses.perceptual(features(each), whole, everywhere) for each in (0.9 * picture, _blurred(picture, 1.0))
         )
         assert 0.0 < 3 * darker < blurred
 
