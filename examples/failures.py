@@ -44,7 +44,7 @@ def cases(portrait: Image, photo: Image) -> list[tuple[str, Image, Image]]:
             np.ascontiguousarray(portrait[::-1, ::-1]),
             np.ascontiguousarray(spot[::-1, ::-1]),
         ),
-        ("no face: a smooth fill", helmet, part),
+        ("no face: a fill without sense", helmet, part),
     ]
 
 

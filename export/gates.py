@@ -23,10 +23,9 @@ from restore_sdk.imaging.quality import Drift, psnr
 #: The edge map chooses between neighbours by steep steps, which make more of what rounding leaves.
 MAX_ERROR = {"edge": 2e-3, "repair": 1e-3}
 
-#: FP16 chain against the float32 reference, each picture; :mod:`export.drift` gates their pool and each stage as well.
-MIN_PSNR = 60.0
-#: The same where nothing at all is known, which no request can ask: every pixel is painted, and none is equal for sure.
-MIN_PSNR_ALL_PAINTED = 58.0
+#: FP16 chain against the float32 reference, over the painted pixels of each picture (the rest is equal): 60 dB of a
+#: picture of which one half is painted. :mod:`export.drift` gates a folder's pool and its worst, and each stage as well.
+MIN_PSNR_PAINTED = 57.0
 
 #: Shares of the picture that the probes' masks cover.
 SHARES = (0.0, 0.001, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98, 1.0)
@@ -186,12 +185,14 @@ def check_soundness(
 
 def _check_drift(chain: Chain, batch: Sequence[Probe], wanted: Bytes, found: Bytes) -> None:
     for probe, ours, theirs in zip(batch, wanted, found, strict=True):
-        least = MIN_PSNR if (probe.mask <= HOLE_ABOVE).any() else MIN_PSNR_ALL_PAINTED
-        db = psnr(ours, theirs)
-        if not db >= least:
+        painted = probe.mask > HOLE_ABOVE
+        if not painted.any():
+            continue
+        db = psnr(ours[painted], theirs[painted])
+        if not db >= MIN_PSNR_PAINTED:
             raise GateError(
-                f"{chain.name}, {probe.name}: {db:.1f} dB from the float32 reference, at least {least:.0f} are asked "
-                "for",
+                f"{chain.name}, {probe.name}: {db:.1f} dB from the float32 reference where it is painted, at least "
+                f"{MIN_PSNR_PAINTED:g} are asked for",
                 "find the layer that loses precision; keep activations small and sums short",
             )
 
