@@ -24,7 +24,7 @@ from restore_sdk.imaging.quality import Drift, psnr
 MAX_ERROR = {"edge": 2e-3, "repair": 1e-3}
 
 #: FP16 chain against the float32 reference, over the painted pixels of each picture (the rest is equal): 60 dB of a
-#: picture of which one half is painted. :mod:`export.drift` gates a folder's pool and its worst, and each stage as well.
+#: picture of which one half is painted. :mod:`export.drift` gates a folder's pool and its worst, and each stage too.
 MIN_PSNR_PAINTED = 57.0
 
 #: Shares of the picture that the probes' masks cover.
