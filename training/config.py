@@ -10,6 +10,8 @@ from typing import Any
 
 #: What is trained, in this order. The first two are the edge stage, the last two the repair stage.
 PARTS = ("shape", "edge", "coarse", "repair")
+#: Losses that critics tell.
+BY_CRITICS = {"adversarial", "matching", "small"}
 #: Steps whose views are kept, where a batch is drawn from them.
 POOL = 16
 
@@ -90,8 +92,7 @@ class Part:
         if not judged:
             return self.paired or self.losses, False
         heard = min(1.0, (seen - self.critic_from) / max(self.critic_ramp, 1))
-        fading_in = {"adversarial", "matching", "small"}
-        return {name: value * (heard if name in fading_in else 1.0) for name, value in self.losses.items()}, True
+        return {name: value * (heard if name in BY_CRITICS else 1.0) for name, value in self.losses.items()}, True
 
 
 def _shape() -> Part:

@@ -21,7 +21,7 @@ from restore_sdk._util.lock import file_lock
 from restore_sdk.errors import OutputError
 from training import checkpoint
 from training.checkpoint import CheckpointError
-from training.config import PARTS, POOL, Config, ConfigError, Part
+from training.config import BY_CRITICS, PARTS, POOL, Config, ConfigError, Part
 from training.faces import DamagedViews, Faces, mask_bank
 from training.log import RunLog
 from training.objectives import CoarseObjective, EdgeObjective, Objective, RepairObjective, ShapeObjective, Views
@@ -109,7 +109,7 @@ class PartTrainer:
             self._step("critics")
             objective.critics.requires_grad_(False)
         found = objective.parts(painted, judged)
-        if unknown := weights.keys() - found.keys() - {"adversarial", "matching", "small"}:
+        if unknown := weights.keys() - found.keys() - BY_CRITICS:
             raise ConfigError(f"The {self.name} part has no loss {sorted(unknown)[0]!r}; it has {', '.join(found)}.")
         parts = {name: value for name, value in found.items() if name in weights}
         if settings.balanced:
