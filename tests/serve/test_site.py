@@ -142,6 +142,17 @@ def toy_site(toy_bundle: Bundle, runtime: Path, tmp_path: Path) -> Path:
     return tmp_path / "site"
 
 
+def restores_as_python(visitor: Visitor, photo: NDArray[np.uint8]) -> None:
+    mask = visitor.mask()
+    visitor.restore()
+    restored = decoded(visitor.download())[..., 2::-1]
+    with RestoreEngine() as engine:
+        wanted = engine.restore(photo, mask, detail="none")
+    assert np.array_equal(restored[mask == 0], photo[mask == 0])
+    assert (restored[mask > 0] != photo[mask > 0]).any()
+    assert psnr(restored[mask > 0][None], wanted[mask > 0][None]) > 50
+
+
 def test_a_static_site_restores_here_and_offline(browser: Any, runtime: Path, tmp_path: Path) -> None:
     write_site(tmp_path / "site", Bundle.load(), runtime)
     photo = make_photo(300, 400)
@@ -153,14 +164,7 @@ def test_a_static_site_restores_here_and_offline(browser: Any, runtime: Path, tm
         assert not page.locator("[data-server]:visible").count()
         visitor.choose(np.ascontiguousarray(photo[..., ::-1]))
         visitor.stroke((150, 120), (200, 140))
-        mask = visitor.mask()
-        visitor.restore()
-        first = decoded(visitor.download())[..., 2::-1]
-        with RestoreEngine() as engine:
-            wanted = engine.restore(photo, mask, detail="none")
-        assert np.array_equal(first[mask == 0], photo[mask == 0])
-        assert (first[mask > 0] != photo[mask > 0]).any()
-        assert psnr(first[mask > 0][None], wanted[mask > 0][None]) > 50
+        restores_as_python(visitor, photo)
         page.get_by_label("Format").select_option("jpeg")
         assert visitor.download(name="my photo_restored.jpg")[:3] == b"\xff\xd8\xff"
         page.evaluate("navigator.serviceWorker.ready.then(() => 1)")
@@ -171,13 +175,7 @@ def test_a_static_site_restores_here_and_offline(browser: Any, runtime: Path, tm
     assert page.evaluate("crossOriginIsolated"), "threads"
     page.get_by_text("Paint", exact=True).first.click()
     visitor.stroke((180, 60), (210, 60))
-    mask = visitor.mask()
-    visitor.restore()
-    again = decoded(visitor.download())[..., 2::-1]
-    with RestoreEngine() as engine:
-        wanted = engine.restore(photo, mask, detail="none")
-    assert np.array_equal(again[mask == 0], photo[mask == 0])
-    assert psnr(again[mask > 0][None], wanted[mask > 0][None]) > 50
+    restores_as_python(visitor, photo)
     visitor.context.close()
     assert visitor.troubles == []
 
