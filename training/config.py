@@ -109,7 +109,10 @@ def _coarse() -> Part:
     shares = {"colour": 0.4, "rim": 0.3, "perceptual": 1.0, "texture": 0.5, "adversarial": 0.5, "small": 0.3,
               "grid": 0.2}  # fmt: skip
     paired = {"l1": 1.0, "perceptual": 0.7}
-    return Part(1_000_000, losses=shares, balanced=True, critic_rate=4e-4, critic_from=110_000, paired=paired, wide=0.8)
+    return Part(
+        1_000_000, rate=2e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=110_000, paired=paired,
+        ema=0.9993, wide=0.8
+    )  # fmt: skip
 
 
 def _repair() -> Part:
@@ -117,8 +120,8 @@ def _repair() -> Part:
               "grid": 1.0}  # fmt: skip
     paired = {"l1": 0.5, "rim": 0.3, "perceptual": 1.0}
     return Part(
-        400_000, 8, 1e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=4_000, paired=paired, wide=0.6,
-        fresh=2, sharpness=120.0, frozen=["coarse"]
+        400_000, 8, 1e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=4_000, paired=paired,
+        ema=0.9995, wide=0.6, fresh=2, sharpness=120.0, frozen=["coarse"]
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from restore_sdk._util.atomic import check_owned, write_folder
 from restore_sdk._util.reading import read_plain
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import InputError
+from restore_sdk.tiling import damage
 
 PAGE = Path(__file__).parent / "page"
 MARKER = "site.json"
@@ -37,6 +38,15 @@ POLICY = (
     "img-src 'self' blob: data:; connect-src 'self' blob:; base-uri 'none'; form-action 'none'"
 )
 
+#: What damage.js takes from Python.
+FINDER = {
+    "window": damage.WINDOW,
+    "margin": damage.MARGIN,
+    "multiple": damage.MULTIPLE,
+    "minPixels": damage.MIN_PIXELS,
+    "levels": damage.LEVELS,
+}
+
 
 def write_site(path: str | os.PathLike[str], bundle: Bundle, runtime: str | os.PathLike[str]) -> dict[str, Any]:
     """Write the static site in one step; one that stands at ``path`` is replaced.
@@ -46,7 +56,8 @@ def write_site(path: str | os.PathLike[str], bundle: Bundle, runtime: str | os.P
         runtime: where onnxruntime-web is: the package's folder, its ``dist``, or the ``.tgz`` that ``npm pack`` gives.
 
     Returns:
-        What ``site.json`` holds: ``"model"``, ``"stages"``, ``"runtime"``, and ``"files"``, SHA-256 by name.
+        What ``site.json`` holds: ``"model"``, ``"stages"``, ``"damage"`` (the stage that finds it, or ``None``),
+        ``"runtime"``, and ``"files"``, SHA-256 by name.
 
     Raises:
         OutputError: ``path`` cannot be written, or holds what is no site of ours.
@@ -60,6 +71,11 @@ def write_site(path: str | os.PathLike[str], bundle: Bundle, runtime: str | os.P
         name = bundle.file(stage.name, "fp32")
         files[f"model/{name}"] = bundle.read(name)
         stages.append({"file": f"model/{name}", "inputs": [tensor.name for tensor in stage.inputs]})
+    finder = None
+    if (found := bundle.manifest.damage) is not None:
+        name = found.files["fp32"]
+        files[f"model/{name}"] = bundle.read(name)
+        finder = {"file": f"model/{name}", "input": found.inputs[0].name, "output": found.outputs[0].name, **FINDER}
     page = {file.name: file.read_bytes() for file in PAGE.iterdir()}
     page["config.js"] = page["config.js"].replace(b"server = true", b"server = false")
     worker, index = page.pop("sw.js"), page.pop("index.html")
@@ -73,6 +89,7 @@ def write_site(path: str | os.PathLike[str], bundle: Bundle, runtime: str | os.P
         "restore_sdk": __version__,
         "model": bundle.facts(),
         "stages": stages,
+        "damage": finder,
         "runtime": [f"runtime/{name}" for name in RUNTIME],
         "files": {**hashes, "sw.js": ""},  # it holds the others' hashes, and this file's
     }

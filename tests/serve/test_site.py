@@ -26,6 +26,7 @@ from restore_sdk.cli import main as cli
 from restore_sdk.serve.site import PAGE, RUNTIME, write_site
 from restore_sdk.tiling.request import Request, Sample
 from tests.conftest import make_photo
+from tests.damage.conftest import scratched
 from tests.needs import unavailable
 from tests.serve.conftest import decoded
 from tests.serve.test_page import Visitor
@@ -178,6 +179,25 @@ def test_a_static_site_restores_here_and_offline(browser: Any, runtime: Path, tm
     restores_as_python(visitor, photo)
     visitor.context.close()
     assert visitor.troubles == []
+
+
+def test_damage_is_found_here_as_python_finds_it(
+    browser: Any, seeing_bundle: Bundle, runtime: Path, tmp_path: Path
+) -> None:
+    write_site(tmp_path / "site", seeing_bundle, runtime)
+    boxes = (50, 20, 57, 220), (600, 980, 604, 1200), (0, 1290, 501, 1301), (300, 300, 301, 302)
+    photo = scratched(1101, 1301, *boxes)  # windows of 1,024, and sides that no half has
+    with offered(tmp_path / "site") as url:
+        visitor = Visitor(browser, url)
+        visitor.choose(np.ascontiguousarray(photo[..., ::-1]))
+        visitor.click("Find damage")
+        visitor.page.get_by_text("Correct it by hand").wait_for()
+        found = visitor.mask()
+        visitor.context.close()
+    with RestoreEngine(seeing_bundle) as engine:
+        wanted = engine.find_damage(photo).mask
+    assert np.count_nonzero(wanted) > 4000
+    assert np.count_nonzero(found != wanted) < 0.01 * np.count_nonzero(wanted)
 
 
 def refused(browser: Any, site: Path, prepare: Callable[[Visitor], None], *, painted: bool = False) -> str:

@@ -13,6 +13,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     fit = commands.add_parser("train", help="train, or go on training")
     fit.add_argument("--data", type=Path, required=True, help="photographs of 256 x 256, index.csv beside the folder")
+    fit.add_argument("--others", type=Path, help="a folder of other whole photographs, of anything and any size")
     fit.add_argument("--out", type=Path, required=True)
     fit.add_argument("--minutes", type=float, default=90, help="by the clock (default: 90)")
     take = commands.add_parser("weights", help="take the averaged weights out of a run")
@@ -22,13 +23,15 @@ def main() -> None:
     judge = commands.add_parser("evaluate", help="precision and recall by kind, whole photographs, restoring, time")
     judge.add_argument("--bundle", help="default, faithful, or the folder of a bundle with a damage stage")
     judge.add_argument("--faces", type=Path, required=True, help="photographs that training did not see")
+    judge.add_argument("--others", type=Path, help="other whole photographs that training did not see")
     judge.add_argument("--count", type=int, default=200, help="prints and photographs (default: 200)")
     judge.add_argument("--json", type=Path, help="also write the report there")
     args = parser.parse_args()
     if args.command == "train":
         from training.damage.train import train
+        from training.data import find_images
 
-        train(args.data, args.out, args.minutes)
+        train(args.data, find_images(args.others) if args.others else [], args.out, args.minutes)
     elif args.command == "weights":
         from training.damage.net import save_weights
         from training.damage.train import averaged
@@ -38,7 +41,7 @@ def main() -> None:
         from restore_sdk.bundle import Bundle
         from training.damage.evaluate import evaluate, markdown
 
-        report = evaluate(Bundle.load(args.bundle), args.faces, args.count)
+        report = evaluate(Bundle.load(args.bundle), args.faces, args.others, args.count)
         if args.json:
             args.json.write_text(json.dumps(report, indent=1) + "\n")
         print(markdown(report))

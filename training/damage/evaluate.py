@@ -22,6 +22,7 @@ from restore_sdk.runtime.onnxruntime import open_damage
 from restore_sdk.tiling.damage import find_damage
 from training.damage.pictures import Array, Pictures, files_of
 from training.damage.render import DAMAGE, render
+from training.data import find_images
 
 NEAR = np.ones((5, 5), np.uint8)
 SIZE, SEED = 256, 2026
@@ -68,12 +69,15 @@ class Score:
         return {"precision": round(precision, 3), "recall": round(recall, 3), "f1": round(both, 3)}
 
 
-def evaluate(bundle: Bundle, faces: Path, count: int = 200, restored: int = 24) -> dict[str, Any]:
+def evaluate(
+    bundle: Bundle, faces: Path, others: Path | None = None, count: int = 200, restored: int = 24
+) -> dict[str, Any]:
     """All figures, of JSON types.
 
     Args:
         bundle: one with a damage stage.
         faces: a folder of whole photographs, ``index.csv`` beside it, that training did not see.
+        others: a folder of whole photographs of anything, judged apart.
         count: mixed prints, whole photographs; and a sixth of it of each kind alone.
         restored: prints that are also restored, with the proposed and with the true mask.
     """
@@ -94,19 +98,25 @@ def evaluate(bundle: Bundle, faces: Path, count: int = 200, restored: int = 24) 
             for finder, find in finders.items():
                 scores[finder].add(find(np.ascontiguousarray(image)), kind)
         report["kinds"][name] = {finder: score.to_json() for finder, score in scores.items()}
-    whole = [cv2.imread(str(path))[..., ::-1] for path in pictures.files[:count]]
     for finder, find in finders.items():
-        shares = np.array([find(np.ascontiguousarray(image)).mean() for image in whole])
-        report["whole"][finder] = {
-            "photographs": len(whole),
-            "at most 0.1 % marked": round(float((shares <= 0.001).mean()), 3),
-            "nothing marked": round(float((shares == 0).mean()), 3),
-            "mean share": round(float(shares.mean()), 6),
-            "largest share": round(float(shares.max()), 4),
-        }
+        report["whole"][finder] = _on_whole(find, pictures.files[:count])
+        if others:
+            report["whole"][f"{finder}, other photographs"] = _on_whole(find, find_images(others)[:count])
     report["restoring"] = _restoring(bundle, pictures, restored)
     report["seconds_12_megapixels"] = _seconds(stage, pictures)
     return report
+
+
+def _on_whole(find: Callable[[Array], Array], files: list[Path]) -> dict[str, float]:
+    """What is marked where nothing is damaged."""
+    shares = np.array([find(np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])).mean() for path in files])
+    return {
+        "photographs": len(shares),
+        "at most 0.1 % marked": round(float((shares <= 0.001).mean()), 3),
+        "nothing marked": round(float((shares == 0).mean()), 3),
+        "mean share": round(float(shares.mean()), 6),
+        "largest share": round(float(shares.max()), 4),
+    }
 
 
 def _restoring(bundle: Bundle, pictures: Pictures, count: int) -> dict[str, float]:

@@ -3,6 +3,7 @@ margins. They belong to the picture and stay unmarked."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def _strands(rng: np.random.Generator, image: Array) -> None:
 def _wires(rng: np.random.Generator, image: Array) -> None:
     """Straight, even and smooth: cables, railings, seams, rims of glasses, necklaces."""
     size = image.shape[0]
-    angle, level = rng.uniform(0, np.pi), rng.uniform(0, 90) if rng.random() < 0.75 else rng.uniform(150, 235)
+    angle, level = rng.uniform(0, np.pi), rng.uniform(0, 90) if rng.random() < 0.6 else rng.uniform(150, 250)
     for at in np.arange(rng.integers(1, 7)) * rng.uniform(6, 50) + rng.uniform(0, size * 0.6):
         x, y = np.array([np.cos(angle), np.sin(angle)]) * size * 1.5, np.array([-np.sin(angle), np.cos(angle)]) * at
         ends = (
@@ -109,6 +110,23 @@ def _wires(rng: np.random.Generator, image: Array) -> None:
             int(rng.integers(1, 4)),
             cv2.LINE_AA,
         )
+
+
+def _bands(rng: np.random.Generator, image: Array) -> None:
+    """Bows, collars, braid and straps: broad, smooth, bright or dark, shaded along their length, a shadow beside."""
+    size = image.shape[0]
+    level, width = rng.uniform(190, 255) if rng.random() < 0.7 else rng.uniform(0, 50), rng.uniform(7, 26)
+    for _ in range(rng.integers(1, 4)):
+        heading = np.cumsum(rng.normal(0, 0.25, 24)) + rng.uniform(0, 6.3)
+        steps = np.stack([np.cos(heading), np.sin(heading)], 1) * rng.uniform(size / 60, size / 16)
+        points = cv2.GaussianBlur(rng.uniform(0, size, 2) + np.cumsum(steps, 0), (1, 5), 0).astype(np.float32)
+        band, shadow = np.zeros((2, *image.shape[:2]), np.float32)
+        draw(band, points, width)
+        draw(shadow, points + rng.normal(0, 2, 2).astype(np.float32), width + 2)
+        shade = (noise(rng, size, size / width) - 0.5) * rng.uniform(0, 60)
+        image *= 1 - 0.4 * cv2.GaussianBlur(shadow, (0, 0), rng.uniform(0.6, 2))[..., None]
+        band = cv2.GaussianBlur(band, (0, 0), rng.uniform(0.4, 1))[..., None]
+        image[:] = image * (1 - band) + (level + shade[..., None]) * band
 
 
 def _cloth(rng: np.random.Generator, size: int) -> Array:
@@ -165,20 +183,31 @@ def _margin(rng: np.random.Generator, image: Array) -> None:
 class Pictures:
     """Whole pictures to damage: faces at many scales, several together, cloth, with what looks like damage and is none.
 
-    ``files`` are photographs of 256 x 256 pixels that have no damage.
+    ``files`` are faces of 256 x 256 pixels that have no damage, ``others`` photographs of anything, of any size.
     """
 
-    def __init__(self, files: list[Path]) -> None:
-        self.files = files
+    def __init__(self, files: list[Path], others: Sequence[Path] = ()) -> None:
+        self.files, self.others = files, others
 
     def face(self, rng: np.random.Generator) -> Array:
         image = cv2.imread(str(self.files[rng.integers(len(self.files))]), cv2.IMREAD_COLOR)
         return image if rng.random() < 0.5 else image[:, ::-1]
 
+    def other(self, rng: np.random.Generator, size: int) -> Array:
+        image = cv2.imread(str(self.others[rng.integers(len(self.others))]), cv2.IMREAD_COLOR)
+        height, width = image.shape[:2]
+        side = int(min(height, width) * rng.uniform(0.35, 1))
+        y, x = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+        image = image[y : y + side, x : x + side]
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
+        return image if rng.random() < 0.5 else image[:, ::-1]
+
     def __call__(self, rng: np.random.Generator, size: int, plain: bool = False) -> Array:
         """A picture (size, size, 3) BGR float32; ``plain``: a photograph and nothing drawn on it."""
         what = rng.random()
-        if what < 0.12:
+        if self.others and rng.random() < 0.4:
+            image = self.other(rng, size)
+        elif what < 0.12:
             count = int(rng.integers(2, 4))
             side = -(-size // count)
             rows = [
@@ -188,7 +217,7 @@ class Pictures:
                 for _ in range(count)
             ]
             image = np.vstack(rows)[:size, :size]
-        elif what < 0.18 and not plain:
+        elif what < 0.2 and not plain:
             image = _cloth(rng, size)
             if rng.random() < 0.4:
                 image = image * 0.2 + rng.uniform(30, 220) * 0.8
@@ -202,10 +231,10 @@ class Pictures:
             )
         image = np.ascontiguousarray(image, np.float32)
         if not plain:
-            if rng.random() < 0.05:
+            if rng.random() < 0.1:
                 where = np.clip((noise(rng, size, 3) - rng.uniform(0.3, 0.7)) * 40, 0, 1)[..., None]
                 image = image * (1 - where) + _cloth(rng, size) * where
-            for thing, chance in ((_text, 0.07), (_strands, 0.04), (_wires, 0.06), (_margin, 0.12)):
+            for thing, chance in ((_text, 0.07), (_strands, 0.05), (_wires, 0.08), (_bands, 0.05), (_margin, 0.12)):
                 if rng.random() < chance:
                     thing(rng, image)
         return np.clip(image, 0, 255)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,14 @@ def loss_of(logit: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
     return (each * weight).mean() * 4 + dice[damaged].sum() / max(1, len(damaged)) * 0.5, worst
 
 
-def train(data: Path, out: Path, minutes: float, batch: int = 9, rate: float = 5e-3, seed: int = 1) -> None:
-    """Train on the photographs of ``data`` (a folder of the index beside it) and write ``out/last.pt``."""
+def train(
+    data: Path, others: Sequence[Path], out: Path, minutes: float, batch: int = 9, rate: float = 5e-3, seed: int = 1
+) -> None:
+    """Train on the faces of ``data`` (a folder of the index beside it) and other photographs; write ``out/last.pt``."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     out.mkdir(parents=True, exist_ok=True)
-    pictures, rng = Pictures(files_of(data)), np.random.default_rng([seed, int(time.time())])
+    pictures, rng = Pictures(files_of(data), others), np.random.default_rng([seed, int(time.time())])
     torch.manual_seed(seed)
     net = DamageNet()
     net.load_encoder()

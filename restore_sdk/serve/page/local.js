@@ -1,4 +1,4 @@
-// Restoring in this browser, where there is no service: a worker computes, so that the page stays alive.
+// Restoring, and finding damage, in this browser, where there is no service: a worker computes, so that the page stays alive.
 
 import { t } from "./strings.js";
 
@@ -15,7 +15,7 @@ export function info(told) {
   return { limits: { pixels: 25e6, body_bytes: Infinity }, formats: ["png", "jpeg"] };
 }
 
-// Load and check the model. Raises an Error with a sentence for people.
+// Load and check the model; whether it finds `damage`. Raises an Error with a sentence for people.
 export async function open() {
   if (!globalThis.crypto?.subtle) throw new Error(t("needsHttps"));
   if (!WebAssembly.validate(new Uint8Array(SIMD))) throw new Error(t("needsSimd"));
@@ -29,6 +29,13 @@ export async function restore(asked, signal, progress) {
   await open();
   const { soft, ...result } = await ask(asked, progress);
   return { ...result, notes: [t("here"), ...(soft ? [t("soft")] : [])] };
+}
+
+// A mask, 255 where damage was found. Raises as `open`.
+export async function findDamage(asked, signal) {
+  signal.addEventListener("abort", () => stop(signal.reason));
+  await open();
+  return (await ask(asked)).bits;
 }
 
 export async function encoded(image, format) {

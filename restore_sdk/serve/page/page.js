@@ -181,12 +181,13 @@ async function restoreHere(signal) {
   return local.restore(asked, signal, (done) => say(t("tile", done)));
 }
 
-let found = null; // the mask's last step after the service looked for damage, and whether it is what was found
+let found = null; // the mask's last step after damage was looked for, and whether it is what was found
 const untouched = () => found !== null && view.mask.done.at(-1) === found.step;
 
 async function findDamage() {
   const bits = await run(t("damageRuns"), async (signal) => {
     const fields = { photo: photo.file, sensitivity: ["low", "normal", "high"][find("sensitivity").value] };
+    if (!server) return local.findDamage(fields, signal);
     const answer = await ask("v1/damage", fields, "image/png", signal);
     return openMask(await answer.blob(), view.width, view.height);
   });
@@ -271,7 +272,7 @@ let tried = false; // a token
 async function about() {
   try {
     offer = server ? await info() : local.info(() => (find("limits").textContent = t("offline")));
-    if (!server) local.open().catch(tell);
+    if (!server) local.open().then(({ damage }) => (find("damage-box").hidden = !damage), tell);
   } catch (error) {
     if (error.status !== 401) return tell(error);
     if (tried) fail(t("wrongToken"));
@@ -279,7 +280,7 @@ async function about() {
   }
   const { pixels, body_bytes } = offer.limits;
   find("limits").textContent = t("limits", { pixels: pixels / 1e6, bytes: Math.floor(body_bytes / 2 ** 20) });
-  find("damage-box").hidden = !offer.damage;
+  if (server) find("damage-box").hidden = !offer.damage;
   const models = offer.models ?? [];
   find("model-box").hidden = models.length < 2;
   find("model").replaceChildren(...models.map((name) => new Option(MODELS[name] ? t(MODELS[name]) : name, name)));

@@ -1,9 +1,11 @@
-// The two stages of the model on onnxruntime-web. Asked for nothing, it loads them; asked with a photograph, it restores.
+// The model on onnxruntime-web. Asked for nothing, it loads it; with a photograph, it finds the damage; with a mask too, it restores.
 
+import { findDamage } from "./damage.js";
 import { Request, SIZE } from "./tiling.js";
 
 let ort = null;
 let stages = null;
+let finder = null; // the stage that finds damage, where the model has one
 
 class Refused extends Error {
   constructor(key, values) {
@@ -15,7 +17,7 @@ class Refused extends Error {
 self.onunhandledrejection = ({ reason }) => postMessage({ key: "failedHere", why: String(reason) }); // in the runtime
 self.onmessage = async ({ data }) => {
   try {
-    postMessage(data.photo ? await restore(data) : await open());
+    postMessage(data.mask ? await restore(data) : data.photo ? await look(data) : await open());
   } catch (error) {
     const why = String(error?.message ?? error);
     if (error instanceof Refused) postMessage(error.values);
@@ -40,26 +42,41 @@ async function open() {
     }
     return new Uint8Array(bytes);
   };
-  const [script, glue, wasm, ...graphs] = await Promise.all([...site.runtime, ...site.stages.map(({ file }) => file)].map(checked));
+  const models = [...site.stages, ...(site.damage ? [site.damage] : [])].map(({ file }) => file);
+  const [script, glue, wasm, ...graphs] = await Promise.all([...site.runtime, ...models].map(checked));
   const address = (bytes, type = "text/javascript") => URL.createObjectURL(new Blob([bytes], { type })); // of what was checked
   ort = await import(address(script));
   ort.env.wasm.wasmPaths = { mjs: address(glue), wasm: address(wasm, "application/wasm") };
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
+  const session = (graph) => ort.InferenceSession.create(graph, { executionProviders: ["wasm"] });
   stages = [];
-  for (const [at, { inputs }] of site.stages.entries()) {
-    stages.push({ inputs, session: await ort.InferenceSession.create(graphs[at], { executionProviders: ["wasm"] }) });
-  }
-  return { threads: ort.env.wasm.numThreads };
+  for (const [at, { inputs }] of site.stages.entries()) stages.push({ inputs, session: await session(graphs[at]) });
+  if (site.damage) finder = { ...site.damage, session: await session(graphs.at(-1)) };
+  return { threads: ort.env.wasm.numThreads, damage: finder !== null };
 }
 
-async function restore({ photo, mask, ...options }) {
-  const started = performance.now();
+async function drawn(photo) {
   const picture = await createImageBitmap(photo);
   const canvas = new OffscreenCanvas(picture.width, picture.height);
   const pen = canvas.getContext("2d", { willReadFrequently: true });
   pen.drawImage(picture, 0, 0);
-  const shown = pen.getImageData(0, 0, canvas.width, canvas.height);
   picture.close();
+  return { canvas, pen, shown: pen.getImageData(0, 0, canvas.width, canvas.height) };
+}
+
+async function look({ photo, sensitivity }) {
+  const { shown } = await drawn(photo);
+  const { input, output, session } = finder;
+  const run = async (rgb, height, width) => {
+    const found = await session.run({ [input]: new ort.Tensor("uint8", rgb, [1, height, width, 3]) });
+    return found[output].data;
+  };
+  return { bits: await findDamage(shown, finder, sensitivity, run) };
+}
+
+async function restore({ photo, mask, ...options }) {
+  const started = performance.now();
+  const { canvas, pen, shown } = await drawn(photo);
   let soft = false; // a canvas keeps colours multiplied by alpha
   for (let at = 3; at < shown.data.length && !soft; at += 4) soft = shown.data[at] < 255;
   const request = new Request(shown, mask, options);

@@ -1,0 +1,92 @@
+// Finding damage: restore_sdk/tiling/damage.py in JavaScript, with the same results but for rounding. The reasons stand there.
+
+// The mask, 255 where damage is, from the stage `run(rgb, height, width)`, which gives a probability a pixel.
+export async function findDamage({ data, width, height }, { window, margin, multiple, minPixels, levels }, sensitivity, run) {
+  const rgb = new Uint8Array(3 * width * height);
+  for (let at = 0; at < width * height; at++) rgb.set(data.subarray(4 * at, 4 * at + 3), 3 * at);
+  const inWindows = (pixels, h, w) => windows(pixels, h, w, { window, margin, multiple }, run);
+  const chance = await inWindows(rgb, height, width);
+  if (Math.min(height, width) >= 256) {
+    const [h, w] = [Math.ceil(height / 2), Math.ceil(width / 2)];
+    const coarse = await inWindows(halved(rgb, height, width, h, w), h, w);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const at = y * width + x;
+        chance[at] = Math.round((2 * chance[at] + between(coarse, h, w, ((y + 0.5) * h) / height - 0.5, ((x + 0.5) * w) / width - 0.5)) / 3);
+      }
+    }
+  }
+  return components(chance, height, width, ...levels[sensitivity], minPixels);
+}
+
+async function windows(rgb, height, width, { window, margin, multiple }, run) {
+  const chance = new Uint8Array(height * width);
+  const step = window - 2 * margin;
+  for (let top = 0; top < Math.max(1, height - 2 * margin); top += step) {
+    for (let left = 0; left < Math.max(1, width - 2 * margin); left += step) {
+      const [down, across] = [Math.min(window, height - top), Math.min(window, width - left)];
+      const [rows, columns] = [down, across].map((side) => Math.ceil(side / multiple) * multiple);
+      const part = new Uint8Array(3 * rows * columns); // beyond the border the last pixel goes on
+      for (let y = 0; y < rows; y++) {
+        for (let x = 0; x < columns; x++) {
+          const from = 3 * ((top + Math.min(y, down - 1)) * width + left + Math.min(x, across - 1));
+          for (let colour = 0; colour < 3; colour++) part[3 * (y * columns + x) + colour] = rgb[from + colour];
+        }
+      }
+      const found = await run(part, rows, columns);
+      const [first, before] = [top && margin, left && margin];
+      for (let y = first; y < down; y++) {
+        chance.set(found.subarray(y * columns + before, y * columns + across), (top + y) * width + left + before);
+      }
+    }
+  }
+  return chance;
+}
+
+function halved(rgb, height, width, h, w) {
+  const half = new Uint8Array(3 * h * w);
+  for (let y = 0; y < h; y++) {
+    const rows = [2 * y, Math.min(2 * y + 1, height - 1)];
+    for (let x = 0; x < w; x++) {
+      const columns = [2 * x, Math.min(2 * x + 1, width - 1)];
+      for (let colour = 0; colour < 3; colour++) {
+        let sum = 2;
+        for (const row of rows) for (const column of columns) sum += rgb[3 * (row * width + column) + colour];
+        half[3 * (y * w + x) + colour] = sum >> 2;
+      }
+    }
+  }
+  return half;
+}
+
+// A value between pixels, of the nearest where there are none.
+function between(values, height, width, y, x) {
+  const [top, left] = [Math.max(Math.floor(y), 0), Math.max(Math.floor(x), 0)];
+  const [bottom, right] = [Math.min(Math.floor(y) + 1, height - 1), Math.min(Math.floor(x) + 1, width - 1)];
+  const [down, across] = [y - Math.floor(y), x - Math.floor(x)];
+  const row = (at) => values[at * width + left] * (1 - across) + values[at * width + right] * across;
+  return row(top) * (1 - down) + row(bottom) * down;
+}
+
+// What is connected over `edge` and somewhere reaches `seed`, a pixel wider.
+function components(chance, height, width, seed, edge, minPixels) {
+  const [seen, mask] = [new Uint8Array(chance.length), new Uint8Array(chance.length)];
+  const around = (at, use) => {
+    const [y, x] = [Math.floor(at / width), at % width];
+    for (let row = Math.max(y - 1, 0); row <= Math.min(y + 1, height - 1); row++) {
+      for (let column = Math.max(x - 1, 0); column <= Math.min(x + 1, width - 1); column++) use(row * width + column);
+    }
+  };
+  for (let start = 0; start < chance.length; start++) {
+    if (seen[start] || chance[start] < seed) continue;
+    const part = [start];
+    seen[start] = 1;
+    for (let at = 0; at < part.length; at++) {
+      around(part[at], (next) => {
+        if (!seen[next] && chance[next] >= edge) seen[next] = part.push(next) && 1;
+      });
+    }
+    if (part.length >= minPixels) for (const at of part) around(at, (near) => (mask[near] = 255));
+  }
+  return mask;
+}
