@@ -114,42 +114,27 @@ def paste(
     crop: Crop,
     restored: NDArray[np.uint8],
     color: Color = "rgb",
+    share: NDArray[np.float32] | None = None,
 ) -> None:
     """Write the restored tile's masked pixels into ``picture``, in place; every other byte stays.
 
-    ``picture`` is contiguous; ``mask``, ``crop.height x crop.width``, says which pixels of the crop's box to write;
-    ``restored`` is ``(256, 256, 3)`` RGB.
+    ``picture`` is contiguous; ``mask``, ``crop.height x crop.width``, says which pixels of the crop's box to write, and
+    ``share``, of the same size, how much of each is new, 0..1, where that is not all; ``restored`` is ``(256, 256, 3)``
+    RGB.
     """
-    mask = np.ascontiguousarray(mask).view(np.uint8)
-    left, top, width, height = cv2.boundingRect(mask)
+    mask = np.ascontiguousarray(mask)
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     window = slice(top, top + height), slice(left, left + width)
-    target = picture[crop.box][window]
-    patch = like_pixels(_enlarged(restored, crop, window), target, color)
-    cv2.copyTo(patch, np.ascontiguousarray(mask[window]), target)
-
-
-def blend(
-    picture: NDArray[np.uint8],
-    places: tuple[NDArray[np.intp], NDArray[np.intp]],
-    share: NDArray[np.float32],
-    crop: Crop,
-    restored: NDArray[np.uint8],
-    color: Color = "rgb",
-) -> None:
-    """As :func:`paste`, at single places, each of which takes a share of the new pixel and keeps the rest of the old.
-
-    ``places`` are ``(N,)`` rows and ``(N,)`` columns in the crop's box, each place once; ``share`` is ``(N,)``, 0..1.
-    """
-    rows, columns = places
-    if not len(rows):
+    mask, target = mask[window], picture[crop.box][window]
+    if not mask.size:
         return
-    top, left = int(rows.min()), int(columns.min())
-    window = slice(top, int(rows.max()) + 1), slice(left, int(columns.max()) + 1)
-    target = picture[crop.box][window]
-    new = like_pixels(_enlarged(restored, crop, window), target, color)[rows - top, columns - left]
-    old = target[rows - top, columns - left].astype(np.float32)
-    mixed = old + share.reshape(-1, *[1] * (old.ndim - 1)) * (new - old)
-    target[rows - top, columns - left] = np.rint(mixed).astype(np.uint8)
+    patch = like_pixels(_enlarged(restored, crop, window), target, color)
+    if share is None:
+        cv2.copyTo(patch, np.ascontiguousarray(mask).view(np.uint8), target)
+    else:
+        old, new = target[mask].astype(np.float32), patch[mask]
+        mixed = old + share[window][mask].reshape(-1, *[1] * (old.ndim - 1)) * (new - old)
+        target[mask] = np.rint(mixed).astype(np.uint8)
 
 
 def paste_edges(frame: NDArray[np.uint8], crop: Crop, edges: NDArray[np.uint8]) -> None:

@@ -320,8 +320,7 @@ def _add(box: _U8, mine: _Bool, tile: Tile, top: int, left: int, strip: _Float) 
     here = slice(y, y + height), slice(x, x + width)
     strip = strip[y - top :, x - left :][:height, :width]
     if not tile.alone:  # its variance runs out as that of its neighbours runs in
-        rows, columns = (np.arange(each.start, each.stop) for each in here)
-        strip = strip * np.sqrt(tile.share((rows[:, None], columns)))[..., None]
+        strip = strip * np.sqrt(tile.share(*here))[..., None]
     before, ours = box[here], mine[here][..., None]
     after = _with_channels(cv2.add(before, strip, dtype=cv2.CV_8U))
     changed = bool((ours & (before != after)).any())

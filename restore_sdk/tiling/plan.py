@@ -8,16 +8,17 @@ gave is known to the thinner parts that follow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk._util.opencv import cv2
+from restore_sdk.errors import InputError
 from restore_sdk.imaging.image import MODEL_SIZE
 from restore_sdk.tiling.crop import Crop, place
-from restore_sdk.tiling.faces import Frame
 
 #: Side of a tile in thicknesses of what it restores. Less shows the model too little around it, more costs the
 #: picture's own detail; between 2 and 6 the difference is small (docs/photographs.md).
@@ -41,10 +42,24 @@ MAX_CROPS = 64
 #: Frames of faces below this side, in pixels, are left aside.
 LEAST_FACE = 64
 
+#: A face's box, and boxes of a photograph's faces: x and y of the top left corner, width and height, in pixels.
+Faces: TypeAlias = Sequence[Sequence[float]]
+
+#: Side of a face's frame in box sides: an FFHQ picture, on which the model was trained, is about 1.9 times as wide and
+#: 1.5 times as high as a face's box. How far the frame's middle lies above the box's, in frame sides.
+_FRAME, _RAISED = 1.75, 0.07
+
 #: The mask is looked at, and its levels are kept, in blocks of so many pixels a side.
 POOL = 4
 
-_Places = tuple[NDArray[np.intp], NDArray[np.intp]]
+
+@dataclass(frozen=True, slots=True, order=True)
+class Frame:
+    """The square around a face, framed as the model was trained: its middle and its side, in pixels."""
+
+    y: float
+    x: float
+    side: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +110,13 @@ class Tile:
     level: int = 0
     ramp: int = 1
 
-    def share(self, places: _Places) -> NDArray[np.float32]:
-        """How much of each place comes from this tile, beside its neighbours of the same level: ``(N,)``, 0..1.
+    def share(self, rows: slice = slice(None), columns: slice = slice(None)) -> NDArray[np.float32]:
+        """How much of each pixel of the crop's box comes from this tile, beside its neighbours of the same level: 0..1.
 
-        One half on the border of the cell, running to 0 and 1 over half a ramp on either side. ``places`` are ``(N,)``
-        rows and ``(N,)`` columns in the crop's box.
+        One half on the border of the cell, running to 0 and 1 over half a ramp on either side.
         """
         y, x = self._inside()
-        return np.minimum(y[places[0]], x[places[1]])
+        return np.minimum(y[rows, None], x[columns])
 
     @property
     def alone(self) -> bool:
@@ -110,7 +124,7 @@ class Tile:
         return self.cell == Box()
 
     def reach(self) -> tuple[slice, slice]:
-        """Rows and columns of the crop's box outside of which no place comes from this tile."""
+        """Rows and columns of the crop's box outside of which no pixel comes from this tile."""
         rows, columns = map(np.flatnonzero, self._inside())
         return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
@@ -190,6 +204,30 @@ def plan(
         if len(found.tiles) <= max_crops or base > 2 * max(shape):
             return found
         base *= math.sqrt(2)
+
+
+def frames(faces: Faces, shape: tuple[int, int]) -> tuple[Frame, ...]:
+    """The frame of each face in a picture of ``shape`` (height, width), in an order that does not depend on theirs.
+
+    Raises:
+        InputError: something else than four finite numbers, no area, or a face whose middle lies outside the picture.
+    """
+    found = set()
+    given: Any = faces
+    hint = "pass a list of (x, y, width, height), in pixels of the upright picture"
+    for face in given if isinstance(given, Iterable) else [given]:
+        try:
+            x, y, width, height = (float(number) for number in face)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"the face {face!r} is no box", hint) from error
+        if not all(map(math.isfinite, (x, y, width, height))) or width <= 0 or height <= 0:
+            raise InputError(f"the face {face!r} has no area", hint)
+        middle_y, middle_x = y + height / 2, x + width / 2
+        if not (0 <= middle_y < shape[0] and 0 <= middle_x < shape[1]):
+            raise InputError(f"the face {face!r} lies outside the picture of {shape[1]} x {shape[0]} px", hint)
+        side = max(1, round(_FRAME * math.sqrt(width) * math.sqrt(height)))  # the product may be beyond all floats
+        found.add(Frame(middle_y - _RAISED * side, middle_x, side))
+    return tuple(sorted(found))
 
 
 class _Blocks:

@@ -24,10 +24,9 @@ from restore_sdk.imaging.image import (
     to_rgb,
     tone_of,
 )
-from restore_sdk.tiling.crop import Crop, blend, cut, paste, paste_edges, place
+from restore_sdk.tiling.crop import Crop, cut, paste, paste_edges, place
 from restore_sdk.tiling.detail import add_detail
-from restore_sdk.tiling.faces import Faces, Frame, frames
-from restore_sdk.tiling.plan import LEAST_FACE, MAX_CROPS, Tile, plan
+from restore_sdk.tiling.plan import LEAST_FACE, MAX_CROPS, Faces, Frame, Tile, frames, plan
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -171,22 +170,17 @@ class Request:
         self._untouched = None
         if (tone := self._tones[tile.crop]) is not None:  # what surrounds it has no colours of its own
             restored = tone[cv2.cvtColor(np.ascontiguousarray(restored), cv2.COLOR_RGB2GRAY)]
-        mask = self._mask[tile.crop.box]
-        if self._written is None:
-            paste(self._picture, mask, tile.crop, restored, self._options.color)
-            return
-        rows, columns = np.nonzero(mask)
-        share = tile.share((rows, columns))
-        mine = share > 0
-        rows, columns, share = rows[mine], columns[mine], share[mine]
-        before = self._written[tile.crop.box][rows, columns]
-        # Beside its neighbours a tile blends into what they wrote; the first one there takes all of a pixel.
-        share[before != tile.level + 1] = 1
-        above = self._distance_to_coarser(tile)
-        if above is not None:  # towards a coarser level it blends into what that restored
-            share[before > 0] *= above[rows, columns][before > 0]
-        self._written[tile.crop.box][rows, columns] = tile.level + 1
-        blend(self._picture, (rows, columns), share, tile.crop, restored, self._options.color)
+        mask, share = self._mask[tile.crop.box], None
+        if self._written is not None:
+            share, written = tile.share(), self._written[tile.crop.box]
+            mask = mask & (share > 0)
+            # Beside its neighbours a tile blends into what they wrote; the first one there takes all of a pixel.
+            share[written != tile.level + 1] = 1
+            above = self._distance_to_coarser(tile)
+            if above is not None:  # towards a coarser level it blends into what that restored
+                share[written > 0] *= above[written > 0]
+            written[mask] = tile.level + 1
+        paste(self._picture, mask, tile.crop, restored, self._options.color, share)
 
     @translate_memory_errors
     def finish(self) -> NDArray[np.uint8]:

@@ -91,26 +91,13 @@ def test_levels_run_into_each_other_without_a_seam(engine: RestoreEngine) -> Non
     assert np.abs(np.diff(result.image[500, :, 0].astype(int))).max() <= 4
 
 
-def test_everything_that_a_mask_grows_to_is_restored(engine: RestoreEngine) -> None:
-    """The toy model cannot return the photograph's 255, so a pixel that is left out shows."""
-    photo = make_photo(900, 700) // 4
-    masked = np.zeros(photo.shape[:2], bool)
-    masked[440:444, 100:600] = True
-    photo[380:504, 40:660] = 255
-    restored = engine(photo, masked, dilate=60)
-    assert restored[381:503, 100:600].max() < 200
-    assert (restored[:380] == photo[:380]).all()
-
-
 def test_dilate_reaches_over_a_rim_that_the_mask_missed(engine: RestoreEngine) -> None:
     photo = np.full((400, 500, 3), 60, np.uint8)
     photo[100:140, 100:160] = 255
     mask = np.zeros((400, 500), np.uint8)
     mask[104:136, 104:156] = 255
     assert (engine(photo, mask)[101, 101:150] == 255).all()
-    clean = engine(photo, mask, dilate=6)
-    assert clean.max() < 200
-    assert np.array_equal(clean, engine(photo, mask, dilate=6, feather=0))
+    assert engine(photo, mask, dilate=6).max() < 200  # the toy model cannot return the photograph's 255
 
 
 def test_feather_blends_inside_only(engine: RestoreEngine) -> None:
