@@ -28,8 +28,8 @@ from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError,
 from restore_sdk.imaging.quality import psnr
 from restore_sdk.measure.bench import require_known, run_name
 from restore_sdk.measure.timing import Case
+from restore_sdk.runtime import MAX_THREADS, usable_cores
 from restore_sdk.runtime.base import U8, Inference
-from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
 from restore_sdk.runtime.onnxruntime import ort
 from training.checkpoint import CheckpointError
 from training.networks.edgeconnect import EdgeConnect

@@ -48,7 +48,7 @@ class BuildError(RestoreError):
     """Building an engine failed.
 
     ``parse``: the builder cannot read the ONNX graph. ``precision``: the engine does not have the precision that was
-    asked for. ``profile``: the graph has inputs of open size without a range. ``memory``: memory or workspace ran out.
+    asked for. ``memory``: memory or workspace ran out.
     """
 
 

@@ -77,7 +77,7 @@ def list_engines(options: argparse.Namespace) -> Result:
     from restore_sdk.engines.store import EngineStore
 
     store = EngineStore(options.store)
-    entries = store.verify()
+    entries = store.entries(plans=True)
     invalid = [entry for entry in entries if entry.error is not None]
     lines = [*map(_line, entries), f"{len(entries)} engine(s) in {store.root}, {len(invalid)} of them invalid"]
     engines = [

@@ -178,7 +178,7 @@ def _restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> Res
     from restore_sdk.engine import RestoreEngine
     from restore_sdk.folder import restore_folder
     from restore_sdk.folder.pairing import PHOTO_SUFFIXES
-    from restore_sdk.runtime.cores import usable_cores
+    from restore_sdk.runtime import usable_cores
 
     if options.output.suffix.lower() in PHOTO_SUFFIXES and not os.path.isdir(options.output):
         raise OutputError(f"{options.photo} is a folder, and -o {options.output} names an image", "name a folder")

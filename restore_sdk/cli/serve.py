@@ -60,7 +60,7 @@ def serve(options: argparse.Namespace) -> Result:
         ) from error
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
-    from restore_sdk.runtime.cores import usable_cores
+    from restore_sdk.runtime import usable_cores
 
     if not (0 < options.max_megapixels < 1e6 and 0 < options.max_megabytes < 1e6):
         raise InputError("--max-megapixels and --max-megabytes must be above 0", "leave them out")

@@ -30,7 +30,7 @@ from restore_sdk._util.atomic import check_owned, write_folder
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec, TensorSpec
 from restore_sdk.errors import InputError
-from restore_sdk.runtime.tritonnames import FACTS, MODEL, MODEL_WITH_EDGES
+from restore_sdk.runtime import FACTS, MODEL, MODEL_WITH_EDGES
 
 MARKER = "restore-sdk.json"
 

@@ -1,22 +1,25 @@
-"""One stage's graph to a plan, with any edition of TensorRT."""
+"""One stage's FP16 ONNX graph to a plan: read into a strongly typed network, checked, given a profile, built.
+
+The same with every edition of TensorRT.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import time
 import traceback
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
-from typing import Any
+from typing import Any, Literal
 
 from restore_sdk import __version__
 from restore_sdk.bundle.manifest import StageSpec
-from restore_sdk.engines import network as networks
 from restore_sdk.engines.driver import DeviceFacts, current
 from restore_sdk.engines.edition import TensorRT
-from restore_sdk.engines.network import failure
 from restore_sdk.engines.recipe import Recipe
 from restore_sdk.engines.sidecar import Tensor
 from restore_sdk.engines.trtlog import Capture, capture, logger
@@ -25,10 +28,43 @@ from restore_sdk.errors import BuildError
 #: Takes what is going on; a part of it that changes often stands behind a colon.
 Progress = Callable[[str], None]
 
-_LOG = logging.getLogger("restore_sdk")
+#: Floating-point types by their name in TensorRT.
+FLOATS = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "FP8": "float8"}
+
+#: Layers that do the arithmetic; their type is the precision of a network.
+HEAVY = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM")
 
 #: Lines of TensorRT's log that go into a sidecar.
 LOG_LINES = 200
+
+_EXPORT_AGAIN = "export the model again with: python -m export"
+
+#: Said by a TensorRT that finds no driver while it reports some other error; not the reason for it.
+_NOISE = re.compile(r"cudaError 35|--- (Begin|End) node ---|^While parsing node", re.MULTILINE)
+
+#: First match wins: what TensorRT says, the reason of the error, what to do.
+_KINDS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"must have (the )?same (input )?types?|must be of (the )?same type|(input|output)s? (has|have) type"
+        r"|strongly.typed|type mismatch",
+        "precision",
+        f"a strongly typed graph casts where types meet: {_EXPORT_AGAIN}",
+    ),
+    (
+        r"out of (device )?memory|outofmemory|out of host memory|insufficient (workspace|memory)|failed_allocation"
+        r"|cudaError 2\b|could not find any implementation|within workspace limit|requires workspace memory|bad_alloc"
+        r"|requested (amount|size) .* memory|memoryerror",
+        "memory",
+        "raise workspace_mib in the recipe, free device memory, or lower max_batch",
+    ),
+    (
+        r"plugin not found|no importer registered|unsupported (node|operator|onnx)",
+        "parse",
+        "this TensorRT has no such operator: take a newer one, or export the model with operators that it has",
+    ),
+)
+
+_LOG = logging.getLogger("restore_sdk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +103,20 @@ def build_stage(
             except BaseException as error:
                 # TensorRT's objects go now, while the context is current, not with the last traceback in some thread.
                 traceback.clear_frames(error.__traceback__)
-                if isinstance(error, MemoryError):
-                    raise BuildError(f"out of memory at stage {stage.name}", "free some", reason="memory") from error
-                if isinstance(error, (TypeError, RuntimeError)):  # so the bindings tell that an object was not made
-                    raise failure(stage.name, trt.label, [*log.errors, str(error)], parsing=False) from error
+                if isinstance(error, (TypeError, RuntimeError, MemoryError)):  # the bindings' own
+                    raise failure(stage.name, trt.label, [*log.errors, repr(error)], parsing=False) from error
                 raise
 
-    return _interruptible(work, cancelled)
+    # Leaving the block waits for the thread: were Python to end while TensorRT computes, it would abort the process.
+    with ThreadPoolExecutor(1, thread_name_prefix="restore-sdk-build") as pool:
+        try:
+            future = pool.submit(work)
+            while not future.done():
+                wait([future], timeout=0.1)  # on Windows, Ctrl-C does not end a wait without a timeout
+            return future.result()
+        except KeyboardInterrupt:
+            cancelled.set()
+            raise
 
 
 def _build(
@@ -82,9 +125,9 @@ def _build(
     started = time.perf_counter()
     log_object = logger(trt.module)
     builder = trt.module.Builder(log_object)
-    network = networks.parse(trt, builder, log_object, graph, stage, log)
+    network = parse(trt, builder, log_object, graph, stage, log)
     config = configure(trt, builder, recipe)
-    networks.add_profile(builder, config, network, recipe)
+    add_profile(builder, config, network, recipe)
     config.progress_monitor = monitor  # TensorRT keeps no reference of its own
     plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -97,7 +140,29 @@ def _build(
         "layers": int(network.num_layers),
         "log": [f"{severity}: {text}" for severity, text in list(log.lines)[-LOG_LINES:]],
     }
-    return Built(bytes(memoryview(plan)), networks.tensors(network), networks.network_precision(network), figures)
+    counts = Counter(kind for _, kind in _layers(network))
+    precision = {FLOATS[name]: count for name, count in sorted(counts.items()) if name in FLOATS}
+    return Built(bytes(memoryview(plan)), _tensors(network), precision, figures)
+
+
+def parse(trt: TensorRT, builder: Any, log_object: Any, graph: bytes, stage: StageSpec, log: Capture) -> Any:
+    """Read a graph into a new network of ``builder``; raises :class:`BuildError` (parse, precision) unless it is the
+    stage in half precision. Read are the bytes whose hash was checked, never a file that could change in between."""
+    module = trt.module
+    # On 11 the flag is accepted and ignored: every network is strongly typed there. Its number differs by version.
+    network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = module.OnnxParser(network, log_object)
+    if not parser.parse(graph):
+        errors = [_describe(parser.get_error(index)) for index in range(parser.num_errors)]
+        raise failure(stage.name, trt.label, errors or log.errors, parsing=True)
+    found = {(each.mode, each.name, each.dtype, each.shape[1:]) for each in _tensors(network)}
+    specs = [("input", spec) for spec in stage.inputs] + [("output", spec) for spec in stage.outputs]
+    wanted = {(mode, spec.name, spec.dtype, tuple(spec.shape[1:])) for mode, spec in specs}
+    if found != wanted:  # TensorRT reads some garbage as a network of no tensors, and calls that a success
+        what = f"stage {stage.name} has {sorted(found)} where {sorted(wanted)} is expected"
+        raise BuildError(f"{trt.label}: {what}", _EXPORT_AGAIN, reason="parse")
+    _require_half(trt, network, stage.name)
+    return network
 
 
 def configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:
@@ -114,6 +179,30 @@ def configure(trt: TensorRT, builder: Any, recipe: Recipe) -> Any:
     elif recipe.hardware == "capability":
         config.hardware_compatibility_level = module.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY
     return config
+
+
+def add_profile(builder: Any, config: Any, network: Any, recipe: Recipe) -> None:
+    """One profile: every open axis is the batch, from 1 to the recipe's greatest."""
+    profile = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        batches = (1, recipe.opt_batch, recipe.max_batch)
+        profile.set_shape(tensor.name, *(tuple(batch if n < 0 else n for n in tensor.shape) for batch in batches))
+    config.add_optimization_profile(profile)
+
+
+def failure(stage: str, label: str, said: Sequence[str], *, parsing: bool, facts: str = "") -> BuildError:
+    """The error for a stage that TensorRT refuses to read or to build, from what it ``said``, the reason first."""
+    text = "; ".join(dict.fromkeys(line for line in map(_one_line, said) if line))[:1200] or "it gives no reason"
+    reason, hint = next(
+        ((reason, hint) for pattern, reason, hint in _KINDS if re.search(pattern, "\n".join(said), re.IGNORECASE)),
+        ("parse", f"the graph is damaged or not what this SDK exports: {_EXPORT_AGAIN}")
+        if parsing
+        else ("", "run: restore-sdk doctor, and report the lines above with its output"),
+    )
+    verb = "cannot read the graph of" if parsing else "cannot build"
+    facts = f" ({facts})" if facts else ""
+    return BuildError(f"{label} {verb} stage {stage}{facts}: {text}", hint, reason)
 
 
 def _monitor(trt: TensorRT, stage: str, cancelled: Event, progress: Progress) -> Any:
@@ -138,24 +227,42 @@ def _monitor(trt: TensorRT, stage: str, cancelled: Event, progress: Progress) ->
     return Monitor()
 
 
-def _interruptible(work: Callable[[], Built], cancelled: Event) -> Built:
-    """Run ``work`` in a thread and wait for it; Ctrl-C cancels it, waits for its end, then goes on its way.
+def _tensors(network: Any) -> tuple[Tensor, ...]:
+    """The network's inputs, then its outputs."""
 
-    Python must not end while TensorRT computes: it would abort the process. So a second Ctrl-C waits as well.
-    """
-    interrupt: KeyboardInterrupt | None = None
-    with ThreadPoolExecutor(1, thread_name_prefix="restore-sdk-build") as pool:
-        try:
-            future = pool.submit(work)
-        except KeyboardInterrupt:  # while the thread began; leaving the block waits for it
-            cancelled.set()
-            raise
-        while not future.done():
-            try:
-                wait([future], timeout=0.1)
-            except KeyboardInterrupt as error:
-                interrupt = error
-                cancelled.set()
-    if interrupt is not None:
-        raise interrupt
-    return future.result()
+    def described(tensor: Any, mode: Literal["input", "output"]) -> Tensor:
+        dtype = tensor.dtype.name
+        return Tensor(tensor.name, mode, FLOATS.get(dtype, dtype.lower()), tuple(map(int, tensor.shape)))
+
+    inputs = [described(network.get_input(index), "input") for index in range(network.num_inputs)]
+    return (*inputs, *(described(network.get_output(index), "output") for index in range(network.num_outputs)))
+
+
+def _require_half(trt: TensorRT, network: Any, stage: str) -> None:
+    """Raise :class:`BuildError` unless convolutions and matrix products of the network are FP16."""
+    layers = _layers(network)
+    heavy = [kind for layer, kind in layers if layer in HEAVY]
+    kinds = Counter(heavy or [kind for _, kind in layers if kind in FLOATS])
+    wide = sum(count for name, count in kinds.items() if name != "HALF")
+    if wide and (heavy or not kinds["HALF"]):
+        found = ", ".join(f"{count} in {FLOATS.get(name, name)}" for name, count in sorted(kinds.items()))
+        what = f"the FP16 graph of stage {stage} computes {found}: {trt.label} would build it so"
+        raise BuildError(what, _EXPORT_AGAIN, reason="precision")
+
+
+def _layers(network: Any) -> list[tuple[str, str]]:
+    """Type of each layer and of its first output, in which it computes, by their names in TensorRT."""
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    return [(layer.type.name, layer.get_output(0).dtype.name) for layer in layers if layer.num_outputs]
+
+
+def _describe(error: Any) -> str:
+    operator, name = error.node_operator(), error.node_name()
+    where = f"operator {operator} (node {name!r}): " if operator or name else ""
+    return f"{where}{error.desc()}"
+
+
+def _one_line(message: str) -> str:
+    """A message without what stands in every one and says nothing."""
+    lines = [line for line in message.splitlines() if line.strip() and not _NOISE.search(line)]
+    return re.sub(r"\s+In \w+ at \S+\)", ")", " ".join(" ".join(lines).split()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -15,7 +14,7 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.engines.builder import Built, Progress, build_stage
 from restore_sdk.engines.plan import BuildPlan
 from restore_sdk.engines.sidecar import EngineKey, Sidecar
-from restore_sdk.engines.store import EngineStore, StoredEngine
+from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import DriftError, EngineError, ExecutionError, MissingDependencyError
 
 #: Runs the golden vectors on plans by stage, before they are published: gives the figures, or raises DriftError.
@@ -56,7 +55,7 @@ def build_chain(
     """
     with store.lock("build", lambda _: progress("waiting for another build on this host")):
         keys = {stage.name: plan.key(bundle, stage.name) for stage in bundle.stages}
-        stored = {} if force else _stored(store, keys)
+        stored = {} if force else {name: each for name, key in keys.items() if (each := store.stored(key)) is not None}
         built: dict[str, Built] = {}
         for stage in bundle.stages:
             if stage.name not in stored:
@@ -82,17 +81,6 @@ def build_chain(
             else _published(store, bundle, plan, key, built[name], validation)
             for name, key in keys.items()
         ]
-
-
-def _stored(store: EngineStore, keys: Mapping[str, EngineKey]) -> dict[str, StoredEngine]:
-    """By stage the engines that are there and whole."""
-    found = {}
-    for stage, key in keys.items():
-        sidecar = store.lookup(key)
-        if sidecar is not None:
-            with suppress(FileNotFoundError, EngineError):
-                found[stage] = store.read(sidecar)
-    return found
 
 
 def _published(

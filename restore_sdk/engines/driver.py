@@ -15,8 +15,10 @@ from typing import Any
 
 from restore_sdk.errors import DeviceError
 
-_AHEAD_OF_TIME = "engines for consumer GPUs are built on any host: restore-sdk build --target any-rtx"
-_OTHERWISE = 'runtime="onnxruntime" runs on every host'
+_OTHERWISE = (
+    'runtime="onnxruntime" runs on every host; engines for consumer GPUs are built on any: '
+    "restore-sdk build --target any-rtx"
+)
 
 #: ``CUdevice_attribute`` values of cuda.h.
 _MAJOR, _MINOR, _MULTIPROCESSORS = 75, 76, 16
@@ -69,10 +71,7 @@ def load_driver() -> ctypes.CDLL:
 def all_devices() -> list[DeviceFacts]:
     """Facts about every device, at least one; :class:`DeviceError` where there is none."""
     library = load_driver()
-    try:
-        return [_ask(library, index) for index in range(_number(library, "cuDeviceGetCount"))]
-    except DriverCallError as error:
-        raise DeviceError(f"the NVIDIA driver does not answer: {error}", "look at nvidia-smi") from error
+    return [_facts(library, index) for index in range(_number(library, "cuDeviceGetCount"))]
 
 
 def device_facts(index: int = 0) -> DeviceFacts:
@@ -83,14 +82,6 @@ def device_facts(index: int = 0) -> DeviceFacts:
     return devices[index]
 
 
-def find_gpu(index: int = 0) -> DeviceFacts:
-    """The GPU to build on: :func:`device_facts` with a hint that says how to build without one."""
-    try:
-        return device_facts(index)
-    except DeviceError as error:
-        raise DeviceError(error.message, _AHEAD_OF_TIME) from error
-
-
 @contextmanager
 def current(gpu: DeviceFacts | None) -> Iterator[None]:
     """Make the device's primary context current in this thread; TensorRT builds on the current device."""
@@ -98,29 +89,18 @@ def current(gpu: DeviceFacts | None) -> Iterator[None]:
         yield
         return
     driver, context = load_driver(), ctypes.c_void_p()
-    try:
-        device = _number(driver, "cuDeviceGet", gpu.index)
-        # Never given back, as in runtime/cuda.py: the CUDA runtime inside TensorRT keeps to this context for good.
-        check(driver, "cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
-        check(driver, "cuCtxPushCurrent_v2", context)
-    except DriverCallError as error:
-        raise DeviceError(f"{gpu.name} cannot be used: {error}", "look at nvidia-smi") from error
+    # Never given back, as in runtime/cuda.py: the CUDA runtime inside TensorRT keeps to this context for good.
+    _call(driver, "cuDevicePrimaryCtxRetain", ctypes.byref(context), _number(driver, "cuDeviceGet", gpu.index))
+    _call(driver, "cuCtxPushCurrent_v2", context)
     try:
         yield
     finally:
         driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
 
 
-def _number(library: ctypes.CDLL, entry: str, *arguments: Any, kind: Any = ctypes.c_int) -> int:
-    """The number that an entry point gives through its first argument."""
-    number = kind()
-    check(library, entry, ctypes.byref(number), *arguments)
-    return int(number.value)
-
-
-def _ask(library: ctypes.CDLL, index: int) -> DeviceFacts:
+def _facts(library: ctypes.CDLL, index: int) -> DeviceFacts:
     device, name = _number(library, "cuDeviceGet", index), ctypes.create_string_buffer(256)
-    check(library, "cuDeviceGetName", name, 256, device)
+    _call(library, "cuDeviceGetName", name, 256, device)
     major, minor, multiprocessors = (
         _number(library, "cuDeviceGetAttribute", attribute, device) for attribute in (_MAJOR, _MINOR, _MULTIPROCESSORS)
     )
@@ -135,17 +115,17 @@ def _ask(library: ctypes.CDLL, index: int) -> DeviceFacts:
     )
 
 
-class DriverCallError(Exception):
-    """A driver call did not succeed; the caller makes an error of the SDK of it."""
+def _number(library: ctypes.CDLL, entry: str, *arguments: Any, kind: Any = ctypes.c_int) -> int:
+    """The number that an entry point gives through its first argument."""
+    number = kind()
+    _call(library, entry, ctypes.byref(number), *arguments)
+    return int(number.value)
 
 
-def check(library: ctypes.CDLL, entry: str, *arguments: Any) -> None:
-    """Call an entry point; raise :class:`DriverCallError` with the driver's reason unless it succeeds."""
-    try:
-        status = int(getattr(library, entry)(*arguments))
-    except AttributeError as error:
-        raise DriverCallError(f"this driver has no {entry}") from error
-    if status:
+def _call(library: ctypes.CDLL, entry: str, *arguments: Any) -> None:
+    """Call an entry point; raise :class:`DeviceError` with the driver's reason unless it succeeds."""
+    if status := int(getattr(library, entry)(*arguments)):
         text = ctypes.c_char_p()
         library.cuGetErrorString(status, ctypes.byref(text))
-        raise DriverCallError(f"{entry} failed: {(text.value or b'error').decode(errors='replace')} ({status})")
+        reason = (text.value or b"error").decode(errors="replace")
+        raise DeviceError(f"the NVIDIA driver failed: {entry}: {reason} ({status})", "look at nvidia-smi")

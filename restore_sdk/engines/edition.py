@@ -63,17 +63,6 @@ class TensorRT:
         return tuple(f"{number // 10}.{number % 10}" for number in sorted(numbers))
 
 
-def require_installed(edition: Edition, *others: str) -> None:
-    """Raise :class:`MissingDependencyError` unless an edition and the others are installed; nothing is imported."""
-    names = (edition, *others)
-    missing = [name for name in names if name not in sys.modules and importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingDependencyError(
-            f"runtime {edition} needs {' and '.join(missing)}, not installed here",
-            f'run: {install_command(EXTRAS[edition])}; runtime="onnxruntime" runs on every host',
-        )
-
-
 def load(edition: Edition | None = None) -> TensorRT:
     """Import an edition, or for ``None`` the first that is installed.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from restore_sdk._util.terminal import install_command
 from restore_sdk.bundle import Bundle
-from restore_sdk.engines.driver import DeviceFacts, find_gpu
+from restore_sdk.engines.driver import DeviceFacts, device_facts
 from restore_sdk.engines.edition import Edition, TensorRT, host_platform, load, require_driver
 from restore_sdk.engines.recipe import Recipe, load_recipe, recipe_for_device
 from restore_sdk.engines.sidecar import EngineKey
@@ -27,7 +27,7 @@ class BuildPlan:
 
     def key(self, bundle: Bundle, stage: str) -> EngineKey:
         """The key under which the engine of a stage is stored."""
-        recipe, local = self.recipe, self.trt.edition == "tensorrt" and self.gpu is not None
+        recipe, local = self.recipe, self.gpu if self.trt.edition == "tensorrt" else None
         return EngineKey(
             stage=stage,
             onnx_sha256=graph_sha256(bundle, stage),
@@ -39,8 +39,8 @@ class BuildPlan:
             version=self.trt.version,
             platform=host_platform(),
             hardware=recipe.hardware,
-            compute_capabilities=(self.gpu.compute_capability,) if local and self.gpu else recipe.compute_capabilities,
-            device_name=self.gpu.model if self.gpu and recipe.hardware == "device" else "",
+            compute_capabilities=(local.compute_capability,) if local else recipe.compute_capabilities,
+            device_name=local.model if local and recipe.hardware == "device" else "",
             cuda=self.trt.cuda,
         )
 
@@ -53,65 +53,57 @@ def prepare(target: str | Recipe | None = None, edition: Edition | None = None, 
         DeviceError: there is no GPU and the build needs one, the target is for another, or its driver is too old.
         MissingDependencyError: the edition is not installed.
     """
-    if target is None:
-        gpu = find_gpu(device)
+    recipe = load_recipe(target) if isinstance(target, str) else target
+    if recipe is None:
+        gpu = device_facts(device)
         trt = load(edition)
         recipe = recipe_for_device(trt.edition, gpu.compute_capability)
-        _require_known(trt, recipe, gpu.name)
-        plan = BuildPlan(recipe, trt, gpu)
-    else:
-        plan = _for_target(target if isinstance(target, Recipe) else load_recipe(target), edition, device)
-    if plan.gpu is not None:
-        require_driver(plan.trt, plan.gpu)
-    return plan
-
-
-def _for_target(recipe: Recipe, edition: Edition | None, device: int) -> BuildPlan:
+        _require_capabilities(trt, recipe, gpu.name)
+        require_driver(trt, gpu)
+        return BuildPlan(recipe, trt, gpu)
     if edition not in (None, recipe.edition):
         raise InputError(f"target {recipe.name} is built with {recipe.edition}, not {edition}", "leave out --edition")
-    if recipe.platforms and (here := host_platform()) not in recipe.platforms:
-        raise DeviceError(f"target {recipe.name} is for {' '.join(recipe.platforms)}, not {here}", "build it there")
     if recipe.edition == "tensorrt_rtx":
         trt = load(recipe.edition)
-        _require_known(trt, recipe, f"target {recipe.name}")
+        _require_capabilities(trt, recipe, f"target {recipe.name}")
         return BuildPlan(recipe, trt, _gpu_to_try(recipe, trt, device))
     try:
-        gpu = find_gpu(device)
+        gpu = device_facts(device)
     except DeviceError as error:
-        raise DeviceError(
-            f"target {recipe.name} is built on the GPU that it is for: {error.message}",
-            f"build it on such a host; {error.hint}",
-        ) from error
+        what = f"target {recipe.name} is built on the GPU that it is for: {error.message}"
+        raise DeviceError(what, f"build it on such a host; {error.hint}") from error
     if gpu.compute_capability not in recipe.compute_capabilities:
         raise DeviceError(
             f"target {recipe.name} is for compute capability {' '.join(recipe.compute_capabilities)}, GPU {device} "
             f"here is {gpu.name} ({gpu.compute_capability}), and TensorRT builds only for the GPU that it runs on",
             "build it on a host with such a GPU; for this one: restore-sdk build",
         )
-    return BuildPlan(recipe, load(recipe.edition), gpu)
+    trt = load(recipe.edition)
+    require_driver(trt, gpu)
+    return BuildPlan(recipe, trt, gpu)
 
 
 def _gpu_to_try(recipe: Recipe, trt: TensorRT, device: int) -> DeviceFacts | None:
     """The GPU to try engines on that are built ahead of time; none is needed."""
     try:
-        gpu = find_gpu(device)
-        if gpu.compute_capability in recipe.compute_capabilities:
-            require_driver(trt, gpu)
+        gpu = device_facts(device)
+        if gpu.compute_capability not in recipe.compute_capabilities:
+            return None
+        require_driver(trt, gpu)
     except DeviceError as error:
         if device:  # it was named
             raise
         _LOG.info("no GPU here to try the engines on: %s", error.message)
         return None
-    return gpu if gpu.compute_capability in recipe.compute_capabilities else None
+    return gpu
 
 
-def _require_known(trt: TensorRT, recipe: Recipe, what: str) -> None:
-    if trt.edition != "tensorrt_rtx":
-        return
-    unknown = [capability for capability in recipe.compute_capabilities if capability not in trt.ahead_of_time]
-    if unknown:
+def _require_capabilities(trt: TensorRT, recipe: Recipe, what: str) -> None:
+    """Raise :class:`DeviceError` where TensorRT for RTX does not build for all that a recipe names."""
+    missing = [capability for capability in recipe.compute_capabilities if capability not in trt.ahead_of_time]
+    if trt.edition == "tensorrt_rtx" and missing:
         raise DeviceError(
-            f"{trt.label} does not build for compute capability {' '.join(unknown)} ({what}), "
+            f"{trt.label} does not build for compute capability {' '.join(missing)} ({what}), "
             f"only for {' '.join(trt.ahead_of_time)}",
             f"data-centre GPUs and Jetson take TensorRT: {install_command('tensorrt')}",
         )

@@ -20,7 +20,6 @@ TARGETS = Path(__file__).resolve().parent / "targets"
 
 Batch = Annotated[int, Meta(ge=1, le=64)]
 Capability = Annotated[str, Meta(pattern=r"^[1-9][0-9]?\.[0-9]\Z")]
-Platform = Annotated[str, Meta(pattern=r"^[a-z0-9]+-[a-z0-9_]+\Z")]
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +32,6 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         optimization_level: 0 (quick to build) to 5 (searches longest).
         hardware: ``"device"`` or ``"capability"``, see :data:`restore_sdk.engines.sidecar.Hardware`; TensorRT for RTX
             always builds for whole compute capabilities.
-        platforms: operating systems and processors it is for, as in ``("linux-aarch64",)``; empty: any.
     """
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,49}\Z")]
@@ -45,7 +43,6 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     workspace_mib: Annotated[int, Meta(ge=0, le=1 << 20)] = 1024
     optimization_level: Annotated[int, Meta(ge=0, le=5)] = 3
     hardware: Hardware = "device"
-    platforms: tuple[Platform, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_batch < self.opt_batch:
@@ -69,8 +66,7 @@ def load_recipe(target: str) -> Recipe:
             raise InputError(f"there is no target {target!r}", f"take one of {there}, or name a .toml file")
         path = TARGETS / f"{target.lower()}.toml"
     try:
-        with path.open("rb") as file:
-            root = tomllib.load(file)
+        root = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the recipe {path}: {error.strerror}", f"take one of {there}") from error
     except (ValueError, RecursionError) as error:
@@ -80,13 +76,15 @@ def load_recipe(target: str) -> Recipe:
 
 def parse_recipe(root: Mapping[str, Any], name: str) -> Recipe:
     """A recipe from a parsed TOML file, whose name is the file's; raises :class:`InputError`."""
-    if "name" in root:
-        raise InputError(f"the recipe {name!r} is not valid: its file gives its name", "leave out: name")
+    fields = [field for field in Recipe.__struct_fields__ if field != "name"]
     try:
+        if "name" in root:
+            raise ValueError("its file gives its name")
         return msgspec.convert({"name": name, **root}, Recipe)
-    except (msgspec.ValidationError, ValueError, RecursionError) as error:
-        known = ", ".join(field for field in Recipe.__struct_fields__ if field != "name")
-        raise InputError(f"the recipe {name!r} is not valid: {escape(error)}", f"a recipe has: {known}") from error
+    except (ValueError, RecursionError) as error:  # msgspec's are ValueErrors
+        raise InputError(
+            f"the recipe {name!r} is not valid: {escape(error)}", f"a recipe has: {', '.join(fields)}"
+        ) from error
 
 
 def recipe_for_device(edition: Edition, compute_capability: str) -> Recipe:

@@ -15,7 +15,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -30,7 +30,7 @@ from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
 from restore_sdk.engines.driver import DeviceFacts
 from restore_sdk.engines.edition import Edition, TensorRT
 from restore_sdk.engines.recipe import names
-from restore_sdk.engines.sidecar import BUILD_AGAIN, EngineKey, Sidecar, dump_sidecar, parse_sidecar
+from restore_sdk.engines.sidecar import EngineKey, Sidecar, dump_sidecar, parse_sidecar
 from restore_sdk.errors import EngineError, OutputError
 
 #: Larger files are no sidecar, no plan of this SDK's models.
@@ -87,7 +87,7 @@ class EngineStore:
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        self.root = default_root() if root is None else Path(root)
+        self.root, self._named = default_root() if root is None else Path(root), root is not None
 
     def build_command(
         self, bundle: Bundle | None, edition: Edition, target: str = "", *, device: int = 0, force: bool = False
@@ -105,21 +105,15 @@ class EngineStore:
             command += f" --target {target}"
         if bundle is not None and bundle.path != DEFAULT_BUNDLE:
             command += f" --bundle {quote(bundle.address)}"
-        try:
-            usual = self.root == default_root()
-        except EngineError:
-            usual = False
-        return command if usual else f"{command} --store {quote(self.root)}"
+        return f"{command} --store {quote(self.root)}" if self._named else command
 
     def publish(self, plan: bytes, sidecar: Sidecar) -> StoredEngine:
-        """Add an engine in one step; one of the same key is replaced. :class:`OutputError`: it cannot be written."""
-        if len(plan) != sidecar.plan_bytes or sha256(plan).hexdigest() != sidecar.plan_sha256:
-            raise EngineError("the plan is not the one that its sidecar describes", BUILD_AGAIN, reason="integrity")
-        self._make_root()
+        """Add an engine, or replace the one of its key; its sidecar comes last. :class:`OutputError`: it cannot."""
         path = self.root / sidecar.plan_file
         with self.lock("store"):
-            self._write(path, plan)
-            self._write(self.root / sidecar.file, dump_sidecar(sidecar))
+            for target, data in ((path, plan), (self.root / sidecar.file, dump_sidecar(sidecar))):
+                write_file(target, data)
+                target.chmod(0o644)  # no secret; who may come in at all, the folder says
             for old in self.root.glob(f"{sidecar.key.stage}.{sidecar.key.digest}.*.plan"):
                 if old != path:
                     old.unlink(missing_ok=True)
@@ -144,10 +138,13 @@ class EngineStore:
             reason="integrity",
         ) from gone
 
-    def lookup(self, key: EngineKey) -> Sidecar | None:
-        """The valid, readable sidecar stored under ``key``, if any; the plan is not read."""
-        name = f"{key.stage}.{key.digest}.json"
-        return next((entry.sidecar for entry in self.entries() if entry.path.name == name), None)
+    def stored(self, key: EngineKey) -> StoredEngine | None:
+        """The engine under ``key``; ``None`` where there is none, or it is not what was stored."""
+        for entry in self.entries():
+            if entry.sidecar is not None and entry.sidecar.key == key:
+                with suppress(FileNotFoundError, EngineError):
+                    return self.read(entry.sidecar)
+        return None
 
     def read(self, sidecar: Sidecar, bundle: Bundle | None = None) -> StoredEngine:
         """The plan that a sidecar describes: read once, hashed, handed out; ``bundle`` is for the hint of an error.
@@ -167,8 +164,9 @@ class EngineStore:
             )
         return StoredEngine(sidecar, data, path)
 
-    def entries(self) -> list[Entry]:
-        """Every sidecar in the store by name, the invalid ones with their error; no plan is read."""
+    def entries(self, *, plans: bool = False) -> list[Entry]:
+        """Every sidecar in the store by name, the invalid ones with their error; with ``plans`` every plan is read, and
+        its hash checked, too."""
         if not self._check_root():
             return []
         found = []
@@ -177,28 +175,19 @@ class EngineStore:
         except OSError as error:
             raise EngineError(f"cannot read the engine store {self.root}: {error.strerror}", "who owns it?") from error
         for path in (self.root / name for name in sorted(there) if _SIDECAR.fullmatch(name)):
+            sidecar = trouble = None
             try:
-                found.append(Entry(path, parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)))
-            except FileNotFoundError:
-                continue  # pruned meanwhile
+                sidecar = parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)
+                if plans:
+                    self.read(sidecar)
+            except FileNotFoundError as gone:
+                if sidecar is None:
+                    continue  # pruned meanwhile
+                trouble = EngineError(f"no plan {gone.filename}", "restore-sdk engines prune", reason="integrity")
             except EngineError as error:
-                found.append(Entry(path, None, error))
+                trouble = error
+            found.append(Entry(path, sidecar, trouble))
         return found
-
-    def verify(self) -> list[Entry]:
-        """Like :meth:`entries`, and every plan is read and its hash checked."""
-        checked = []
-        for entry in self.entries():
-            error = entry.error
-            if entry.sidecar is not None:
-                try:
-                    self.read(entry.sidecar)
-                except FileNotFoundError as gone:
-                    error = EngineError(f"no plan {gone.filename}", "restore-sdk engines prune", reason="integrity")
-                except EngineError as invalid:
-                    error = invalid
-            checked.append(Entry(entry.path, entry.sidecar, error))
-        return checked
 
     def prune(self, *, everything: bool = False) -> list[Path]:
         """Remove invalid engines (or every one) and what an interrupted write left; says which files.
@@ -208,8 +197,8 @@ class EngineStore:
         if not self._check_root():
             return []
         with self.lock("store"):
-            kept = [] if everything else [each.sidecar for each in self.verify() if not each.error and each.sidecar]
-            stay = {name for sidecar in kept for name in (sidecar.file, sidecar.plan_file)}
+            kept = [] if everything else [entry for entry in self.entries(plans=True) if entry.error is None]
+            stay = {name for each in kept if each.sidecar for name in (each.sidecar.file, each.sidecar.plan_file)}
             removed = sorted(
                 path for path in self.root.iterdir() if path.name not in stay and _ENGINE.fullmatch(path.name)
             )
@@ -224,20 +213,19 @@ class EngineStore:
 
     def _choose(self, bundle: Bundle, stage: str, trt: TensorRT, gpu: DeviceFacts) -> Sidecar:
         wanted = graph_sha256(bundle, stage)
-        command = self.build_command(bundle, trt.edition, device=gpu.index)
         entries = [entry for entry in self.entries() if entry.path.name.startswith(f"{stage}.")]
         sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
-        fitting = [s for s in sidecars if s.key.onnx_sha256 == wanted and s.key.mismatch(trt, gpu) is None]
         invalid = [entry.error for entry in entries if entry.error is not None]
+        fitting = [s for s in sidecars if s.key.onnx_sha256 == wanted and s.key.mismatch(trt, gpu) is None]
         if fitting:
             for error in invalid:
                 _LOG.warning("engine store: %s", error)
             return max(fitting, key=lambda s: (s.created, s.key.digest))
         if invalid:
             raise invalid[0]
+        command = self.build_command(bundle, trt.edition, device=gpu.index)
         if not sidecars:
             raise EngineError(f"no engine of stage {stage} in {self.root}", f"build it: {command}", reason="not-built")
-
         best = max(sidecars, key=lambda s: (s.key.onnx_sha256 == wanted, s.created))
         what, built, here = best.key.mismatch(trt, gpu) or ("", "", "")
         if best.key.onnx_sha256 != wanted:
@@ -269,8 +257,3 @@ class EngineStore:
         except (OSError, ValueError) as error:
             raise OutputError(f"cannot make the engine store {self.root}: {error}", "set RESTORE_SDK_STORE") from error
         self._check_root()
-
-    @staticmethod
-    def _write(path: Path, data: bytes) -> None:
-        write_file(path, data)
-        path.chmod(0o644)  # no secret; who may come in at all, the folder says

@@ -17,7 +17,7 @@ from typing import Literal
 
 from restore_sdk import __version__
 from restore_sdk._util.terminal import install_command
-from restore_sdk.runtime.cores import usable_cores
+from restore_sdk.runtime import usable_cores
 
 #: "ok" works, "absent" is optional and not there, "warning" works but should be looked at, "broken" does not work.
 Status = Literal["ok", "absent", "warning", "broken"]
@@ -43,7 +43,7 @@ print(f'CUDA {found[0].cuda}:', ', '.join(f'{gpu.name} ({gpu.compute_capability}
 """
 _ENGINES = """
 from restore_sdk.engines.store import EngineStore
-s = EngineStore(); e = s.verify(); print(len(e), sum(x.error is not None for x in e), s.root)
+s = EngineStore(); e = s.entries(plans=True); print(len(e), sum(x.error is not None for x in e), s.root)
 """
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from restore_sdk import __version__
-from restore_sdk.runtime.cores import usable_cores
+from restore_sdk.runtime import usable_cores
 
 _PACKAGES = (
     "numpy",

@@ -1,4 +1,4 @@
-"""What every runtime offers to the engine, and what runners share: a pool of slots, so that threads share a runner."""
+"""What every runtime offers to the engine, and what runners share: slots, so that threads share a runner."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from restore_sdk.errors import ClosedError, ExecutionError, ShapeError
 from restore_sdk.imaging.image import MODEL_SIZE
 
 U8 = NDArray[np.uint8]
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,44 +95,6 @@ class StageRunner(Protocol):
         ...
 
 
-class SlotPool(Generic[Item]):
-    """A fixed set of slots, each handed to one thread at a time."""
-
-    def __init__(self, slots: Sequence[Item]) -> None:
-        self._free = deque(slots)  # first in, first out: calls one after another visit every slot
-        self._count = len(slots)
-        self._changed = threading.Condition()
-        self._closed = False
-
-    @contextmanager
-    def take(self) -> Iterator[Item]:
-        """Wait for a free slot and hold it; raises :class:`ClosedError` when the pool is, or gets, closed."""
-        with self._changed:
-            while not self._free and not self._closed:
-                self._changed.wait()
-            if self._closed:
-                raise ClosedError("the engine is closed", "open a new RestoreEngine")
-            slot = self._free.popleft()
-        try:
-            yield slot
-        finally:
-            with self._changed:
-                self._free.append(slot)
-                self._changed.notify_all()
-
-    def close(self) -> list[Item]:
-        """Let nobody in any more, wait until every slot is back, and give them out to be freed (once)."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            while len(self._free) < self._count:
-                self._changed.wait()
-            freed = list(self._free)
-            self._free.clear()
-            self._count = 0
-            return freed
-
-
 class Slot(Protocol):
     """What serves one call at a time: buffers bound to both stages, or a connection."""
 
@@ -142,19 +103,54 @@ class Slot(Protocol):
 
 
 class PooledRunner:
-    """A runner on slots that each serve one call at a time: all of :class:`StageRunner` but ``info``."""
+    """A :class:`StageRunner` on slots, each of which serves one thread at a time.
 
-    def __init__(self, slots: Sequence[Slot], max_batch: int) -> None:
+    ``facts`` are what :meth:`info` says.
+    """
+
+    def __init__(self, slots: Sequence[Slot], max_batch: int, facts: dict[str, Any]) -> None:
         self.slots, self.max_batch = len(slots), max_batch
-        self._pool = SlotPool(slots)
+        self._facts = {**facts, "slots": self.slots, "max_batch": max_batch}
+        self._idle = deque(slots)  # first in, first out: calls one after another visit every slot
+        self._count, self._open = len(slots), True
+        self._changed = threading.Condition()
 
     def infer(self, images: U8, masks: U8) -> Inference:
         """Restore a batch; see :meth:`StageRunner.infer`."""
         check_batch(images, masks, self.max_batch)
-        with self._pool.take() as slot:
+        with self.slot() as slot:
             return slot.run(images, masks)
+
+    def info(self) -> dict[str, Any]:
+        """Facts about the runner, of JSON types."""
+        return dict(self._facts)
 
     def close(self) -> None:
         """Wait for running calls, then free everything. Idempotent."""
-        for slot in self._pool.close():
+        for slot in self._close():
             slot.free()
+
+    @contextmanager
+    def slot(self) -> Iterator[Slot]:
+        """Wait for a free slot and hold it; raises :class:`ClosedError` when the runner is, or gets, closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._idle or not self._open)
+            if not self._open:
+                raise ClosedError("the engine is closed", "open a new RestoreEngine")
+            slot = self._idle.popleft()
+        try:
+            yield slot
+        finally:
+            with self._changed:
+                self._idle.append(slot)
+                self._changed.notify_all()
+
+    def _close(self) -> list[Slot]:
+        """Let nobody in any more, wait until every slot is back, and give them out to be freed (once)."""
+        with self._changed:
+            self._open = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: len(self._idle) == self._count)
+            freed, self._count = list(self._idle), 0
+            self._idle.clear()
+            return freed

@@ -10,9 +10,9 @@ from typing import Any, cast
 from restore_sdk._util.telemetry import no_telemetry
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
-from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
+from restore_sdk.errors import BundleError, MissingDependencyError
+from restore_sdk.runtime import MAX_THREADS, usable_cores
 from restore_sdk.runtime.base import U8, Inference, PooledRunner
-from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
 from restore_sdk.runtime.cpu import MAX_BATCH, host_buffers, mapped_errors
 from restore_sdk.runtime.fork import keep_in_children
 
@@ -42,25 +42,18 @@ class OnnxRunner(PooledRunner):
             share; ``None`` takes so many, at most 8, that slots in one stage keep every core busy and no more.
     """
 
-    def __init__(self, bundle: Bundle, slots: int = 1, threads: int | None = None, device: int = 0) -> None:
-        if device != 0:
-            raise DeviceError(f"ONNX Runtime runs on the CPU here, there is no device {device}", "leave device at 0")
-        self._threads = threads if threads is not None else min(MAX_THREADS, max(1, usable_cores() - slots + 1))
-        sessions = [_open_session(bundle, stage, self._threads) for stage in bundle.stages]
-        super().__init__([_Slot(*sessions) for _ in range(slots)], MAX_BATCH)
-
-    def info(self) -> dict[str, Any]:
-        """Facts about the runner, of JSON types."""
-        return {
+    def __init__(self, bundle: Bundle, slots: int = 1, threads: int | None = None) -> None:
+        threads = threads or min(MAX_THREADS, max(1, usable_cores() - slots + 1))
+        sessions = [_open_session(bundle, stage, threads) for stage in bundle.stages]
+        facts = {
             "runtime": "onnxruntime",
             "runtime_version": ort.__version__,
             "providers": [PROVIDER],
             "device": "cpu",
             "precision": "fp32",
-            "threads": self._threads,
-            "slots": self.slots,
-            "max_batch": self.max_batch,
+            "threads": threads,
         }
+        super().__init__([_Slot(*sessions) for _ in range(slots)], MAX_BATCH, facts)
 
 
 class _Slot:
@@ -128,8 +121,10 @@ def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.use_deterministic_compute = True
-    for key, value in waiting(ort.__version__).items():
-        options.add_session_config_entry(key, value)
+    # Spinning as long as ONNX Runtime does by itself, a waiting thread holds a core that others need; sleeping at once,
+    # it is woken for each of 380 operators. 20 us cost nobody a core (docs/lab/measurements.md), from 1.32 on.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "20")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
     with _mapped_errors(f"ONNX Runtime {ort.__version__} cannot load the {stage.name} stage", BundleError):
         session = ort.InferenceSession(graph, options, providers=[PROVIDER])
@@ -140,15 +135,3 @@ def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
         if have != want:
             raise BundleError(f"the {stage.name} graph has {have}, its manifest says {want}", "export the bundle again")
     return session
-
-
-def waiting(version: str) -> dict[str, str]:
-    """Entries of a session's configuration that say how its threads wait for work, on that version of ONNX Runtime.
-
-    Spinning as long as ONNX Runtime does by itself, a waiting thread holds a core that others need; sleeping at once,
-    it is woken for each of 380 operators. 20 us cost nobody a core (docs/lab/measurements.md), from 1.32 on.
-    """
-    number = tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
-    if number < (1, 32):
-        return {"session.intra_op.allow_spinning": "0"}
-    return {"session.intra_op.spin_duration_us": "20", "session.force_spinning_stop": "1"}

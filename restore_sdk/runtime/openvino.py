@@ -13,9 +13,8 @@ from restore_sdk._util.terminal import install_command
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
-from restore_sdk.runtime import Runtime
+from restore_sdk.runtime import MAX_THREADS, Runtime, usable_cores
 from restore_sdk.runtime.base import U8, Inference, PooledRunner
-from restore_sdk.runtime.cores import MAX_THREADS, usable_cores
 from restore_sdk.runtime.cpu import MAX_BATCH, host_buffers, mapped_errors
 from restore_sdk.runtime.fork import keep_in_children
 
@@ -58,67 +57,61 @@ class OpenVinoRunner(PooledRunner):
             those that the bundle's 8-bit graphs name in integers, the others in bfloat16.
 
     Raises:
-        DeviceError: another device, or a CPU without instructions for the precision.
+        DeviceError: a CPU without instructions for the precision.
         BundleError: a graph does not load, or the bundle has no 8-bit graphs.
     """
 
     def __init__(
-        self, bundle: Bundle, slots: int = 1, threads: int | None = None, device: int = 0, precision: Precision = "fp32"
+        self, bundle: Bundle, slots: int = 1, threads: int | None = None, precision: Precision = "fp32"
     ) -> None:
-        if device != 0:
-            raise DeviceError(f"OpenVINO runs on the CPU here, there is no device {device}", "leave device at 0")
-        self._precision = precision
-        self._threads = threads if threads is not None else min(MAX_THREADS, max(1, usable_cores() // slots))
+        threads = threads or min(MAX_THREADS, max(1, usable_cores() // slots))
         core = ov.Core()
         if precision not in offers(core)[1]:
             raise DeviceError(
                 f"OpenVINO finds no instructions for {precision} in this CPU (AVX-512 BF16 or AMX for bf16)",
                 "choose runtime openvino or onnxruntime",
             )
-        stages = [self._compile(core, bundle, stage, slots) for stage in bundle.stages]
-        super().__init__([_Slot(*stages) for _ in range(slots)], MAX_BATCH)
-
-    def info(self) -> dict[str, Any]:
-        """Facts about the runner, of JSON types."""
-        return {
+        stages = [_compile(core, bundle, stage, precision, slots, slots * threads) for stage in bundle.stages]
+        facts = {
             "runtime": "openvino",
             "runtime_version": VERSION,
             "device": "cpu",
-            "precision": self._precision,
-            "threads": self._threads,
-            "slots": self.slots,
-            "max_batch": self.max_batch,
+            "precision": precision,
+            "threads": threads,
         }
+        super().__init__([_Slot(*stages) for _ in range(slots)], MAX_BATCH, facts)
 
-    def _compile(self, core: Any, bundle: Bundle, stage: StageSpec, slots: int) -> Any:
-        graph = bundle.read(bundle.file(stage.name, "int8" if self._precision == "int8" else "fp32"))
-        hint = _HINTS[self._precision]
-        options = {
-            "INFERENCE_PRECISION_HINT": hint,
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": str(slots),
-            "INFERENCE_NUM_THREADS": slots * self._threads,
-            # Pinned, the threads of two processes would share some cores and leave others idle.
-            "ENABLE_CPU_PINNING": False,
-        }
-        with _mapped_errors(f"OpenVINO {VERSION} cannot load the {stage.name} stage", BundleError):
-            model = core.read_model(graph)
-            _check_tensors(model, stage)
-            model.reshape({port.any_name: [1, *list(port.partial_shape)[1:]] for port in model.inputs})
-            compiled = core.compile_model(model, DEVICE, options)
-            found = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        keep_in_children(compiled)
-        if found != hint:
-            raise DeviceError(
-                f"asked OpenVINO for {hint}, it computes the {stage.name} stage in {found}",
-                "choose another runtime; run: restore-sdk doctor",
-            )
-        if self._precision == "int8" and not _eight_bit(compiled):
-            raise DeviceError(
-                f"asked OpenVINO for 8-bit integers, it computes no convolution of the {stage.name} stage in them",
-                "choose runtime openvino-bf16",
-            )
-        return compiled
+
+def _compile(core: Any, bundle: Bundle, stage: StageSpec, precision: Precision, slots: int, threads: int) -> Any:
+    """A stage for requests in as many streams as there are slots; raises unless it computes in the precision."""
+    graph = bundle.read(bundle.file(stage.name, "int8" if precision == "int8" else "fp32"))
+    hint = _HINTS[precision]
+    options = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": str(slots),
+        "INFERENCE_NUM_THREADS": threads,
+        # Pinned, the threads of two processes would share some cores and leave others idle.
+        "ENABLE_CPU_PINNING": False,
+    }
+    with _mapped_errors(f"OpenVINO {VERSION} cannot load the {stage.name} stage", BundleError):
+        model = core.read_model(graph)
+        _check_tensors(model, stage)
+        model.reshape({port.any_name: [1, *list(port.partial_shape)[1:]] for port in model.inputs})
+        compiled = core.compile_model(model, DEVICE, options)
+        found = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    keep_in_children(compiled)
+    if found != hint:
+        raise DeviceError(
+            f"asked OpenVINO for {hint}, it computes the {stage.name} stage in {found}",
+            "choose another runtime; run: restore-sdk doctor",
+        )
+    if precision == "int8" and not _eight_bit(compiled):
+        raise DeviceError(
+            f"asked OpenVINO for 8-bit integers, it computes no convolution of the {stage.name} stage in them",
+            "choose runtime openvino-bf16",
+        )
+    return compiled
 
 
 class _Slot:

@@ -1,4 +1,4 @@
-"""Where one request at a time is worked on: its buffers, its stream, both stages' contexts bound to the buffers."""
+"""The chain on the GPU: pycuda's buffers, one stream, and both stages bound to the buffers; one request at a time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from restore_sdk.imaging.image import MODEL_SIZE
 from restore_sdk.runtime.base import U8, Inference
-from restore_sdk.runtime.cuda import DeviceMemory, Event, Gpu, PinnedMemory
+from restore_sdk.runtime.cuda import Gpu, free_all
+from restore_sdk.runtime.fork import hold, release
 from restore_sdk.runtime.trtstage import TrtContext, TrtStage
 
 _LOG = logging.getLogger("restore_sdk")
@@ -19,6 +21,10 @@ _MAP = (MODEL_SIZE, MODEL_SIZE)
 _SHAPES = {"image": (*_MAP, 3), "mask": _MAP, "completed_edges": _MAP, "restored": (*_MAP, 3)}
 _UP = ("image", "mask")
 _DOWN = ("restored", "completed_edges")
+
+#: ``CU_STREAM_NON_BLOCKING``: a stream that does not wait for work that others put on the legacy default stream.
+_NON_BLOCKING = 1
+
 
 #: Marks in the stream, in order: copies up to _UPLOADED, the edge stage to _EDGE, the repair stage to _REPAIR, copies
 #: down to _END.
@@ -39,30 +45,32 @@ class DeviceInference(Inference):
 class Pipeline:
     """Copies up, both stages and copies down, of one request at a time, on one stream.
 
-    Every method is to be called with the GPU's context current.
-
     The address of the edge stage's output is the address of the repair stage's input: both are the one buffer
     ``completed_edges``. Both stages compute in one workspace, one after the other.
+
+    It is made and freed with the GPU's context current.
     """
 
     def __init__(self, gpu: Gpu, edge: TrtStage, repair: TrtStage) -> None:
-        batch = min(edge.max_batch, repair.max_batch)
-        self._pinned: dict[str, PinnedMemory] = {}
-        self._memory: dict[str, DeviceMemory] = {}
+        cuda, batch = gpu.cuda, min(edge.max_batch, repair.max_batch)
+        self._gpu = gpu
+        self._pinned: dict[str, NDArray[np.uint8]] = {}  # page-locked: the device copies from and to it by itself
+        self._device: dict[str, Any] = {}  # device memory
         self._contexts: list[TrtContext] = []  # of the edge stage, of the repair stage
-        self._marks: list[Event] = []
-        self._stream = gpu.stream()
+        self._marks: list[Any] = []  # events
+        self._stream: Any = hold(cuda.Stream(_NON_BLOCKING))
         try:
             for _ in range(_END + 1):
-                self._marks.append(gpu.event())
+                self._marks.append(hold(cuda.Event()))
             for name, shape in _SHAPES.items():
-                self._pinned[name] = gpu.pinned((batch, *shape))
-                self._memory[name] = gpu.allocate(batch * int(np.prod(shape)))
-            addresses = {name: memory.address for name, memory in self._memory.items()}
-            workspace = 0, 0
-            if size := max(edge.workspace_bytes, repair.workspace_bytes):
-                self._memory["workspace"] = gpu.allocate(size)
-                workspace = self._memory["workspace"].address, size
+                self._pinned[name] = cuda.pagelocked_empty((batch, *shape), np.uint8)
+                hold(self._pinned[name].base)
+                self._device[name] = hold(cuda.mem_alloc(batch * int(np.prod(shape))))
+            addresses = {name: int(memory) for name, memory in self._device.items()}
+            workspace = 0, max(edge.workspace_bytes, repair.workspace_bytes)
+            if workspace[1]:
+                self._device["workspace"] = hold(cuda.mem_alloc(workspace[1]))
+                workspace = int(self._device["workspace"]), workspace[1]
             for stage in (edge, repair):
                 self._contexts.append(stage.context(workspace, addresses, self._stream.handle))
         except BaseException:
@@ -72,40 +80,47 @@ class Pipeline:
     def run(self, images: U8, masks: U8) -> DeviceInference:
         """Restore a batch, copies and all; after an error nothing of the request is left running."""
         count = len(images)
-        for name, array in zip(_UP, (images, masks), strict=True):
-            self._pinned[name].array[:count] = array
-        try:
-            self._enqueue(count)
-            self._stream.synchronize()  # the one wait of a request
-        except BaseException:
-            self._settle()
-            raise
-        restored, completed = (self._pinned[name].array[:count].copy() for name in _DOWN)
-        up, edge, repair, down = (end.ms_since(start) for start, end in zip(self._marks, self._marks[1:], strict=False))
+        with self._gpu.current("the request failed"):
+            for name, array in zip(_UP, (images, masks), strict=True):
+                self._pinned[name][:count] = array
+            try:
+                self._enqueue(count)
+                self._stream.synchronize()  # the one wait of a request
+            except BaseException:
+                self._settle()
+                raise
+            restored, completed = (self._pinned[name][:count].copy() for name in _DOWN)
+            up, edge, repair, down = (
+                float(self._marks[mark + 1].time_since(self._marks[mark])) for mark in range(_START, _END)
+            )
         return DeviceInference(restored, completed, up + edge, repair + down, up, down)
 
     def free(self) -> None:
         """Free buffers, then contexts; nothing may be queued any more. The first failure is raised at the end."""
-        parts = (*self._memory.values(), *self._pinned.values(), *self._marks, self._stream, *self._contexts)
-        self._memory, self._pinned, self._contexts, self._marks = {}, {}, [], []
-        free_all(*parts)
+        for each in (*self._marks, self._stream):
+            release(each)
+        buffers = (*self._device.values(), *(array.base for array in self._pinned.values()))
+        contexts, self._contexts = self._contexts, []
+        self._device, self._pinned, self._marks, self._stream, each = {}, {}, [], None, None
+        free_all(*buffers, *contexts)
 
     def _enqueue(self, count: int) -> None:
         """Put copies up, both stages and copies down on the stream."""
-        stream, (edge, repair) = self._stream, self._contexts
+        cuda, (edge, repair) = self._gpu.cuda, self._contexts
         for context in self._contexts:
             context.resize(count)
-        stream.record(self._marks[_START])
+        # No variable of this frame holds a thing of pycuda's: an error's traceback would keep it alive.
+        self._marks[_START].record(self._stream)
         for name in _UP:
-            stream.upload(self._memory[name], self._pinned[name].array[:count])
-        stream.record(self._marks[_UPLOADED])
-        edge.enqueue(stream.handle)
-        stream.record(self._marks[_EDGE])
-        repair.enqueue(stream.handle)
-        stream.record(self._marks[_REPAIR])
+            cuda.memcpy_htod_async(self._device[name], self._pinned[name][:count], self._stream)
+        self._marks[_UPLOADED].record(self._stream)
+        edge.enqueue(self._stream.handle)
+        self._marks[_EDGE].record(self._stream)
+        repair.enqueue(self._stream.handle)
+        self._marks[_REPAIR].record(self._stream)
         for name in _DOWN:
-            stream.download(self._pinned[name].array[:count], self._memory[name])
-        stream.record(self._marks[_END])
+            cuda.memcpy_dtoh_async(self._pinned[name][:count], self._device[name], self._stream)
+        self._marks[_END].record(self._stream)
 
     def _settle(self) -> None:
         """After a failure: wait for what was queued, so that the next request finds the buffers at rest."""
@@ -114,15 +129,3 @@ class Pipeline:
         except Exception as error:
             # The failure that brought us here is the one to report; a lost context fails again with the next request.
             _LOG.debug("after a failed request the stream does not come to rest: %s", error)
-
-
-def free_all(*parts: Any) -> None:
-    """Free all parts in the order given, whatever fails; then raise the first failure."""
-    failure: Exception | None = None
-    for part in parts:
-        try:
-            part.free()
-        except Exception as error:  # after a lost context every call fails; what can be given back is
-            failure = failure or error
-    if failure is not None:
-        raise failure

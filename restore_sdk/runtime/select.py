@@ -6,7 +6,7 @@ import logging
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.edition import EDITIONS
-from restore_sdk.errors import InputError, RestoreError
+from restore_sdk.errors import DeviceError, InputError, RestoreError
 from restore_sdk.runtime import RUNTIMES, Runtime
 from restore_sdk.runtime.base import StageRunner
 
@@ -45,14 +45,16 @@ def open_runner(
         from restore_sdk.runtime.tensorrt import open_tensorrt  # each is loaded only where it is used
 
         runner = open_tensorrt(bundle, runtime, device=device, slots=slots)
-    elif runtime != "onnxruntime":
+    if runner is None and device != 0:
+        raise DeviceError(f"the CPU serves, there is no device {device} ({reason})", "leave device at 0")
+    if runner is None and runtime.startswith("openvino"):
         from restore_sdk.runtime.openvino import PRECISIONS, OpenVinoRunner
 
-        runner = OpenVinoRunner(bundle, slots, threads, device, PRECISIONS[runtime])
+        runner = OpenVinoRunner(bundle, slots, threads, PRECISIONS[runtime])
     if runner is None:
         from restore_sdk.runtime.onnxruntime import OnnxRunner
 
-        runner = OnnxRunner(bundle, slots, threads, device)
+        runner = OnnxRunner(bundle, slots, threads)
     name = runner.info()["runtime"] if runtime == "auto" else runtime
     _LOG.info("runtime %s (%s), bundle %s", name, reason, bundle.name)
     return runner, reason
@@ -62,22 +64,17 @@ def _built_engine(bundle: Bundle, *, device: int, slots: int) -> tuple[StageRunn
     """A runner on engines from the store, or why there is none; costs nothing where nothing was built."""
     from restore_sdk.engines.store import EngineStore, graph_sha256
 
-    wanted = {graph_sha256(bundle, spec.name): spec.name for spec in bundle.stages}
+    wanted = {graph_sha256(bundle, spec.name) for spec in bundle.stages}
     try:
         entries = EngineStore().entries()
     except RestoreError as error:
         _LOG.warning("engine store: %s", error)
         return None, f"auto: the engine store cannot be used ({error.message}), {_CPU}"
-    sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
     reasons = []
     for edition in EDITIONS:
-        built = {each.key.onnx_sha256 for each in sidecars if each.key.edition == edition}
-        missing = [stage for graph, stage in wanted.items() if graph not in built]
-        if len(missing) == len(wanted):
-            continue
-        if missing:  # models may share a stage, so that its engine was built for another one
-            reasons.append(f"{edition}: no built engine of stage {', '.join(missing)}")
-            continue
+        keys = [entry.sidecar.key for entry in entries if entry.sidecar is not None]
+        if not wanted <= {key.onnx_sha256 for key in keys if key.edition == edition}:
+            continue  # models may share a stage, so that the engine of one was built for another model
         from restore_sdk.runtime.tensorrt import open_tensorrt
 
         try:
@@ -90,4 +87,4 @@ def _built_engine(bundle: Bundle, *, device: int, slots: int) -> tuple[StageRunn
     for invalid in (entry.error for entry in entries if entry.error is not None):
         _LOG.warning("engine store: %s", invalid)
         reasons.append(invalid.message)
-    return None, f"auto: {'; '.join(reasons) if reasons else 'no built engine'}, {_CPU}"
+    return None, f"auto: {'; '.join(reasons) or 'no built engine of this model'}, {_CPU}"

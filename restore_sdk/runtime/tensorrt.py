@@ -5,9 +5,6 @@ Both editions, ``tensorrt`` and ``tensorrt_rtx``, run here; they differ in the n
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,20 +14,18 @@ import numpy as np
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.driver import device_facts
-from restore_sdk.engines.edition import Edition, load, require_driver, require_installed
+from restore_sdk.engines.edition import Edition, load, require_driver
 from restore_sdk.engines.plan import BuildPlan
 from restore_sdk.engines.sidecar import BUILD_AGAIN
 from restore_sdk.engines.store import EngineStore, StoredEngine
-from restore_sdk.errors import ClosedError, DriftError, RestoreError
+from restore_sdk.errors import DriftError, RestoreError
 from restore_sdk.imaging.image import MODEL_SIZE
-from restore_sdk.runtime.base import U8, Inference, PooledRunner, check_batch
-from restore_sdk.runtime.cuda import Gpu
+from restore_sdk.runtime.base import PooledRunner, Slot
+from restore_sdk.runtime.cuda import Gpu, free_all
 from restore_sdk.runtime.fork import release
 from restore_sdk.runtime.golden import require_golden
-from restore_sdk.runtime.pipeline import Pipeline, free_all
+from restore_sdk.runtime.pipeline import Pipeline
 from restore_sdk.runtime.trtstage import TrtStage, make_runtime
-
-_LOG = logging.getLogger("restore_sdk")
 
 
 class TensorRtRunner(PooledRunner):
@@ -62,81 +57,57 @@ class TensorRtRunner(PooledRunner):
         slots: int = 1,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        self._closed = True  # until everything stands
-        self._closing = threading.RLock()
-        self._facts = dict(facts or {})
-        self._process = os.getpid()
-        self._version, self._edition = str(trt.__version__), trt.__name__
         self._gpu = Gpu(device)
         self._runtime: Any = None
         self._stages: list[TrtStage] = []
         pipelines: list[Pipeline] = []
         with self._gpu.current("the engines cannot be loaded"):
             try:
-                before, _ = self._gpu.memory()
+                before, _ = self._gpu.cuda.mem_get_info()
                 self._runtime = make_runtime(trt)
                 for plan, spec in zip((edge, repair), bundle.stages, strict=True):
                     self._stages.append(TrtStage(trt, self._runtime, plan, spec))
                 max_batch = min(stage.max_batch for stage in self._stages)
-                self._workspace_bytes = slots * max(stage.workspace_bytes for stage in self._stages)
                 for _ in range(slots):
                     pipelines.append(Pipeline(self._gpu, *self._stages))
                 _warm_up(pipelines, max_batch)
-                self._memory_bytes = max(0, before - self._gpu.memory()[0])
+                taken = max(0, before - self._gpu.cuda.mem_get_info()[0])
             except BaseException:
                 with suppress(Exception):  # the failure that brought us here is the one to report
-                    free_all(*pipelines, *self._stages)
-                release(self._runtime)
-                self._runtime = None
+                    self._free_all(pipelines)
                 raise
-        super().__init__(pipelines, max_batch)
-        self._closed = False
-
-    def infer(self, images: U8, masks: U8) -> Inference:
-        """Restore a batch, as :meth:`StageRunner.infer`; after a fork it raises ``ClosedError``."""
-        if os.getpid() != self._process:
-            raise ClosedError("the engine was opened before this process forked", "open one in each process")
-        check_batch(images, masks, self.max_batch)
-        with self._pool.take() as pipeline, self._gpu.current("the request failed"):
-            return pipeline.run(images, masks)
-
-    def info(self) -> dict[str, Any]:
-        """Facts about the runner, of JSON types."""
-        facts = self._gpu.facts
-        return {
-            "runtime": self._edition,
-            "runtime_version": self._version,
-            "device": facts.name,
-            "device_index": facts.index,
-            "compute_capability": facts.compute_capability,
-            "driver_cuda": facts.cuda,
+        gpu = self._gpu.facts
+        about = {
+            "runtime": trt.__name__,
+            "runtime_version": str(trt.__version__),
+            "device": gpu.name,
+            "device_index": gpu.index,
+            "compute_capability": gpu.compute_capability,
+            "driver_cuda": gpu.cuda,
             "precision": "fp16",
-            "slots": self.slots,
-            "max_batch": self.max_batch,
-            "workspace_bytes": self._workspace_bytes,
-            "device_memory_bytes": self._memory_bytes,
-            **self._facts,
+            "device_memory_bytes": int(taken),
         }
+        super().__init__(pipelines, max_batch, {**about, **(facts or {})})
 
     def close(self) -> None:
         """Wait for running calls, then free buffers, contexts and engines, in this order. Idempotent."""
-        if os.getpid() != self._process:  # a lock that another thread held at the fork is never given back
+        if self._gpu.forked:  # a lock that another thread held at the fork is never given back
             return
-        with self._closing:
-            pipelines = self._pool.close()
-            if self._closed:
-                return
-            self._closed = True
+        if pipelines := self._close():
             with self._gpu.current("the engines cannot be freed"):
-                try:
-                    free_all(*pipelines, *self._stages)
-                finally:
-                    release(self._runtime)
-                    self._stages, self._runtime = [], None
+                self._free_all(pipelines)
+
+    def _free_all(self, pipelines: Sequence[Slot]) -> None:
+        stages, self._stages = self._stages, []
+        try:
+            free_all(*pipelines, *stages)
+        finally:
+            release(self._runtime)
+            self._runtime = None
 
     def __del__(self) -> None:
         # Freeing needs the context of a thread that nobody can vouch for here; close() is the way.
-        if not getattr(self, "_closed", True) and os.getpid() == self._process:
+        if getattr(self, "_stages", None) and not self._gpu.forked:
             warnings.warn("a TensorRT engine was not closed; use `with` or close()", ResourceWarning, stacklevel=2)
 
 
@@ -156,7 +127,6 @@ def open_tensorrt(
     """
     # The driver first: without one no package helps, and some builds of TensorRT end the process.
     facts = device_facts(device)
-    require_installed(edition, "pycuda")
     trt = load(edition)
     require_driver(trt, facts)
     store = store or EngineStore()
@@ -205,14 +175,8 @@ def _warm_up(pipelines: Sequence[Pipeline], max_batch: int) -> None:
 
 
 def _describe(engine: StoredEngine) -> dict[str, Any]:
-    sidecar = engine.sidecar
-    return {
-        "stage": sidecar.key.stage,
-        "target": sidecar.target,
-        "plan_bytes": sidecar.plan_bytes,
-        "plan_sha256": sidecar.plan_sha256,
-        "precision": dict(sidecar.precision),
-        "build": {name: value for name, value in sidecar.build.items() if name != "log"},
-        "validation": dict(sidecar.validation),
-        "created": sidecar.created,
-    }
+    """What its sidecar says that a measurement is to be read with; of JSON types."""
+    sidecar = engine.sidecar.to_json()
+    told = ("target", "plan_bytes", "plan_sha256", "precision", "validation", "created")
+    build = {name: value for name, value in sidecar["build"].items() if name != "log"}
+    return {"stage": engine.sidecar.key.stage, **{name: sidecar[name] for name in told}, "build": build}

@@ -16,8 +16,8 @@ import numpy as np
 from restore_sdk._util.terminal import install_command
 from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
 from restore_sdk.errors import DeviceError, ExecutionError, InputError, MissingDependencyError, RestoreError
+from restore_sdk.runtime import FACTS, MODEL_WITH_EDGES
 from restore_sdk.runtime.base import U8, Inference, PooledRunner
-from restore_sdk.runtime.tritonnames import FACTS, MODEL_WITH_EDGES
 
 try:
     from tritonclient import grpc
@@ -51,7 +51,6 @@ class TritonRunner(PooledRunner):
     ) -> None:
         if not 1 <= slots <= 256 or not 0 < timeout_s < 86_400:
             raise InputError(f"slots is {slots}, timeout_s {timeout_s}", "pass 1 to 256, and seconds above 0")
-        self._url, self._model = url, model
         clients = []
         try:
             with _mapped_errors(f"the Triton server at {url} cannot be used", DeviceError):
@@ -63,27 +62,20 @@ class TritonRunner(PooledRunner):
                         "write one: restore-sdk triton OUT_DIR, and look into the server's log",
                     )
                 config = clients[0].get_model_config(model, client_timeout=timeout_s).config
-            self._bundle = _facts(config)
+            bundle = _bundle_facts(config)
         except BaseException:
             for client in clients:
                 client.close()
             raise
-        self._version = str(server.version)
-        super().__init__(
-            [_Connection(client, url, model, timeout_s) for client in clients], max(1, int(config.max_batch_size))
-        )
-
-    def info(self) -> dict[str, Any]:
-        """Facts about the server and its model, of JSON types."""
-        return {
+        facts = {
             "runtime": "triton",
-            "runtime_version": self._version,
-            "device": f"Triton at {self._url}",
+            "runtime_version": str(server.version),
+            "device": f"Triton at {url}",
             "precision": "the server's",
-            "slots": self.slots,
-            "max_batch": self.max_batch,
-            "bundle": {**self._bundle, "path": f"{self._url}/{self._model}"},
+            "bundle": {**bundle, "path": f"{url}/{model}"},
         }
+        connections = [_Connection(client, url, model, timeout_s) for client in clients]
+        super().__init__(connections, max(1, int(config.max_batch_size)), facts)
 
 
 class _Connection:
@@ -110,7 +102,7 @@ class _Connection:
         self._client.close()
 
 
-def _facts(config: Any) -> dict[str, Any]:
+def _bundle_facts(config: Any) -> dict[str, Any]:
     """The bundle's facts out of the served model's configuration, once its tensors are a restoration's."""
     served = {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in (*config.input, *config.output)}
     uint8 = grpc.model_config_pb2.TYPE_UINT8

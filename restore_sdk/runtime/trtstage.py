@@ -7,15 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.engines.sidecar import BUILD_AGAIN
-from restore_sdk.engines.trtlog import Capture, capture, logger
+from restore_sdk.engines.trtlog import capture, logger
 from restore_sdk.errors import DeviceError, EngineError, ExecutionError, OutOfMemoryError
 from restore_sdk.runtime.fork import hold, release
 
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "bad_alloc")
+
+_Kind = type[EngineError] | type[ExecutionError] | type[DeviceError]
+_HINTS: dict[_Kind, str] = {
+    EngineError: BUILD_AGAIN,
+    ExecutionError: "run: restore-sdk doctor; after an error of the GPU start a new process",
+    DeviceError: "the driver may be too old for this TensorRT; see both with: restore-sdk doctor",
+}
 
 
 class TrtStage:
@@ -29,21 +36,15 @@ class TrtStage:
     """
 
     def __init__(self, trt: Any, runtime: Any, plan: bytes, spec: StageSpec) -> None:
-        self.name = spec.name
-        self._trt = trt
-        with _errors(f"the engine of stage {spec.name} cannot be loaded", EngineError) as errors:
-            self._engine: Any = runtime.deserialize_cuda_engine(plan)
-            if self._engine is None:
-                errors.fail("TensorRT refuses the plan")
-            hold(self._engine)
+        self._trt, self._spec = trt, spec
+        with _told(f"the engine of stage {spec.name} cannot be loaded", EngineError):
+            self._engine: Any = hold(_require(runtime.deserialize_cuda_engine(plan), "TensorRT refuses the plan"))
         self._settings: Any = None  # of RTX: how its contexts compile; its cache
         self._cache: Any = None
-        #: Largest batch of the engine's profile.
-        self.max_batch = 0
-        #: Bytes of workspace that a context of this engine needs.
-        self.workspace_bytes = 0
         try:
+            #: Bytes of workspace that a context of this engine needs.
             self.workspace_bytes = int(self._engine.device_memory_size_v2)
+            #: Largest batch of the engine's profile.
             self.max_batch = self._check(spec)
             self._set_compilation()
         except BaseException:
@@ -53,22 +54,11 @@ class TrtStage:
     def context(self, workspace: tuple[int, int], addresses: Mapping[str, int], stream: int) -> TrtContext:
         """A context that computes in ``workspace`` (address, size), between buffers at ``addresses``, by tensor."""
         how = self._settings or self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        with _errors(f"the {self.name} stage gets no execution context", ExecutionError) as errors:
-            names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-            inputs = [name for name in names if self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT]
-            shapes = {name: tuple(self._engine.get_tensor_shape(name))[1:] for name in inputs}
-            made = TrtContext(self.name, self._engine.create_execution_context(how), shapes)
+        with _told(f"the {self._spec.name} stage gets no execution context", ExecutionError):
+            context = _require(self._engine.create_execution_context(how), "TensorRT makes none")
+            made, context = TrtContext(self._spec, context), None  # which is to be freed by a call
             try:
-                if made.context is None:
-                    errors.fail("TensorRT makes none")
-                # Only the first context of an engine has a profile of its own accord.
-                if not made.context.set_optimization_profile_async(0, stream):
-                    errors.fail("its profile is refused")
-                if self.workspace_bytes:
-                    made.context.set_device_memory(*workspace)
-                for name in names:
-                    if not made.context.set_tensor_address(name, addresses[name]):
-                        errors.fail(f"the address of {name} is refused")
+                made.bind(workspace if self.workspace_bytes else None, addresses, stream)
             except BaseException:
                 made.free()
                 raise
@@ -78,7 +68,7 @@ class TrtStage:
         """Free the engine; its contexts must be gone."""
         for thing in (self._settings, self._cache, self._engine):
             release(thing)
-        self._settings = self._cache = self._engine = None
+        self._settings = self._cache = self._engine = thing = None
 
     def _set_compilation(self) -> None:
         """TensorRT for RTX compiles kernels for the GPU and the shapes at hand: all at once, and once for all contexts.
@@ -89,19 +79,14 @@ class TrtStage:
         kinds = getattr(self._trt, "DynamicShapesKernelSpecializationStrategy", None)
         if kinds is None:
             return
-        with _errors(f"the {self.name} stage cannot be set up", EngineError) as errors:
-            self._settings = hold(self._engine.create_runtime_config())
-            if self._settings is None:
-                errors.fail("TensorRT makes no settings for contexts")
+        with _told(f"the {self._spec.name} stage cannot be set up", EngineError):
+            self._settings = hold(_require(self._engine.create_runtime_config(), "TensorRT makes no settings"))
             self._settings.set_execution_context_allocation_strategy(
                 self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
             )
             self._settings.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER
-            self._cache = hold(self._settings.create_runtime_cache())
-            if self._cache is None:
-                errors.fail("TensorRT makes no cache of kernels")
-            if not self._settings.set_runtime_cache(self._cache):
-                errors.fail("its cache of kernels is refused")
+            self._cache = hold(_require(self._settings.create_runtime_cache(), "TensorRT makes no cache of kernels"))
+            _require(self._settings.set_runtime_cache(self._cache), "its cache of kernels is refused")
 
     def _check(self, spec: StageSpec) -> int:
         """Compare tensors with the manifest, and say how large a batch may be."""
@@ -124,32 +109,40 @@ class TrtStage:
 
 
 class TrtContext:
-    """An execution context with everything bound. Used by one thread at a time, with the GPU's context current."""
+    """An execution context. Used by one thread at a time, with the GPU's context current."""
 
-    def __init__(self, name: str, context: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self.context = hold(context)
-        self._name, self._shapes = name, shapes
+    def __init__(self, spec: StageSpec, context: Any) -> None:
+        self.context: Any = hold(context)
+        self._spec = spec
         self._batch = 0
+
+    def bind(self, workspace: tuple[int, int] | None, addresses: Mapping[str, int], stream: int) -> None:
+        """Set where it computes and where its tensors are."""
+        # Only the first context of an engine has a profile of its own accord.
+        _require(self.context.set_optimization_profile_async(0, stream), "its profile is refused")
+        if workspace:
+            self.context.set_device_memory(*workspace)
+        for tensor in (*self._spec.inputs, *self._spec.outputs):
+            done = self.context.set_tensor_address(tensor.name, addresses[tensor.name])
+            _require(done, f"the address of {tensor.name} is refused")
 
     def resize(self, batch: int) -> None:
         """Expect ``batch`` images from now on; raises :class:`ExecutionError` where TensorRT refuses the shape."""
         if batch == self._batch:
             return
         self._batch = 0  # unknown until all of it succeeded
-        with _errors(f"the {self._name} stage takes no batch of {batch}", ExecutionError) as errors:
-            for name, shape in self._shapes.items():
-                if not self.context.set_input_shape(name, (batch, *shape)):
-                    errors.fail(f"the shape of {name} is refused")
+        with _told(f"the {self._spec.name} stage takes no batch of {batch}", ExecutionError):
+            for tensor in self._spec.inputs:
+                done = self.context.set_input_shape(tensor.name, (batch, *tensor.shape[1:]))
+                _require(done, f"the shape of {tensor.name} is refused")
             missing = self.context.infer_shapes()
-            if missing:
-                errors.fail(f"no shape or address for {', '.join(missing)}")
+            _require(not missing, f"no shape or address for {', '.join(missing)}")
         self._batch = batch
 
     def enqueue(self, stream: int) -> None:
         """Queue the stage on a stream; raises :class:`ExecutionError` with TensorRT's log where it refuses."""
-        with _errors(f"the {self._name} stage failed", ExecutionError) as errors:
-            if not self.context.execute_async_v3(stream):
-                errors.fail("TensorRT refuses to run it")
+        with _told(f"the {self._spec.name} stage failed", ExecutionError):
+            _require(self.context.execute_async_v3(stream), "TensorRT refuses to run it")
 
     def free(self) -> None:
         """Free the context."""
@@ -157,37 +150,28 @@ class TrtContext:
         self.context = None
 
 
-class _ErrorContext:
-    """Turns a refusal of TensorRT into an error that carries what it logged."""
+def make_runtime(trt: Any) -> Any:
+    """A TensorRT ``Runtime``; only where the driver was found usable, since without one it ends the process."""
+    with _told(f"{trt.__name__} does not start", DeviceError):
+        return hold(_require(trt.Runtime(logger(trt)), "no runtime"))
 
-    def __init__(self, what: str, kind: type[EngineError | ExecutionError | DeviceError], log: Capture) -> None:
-        self._what, self._kind, self._log = what, kind, log
 
-    def fail(self, reason: str) -> NoReturn:
-        text = f"{self._what}: {'; '.join(self._log.errors[-4:]) or reason}"
-        if any(sign in text.lower() for sign in _OUT_OF_MEMORY):
-            raise OutOfMemoryError(text, "free GPU memory, use fewer slots, or build engines for a smaller batch")
-        if issubclass(self._kind, EngineError):
-            raise self._kind(text, BUILD_AGAIN, "incompatible")
-        if issubclass(self._kind, DeviceError):
-            raise self._kind(text, "the driver may be too old for this TensorRT; see both with: restore-sdk doctor")
-        raise self._kind(text, "run: restore-sdk doctor; after an error of the GPU start a new process")
+def _require(result: Any, refusal: str) -> Any:
+    """What TensorRT gave; raises where that is ``None`` or ``False``, its way of refusing."""
+    if result is None or result is False:
+        raise RuntimeError(refusal)
+    return result
 
 
 @contextmanager
-def _errors(what: str, kind: type[EngineError | ExecutionError | DeviceError]) -> Iterator[_ErrorContext]:
+def _told(what: str, kind: _Kind) -> Iterator[None]:
+    """What the bindings raise, and :func:`_require`, as an error of the SDK with what TensorRT logged meanwhile."""
     with capture(own=True) as log:
-        errors = _ErrorContext(what, kind, log)
         try:
-            yield errors
-        except (RuntimeError, TypeError, MemoryError, OverflowError) as error:  # what the bindings themselves raise
-            errors.fail(str(error))
-
-
-def make_runtime(trt: Any) -> Any:
-    """A TensorRT ``Runtime``; only where the driver was found usable, since without one it ends the process."""
-    with _errors(f"{trt.__name__} does not start", DeviceError) as errors:
-        runtime = trt.Runtime(logger(trt))
-        if runtime is None:
-            errors.fail("no runtime")
-    return hold(runtime)
+            yield
+        except (RuntimeError, TypeError, MemoryError, OverflowError) as error:
+            text = f"{what}: {'; '.join(log.errors[-4:]) or error}"
+            if any(sign in text.lower() for sign in _OUT_OF_MEMORY):
+                hint = "free GPU memory, use fewer slots, or build engines for a smaller batch"
+                raise OutOfMemoryError(text, hint) from error
+            raise kind(text, _HINTS[kind], "incompatible" if kind is EngineError else "") from error

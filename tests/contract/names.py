@@ -6,14 +6,13 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
-from restore_sdk.engines.network import FLOATS, HEAVY
+from restore_sdk.engines.builder import FLOATS, HEAVY
 
 SDK = Path(__file__).resolve().parents[2] / "restore_sdk"
 
 #: Files that talk to TensorRT, and under which names each keeps objects of which class.
 FILES: dict[str, dict[str, str]] = {
-    "engines/builder.py": {"builder": "Builder", "network": "INetworkDefinition", "config": "IBuilderConfig"},
-    "engines/network.py": {
+    "engines/builder.py": {
         "builder": "Builder",
         "network": "INetworkDefinition",
         "layer": "ILayer",

@@ -10,12 +10,13 @@ outlive contexts.
 from __future__ import annotations
 
 import ctypes
+import enum
 import hashlib
 import itertools
 import json
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -24,26 +25,57 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from tests.cuda_double.double import ILLEGAL_ADDRESS, INVALID_CONTEXT, Double
-from tests.cuda_double.values import (
-    DataType,
-    DynamicShapesKernelSpecializationStrategy,
-    ExecutionContextAllocationStrategy,
-    ILogger,
-    RuntimeConfig,
-    TensorIOMode,
-)
 
 MAGIC = b"PLAN OF THE TENSORRT DOUBLE\n"
 VERSION = "10.13.0.0"
 
 
-def make_plan(
-    graph: bytes,
-    *,
-    max_batch: int = 4,
-    min_batch: int = 1,
-    workspace: int = 256 * 256 * 3,
-) -> bytes:
+class ILogger:
+    class Severity(enum.IntEnum):
+        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = Severity
+
+    def log(self, severity: Severity, message: str) -> None: ...
+
+
+class TensorIOMode(enum.Enum):
+    NONE, INPUT, OUTPUT = range(3)
+
+
+class DataType(enum.Enum):
+    FLOAT, HALF, UINT8 = range(3)
+
+
+class ExecutionContextAllocationStrategy(enum.Enum):
+    STATIC, ON_PROFILE_CHANGE, USER_MANAGED = range(3)
+
+
+class DynamicShapesKernelSpecializationStrategy(enum.Enum):
+    LAZY, EAGER, NONE = range(3)
+
+
+class RuntimeConfig:
+    """As RTX's ``IRuntimeConfig``."""
+
+    def __init__(self, control: Any) -> None:
+        self._control = control
+        self.strategy = ExecutionContextAllocationStrategy.STATIC
+        self.dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
+        self.cache: object = None
+
+    def set_execution_context_allocation_strategy(self, strategy: ExecutionContextAllocationStrategy) -> None:
+        self.strategy = strategy
+
+    def create_runtime_cache(self) -> object:
+        return object()
+
+    def set_runtime_cache(self, cache: object) -> bool:
+        self.cache = cache
+        return "set_runtime_cache" not in self._control.refuse
+
+
+def make_plan(graph: bytes, *, max_batch: int = 4, min_batch: int = 1, workspace: int = 256 * 256 * 3) -> bytes:
     """A plan of the double; ``workspace`` in bytes an image, at least the size of the output."""
     head = {"max_batch": max_batch, "min_batch": min_batch, "workspace": workspace * max_batch}
     return MAGIC + json.dumps(head).encode() + b"\n" + graph
@@ -63,12 +95,9 @@ class Control:
     double: Double
     pause: float = 0.0
     refuse: tuple[str, ...] = ()
-    violations: list[str] = None  # type: ignore[assignment]
-    configs: list[RuntimeConfig] = None  # type: ignore[assignment]
+    violations: list[str] = field(default_factory=list)
+    configs: list[RuntimeConfig] = field(default_factory=list)
     logger: Any = None
-
-    def __post_init__(self) -> None:
-        self.violations, self.configs = [], []
 
     def error(self, text: str) -> None:
         if self.logger is not None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from restore_sdk._util.ordered import ordered_map
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ClosedError, ExecutionError
 from restore_sdk.imaging.image import as_pixels
-from restore_sdk.runtime.base import SlotPool
+from restore_sdk.runtime.base import PooledRunner
 from tests.conftest import make_pairs, make_photo
 
 
@@ -34,10 +35,10 @@ def test_eight_threads_equal_one(toy_bundle: Bundle, runtime: Any, slots: int) -
 
 
 def test_no_more_than_slots_compute_at_a_time() -> None:
-    slots, inside, most, full = SlotPool([1, 2, 3]), set(), [], threading.Event()
+    runner, inside, most, full = PooledRunner([1, 2, 3], 1, {}), set(), [], threading.Event()
 
     def use(number: int) -> None:
-        with slots.take() as slot:
+        with runner.slot() as slot:
             assert slot not in inside
             inside.add(slot)
             most.append(len(inside))
@@ -52,15 +53,16 @@ def test_no_more_than_slots_compute_at_a_time() -> None:
 
 
 def test_closing_waits_for_those_inside_and_wakes_those_outside() -> None:
-    slots, entered, leave = SlotPool(["only"]), threading.Event(), threading.Event()
+    only = Mock()
+    runner, entered, leave = PooledRunner([only], 1, {}), threading.Event(), threading.Event()
 
     def inside() -> None:
-        with slots.take():
+        with runner.slot():
             entered.set()
             assert leave.wait(10)
 
     def outside() -> None:
-        with pytest.raises(ClosedError), slots.take():
+        with pytest.raises(ClosedError), runner.slot():
             pass
 
     with ThreadPoolExecutor(3) as pool:
@@ -68,14 +70,15 @@ def test_closing_waits_for_those_inside_and_wakes_those_outside() -> None:
         assert entered.wait(10)
         waiting = pool.submit(outside)
         time.sleep(0.05)
-        closing = pool.submit(slots.close)
+        closing = pool.submit(runner.close)
         waiting.result(10)
         assert not working.done()
         assert not closing.done()
+        only.free.assert_not_called()
         leave.set()
-        assert closing.result(10) == ["only"]
-        working.result(10)
-    assert slots.close() == []
+        closing.result(10)
+    runner.close()
+    only.free.assert_called_once_with()
 
 
 @pytest.mark.parametrize("started", [0, 1])

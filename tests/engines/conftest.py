@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from restore_sdk.engines.recipe import Recipe
 from restore_sdk.engines.sidecar import EngineKey, Sidecar, Tensor
 from restore_sdk.engines.store import EngineStore, StoredEngine, graph_sha256
 from restore_sdk.errors import DeviceError
-from tests.child import python
 from tests.needs import unavailable
 from tests.toy_bundle import IMAGE, MAP, edge_graph, repair_graph, write_toy_bundle
 
@@ -42,31 +40,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def find(index: int = 0) -> None:
         raise DeviceError(f"no GPU {index} in this test", "restore-sdk build --target any-rtx")
 
-    monkeypatch.setattr(plan, "find_gpu", find)
-
-
-def on_double(code: str, *arguments: object) -> Any:
-    """What ``code`` prints as JSON, in a process of its own with the driver double loaded (as ``double``), so that no
-    other test of the builder finds a driver."""
-    done = python("-c", _LOAD + code, *arguments)
-    if done.returncode == _NO_DOUBLE:
-        unavailable(done.stderr.strip())
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-_NO_DOUBLE = 77
-_LOAD = f"""
-import sys
-from tests.cuda_double import double as doubles
-from tests.cuda_double.build import CannotBuildError
-try:
-    double = doubles.load()
-except CannotBuildError as error:
-    print(error, file=sys.stderr)
-    sys.exit({_NO_DOUBLE})
-double.reset()
-"""
+    monkeypatch.setattr(plan, "device_facts", find)
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +118,7 @@ def rtx_recipe(*capabilities: str, **changes: Any) -> Recipe:
     return Recipe("test", "of the tests", "tensorrt_rtx", capabilities or ("8.6",), **values)
 
 
-def made_up(bundle: Bundle, stage: str = "edge", plan: bytes = b"ftrt" + bytes(500), **changes: Any) -> Sidecar:
+def made_up(bundle: Bundle, stage: str = "edge", plan: bytes = PLAN, **changes: Any) -> Sidecar:
     """The sidecar of a plan that no TensorRT ever saw; ``changes`` replace fields of its key."""
     values: dict[str, Any] = {
         "stage": stage,

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_spoiled_engine_is_built_again(plan: BuildPlan, half_bundle: Bundle, s
     edge, _ = build_chain(half_bundle, plan, store)
     edge.path.write_bytes(b"torn")
     assert [one.reused for one in build_chain(half_bundle, plan, store)] == [False, True]
-    assert all(entry.error is None for entry in store.verify())
+    assert all(entry.error is None for entry in store.entries(plans=True))
 
 
 @pytest.fixture
@@ -104,30 +105,16 @@ def test_a_stage_that_fails_publishes_neither(
     assert files(store) == before
 
 
-class Validator:
-    """Runs no golden vectors, but answers, in turn, as they would have come out."""
-
-    ANSWERS: ClassVar[dict[str, Exception | None]] = {
-        "passed": None,
-        "refused": DriftError("too far", "build it again"),
-        "no pycuda": MissingDependencyError("no pycuda", "install it"),
-        "no memory": OutOfMemoryError("another process has it", "end it"),
-    }
-
-    def __init__(self, *answers: str) -> None:
-        self.answers, self.seen = list(answers), []
-
-    def __call__(self, bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Mapping[str, Any]:
-        self.seen.append(dict(plans))
-        answer = self.ANSWERS[self.answers.pop(0)]
-        if answer is not None:
-            raise answer
-        here = {"device": GPU.name, "driver_cuda": GPU.cuda, "tensorrt": plan.trt.version}
-        return {**here, "run": len(self.seen)}
+#: What the golden vectors may come to.
+ANSWERS: dict[str, Exception] = {
+    "refused": DriftError("too far", "build it again"),
+    "no pycuda": MissingDependencyError("no pycuda", "install it"),
+    "no memory": OutOfMemoryError("another process has it", "end it"),
+}
 
 
 class TestValidation:
-    """On a device that is made up; the engines are real."""
+    """On a device that is made up; the engines are real. On the driver double: tests/runtime/tensorrt/test_build.py."""
 
     @pytest.fixture
     def here(self, plan: BuildPlan, monkeypatch: pytest.MonkeyPatch) -> BuildPlan:
@@ -135,41 +122,40 @@ class TestValidation:
         return replace(plan, gpu=GPU)
 
     def test_engines_that_pass(self, here: BuildPlan, half_bundle: Bundle, store: EngineStore) -> None:
-        validator = Validator("passed")
-
-        def validate(*arguments: Any) -> Mapping[str, Any]:
+        def validate(bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Mapping[str, Any]:
             assert files(store) == []  # nobody sees the engines before
-            return validator(*arguments)
+            seen.update(plans)
+            return {"device": GPU.name}
 
+        seen: dict[str, bytes] = {}
         outcomes = build_chain(half_bundle, here, store, validate=validate)
-        assert validator.seen == [{one.sidecar.key.stage: one.path.read_bytes() for one in outcomes}]
-        assert [one.sidecar.validation["device"] for one in outcomes] == [GPU.name] * 2
-        assert all(one.reused for one in build_chain(half_bundle, here, store, validate=validator))
+        assert seen == {one.sidecar.key.stage: one.path.read_bytes() for one in outcomes}
+        assert [one.sidecar.validation for one in outcomes] == [{"device": GPU.name}] * 2
+        assert all(one.reused for one in build_chain(half_bundle, here, store, validate=validate))
 
     def test_without_pycuda_the_engines_are_not_validated(
         self, here: BuildPlan, half_bundle: Bundle, store: EngineStore, caplog: pytest.LogCaptureFixture
     ) -> None:
-        for one in build_chain(half_bundle, here, store, validate=Validator("no pycuda")):
+        validate = Mock(side_effect=ANSWERS["no pycuda"])
+        for one in build_chain(half_bundle, here, store, validate=validate):
             assert one.sidecar.validation == {}
         assert "not validated" in caplog.text
 
-    @pytest.mark.parametrize(
-        ("now", "kind"), [("passed", None), ("refused", DriftError), ("no memory", OutOfMemoryError)]
-    )
+    @pytest.mark.parametrize("answer", [None, "refused", "no memory"])
     def test_a_shared_stage_is_validated_with_the_other_model(
-        self, here: BuildPlan, half_bundle: Bundle, sibling: Bundle, store: EngineStore, now: str, kind: Any
+        self, here: BuildPlan, half_bundle: Bundle, sibling: Bundle, store: EngineStore, answer: str | None
     ) -> None:
-        validate = Validator("passed", now)
-        build_chain(half_bundle, here, store, validate=validate)
-        if kind is not None:
-            with pytest.raises(kind) as caught:
+        build_chain(half_bundle, here, store)
+        validate = Mock(return_value={}, side_effect=ANSWERS.get(answer or ""))
+        if answer is None:
+            shared, own = build_chain(sibling, here, store, validate=validate)
+            assert (shared.reused, own.reused) == (True, False)
+        else:
+            with pytest.raises(type(ANSWERS[answer])) as caught:
                 build_chain(sibling, here, store, validate=validate)
             assert f"restore-sdk build --edition tensorrt_rtx --force --bundle {sibling.path}" in caught.value.hint
             assert len(files(store)) == 4
-            return
-        shared, own = build_chain(sibling, here, store, validate=validate)
-        assert [sorted(plans) for plans in validate.seen] == [["edge", "repair"]] * 2
-        assert (shared.reused, own.reused) == (True, False)
+        assert sorted(validate.call_args.args[1]) == ["edge", "repair"]
 
 
 def command(store: EngineStore, bundle: Bundle, *more: str) -> list[str]:
@@ -187,7 +173,7 @@ def test_processes_that_build_the_same(rtx: TensorRT, half_bundle: Bundle, store
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert sorted(report["engines"][0]["reused"] for report in reports) == [False, True, True]
     assert len({report["engines"][1]["plan_sha256"] for report in reports}) == 1
-    assert all(entry.error is None for entry in store.verify())
+    assert all(entry.error is None for entry in store.entries(plans=True))
     assert len(files(store)) == 4
 
 

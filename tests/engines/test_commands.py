@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from engines import fleet
+from engines import __main__ as fleet
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli import main as cli
 from restore_sdk.engines.edition import TensorRT
@@ -147,42 +147,33 @@ class TestFleet:
     def no_gpu_for_children(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
+    def run(self, capfd: pytest.CaptureFixture[str], *line: object) -> tuple[int, str]:
+        code = fleet.main(list(map(str, line)))
+        return code, capfd.readouterr().out
+
     def test_named_targets(
-        self, rtx: TensorRT, half_bundle: Bundle, store: EngineStore, capsys: pytest.CaptureFixture[str]
+        self, rtx: TensorRT, half_bundle: Bundle, store: EngineStore, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        line = ["rtx3090", "rtx4090", "--store", str(store.root), "--bundle", str(half_bundle.path)]
-        assert fleet.main(line) == 0
-        out = capsys.readouterr().out.splitlines()
-        assert [row.split()[:2] for row in out] == [["built", "rtx3090"], ["built", "rtx4090"]]
-        assert fleet.main([*line, "--json"]) == 0
-        report = json.loads(capsys.readouterr().out)
-        assert report["ok"]
-        assert all("already" in one["detail"] for one in report["targets"])
+        line = "rtx3090", "rtx4090", "--store", store.root, "--bundle", half_bundle.path
+        code, out = self.run(capfd, *line)
+        assert code == 0
+        assert out.endswith("built    rtx3090\nbuilt    rtx4090\n")
+        assert "was there already" in self.run(capfd, *line)[1]
         assert len(store.entries()) == 4
 
     def test_what_is_not_built(
-        self, rtx: TensorRT, tmp_path: Path, store: EngineStore, capsys: pytest.CaptureFixture[str]
+        self, rtx: TensorRT, tmp_path: Path, store: EngineStore, capfd: pytest.CaptureFixture[str]
     ) -> None:
         """A target of another host, and one whose graph TensorRT refuses."""
         bundle = write_half_bundle(tmp_path / "b", edge=half_graph("edge", mixed=True))
-        line = ["jetson-orin", "rtx3090", "--store", str(store.root), "--bundle", str(bundle.path), "--json"]
-        assert fleet.main(line) == 1
-        captured = capsys.readouterr()
-        assert captured.err == "", "said once"
-        skipped, failed = json.loads(captured.out)["targets"]
-        assert (skipped["status"], failed["status"]) == ("skipped", "failed")
-        assert "Half" in failed["detail"]
-
-    def test_a_crash(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(fleet.sys, "executable", "/bin/false")
-        assert fleet.main(["rtx3090"]) == 1
-        assert "exit code 1: it said nothing" in capsys.readouterr().out
+        code, out = self.run(capfd, "jetson-orin", "rtx3090", "--store", store.root, "--bundle", bundle.path)
+        assert code == 1
+        assert out.endswith("skipped  jetson-orin\nfailed   rtx3090\n")
 
     def test_nothing_built_is_no_success(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        self, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        skipped = fleet.Result("rtx3090", "skipped", "no driver", {})
-        monkeypatch.setattr(fleet, "build", Mock(side_effect=[*[skipped] * 10, KeyboardInterrupt]))
-        assert fleet.main([]) == 1
-        assert fleet.main(["rtx3090"]) == 130
-        assert "interrupted" in capsys.readouterr().err
+        monkeypatch.setattr(fleet.subprocess, "run", Mock(return_value=Mock(returncode=3)))
+        assert self.run(capfd)[0] == 1
+        monkeypatch.setattr(fleet.subprocess, "run", Mock(side_effect=KeyboardInterrupt))
+        assert self.run(capfd, "rtx3090")[0] == 130

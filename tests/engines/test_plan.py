@@ -44,7 +44,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def on(gpu: DeviceFacts | None, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = DeviceError("no GPU", "build elsewhere: restore-sdk build --target any-rtx")
-    monkeypatch.setattr(plan, "find_gpu", Mock(side_effect=[gpu] * 9 if gpu else refused))
+    monkeypatch.setattr(plan, "device_facts", Mock(side_effect=[gpu] * 9 if gpu else refused))
 
 
 @pytest.mark.usefixtures("both")
@@ -84,7 +84,6 @@ class TestPlans:
             (None, None, None, DeviceError, "no GPU", "--target any-rtx"),
             (None, "t4", None, DeviceError, "target t4 is built on the GPU that it is for", "--target any-rtx"),
             (A10, "t4", None, DeviceError, r"t4 is for compute capability 7\.5, GPU 0 here is NVIDIA A10 \(8", ""),
-            (A10, "jetson-orin", None, DeviceError, "jetson-orin is for linux-aarch64, not linux-x86_64", ""),
             (None, "rtx4090", None, DeviceError, r"8\.9", "[tensorrt]'"),  # a capability that this version lacks
             (
                 *(H100, None, "tensorrt_rtx", DeviceError),
@@ -111,7 +110,6 @@ class TestPlans:
         hint: str,
     ) -> None:
         on(gpu, monkeypatch)
-        monkeypatch.setattr(plan, "host_platform", lambda: "linux-x86_64")
         with pytest.raises(kind, match=why) as caught:
             prepare(target, edition)
         assert hint in caught.value.hint
@@ -135,13 +133,6 @@ class TestPlans:
         with pytest.raises(DeviceError):
             prepare(rtx_recipe("7.5"), device=7)
 
-    def test_boards_of_one_name_are_told_apart(self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
-        keys = set()
-        for multiprocessors in (4, 8, 16):
-            on(replace(A10, name="Orin", multiprocessors=multiprocessors), monkeypatch)
-            keys.add(prepare("a10").key(half_bundle, "edge").device_name)
-        assert keys == {f"Orin, {multiprocessors} multiprocessors" for multiprocessors in (4, 8, 16)}
-
 
 def test_everything_that_matters_is_in_the_key(monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
     trt = TensorRT(fake("tensorrt", "10.16.1.11"), "tensorrt", "10.16.1.11")
@@ -157,6 +148,7 @@ def test_everything_that_matters_is_in_the_key(monkeypatch: pytest.MonkeyPatch, 
         replace(base, trt=replace(trt, version="10.16.1.12")),
         replace(base, trt=replace(trt, cuda="12")),
         replace(base, gpu=replace(A10, name="NVIDIA A40")),
+        replace(base, gpu=replace(A10, multiprocessors=8)),  # boards of one name
         replace(base, gpu=replace(A10, compute_capability="8.9")),
     ]
     digests = {one.key(half_bundle, stage).digest for one in others for stage in ("edge", "repair")}
@@ -222,29 +214,15 @@ class TestEditions:
             load("tensorrt")
 
 
-ROOT = Path(__file__).resolve().parents[2]
 VALID = {"description": "x", "edition": "tensorrt", "compute_capabilities": ["8.6"]}
 
 
 def test_the_shipped_recipes() -> None:
-    found = {name: load_recipe(name) for name in names()}
-    assert {name: " ".join(one.compute_capabilities) for name, one in found.items()} == {
-        **{"t4": "7.5", "a10": "8.6", "a100": "8.0", "l4": "8.9", "h100": "9.0", "jetson-orin": "8.7"},
-        **{"rtx3090": "8.6", "rtx4090": "8.9", "rtx5090": "12.0", "any-rtx": "7.5 8.0 8.6 8.9 12.0 12.1"},
-    }
-    assert {name for name, one in found.items() if one.edition == "tensorrt_rtx"} == {
-        name for name in found if "rtx" in name
-    }
-    assert all(one.description and one.max_batch >= 2 for one in found.values())
-    for path in TARGETS.glob("*.toml"):  # a precision is in the graph; no version has a flag for it
-        assert not {key for key in tomllib.loads(path.read_text()) if "fp" in key or "precision" in key}
-
-
-def test_the_checkout_s_recipes_are_those_of_the_wheel() -> None:
-    link = ROOT / "engines" / "targets"
-    if not link.is_dir():
-        pytest.skip("this checkout was made without symbolic links")
-    assert link.resolve() == TARGETS.resolve()
+    for name in names():
+        recipe = load_recipe(name)
+        assert (recipe.edition == "tensorrt_rtx") == ("rtx" in name)
+        # A precision is in the graph; no version has a flag for it.
+        assert not [key for key in tomllib.loads((TARGETS / f"{name}.toml").read_text()) if "fp" in key]
 
 
 def test_no_such_recipe(tmp_path: Path) -> None:
@@ -256,7 +234,7 @@ def test_no_such_recipe(tmp_path: Path) -> None:
             load_recipe(name)
     with pytest.raises(InputError, match="cannot read"):
         load_recipe(str(tmp_path / "no.toml"))
-    for data in (b"\xff\xfe = 1", b"max_batch = " + b"9" * 5000, b"platforms = " + b"[" * 5000):
+    for data in (b"\xff\xfe = 1", b"max_batch = " + b"9" * 5000, b"edition = " + b"[" * 5000):
         (tmp_path / "bad.toml").write_bytes(data)
         with pytest.raises(InputError, match="no TOML"):
             load_recipe(str(tmp_path / "bad.toml"))
@@ -272,7 +250,7 @@ def test_no_such_recipe(tmp_path: Path) -> None:
         {"hardware": "ampere_plus"},
         {"compute_capabilities": []},
         {"compute_capabilities": ["86"]},
-        {"platforms": ["Linux"]},
+        {"platforms": ["linux-x86_64"]},
         {"opt_batch": 0},
         {"max_batch": 65},
         {"opt_batch": 5, "max_batch": 4},
@@ -284,4 +262,4 @@ def test_invalid_recipes_are_refused(change: dict[str, object]) -> None:
     assert parse_recipe(VALID, "valid").max_batch == 4
     with pytest.raises(InputError, match="not valid") as caught:
         parse_recipe({key: value for key, value in (VALID | change).items() if value is not ...}, "mine")
-    assert all(field in caught.value.message for field, value in change.items() if value is ...)
+    assert all(field in str(caught.value) for field in change)

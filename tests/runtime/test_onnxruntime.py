@@ -12,13 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from export.writing import StageFiles
-from restore_sdk import RestoreEngine
+from restore_sdk import RestoreEngine, runtime
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import BundleError, ClosedError, ExecutionError, OutOfMemoryError, RestoreError
-from restore_sdk.runtime import cores
 from restore_sdk.runtime.base import Inference
-from restore_sdk.runtime.cores import usable_cores
-from restore_sdk.runtime.onnxruntime import OnnxRunner, waiting
+from restore_sdk.runtime.onnxruntime import OnnxRunner
 from tests.toy_bundle import edge_graph, expected, repair_graph, write_toy_bundle
 
 
@@ -65,7 +63,7 @@ def test_the_edges_reach_the_repair_stage_in_the_runtime_s_own_buffer(toy_bundle
     """The edge stage's output is the repair stage's input: one address, no copy."""
     runner, golden = OnnxRunner(toy_bundle), toy_bundle.golden()
     runner.infer(*(golden[name][:1] for name in ("image", "mask")))
-    with runner._pool.take() as slot:
+    with runner.slot() as slot:
         edge, repair = slot._bindings[1]
         shared = slot._buffers["completed_edges"]
         assert edge.get_outputs()[0].data_ptr() == shared.ctypes.data
@@ -161,24 +159,17 @@ def test_an_engine_carried_into_a_fork_raises(
 )
 def test_a_container_s_quota(text: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
-    monkeypatch.setattr(cores, "CPU_QUOTA", tmp_path / "cpu.max")
-    assert usable_cores() == 64
+    monkeypatch.setattr(runtime, "CPU_QUOTA", tmp_path / "cpu.max")
+    assert runtime.usable_cores() == 64
     (tmp_path / "cpu.max").write_text(text)
-    assert usable_cores() == expected
+    assert runtime.usable_cores() == expected
 
 
 def test_slots_share_the_cores(toy_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(runtime, "CPU_QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
     for slots, threads in ((1, 6), (2, 5), (6, 1), (8, 1)):
         with RestoreEngine(toy_bundle, slots=slots) as engine:
             assert engine.info()["threads"] == threads
     with RestoreEngine(toy_bundle, slots=2, threads=5) as engine:
         assert engine.info()["threads"] == 5
-
-
-@pytest.mark.parametrize(("version", "spins"), [("1.20.1", False), ("1.31.0", False), ("1.32.0", True), ("2.0", True)])
-def test_threads_spin_only_where_it_can_be_kept_short(version: str, spins: bool) -> None:
-    entries = waiting(version)
-    assert (entries.get("session.intra_op.allow_spinning") == "0") is not spins
-    assert ("session.intra_op.spin_duration_us" in entries) is spins

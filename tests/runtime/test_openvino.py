@@ -66,7 +66,7 @@ def test_no_later_call_writes_into_a_result(runner: OpenVinoRunner, toy_bundle: 
 
 
 def test_the_edge_stage_writes_where_the_repair_stage_reads(runner: OpenVinoRunner) -> None:
-    with runner._pool.take() as slot:
+    with runner.slot() as slot:
         edge, repair = slot._requests
         written, read = edge.get_tensor("completed_edges"), repair.get_tensor("completed_edges")
         assert written.data.ctypes.data == read.data.ctypes.data == slot._buffers["completed_edges"].ctypes.data
@@ -87,7 +87,7 @@ def test_the_shipped_model_passes_its_gate(name: Runtime, precision: str, least_
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_convolutions_compute_in_the_precision_that_is_stated(precision: Any) -> None:
     runner = OpenVinoRunner(Bundle.load(), precision=precision)
-    with runner._pool.take() as slot:
+    with runner.slot() as slot:
         nodes = [
             node for request in slot._requests for node in request.get_compiled_model().get_runtime_model().get_ops()
         ]
@@ -158,10 +158,10 @@ def test_a_failure_while_it_computes(runner: OpenVinoRunner, toy_bundle: Bundle)
         def infer(self, **_: object) -> None:
             raise RuntimeError("the JIT ran out of registers")
 
-    with runner._pool.take() as slot:
+    with runner.slot() as slot:
         edge, slot._requests[0] = slot._requests[0], Failing()
     with pytest.raises(ExecutionError, match="the edge stage failed: the JIT"):
         golden_run(runner, toy_bundle, [0])
-    with runner._pool.take() as slot:
+    with runner.slot() as slot:
         slot._requests[0] = edge
     golden_run(runner, toy_bundle, [0])  # the slot came back

@@ -103,7 +103,7 @@ def test_what_cannot_be_used_is_said(server: Server) -> None:
 
 def test_a_call_that_takes_too_long_is_given_up(server: Server) -> None:
     runner = TritonRunner(server.url, slots=1)
-    with runner._pool.take() as connection:
+    with runner.slot() as connection:
         connection._timeout = 1e-4
     with RestoreEngine(runtime=runner) as engine, pytest.raises(ExecutionError, match="Deadline"):
         engine(*make_pairs(1)[0])

@@ -21,8 +21,8 @@ from restore_sdk.errors import (
     RestoreError,
 )
 from restore_sdk.runtime import cuda
+from restore_sdk.runtime.cuda import free_all
 from restore_sdk.runtime.onnxruntime import OnnxRunner
-from restore_sdk.runtime.pipeline import free_all
 from restore_sdk.runtime.tensorrt import TensorRtRunner, open_tensorrt
 from tests.cuda_double.double import LAUNCH_FAILED, OUT_OF_MEMORY, Double
 from tests.cuda_double.stages import make_plan
@@ -122,9 +122,8 @@ def test_no_pycuda(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_tensorrt(double: Double, toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for edition, extra in (("tensorrt", "[tensorrt]"), ("tensorrt_rtx", "[rtx]")):
-        monkeypatch.delitem(sys.modules, edition, raising=False)
+        monkeypatch.setitem(sys.modules, edition, None)
         with pytest.raises(MissingDependencyError, match=edition) as caught:
             open_tensorrt(toy_bundle, edition)  # type: ignore[arg-type]
         assert extra in caught.value.hint
@@ -206,20 +205,6 @@ def test_every_failure_while_opening_leaves_nothing(toy_bundle: Bundle, trt: Mod
             if entry != "execute":
                 assert double.counters().living == before, f"{entry} {after}"
     assert all(count >= 2 for count in failed.values()), failed
-
-
-@pytest.mark.parametrize("megabytes", [0.001, 2])
-def test_too_little_memory_to_open(toy_bundle: Bundle, trt: ModuleType, double: Double, megabytes: float) -> None:
-    gc.collect()
-    before = double.counters().living
-    double.reset(memory=before[1] + int(megabytes * (1 << 20)))
-    with pytest.raises(OutOfMemoryError) as caught:
-        TensorRtRunner(toy_bundle, *plans(toy_bundle), trt)
-    assert "smaller batch" in caught.value.hint
-    assert "memory" in str(caught.value)
-    del caught
-    gc.collect()
-    assert double.counters().living == before
 
 
 @pytest.mark.parametrize(

@@ -78,18 +78,17 @@ def test_the_shipped_model_equals_onnx_runtime(trt: ModuleType) -> None:
         runner.close()
 
 
-@pytest.mark.parametrize("edition", ["tensorrt", "tensorrt_rtx"])
 def test_a_driver_too_old_for_this_tensorrt(
-    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, monkeypatch: pytest.MonkeyPatch, edition: Any
+    store: EngineStore, toy_bundle: Bundle, trt: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found before an object of TensorRT is made: the real one ends the process, or speaks of CUDA error 35."""
-    publish(store, toy_bundle, plans(toy_bundle), edition=edition)
-    monkeypatch.setitem(sys.modules, edition, trt)
+    publish(store, toy_bundle, plans(toy_bundle), edition="tensorrt_rtx")
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", trt)
     monkeypatch.setattr("restore_sdk.engines.edition._cuda_major", lambda *_: "14")
     made = trt.control.double.counters().allocations
     with pytest.raises(DeviceError, match=r"is for CUDA 14, the driver of .* serves CUDA up to 13\.0") as caught:
-        open_tensorrt(toy_bundle, edition)
-    assert f"{edition.replace('_', '-')}-cu13" in caught.value.hint
+        open_tensorrt(toy_bundle, "tensorrt_rtx")
+    assert "tensorrt-rtx-cu13" in caught.value.hint
     assert trt.control.double.counters().allocations == made
 
 
@@ -203,9 +202,6 @@ def test_auto_without_engines_touches_no_driver(
         assert "no built engine" in engine.info()["reason"]
 
 
-ROOT = Path(__file__).resolve().parents[3]
-
-
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
     code = main([*arguments, "--json"])
     return code, json.loads(capsys.readouterr().out)
@@ -243,32 +239,29 @@ def test_no_engine_is_an_exit_code_of_its_own(
     assert "restore-sdk build" in report["error"]["hint"]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_the_scripts_of_the_gpu_suite(
-    built: object,
-    toy_bundle: Bundle,
-    double: Double,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    built: object, toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody runs them where this is developed, so they run on the doubles, lest they fail on the GPU they are for."""
     monkeypatch.setattr(Bundle, "load", classmethod(lambda cls: toy_bundle))
-    monkeypatch.setattr("sys.argv", ["script", "tensorrt"])
-    exec(compile(test_gpu._PROBE, "probe", "exec"), {})
-    assert "driver double" in capsys.readouterr().out
-    exec(compile(test_gpu._SERVE, "serve", "exec"), {})
-    found = json.loads(capsys.readouterr().out)
-    assert found["differing_from_serial"] == 0
-    assert found["known_pixels_equal"]
-    exec(compile(test_gpu._OPEN_CLOSE.replace("range(100)", "range(3)"), "open_close", "exec"), {})
-    free = json.loads(capsys.readouterr().out)
-    assert free["free_after_first"] == free["free_after_last"]
     monkeypatch.setattr("sys.argv", ["script", "tensorrt", "after"])
     torch = ModuleType("torch")  # on this host's processor: the order of events is what is tried out here
     torch.ones = lambda size, device: np.ones(size, np.float64)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch", torch)
-    exec(compile(test_gpu._TORCH, "torch", "exec"), {})
-    exec(compile(test_gpu._SERVED, "served", "exec"), {})
-    exec(compile(test_gpu._FORK, "fork", "exec"), {})
+    for script in (
+        test_gpu._PROBE,
+        test_gpu._SERVED,
+        test_gpu._TORCH,
+        test_gpu._SERVE.replace("range(100)", "range(3)"),
+    ):
+        exec(compile(script, "script", "exec"), {})
+    device, found = capsys.readouterr().out.splitlines()
+    assert "driver double" in device
+    assert json.loads(found) == {
+        **{"requests": 50, "differing_from_serial": 0, "batch_worst_db": 999.0, "known_pixels_equal": True},
+        **{"forked_child_is_told": True, "lost_bytes": 0},
+    }
 
 
 def test_a_tensorrt_that_does_not_start(
@@ -294,7 +287,7 @@ def test_auto_is_not_alarmed_by_the_engine_of_a_shared_stage(
     with caplog.at_level(logging.WARNING, logger="restore_sdk"), RestoreEngine(sibling) as engine:
         info = engine.info()
     assert info["runtime"] == "onnxruntime"
-    assert "tensorrt: no built engine of stage repair" in info["reason"]
+    assert "no built engine of this model" in info["reason"]
     assert caplog.text == ""
     engines = publish(store, sibling, (make_plan(edge_graph()), make_plan(repair_graph())))
     with RestoreEngine(sibling) as engine:
