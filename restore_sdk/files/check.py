@@ -6,25 +6,23 @@ or a tile of any size. Each check here costs no more than a walk over the file.
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from typing import Literal
 
-from PIL.TiffImagePlugin import COMPRESSION_INFO
+from PIL.ExifTags import IFD, Base
+from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2
 
 from restore_sdk.errors import InputError
-from restore_sdk.files import tags
 
 Format = Literal["png", "jpeg", "webp", "bmp", "tiff", "avif", "heif"]
 
-#: Parts of a file beside its pixels, and parts of those; real files have some dozens, and chunks of 8 KiB and more.
-_MAX_PARTS, _MAX_PIXEL_CHUNKS = 10_000, 100_000
-
-#: Segments of EXIF in a JPEG: Pillow joins them, one copy of all for each.
-_MAX_EXIFS = 50
-
 #: Scans of a progressive JPEG; writers make about ten. Each costs a pass over the whole picture, out of 14 bytes.
 _MAX_SCANS = 100
+
+#: Segments of a JPEG, whose EXIF and profile Pillow joins with a copy of all for each; pages of a TIFF.
+_MAX_SEGMENTS, _MAX_PAGES = 1000, 100
 
 #: Hints that end in a command, of ImageMagick.
 _AS_PNG, ONE_FRAME = "save it as PNG: magick IN OUT.png", "save one frame of it as PNG: magick 'IN[0]' OUT.png"
@@ -37,7 +35,9 @@ CMYK = "CMYK, for print, whose colours no formula brings back"
 _TILE_PIXELS = 1 << 22
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # of a JPEG: what ends the pixels of a scan
-_FILL = b"\xff" * 65_536  # more than a segment holds
+
+#: Bytes of a TIFF value by its type.
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -116,19 +116,15 @@ def identify(data: bytes) -> Format:
 def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     """The chunks of a PNG that hold no pixels, from its header to its end; each lies within the file."""
     found: list[tuple[bytes, bytes]] = []
-    at, pixels = len(_PNG), 0
+    at = len(_PNG)
     while True:
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         if at + 12 + length > len(data):
             raise truncated()
         if kind == b"IEND":
             return found
-        if kind == b"IDAT":
-            pixels += 1
-        else:
+        if kind != b"IDAT":
             found.append((kind, data[at + 8 : at + 8 + length]))
-        if len(found) > _MAX_PARTS or pixels > _MAX_PIXEL_CHUNKS:
-            raise InvalidImageError("has more parts than any real PNG", "save it again")
         at += 12 + length
 
 
@@ -150,19 +146,14 @@ def check_png(data: bytes) -> None:
 
 def check_jpeg(data: bytes) -> None:
     """Raise for too many scans and segments, for more than 8 bits a channel, and where the end is missing."""
-    at, scans, parts, exifs = 2, 0, 0, 0
-    if _FILL in data[: data.find(b"\xff\xda")]:
-        raise InvalidImageError("has more fill bytes than any real JPEG", "save it again")
+    at, scans, segments = 2, 0, 0
     while (found := _MARKER.search(data, at)) is not None:  # after a segment right here, after pixels further on
-        at, marker, parts = found.end(), data[found.end() - 1], parts + 1
+        at, marker, segments = found.end(), data[found.end() - 1], segments + 1
         if marker == 0xD9:
             return
         scans += marker == 0xDA
-        if scans > _MAX_SCANS:
-            raise InvalidImageError(f"is a progressive JPEG of more than {_MAX_SCANS} scans", "save it again as PNG")
-        exifs += marker == 0xE1 and data.startswith(b"Exif", at + 2)
-        if parts > _MAX_PARTS or exifs > _MAX_EXIFS:
-            raise InvalidImageError("has more parts than any real JPEG", "save it again")
+        if scans > _MAX_SCANS or segments > _MAX_SEGMENTS:
+            raise InvalidImageError("has more scans or segments than any real JPEG", "save it again as PNG")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and data[at + 2 : at + 3] > b"\x08":
             raise InvalidImageError("is a JPEG of more than 8 bits a channel", "save it as PNG of 16 bits")
         if marker not in (0x01, 0xD8):
@@ -170,62 +161,104 @@ def check_jpeg(data: bytes) -> None:
     raise truncated()  # decoders may fill up with grey what is missing
 
 
-def check_bmp(data: bytes) -> None:
-    """Raise for run lengths that are far longer than their picture."""
-    size, width, height, _, _, compression = struct.unpack_from("<IiiHHI", data.ljust(34, b"\0"), 14)
-    if size >= 40 and compression in (1, 2) and len(data) > 4 * abs(width * height) + 1_000_000:
-        raise InvalidImageError("is a BMP whose data is much longer than its picture", "save it again")
+def tiff_directory(data: bytes, at: int) -> ImageFileDirectory_v2:
+    """The directory at an offset of a TIFF structure, read by Pillow.
+
+    Raises:
+        ValueError, SyntaxError, struct.error: it is none, or its values together are longer than the file; Pillow
+            before 13 would copy each of them.
+    """
+    order = "<" if data[:1] == b"I" else ">"
+    (count,) = struct.unpack_from(order + "H", data, at)
+    entries = list(struct.iter_unpack(order + "HHII", data[at + 2 : at + 2 + 12 * count]))
+    if sum(_TYPE_BYTES.get(kind, 0) * values for _, kind, values, _ in entries) > len(data):
+        raise ValueError("values that lie over one another")
+    if sum(tag in (Base.ImageWidth, Base.ImageLength) for tag, *_ in entries) > 2:  # decoders take different ones
+        raise ValueError("two sizes")
+    directory, file = ImageFileDirectory_v2(data[:8]), io.BytesIO(data)
+    file.seek(at)
+    directory.load(file)
+    return directory
 
 
-def choose_page(data: bytes) -> tuple[int, tags.Directory, list[str]]:
+def tiff_pages(data: bytes) -> list[ImageFileDirectory_v2]:
+    """The directories of a TIFF structure, one a page; raises as :func:`tiff_directory`."""
+    found: list[ImageFileDirectory_v2] = []
+    starts, at = set[int](), ImageFileDirectory_v2(data[:8]).next
+    while at and at not in starts:
+        starts.add(at)
+        found.append(tiff_directory(data, at))
+        if sum(len(value) for page in found for value in page._tagdata.values()) > len(data) or len(found) > _MAX_PAGES:
+            raise ValueError("too many pages, or values that lie over one another")
+        at = found[-1].next
+    return found
+
+
+def tiff_number(directory: ImageFileDirectory_v2, tag: int, default: int = 0) -> int:
+    """The first value of a tag; ``default`` where that is missing, or no whole number."""
+    value = directory.get(tag)
+    first = next(iter(value), None) if isinstance(value, tuple) else value
+    return first if isinstance(first, int) else default
+
+
+def check_exif(block: bytes) -> bool:
+    """Whether an EXIF block has a thumbnail; raises as :func:`tiff_directory` for each directory that is read of it."""
+    root, *others = tiff_pages(block)
+    for tag in {IFD.Exif, IFD.GPSInfo} & set(root):
+        below = tiff_directory(block, tiff_number(root, tag))
+        if IFD.Interop in below:
+            tiff_directory(block, tiff_number(below, IFD.Interop))
+    return bool(others)
+
+
+def choose_page(data: bytes) -> tuple[int, ImageFileDirectory_v2, list[str]]:
     """Of a TIFF: the number and directory of the page that is the photograph, and notes on those left out.
 
     Small versions and transparency masks are none. Beside the photograph there may be one grey page of its size, as the
     infrared one of a scanner.
-
     """
     try:
-        pages = tags.directories(data)
-    except (ValueError, struct.error) as error:
+        pages = tiff_pages(data)
+    except (ValueError, SyntaxError, struct.error) as error:
         what = "a directory beyond its end" if isinstance(error, struct.error) else error
         raise InvalidImageError(f"is a damaged TIFF: {what}", "get the file again") from error
-    full = [number for number, page in enumerate(pages) if not page.integer(254) & 0b101] or list(range(len(pages)))
+    full = [page for page in pages if not tiff_number(page, Base.NewSubfileType) & 0b101] or pages
     if not full:
         raise truncated()
-    colour = [number for number in full if pages[number].integer(277, 1) >= 3]
-    chosen = colour[0] if len(colour) == 1 else full[0]
-    photo = pages[chosen]
-    size = photo.integer(tags.WIDTH), photo.integer(tags.HEIGHT)
-    others = [pages[number] for number in full if number != chosen]
-    if others and (len(colour) != 1 or any((page.integer(256), page.integer(257)) != size for page in others)):
+    colour = [page for page in full if tiff_number(page, Base.SamplesPerPixel, 1) >= 3]
+    photo = colour[0] if len(colour) == 1 else full[0]
+    sizes = {(tiff_number(page, Base.ImageWidth), tiff_number(page, Base.ImageLength)) for page in full}
+    if len(full) > 1 and (len(colour) != 1 or len(sizes) > 1):
         raise InvalidImageError(f"has {len(full)} pages", "save each as a file of its own: magick IN OUT-%d.png")
-    notes = ["its grey page (infrared, as scanners write) was left out"] if others else []
+    notes = ["its grey page (infrared, as scanners write) was left out"] if len(full) > 1 else []
     if len(pages) > len(full):
         notes.append("smaller versions in it (previews) were left out")
     _check_page(photo)
-    return chosen, photo, notes
+    return next(number for number, page in enumerate(pages) if page is photo), photo, notes
 
 
-def _check_page(page: tags.Directory) -> None:
+def _check_page(page: ImageFileDirectory_v2) -> None:
     """Raise for a page that Pillow, or with 16 bits OpenCV, reads wrong or not at all."""
-    colours, samples, compression = page.integer(262), page.integer(277, 1), page.integer(259, 1)
-    bits = page.integers(258) or (1,)
-    deep, known = max(bits) > 8, len(set(bits)) == 1 and bits[0] in (1, 2, 4, 8, 16)
-    tile, size = page.integer(322) * page.integer(323), page.integer(256) * page.integer(257)
-    small_one = 330 in page.entries and page.integer(254) & 1  # and the large one stands below it
-    in_planes = samples > 1 and page.integer(284, 1) == 2
-    plain = (colours, samples) in ((1, 1), (2, 3)) and 338 not in page.entries and not in_planes
-    is_float = page.integer(339, 1) == 3 or colours in (32844, 32845)
-    palette = page.raw(320)
-    low_palette = palette != b"" and not any(palette[int(page.order == "<") :: 2])  # as some old programs write
+    colours = tiff_number(page, Base.PhotometricInterpretation)
+    compression = tiff_number(page, Base.Compression, 1)
+    samples, form = tiff_number(page, Base.SamplesPerPixel, 1), tiff_number(page, Base.SampleFormat, 1)
+    bits = page.get(Base.BitsPerSample) or (1,)
+    deep, known = max(bits) > 8, {*bits} in ({1}, {2}, {4}, {8}, {16})
+    tile = tiff_number(page, Base.TileWidth) * tiff_number(page, Base.TileLength)
+    size = tiff_number(page, Base.ImageWidth) * tiff_number(page, Base.ImageLength)
+    small_one = Base.SubIFDs in page and tiff_number(page, Base.NewSubfileType) & 1  # the large one stands below it
+    in_planes = samples > 1 and tiff_number(page, Base.PlanarConfiguration, 1) == 2
+    plain = (colours, samples) in ((1, 1), (2, 3)) and Base.ExtraSamples not in page and not in_planes
+    hdr = form == 3 or colours in (32844, 32845)
+    low_palette = colours == 3 and max(page.get(Base.ColorMap, (256,))) < 256  # as some old programs write
     for refused, what, hint in (
-        (small_one or 50706 in page.entries or colours in (32803, 34892), "a camera's raw file", "develop it first"),
+        (small_one or Base.DNGVersion in page or colours in (32803, 34892), "a camera's raw file", "develop it first"),
         (compression not in COMPRESSION_INFO, f"a TIFF of compression {compression}, not read", _AS_PNG),
         (tile > size + _TILE_PIXELS, "a TIFF in tiles much larger than its picture", _AS_PNG),
-        (is_float, "HDR (floating point or LogLuv); only 8 and 16 bits are taken", "save it with 16 bits"),
-        (colours == 3 and low_palette, "a TIFF whose palette has 8 bits, not 16", _AS_PNG),
+        (hdr, "HDR (floating point or LogLuv); only 8 and 16 bits are taken", "save it with 16 bits"),
+        (low_palette, "a TIFF whose palette has 8 bits, not 16", _AS_PNG),
         (not known, f"of {max(bits)} bits a channel, only 8 and 16 bits are taken", _IN_16),
-        (page.integer(339, 1) == 2, "a TIFF of numbers with a sign", "save it with unsigned ones"),
+        (form == 2, "a TIFF of numbers with a sign", "save it with unsigned ones"),
         (deep and not plain, "a TIFF of 16 bits that is not plain grey or RGB (alpha, planes, white as zero)", _AS_PNG),
     ):
         if refused:

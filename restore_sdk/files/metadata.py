@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL.ExifTags import IFD, Base
 
-from restore_sdk.files import tags
-from restore_sdk.files.check import Format, png_chunks
+from restore_sdk.files.check import Format, check_exif, png_chunks
 
 #: PNG chunks that say something about the picture and nothing about how its pixels are stored.
 _PNG_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"tEXt", b"zTXt", b"iTXt", b"tIME")
@@ -41,7 +41,6 @@ _IPTC, _IPTC_HEAD = 0x0404, b"Photoshop 3.0\x008BIM\x04\x04\0\0"
 _JPEG_MOST = {"exif": 65_527, "xmp": 65_504}
 
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
-_XMP_THUMBNAILS = re.compile(rb"(<(?:xmp|xap):Thumbnails\b)")
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -124,11 +123,10 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
                 notes.append("metadata in text chunks of ImageMagick's kind was left out")
             parts = [chunk for chunk in parts if not chunk[1].startswith(_PNG_XMP)]
         elif isinstance(image, TiffImagePlugin.TiffImageFile):
-            page = tags.directories(data)[image.tell()]
             # Pillow gives these by their types, of which programs write several; and would itself turn by XMP.
-            xmp = page.raw(_TIFF_XMP)
+            xmp, iptc = (image.tag_v2._tagdata.get(tag, b"") for tag in (_TIFF_XMP, _TIFF_IPTC))
             image.info.pop("xmp", None)
-            parts = [(b"IPTC", iptc)] if (iptc := page.raw(_TIFF_IPTC)) else []
+            parts = [(b"IPTC", iptc)] if iptc else []
             exif = _tiff_exif(image)
     except Exception:  # hostile bytes, read by Pillow
         notes.append("its metadata is damaged and was left out in part")
@@ -139,9 +137,9 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
         dpi = None  # Pillow takes it from EXIF, and makes up 72 where that has none
     try:
         if exif:
-            thumbnail, found = tags.check_exif(exif), Image.Exif()
+            thumbnail, found = check_exif(exif), Image.Exif()
             found.load(exif)
-            orientation, dpi = found.get(tags.ORIENTATION), dpi or _exif_dpi(found)
+            orientation, dpi = found.get(Base.Orientation), dpi or _exif_dpi(found)
             written = found.tobytes().removeprefix(_EXIF)  # which has no thumbnail: it shows the damage
             exif = written if thumbnail else exif
     except Exception:  # hostile bytes, read and written by Pillow
@@ -168,8 +166,8 @@ def _jpeg_parts(image: JpegImagePlugin.JpegImageFile) -> list[tuple[bytes, bytes
 
 def _exif_dpi(exif: Image.Exif) -> tuple[float, float] | None:
     """Pixels per inch, horizontal and vertical, where they are told."""
-    unit = {2: 1.0, 3: 2.54}.get(exif.get(tags.UNIT, 2))
-    across, down = (exif.get(tag) for tag in tags.RESOLUTIONS)
+    unit = {2: 1.0, 3: 2.54}.get(exif.get(Base.ResolutionUnit, 2))
+    across, down = exif.get(Base.XResolution), exif.get(Base.YResolution)
     if unit is None or across is None or down is None:
         return None
     return unit * float(across), unit * float(down)
@@ -179,37 +177,38 @@ def _exif_upright(block: bytes, *, swapped: bool) -> bytes:
     """An EXIF block for the upright picture: orientation 1; sizes and resolutions change places when ``swapped``."""
     exif = Image.Exif()
     exif.load(block)
-    if tags.ORIENTATION in exif:
-        exif[tags.ORIENTATION] = 1
-    pairs: list[tuple[Any, tuple[int, int]]] = [(exif, (tags.WIDTH, tags.HEIGHT)), (exif, tags.RESOLUTIONS)]
-    if tags.EXIF in exif:
-        pairs.append((exif.get_ifd(tags.EXIF), (0xA002, 0xA003)))
-    for directory, (first, second) in pairs if swapped else []:
-        if first in directory and second in directory:
+    if Base.Orientation in exif:
+        exif[Base.Orientation] = 1
+    below = exif.get_ifd(IFD.Exif) if IFD.Exif in exif else {}
+    for directory, first, second in (
+        (exif, Base.ImageWidth, Base.ImageLength),
+        (exif, Base.XResolution, Base.YResolution),
+        (below, Base.ExifImageWidth, Base.ExifImageHeight),
+    ):
+        if swapped and first in directory and second in directory:
             directory[first], directory[second] = directory[second], directory[first]
     return exif.tobytes().removeprefix(_EXIF)
 
 
 def xmp_without_thumbnails(xmp: bytes) -> bytes:
     """An XMP packet without small versions of the damaged picture."""
-    first, *rest = _XMP_THUMBNAILS.split(xmp)
-    kept = [first]
-    for opening, text in zip(rest[::2], rest[1::2], strict=True):
-        _, closed, after = text.partition(b"</" + opening[1:] + b">")
-        kept.append(after if closed else opening + text)
-    return b"".join(kept)
+    for space in (b"xmp", b"xap"):
+        before, _, inner = xmp.partition(b"<" + space + b":Thumbnails")
+        _, closed, after = inner.rpartition(b"</" + space + b":Thumbnails>")
+        xmp = before + after if closed else xmp
+    return xmp
 
 
 def _tiff_exif(image: TiffImagePlugin.TiffImageFile) -> bytes:
     """The tags that describe the photograph, as an EXIF block."""
     exif, stored = Image.Exif(), image.getexif()
-    for tag in (*_TIFF_KEPT, tags.ORIENTATION):
+    for tag in (*_TIFF_KEPT, Base.Orientation):
         if tag in image.tag_v2:
             exif[tag] = image.tag_v2[tag]
-    for tag in (tags.EXIF, tags.GPS):
+    for tag in (IFD.Exif, IFD.GPSInfo):
         if tag in image.tag_v2:
             exif.get_ifd(tag).update(stored.get_ifd(tag))
-    return exif.tobytes() if len(exif) or exif.get_ifd(tags.EXIF) else b""
+    return exif.tobytes() if len(exif) or exif.get_ifd(IFD.Exif) else b""
 
 
 def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[str, Any], list[str]]:
@@ -267,8 +266,8 @@ def into_tiff(encoded: bytes, metadata: Metadata, icc: bytes) -> tuple[bytes, li
         if content:
             directory[tag], directory.tagtype[tag] = content, 1 if tag == _TIFF_XMP else 7
     if metadata.dpi is not None:
-        directory[tags.RESOLUTIONS[0]], directory[tags.RESOLUTIONS[1]] = metadata.dpi
-        directory[tags.UNIT] = 2
+        directory[Base.XResolution], directory[Base.YResolution] = metadata.dpi
+        directory[Base.ResolutionUnit] = 2
     plain = dict(directory)
     if metadata.exif:
         exif = Image.Exif()
@@ -276,7 +275,7 @@ def into_tiff(encoded: bytes, metadata: Metadata, icc: bytes) -> tuple[bytes, li
         for tag in _TIFF_KEPT:
             if tag in exif and tag not in directory:
                 directory[tag] = exif[tag]
-        for tag in (tags.EXIF, tags.GPS):
+        for tag in (IFD.Exif, IFD.GPSInfo):
             if values := exif.get_ifd(tag):
                 directory[tag] = {name: value for name, value in values.items() if not isinstance(value, dict)}
     try:

@@ -9,38 +9,45 @@ from __future__ import annotations
 import io
 import os
 import stat
-import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+from PIL.ExifTags import Base
 
 from restore_sdk._util.opencv import cv2
-from restore_sdk._util.reading import read_at_most
 from restore_sdk.errors import ImageError, InputError, MaskError
-from restore_sdk.files import tags
 from restore_sdk.files.check import (
     CMYK,
     IN_RGB,
     ONE_FRAME,
     Format,
     InvalidImageError,
-    check_bmp,
     check_jpeg,
     check_png,
     choose_page,
     identify,
+    tiff_number,
     truncated,
     unreadable,
 )
-from restore_sdk.files.jpegs import keep_blocks
 from restore_sdk.files.metadata import JpegSettings, Metadata, quiet_pillow, read_metadata
-from restore_sdk.files.write import FORMATS, Encoded, Pixels, encode
+from restore_sdk.files.write import FORMATS, Encoded, Pixels, encode, keep_blocks
 from restore_sdk.imaging.image import MASKED_ABOVE
 
 #: Largest picture that is decoded, in pixels, unless the caller says otherwise; largest file that is read, in bytes.
@@ -64,6 +71,7 @@ _OPENERS: dict[Format, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "webp": WebPImagePlugin.WebPImageFile,
     "bmp": BmpImagePlugin.BmpImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
+    "avif": AvifImagePlugin.AvifImageFile,
 }
 
 #: Compressions of TIFF that lose something, by Pillow's names.
@@ -73,7 +81,7 @@ _TIFF_LOSSY = ("jpeg", "tiff_jpeg", "webp", "jpeg2000")
 _MODES = {
     **dict.fromkeys(("1", "L"), "L"),
     **dict.fromkeys(("RGB", "RGBX", "YCbCr", "P"), "RGB"),
-    **dict.fromkeys(("RGBA", "LA", "La", "RGBa", "PA"), "RGBA"),
+    **dict.fromkeys(("RGBA", "LA", "RGBa", "PA"), "RGBA"),
 }
 
 
@@ -144,9 +152,9 @@ class Photo:
             file = encode(path, turned, self.metadata, quality=quality, jpeg=self.jpeg)
             if quality is not None or not self.source or pixels.shape != self.pixels.shape:
                 return file
-            return keep_blocks(self.source, file, turned.view(np.uint8), turn(self.pixels))
-        metadata = self.metadata.upright(self.orientation)
-        return encode(path, pixels, metadata, quality=quality)
+            changed = turned != turn(self.pixels)
+            return keep_blocks(self.source, file, changed if changed.ndim == 2 else changed.any(axis=2))
+        return encode(path, pixels, self.metadata.upright(self.orientation), quality=quality)
 
 
 def open_photo(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -212,16 +220,14 @@ def _bytes_of(source: str | os.PathLike[str] | bytes, what: str, kind: type[Inpu
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise InvalidImageError("is no plain file", "name an image file")
-        with path.open("rb") as file:
-            data = read_at_most(file, MAX_BYTES)
-    except InvalidImageError:  # raised just above, and a ValueError too
-        raise
+        found = path.stat()
+        data = path.read_bytes() if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_BYTES else None
     except FileNotFoundError as error:
         raise InvalidImageError("does not exist", "check the path") from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         raise InvalidImageError(f"cannot be read: {error}", "check the path and its permissions") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise InvalidImageError("is no plain file", "name an image file")
     if data is None:
         raise InvalidImageError(f"has more than {MAX_BYTES} bytes, the most that are read", "make it smaller")
     return data
@@ -230,67 +236,58 @@ def _read_bytes(path: Path) -> bytes:
 def _open(data: bytes, max_pixels: int) -> tuple[Format, ImageFile.ImageFile, int, list[str]]:
     """Format, the image with nothing decoded, the bits of a channel (8: or fewer), and what is left out of it."""
     kind, bits, page, notes = identify(data), 8, 0, list[str]()
-    if kind == "png":
-        check_png(data)
-        bits = data[24]
-        width, height = struct.unpack_from(">II", data, 16)
-        _check_size(width, height, max_pixels)  # before any sum that may be wrong
-    elif kind == "jpeg":
-        check_jpeg(data)
-    elif kind == "bmp":
-        check_bmp(data)
-    elif kind == "tiff":
-        page, directory, notes = choose_page(data)
-        bits = directory.integer(258, 1)
-        if page and bits == 16:
-            what = "has its photograph of 16 bits behind a preview"
-            raise InvalidImageError(what, f"save that page by itself: magick 'IN[{page}]' OUT.png")
-        _check_size(directory.integer(256), directory.integer(257), max_pixels)
-    opener = _OPENERS.get(kind) or _plugin(kind)
+    opener = _OPENERS.get(kind) or _heif_opener()
     try:
         with quiet_pillow():
+            if kind == "png":
+                check_png(data)
+                bits = data[24]
+            elif kind == "jpeg":
+                check_jpeg(data)
+            elif kind == "tiff":
+                page, directory, notes = choose_page(data)
+                bits = tiff_number(directory, Base.BitsPerSample)
             image = opener(io.BytesIO(data))
             if page:
                 image.seek(page)
+    except InvalidImageError:
+        raise
     except Exception as error:  # whatever a parser makes of hostile bytes
         raise unreadable(error) from error
-    _check_size(*image.size, max_pixels)
+    width, height = image.size
+    if width * height > max_pixels:
+        what = f"has {width} x {height} px, over the limit of {max_pixels / 1e6:g} MP"
+        raise InvalidImageError(what, "scale it down, or raise the limit with --max-megapixels", "size")
+    if page and bits == 16:
+        what = "has its photograph of 16 bits behind a preview"
+        raise InvalidImageError(what, f"save that page by itself: magick 'IN[{page}]' OUT.png")
     if "mpoffset" in image.info or (kind == "heif" and getattr(image, "n_frames", 1) > 1):
         notes.append("further pictures in it (previews, an HDR gain map) were left out")
     if kind in ("webp", "avif") and getattr(image, "n_frames", 1) > 1:
         raise InvalidImageError("is animated", ONE_FRAME)
     if image.info.get("bit_depth", 8) > 8:
         notes.append(f"of its {image.info['bit_depth']} bits a channel 8 were read")
-    if image.mode not in _MODES and bits != 16 and not (kind == "heif" and image.mode == "I;16"):
+    if image.mode not in _MODES and bits != 16:
         what = CMYK if image.mode == "CMYK" else f"in colours of kind {image.mode}, not grey or RGB"
         raise InvalidImageError(f"is {what}", IN_RGB)
     return kind, image, bits, notes
 
 
 def readable_formats() -> list[Format]:
-    """The formats that are read here: AVIF and HEIC only where what opens them is installed."""
-    found, plugins = [*_OPENERS], tuple[Format, ...](("avif", "heif"))
-    for kind in plugins:
-        with suppress(InvalidImageError):
-            _plugin(kind)
-            found.append(kind)
+    """The formats that are read here: HEIC only where what opens it is installed."""
+    found = [*_OPENERS]
+    if find_spec("pillow_heif"):
+        found.append("heif")
     return found
 
 
-def _plugin(kind: Format) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """What opens an AVIF or HEIC, where it is installed."""
-    with suppress(ImportError):
-        if kind == "heif":
-            from pillow_heif import HeifImageFile
-
-            return HeifImageFile
-        from PIL import AvifImagePlugin
-
-        if AvifImagePlugin.SUPPORTED:
-            return AvifImagePlugin.AvifImageFile
-    name, install = ("a HEIC", "pip install pillow-heif") if kind == "heif" else ("an AVIF", "pip install -U pillow")
-    what = f"is no image of a known format, but {name}, for which a package is missing"
-    raise InvalidImageError(what, f"run: {install}; or convert it to PNG or JPEG", "format")
+def _heif_opener() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        what = "is no image of a known format, but a HEIC, for which a package is missing"
+        raise InvalidImageError(what, "run: pip install pillow-heif; or convert it to PNG or JPEG", "format") from error
+    return HeifImageFile
 
 
 def _decode(data: bytes, max_pixels: int) -> Photo:
@@ -299,7 +296,7 @@ def _decode(data: bytes, max_pixels: int) -> Photo:
         decoded = image if bits == 16 or kind == "tiff" else _loaded(image)
         with quiet_pillow():
             metadata, orientation = read_metadata(image, data, notes)
-            upright = getattr(image, "tag_v2", {}).get(tags.ORIENTATION) in range(1, 9)  # Pillow and OpenCV turn by it
+            upright = getattr(image, "tag_v2", {}).get(Base.Orientation) in range(1, 9)  # Pillow and OpenCV turn by it
             if kind == "tiff" and bits != 16:  # only now: loaded, Pillow forgets how it lay
                 decoded = _loaded(image)
         pixels = _deep(data, image) if bits == 16 else _to_array(decoded)
@@ -323,10 +320,6 @@ def _loaded(image: ImageFile.ImageFile) -> Image.Image:
     """The decoded image in grey, RGB or RGBA."""
     image.load()
     transparent = "transparency" in image.info and image.mode in ("P", "L", "RGB", "1")
-    if image.mode == "I;16":  # of a HEIC
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode == "La":  # premultiplied, which converts in two steps only
-        return image.convert("LA").convert("RGBA")
     return image.convert("RGBA" if transparent else _MODES[image.mode])
 
 
@@ -357,9 +350,3 @@ def _is_lossy(webp: bytes) -> bool:
             return False
         at += 8 + int.from_bytes(webp[at + 4 : at + 8], "little") + 1 & ~1
     return True
-
-
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        what = f"has {width} x {height} px, over the limit of {max_pixels / 1e6:g} MP"
-        raise InvalidImageError(what, "scale it down, or raise the limit with --max-megapixels", "size")

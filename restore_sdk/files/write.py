@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
+import tempfile
+import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,8 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 #: JPEG quality of what was no JPEG before.
 JPEG_QUALITY = 95
 
-ODD_SAMPLING = "its chroma sampling is not one that is written: it became 4:4:4"
+#: jpeglib keeps what it reads in variables of its own.
+_ONE_AT_A_TIME = threading.Lock()
 
 FORMATS: dict[str, Format] = {
     **dict.fromkeys((".png", ".apng"), "png"),
@@ -105,7 +108,8 @@ def encode(
     elif kind == "jpeg":
         if jpeg is not None:
             options |= {"subsampling": max(0, jpeg.subsampling), "progressive": jpeg.progressive}
-            notes += [ODD_SAMPLING] * (jpeg.subsampling < 0 and not grey)
+            if jpeg.subsampling < 0 and not grey:
+                notes.append("its chroma sampling is not one that is written: it became 4:4:4")
         if jpeg is not None and quality is None:
             options |= {"qtables": [list(table) for table in jpeg.tables], "optimize": True}
         else:
@@ -120,6 +124,49 @@ def encode(
     except (OSError, ValueError, cv2.error) as error:
         raise OutputError(f"cannot encode {path.name}: {str(error).splitlines()[0][:160]}", "write a .png") from error
     return Encoded(data, lossless, None if lossless else quality, (*metadata.notes, *notes))
+
+
+def keep_blocks(source: bytes, file: Encoded, changed: NDArray[np.bool_]) -> Encoded:
+    """The JPEG ``file`` with the coefficients of ``source``, another JPEG, in all blocks without a changed pixel.
+
+    A block is 8 x 8 px, of halved chroma 16 px wide or high. Beside a new one the colours of the nearest pixels change
+    a little with it, since decoders smooth halved chroma. By libjpeg, with the package ``jpeglib`` (the extra
+    ``jpeg``); without it ``file`` is returned as it is, and with a note where the two cannot be mixed.
+
+    Args:
+        changed: ``(H, W)``, as the files have it, not upright.
+    """
+    try:
+        import jpeglib
+    except ImportError:
+        return file
+    try:
+        with _ONE_AT_A_TIME, tempfile.TemporaryDirectory() as folder:
+            paths = Path(folder) / "old.jpg", Path(folder) / "new.jpg"
+            for path, data in zip(paths, (source, file.data), strict=True):
+                path.write_bytes(data)
+            old, new = map(jpeglib.read_dct, paths)
+            factors, tables = np.asarray(new.samp_factor), (each.qt[each.quant_tbl_no] for each in (old, new))
+            if (
+                old.jpeg_color_space.name != new.jpeg_color_space.name
+                or not np.array_equal(factors, old.samp_factor)
+                or not np.array_equal(*tables)
+            ):
+                raise ValueError("its colours, sampling or tables are not ones that are written")
+            for name, (down, right) in zip(("Y", "Cb", "Cr"), 8 * factors.max(axis=0) // factors, strict=False):
+                kept, plane = getattr(old, name), getattr(new, name)
+                rows, columns = plane.shape[:2]
+                hit = np.zeros((rows * down, columns * right), bool)
+                hit[: changed.shape[0], : changed.shape[1]] = changed
+                same = ~hit.reshape(rows, down, columns, right).any(axis=(1, 3))
+                plane[same] = kept[same]
+            new.write_dct(paths[1], flags=["+OPTIMIZE_CODING"])
+            data = paths[1].read_bytes()
+    except Exception as error:  # hostile bytes, read by another library
+        reason = error if isinstance(error, ValueError) else "libjpeg does not read its coefficients"
+        return replace(file, notes=(*file.notes, f"all of the JPEG was encoded anew: {reason}"))
+    sequential = ("it was progressive and is not any more",) * new.progressive_mode
+    return replace(file, data=data, notes=(*file.notes, *sequential))
 
 
 def check_suffix(path: Path) -> None:

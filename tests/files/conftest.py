@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,21 +40,56 @@ def exif_block(orientation: int = 6, thumbnail: bytes = b"") -> bytes:
     if not thumbnail:
         return block
     # A second directory at the end, as the first one's successor: compressed, at an offset, so many bytes.
-    order = "little" if block[:2] == b"II" else "big"
-    first = int.from_bytes(block[4:8], order)
-    link = first + 2 + 12 * int.from_bytes(block[first : first + 2], order)
-    at = len(block) + len(block) % 2
+    order = "<" if block[:2] == b"II" else ">"
+    (first,) = struct.unpack_from(order + "I", block, 4)
+    link, at = first + 2 + 12 * struct.unpack_from(order + "H", block, first)[0], len(block)
+    entries = (3, *(0x0103, 3, 1, 6), *(0x0201, 4, 1, at + 42), *(0x0202, 4, 1, len(thumbnail)), 0)
+    directory = struct.pack(order + "H HHIHxx HHII HHII I", *entries)
+    return block[:link] + struct.pack(order + "I", at) + block[link + 4 :] + directory + thumbnail
 
-    def number(value: int, size: int) -> bytes:
-        return value.to_bytes(size, order)  # type: ignore[arg-type]
 
-    entries = [(0x0103, 3, 6), (0x0201, 4, at + 2 + 36 + 4), (0x0202, 4, len(thumbnail))]
-    directory = number(3, 2)
-    for tag, kind, value in entries:
-        field = number(value, 2) + b"\0\0" if kind == 3 else number(value, 4)
-        directory += number(tag, 2) + number(kind, 2) + number(1, 4) + field
-    directory += number(0, 4)
-    return block[:link] + number(at, 4) + block[link + 4 :].ljust(at - link - 4, b"\0") + directory + thumbnail
+TURN = 6
+ICC = {1: profile()[:16] + b"GRAY" + profile()[20:], 3: profile()}
+
+
+def packed(values: NDArray[Any], bits: int, order: str) -> list[bytes]:
+    """Rows of whole bytes; ``order`` of those of 16 bits."""
+    values = values.reshape(len(values), -1)
+    if bits >= 8:
+        return [row.tobytes() for row in values.astype(f"{order}u{bits // 8}")]
+    single = values[..., None] >> np.arange(bits - 1, -1, -1) & 1
+    return [row.tobytes() for row in np.packbits(single.reshape(len(values), -1).astype(np.uint8), axis=1)]
+
+
+def png(values: NDArray[Any], bits: int, kind: int, **chunks: bytes) -> bytes:
+    """PNG of a colour type; turned, with a profile."""
+    height, width = values.shape[:2]
+    chunks = {"iCCP": b"p\0\0" + zlib.compress(ICC[1 if kind in (0, 4) else 3]), **chunks, "eXIf": exif_block(TURN)}
+    parts = {"IHDR": struct.pack(">2I5B", width, height, bits, kind, 0, 0, 0), **chunks}
+    parts |= {"IDAT": zlib.compress(b"".join(b"\0" + row for row in packed(values, bits, ">"))), "IEND": b""}
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, content in parts.items():
+        body = name.encode() + content
+        data += struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+    return data
+
+
+def tiff(values: NDArray[Any], bits: int, colours: int, planes: bool = False, **more: Any) -> bytes:
+    """TIFF of a photometric interpretation; turned, with a profile."""
+    height, width = values.shape[:2]
+    channels = values.shape[2] if values.ndim == 3 else 1
+    flat = [values[..., number] for number in range(channels)] if planes else [values]
+    strips = [b"".join(packed(each, bits, "<")) for each in flat]
+    tags: dict[int, Any] = {256: width, 257: height, 258: (bits,) * channels, 259: 1, 262: colours, 274: TURN}
+    tags |= {273: tuple(sum(map(len, strips[:number])) for number in range(len(strips)))}  # behind the directory
+    tags |= {277: channels, 278: height, 279: tuple(map(len, strips)), 284: 2 if planes else 1}
+    tags |= {34675: ICC[1 if colours < 2 else 3], **{int(name[1:]): value for name, value in more.items()}}
+    directory, file = TiffImagePlugin.ImageFileDirectory_v2(), io.BytesIO()
+    for tag, value in tags.items():
+        directory[tag] = value
+    directory.tagtype[273] = 4
+    directory.save(file)
+    return file.getvalue() + b"".join(strips)
 
 
 def tiff_tags(orientation: int) -> TiffImagePlugin.ImageFileDirectory_v2:

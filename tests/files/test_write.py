@@ -102,15 +102,9 @@ def jpeg(data: bytes) -> JpegImagePlugin.JpegImageFile:
     return image
 
 
-SAMPLINGS = {"4:4:4": 0x111111, "4:2:2": 0x211111, "4:2:0": 0x221111, "4:4:0": 0x121111, "4:1:1": 0x411111, "grey": 0}
-
-
 def camera(sampling: str, orientation: int, quality: int = 90, **more: Any) -> bytes:
-    """A smooth JPEG of 307 x 202 px; OpenCV knows every sampling."""
+    """A smooth JPEG of 307 x 202 px."""
     smooth = cv2.GaussianBlur(make_photo(202, 307), (0, 0), 2)
-    if sampling in ("4:4:0", "4:1:1"):
-        settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLINGS[sampling]]
-        return bytes(cv2.imencode(".jpg", smooth[..., ::-1], settings)[1])
     exif, file = Image.Exif(), io.BytesIO()
     exif[274] = orientation
     if sampling != "grey":
@@ -127,11 +121,11 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("anew")
-@pytest.mark.parametrize("orientation", [1, 3, 6])
-@pytest.mark.parametrize("quality", [30, 75, 90, 95, 100])
-@pytest.mark.parametrize("sampling", ["4:4:4", "4:2:2", "4:2:0"])
-@pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_keeps_its_settings(orientation: int, quality: int, sampling: str, progressive: bool) -> None:
+@pytest.mark.parametrize("quality", [30, 90, 100])
+@pytest.mark.parametrize(
+    ("sampling", "orientation", "progressive"), [("4:4:4", 1, False), ("4:2:2", 3, True), ("4:2:0", 6, False)]
+)
+def test_a_jpeg_keeps_its_settings(sampling: str, orientation: int, quality: int, progressive: bool) -> None:
     """And how it lies, so that known pixels hardly change, and less than at a higher quality."""
     source = camera(sampling, orientation, quality, progressive=progressive)
     photo = open_photo(source)
@@ -149,8 +143,8 @@ def test_a_jpeg_keeps_its_settings(orientation: int, quality: int, sampling: str
     assert drift > finer + 1 or quality == 100
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("sampling", ["4:4:4", "4:2:2", "4:2:0", "grey"])
 def test_blocks_of_a_jpeg_without_a_new_pixel_keep_every_bit(sampling: str, orientation: int) -> None:
     pytest.importorskip("jpeglib")
     photo = open_photo(camera(sampling, orientation))
@@ -160,26 +154,27 @@ def test_blocks_of_a_jpeg_without_a_new_pixel_keep_every_bit(sampling: str, orie
     file = photo.encode("b.jpg", pixels)
     again = open_photo(file.data)
     assert (again.jpeg, again.orientation, file.notes) == (photo.jpeg, photo.orientation, ())
-    # A block may reach 32 px (4:1:1), and one pixel more by the smoothing of its chroma.
-    beside = cv2.dilate(new, np.ones((67, 67))) > 0
+    beside = cv2.dilate(new, np.ones((35, 35))) > 0  # a block of 16 px, and one more by the smoothing of its chroma
     assert np.array_equal(again.pixels[~beside], photo.pixels[~beside])
     assert np.abs(again.pixels.astype(int) - pixels)[new > 0].mean() < 8
     assert cv2.PSNR(again.pixels, pixels) > 34
-    assert photo.encode("b.jpg", photo.pixels).data != file.data
     assert np.array_equal(open_photo(photo.encode("b.jpg", photo.pixels).data).pixels, photo.pixels)
 
 
-def test_a_jpeg_whose_blocks_cannot_be_kept_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jpeg_whose_blocks_cannot_be_kept_says_so() -> None:
     pytest.importorskip("jpeglib")
-    for source, note in (
-        (camera("4:2:0", 1, progressive=True), "it was progressive and is not any more"),
-        (camera("4:4:4", 1, keep_rgb=True), "all of the JPEG was encoded anew: its colours are no YCbCr"),
+    settings = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x121111]  # 4:4:0
+    anew = "all of the JPEG was encoded anew: its colours, sampling or tables are not ones that are written"
+    for source, notes in (
+        (camera("4:2:0", 1, progressive=True), ["it was progressive and is not any more"]),
+        (camera("4:4:4", 1, keep_rgb=True), [anew]),
+        (
+            bytes(cv2.imencode(".jpg", make_photo(64, 64), settings)[1]),
+            ["its chroma sampling is not one that is written: it became 4:4:4", anew],
+        ),
     ):
         photo = open_photo(source)
-        assert photo.encode("b.jpg", photo.pixels).notes == (note,)
-    monkeypatch.setitem(sys.modules, "jpeglib", None)
-    photo = open_photo(camera("4:4:0", 1))
-    assert "it became 4:4:4" in photo.encode("b.jpg", photo.pixels).notes[0]
+        assert list(photo.encode("b.jpg", photo.pixels).notes) == notes
 
 
 def test_tables_that_are_nobody_s_are_kept_and_grey_stays_grey(tmp_path: Path) -> None:
@@ -241,20 +236,11 @@ def test_colours() -> None:
             parse_color(text)
 
 
-@pytest.mark.parametrize("order", ["rgb", "bgr"])
-@pytest.mark.parametrize("alpha", [False, True])
-def test_what_is_painted_over(photo: NDArray[np.uint8], mask: NDArray[np.uint8], order: str, alpha: bool) -> None:
-    picture = marked(photo, mask)[..., :: 1 if order == "rgb" else -1]
-    if alpha:
-        picture = np.dstack((picture, picture[..., 0]))
-    for colour in (MAGENTA, "#ff00ff"):
-        found = mask_of_color(picture, colour, color=order)  # type: ignore[arg-type]
-        assert found.dtype == np.bool_
-        assert np.array_equal(found, mask > 0)
-
-
-def test_tolerance_and_growth(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+def test_what_is_painted_over(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
     picture = marked(photo, mask)
+    for form, order in ((picture, "rgb"), (picture[..., ::-1], "bgr"), (np.dstack((picture, mask)), "rgb")):
+        for colour in (MAGENTA, "#ff00ff"):
+            assert np.array_equal(mask_of_color(form, colour, color=order), mask > 0)  # type: ignore[arg-type]
     picture[mask > 0] = (245, 10, 250)
     assert not mask_of_color(picture, MAGENTA, tolerance=9).any()
     assert np.array_equal(mask_of_color(picture, MAGENTA, tolerance=10), mask > 0)

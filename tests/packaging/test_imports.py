@@ -22,7 +22,7 @@ EXTRAS = {
     "runtime/triton.py": {"tritonclient"},
     "cluster/folder.py": {"pyarrow", "ray"},
     "files/read.py": {"pillow_heif"},
-    "files/jpegs.py": {"jpeglib"},
+    "files/write.py": {"jpeglib"},
 }
 #: The one file for each that is kept to a file.
 SEAMS = {

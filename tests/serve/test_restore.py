@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,8 @@ def test_a_mask_that_cannot_be_meant_is_told(service: Service) -> None:
 
 
 PNG, MASK = files(64, 64)
-BOMB = PNG[:16] + (60_000).to_bytes(4, "big") * 2 + PNG[24:]
+HEAD = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + PNG[24:29]
+BOMB = PNG[:12] + HEAD + zlib.crc32(HEAD).to_bytes(4, "big") + PNG[33:]
 
 
 @pytest.mark.parametrize(
