@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from restore_sdk._util.reading import read_plain
 from restore_sdk.bundle.manifest import MAX_MANIFEST_BYTES, OPTIONAL_PRECISIONS, Manifest, StageSpec, parse_manifest
-from restore_sdk.bundle.onnxfile import check_self_contained, with_weights
+from restore_sdk.bundle.onnxfile import self_contained
 from restore_sdk.errors import BundleError
 
 _SHIPPED = Path(__file__).resolve().parent / "models"
@@ -142,8 +142,7 @@ class Bundle:
         damage = self.manifest.damage
         if any(name in stage.files.values() for stage in (*self.stages, *([damage] if damage else []))):
             try:
-                data = with_weights(data, self._weights)
-                check_self_contained(data)
+                data = self_contained(data, self._weights)
             except ValueError as error:
                 raise _integrity_error(f"{name} is no graph that a bundle may hold: {error}") from error
         return data

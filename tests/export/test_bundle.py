@@ -20,7 +20,7 @@ from export.pictures import drawn_face, mask_of
 from export.reference import load_reference
 from restore_sdk.bundle import SHIPPED, Bundle
 from restore_sdk.bundle.bundle import weights_name
-from restore_sdk.bundle.onnxfile import check_self_contained, with_weights
+from restore_sdk.bundle.onnxfile import self_contained
 from restore_sdk.imaging.quality import psnr
 from restore_sdk.measure.verify import verify
 from restore_sdk.runtime.onnxruntime import OnnxRunner
@@ -114,8 +114,7 @@ def test_graphs_share_weights_in_a_file_besides_and_lose_none(bundle: Bundle, ex
     graphs = {f"{s} {p}": graph.SerializeToString() for s, each in exported.items() for p, graph in each.items()}
     shared, weights = share_weights(graphs)
     for key, graph in graphs.items():
-        back = with_weights(shared[key], {weights_name(hashlib.sha256(weights).hexdigest()): weights}.__getitem__)
-        check_self_contained(back)
+        back = self_contained(shared[key], {weights_name(hashlib.sha256(weights).hexdigest()): weights}.__getitem__)
         wanted, found = (onnx.load_from_string(each).graph.initializer for each in (graph, back))
         assert [(each.name, each.raw_data) for each in found] == [(each.name, each.raw_data) for each in wanted]
         for ours, theirs in zip(found, wanted, strict=True):
