@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk._util.atomic import check_folder, write_folder
+from restore_sdk._util.atomic import check_owned, write_folder
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.bundle import weights_name
 from restore_sdk.bundle.manifest import (
@@ -31,7 +31,7 @@ from restore_sdk.bundle.manifest import (
     parse_manifest,
     tensor_contract,
 )
-from restore_sdk.errors import BundleError, OutputError
+from restore_sdk.errors import BundleError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +47,11 @@ class StageFiles:
 
 
 def check_bundle_target(path: str | os.PathLike[str]) -> None:
-    """Raise unless :func:`write_bundle` may write a bundle at ``path``; touches nothing.
+    """Raise :class:`restore_sdk.errors.OutputError` unless a bundle may be written at ``path``; touches nothing.
 
-    It may where nothing stands, into an empty folder, and in place of a bundle: a folder with a valid manifest and no
-    entry besides the files that this lists.
-
-    Raises:
-        OutputError: ``path`` cannot be written, or holds something that would be lost.
+    It may where nothing stands, into an empty folder, and in place of a bundle with nothing else in its folder.
     """
-    target, hint = Path(path), "choose another folder, or remove this one"
-    check_folder(target)
-    try:
-        entries = list(target.iterdir()) if target.exists() else []
-    except OSError as error:
-        raise OutputError(f"{target} cannot be looked into: {error.strerror}", hint) from error
-    if not entries:
-        return
-    try:
-        files = Bundle.load(target).manifest.files
-        ours = {"manifest.json", *files}
-    except BundleError as error:
-        raise OutputError(f"{target} exists and is no bundle: {error.message}", hint) from error
-    foreign = sorted(entry.name for entry in entries if entry.name not in ours or entry.is_dir())
-    if foreign:
-        raise OutputError(f"{target} holds more than a bundle: {', '.join(foreign[:5])}", hint)
+    check_owned(Path(path), "manifest.json", "bundle")
 
 
 def add_damage_stage(bundle: Bundle, graph: bytes, parameters: int, macs: int) -> Bundle:

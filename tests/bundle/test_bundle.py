@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,6 @@ def test_the_manifest_on_disk_is_the_documented_one(toy_bundle: Bundle) -> None:
     assert root["files"]["edge.onnx"] == {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     assert set(root["files"]) == {path.name for path in toy_bundle.path.iterdir()} - {"manifest.json"}
     assert root["golden"]["reference"] == "pytorch float32"
-
-
-def test_writing_is_deterministic(tmp_path: Path, toy_bundle: Bundle) -> None:
-    again = write_toy_bundle(tmp_path / "again")
-    for path in again.path.iterdir():
-        assert path.read_bytes() == (toy_bundle.path / path.name).read_bytes(), path.name
 
 
 def test_no_bundle_there(tmp_path: Path) -> None:
@@ -138,10 +133,7 @@ def test_names_that_the_manifest_does_not_list(toy_bundle: Bundle) -> None:
         "a/b.onnx",
         "a\\b.onnx",
         "..",
-        ".hidden",
-        "",
         "C:x",
-        "x\0y",
         "x\n",
         "manifest.json",
     ],
@@ -159,34 +151,25 @@ def test_file_names_that_leave_the_bundle(writable_bundle: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("schema", 1, "schema is 1, this version has 2"),
         ("schema", 3, "schema is 3, this version has 2"),
         ("schema", True, "schema is True"),
-        ("schema", ..., "schema is None"),
         ("size", 512, "size is 512"),
         ("name", ..., "missing required field `name`"),
-        ("name", 3, r"Expected `str`, got `int` - at `\$.name`"),
         ("name", "x" * 201, "length <= 200"),
         ("name", "\x1b[2J", "not printable"),
         ("extra", 1, "unknown field `extra`"),
         ("mask", {"hole_above": 127, "polarity": "black is hole"}, "black is hole"),
         ("golden file", "other.npz", r"other\.npz"),
-        ("golden file", ..., "`file`"),
         ("stages", [], "0 stages"),
         ("stages 0 name", "repair", "stage name"),
         ("stages 0 files", {"fp32": "edge.onnx"}, "fp16"),
         ("stages 0 files fp8", "edge.onnx", "fp8"),
         ("stages 0 files fp32", "missing.onnx", "does not list"),
         ("stages 0 inputs 0 dtype", "float32", "edge inputs"),
-        ("stages 0 inputs 0 shape", ["batch", 3, 256, 256], "edge inputs"),
         ("stages 1 outputs 0 name", "out", "repair outputs"),
-        ("stages 1 outputs 0 range", [0, 1], "repair outputs"),
-        ("stages 0 parameters", -1, "parameters"),
-        ("stages 0 macs", True, "macs"),
         ("stages 0 macs", 2**63, "macs"),
         ("stages 0 max_activation", 1e305, "max_activation"),
         ("files", {}, "does not list"),
-        ("files edge.onnx sha256", "0" * 63, "sha256"),
         ("files edge.onnx sha256", "0" * 64 + "\n", "sha256"),
         ("files edge.onnx bytes", 2**40, "bytes"),
     ],
@@ -205,14 +188,11 @@ def test_manifests_that_are_refused(writable_bundle: Path, path: str, value: Any
         b"",
         b"no json",
         b"[]",
-        b"3",
-        b"\xff\xfe\x00",
         b'{"schema": NaN}',
         b"[" * 500_000,
-        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
         b'{"schema": ' + b"9" * 10_000 + b"}",
     ],
-    ids=["empty", "text", "list", "number", "bytes", "nan", "deep list", "deep object", "huge number"],
+    ids=["empty", "text", "list", "nan", "deep list", "huge number"],
 )
 def test_hostile_manifests(writable_bundle: Path, data: bytes) -> None:
     (writable_bundle / "manifest.json").write_bytes(data)
@@ -220,14 +200,11 @@ def test_hostile_manifests(writable_bundle: Path, data: bytes) -> None:
         Bundle.load(writable_bundle)
 
 
-def test_a_huge_manifest_is_not_parsed(writable_bundle: Path) -> None:
+def test_a_manifest_that_is_huge_or_a_link(writable_bundle: Path) -> None:
     with (writable_bundle / "manifest.json").open("ab") as file:
         file.truncate(1 << 33)  # sparse
     with pytest.raises(BundleError, match="larger than"):
         Bundle.load(writable_bundle)
-
-
-def test_a_manifest_that_is_a_link(writable_bundle: Path) -> None:
     path = writable_bundle / "manifest.json"
     path.symlink_to(path.rename(writable_bundle.parent / "manifest.json"))
     with pytest.raises(BundleError, match="link"):
@@ -247,43 +224,25 @@ def test_write_bundle_replaces_a_bundle_and_nothing_else(tmp_path: Path) -> None
     assert os.listdir(other) == ["mine.jpg"]
 
 
-def web_app(bundle: Path) -> Path:
-    (target := bundle.parent / "web_app").mkdir()
-    (target / "manifest.json").write_text('{"name": "photo album", "start_url": "/"}')
-    (target / "index.html").write_text("mine")
-    return target
-
-
-def folder_for_file(bundle: Path) -> None:
-    (bundle / "edge.onnx").unlink()
-    (bundle / "edge.onnx").mkdir()
-    (bundle / "edge.onnx" / "notes.txt").write_text("mine")
-
-
-def link_to(bundle: Path) -> Path:
-    (link := bundle.parent / "link").symlink_to(bundle)
-    return link
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        web_app,
-        folder_for_file,
-        link_to,
-        lambda bundle: (bundle / "notes.txt").touch(),
-        lambda bundle: (bundle / ".git").mkdir(),
-    ],
-    ids=["manifest of another kind", "folder in a file's place", "link", "file besides", "folder besides"],
-)
-def test_a_folder_with_anything_else_in_it_is_never_replaced(writable_bundle: Path, make: Any) -> None:
-    target = make(writable_bundle) or writable_bundle
-    before = sorted(target.rglob("*"))
-    for attempt in (check_bundle_target, write_toy_bundle):
-        with pytest.raises(OutputError) as caught:
-            attempt(target)
-        assert caught.value.hint
-        assert sorted(target.rglob("*")) == before
+def test_a_folder_with_anything_else_in_it_is_never_replaced(writable_bundle: Path) -> None:
+    others = {name: writable_bundle.parent / name for name in ("a web app", "link", "notes", "folder", "file")}
+    for path in others.values():
+        shutil.copytree(writable_bundle, path)
+    (others["a web app"] / "manifest.json").write_text('{"name": "photo album", "start_url": "/"}')
+    others["link"].symlink_to(others["link"].rename(writable_bundle.parent / "elsewhere"))
+    (others["notes"] / "notes.txt").touch()
+    (others["folder"] / ".git").mkdir()
+    (others["folder"] / ".git" / "HEAD").touch()
+    (others["file"] / "edge.onnx").unlink()
+    (others["file"] / "edge.onnx").mkdir()
+    (others["file"] / "edge.onnx" / "notes.txt").write_text("a folder in a file's place")
+    before = sorted(writable_bundle.parent.rglob("*"))
+    for target in others.values():
+        for attempt in (check_bundle_target, write_toy_bundle):
+            with pytest.raises(OutputError) as caught:
+                attempt(target)
+            assert caught.value.hint
+    assert sorted(writable_bundle.parent.rglob("*")) == before
 
 
 def test_targets_that_a_bundle_may_take(tmp_path: Path, writable_bundle: Path) -> None:
