@@ -7,25 +7,9 @@ import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from restore_sdk._util.terminal import quote
 from restore_sdk.errors import EngineError
-
-
-def read_at_most(file: BinaryIO, limit: int) -> bytes | None:
-    """All bytes of a file just opened, or ``None`` where those are more than ``limit``.
-
-    The size that the system tells is only where reading begins: a file may grow, and some have none to tell.
-    """
-    expected = os.fstat(file.fileno()).st_size
-    if expected > limit:
-        return None
-    data = file.read(expected + 1)  # Python takes the memory for as many bytes as are asked for
-    while expected < len(data) <= limit:
-        expected = min(2 * len(data) + 4096, limit)
-        data += file.read(expected + 1 - len(data))
-    return data if len(data) <= limit else None
 
 
 def read_plain(path: Path, limit: int, check: Callable[[os.stat_result, Path], None] | None = None) -> bytes:
@@ -46,10 +30,9 @@ def read_plain(path: Path, limit: int, check: Callable[[os.stat_result, Path], N
             raise ValueError("is not a plain file")
         if check is not None:
             check(found, path)
-        data = read_at_most(file, limit)
-    if data is None:
-        raise ValueError(f"is larger than the {limit} bytes it may have")
-    return data
+        if found.st_size > limit:
+            raise ValueError(f"is larger than the {limit} bytes it may have")
+        return file.read()
 
 
 def read_owned(path: Path, limit: int) -> bytes:

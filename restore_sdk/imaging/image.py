@@ -19,9 +19,6 @@ MODEL_SIZE = 256
 #: Pixels with a mask value above this are masked.
 MASKED_ABOVE = 127
 
-#: Rows of a mask that are looked at together, and pixels of one that is taken whole.
-_STRIP, _SMALL = 64, 1 << 18
-
 #: A PIL image decodes its file when it is first asked for pixels, and not safely in two threads at once. Images share
 #: the locks, by where they lie in memory.
 _DECODING = tuple(threading.Lock() for _ in range(64))
@@ -194,14 +191,15 @@ def masked_pixels(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArra
     """Which pixels a mask marks, from the values that :func:`mask_values` has checked.
 
     Of ``bool`` masks, true is masked; of others, what is above 127. A mask that marks nothing is fine. Returns a fresh
-    ``(H, W)`` bool array, true where pixels are missing, and rows and columns outside of which none is.
+    ``(H, W)`` bool array, true where pixels are missing, and rows and columns outside of which the mask is black.
 
     Raises:
         MaskError: every pixel is masked; or a ``uint8`` mask is not black, yet has nothing above 127, as a 0/1 mask.
     """
     # A view of another type as bool may hold any byte; compared, each becomes 0 or 1.
     marked = np.ascontiguousarray(values).view(np.uint8)
-    box = _marked_box(marked)
+    x, y, width, height = cv2.boundingRect(marked)
+    box = slice(y, y + height), slice(x, x + width)
     above = marked[box] > (0 if values.dtype == np.bool_ else MASKED_ABOVE)
     mask = np.zeros(values.shape, bool)
     mask[box] = above
@@ -214,19 +212,6 @@ def masked_pixels(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArra
             "white (255) is what to repaint; multiply a 0/1 mask by 255, or pass a bool array",
         )
     return mask, box
-
-
-def _marked_box(marked: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Rows and columns outside of which all is zero; of a small mask all of it, since looking takes longer there."""
-    if marked.size <= _SMALL:
-        return slice(0, marked.shape[0]), slice(0, marked.shape[1])
-    # Whole strips first: most of a large mask is black, and that is told faster than its outline.
-    strips = [top for top in range(0, len(marked), _STRIP) if cv2.hasNonZero(marked[top : top + _STRIP])]
-    if not strips:
-        return slice(0, 0), slice(0, 0)
-    x, y, width, height = cv2.boundingRect(marked[strips[0] : strips[-1] + _STRIP])
-    top = strips[0] + y
-    return slice(top, top + height), slice(x, x + width)
 
 
 def _is_pil(image: object) -> bool:

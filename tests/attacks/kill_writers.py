@@ -1,6 +1,6 @@
 """Killed at every line while it writes: run by ``test_faults.py`` in a process of its own, since it forks.
 
-    python -m tests.attacks.kill_writers (export | store | training) FOLDER
+    python -m tests.attacks.kill_writers (export | store) FOLDER
 
 A child does the work and is killed by SIGKILL at its 1st, 2nd, 3rd ... executed line of the files that write, until one
 gets through; after each kill what lies there is looked at, and the work is done again. Prints how many moments there
@@ -20,10 +20,6 @@ from restore_sdk.engines.store import EngineStore
 from tests.engines.conftest import HOST, made_up, write_half_bundle
 from tests.killing import survives
 from tests.toy_bundle import write_toy_bundle
-
-#: Lines of the writers at which a training is killed, one after the other: while it writes its first checkpoint, its
-#: second one, and when it begins again.
-TRAINING_MOMENTS = (580, 1075, 30)
 
 
 def export(folder: Path) -> int:
@@ -81,38 +77,6 @@ def store(folder: Path) -> int:
         moments += 1
 
 
-def training(folder: Path) -> int:
-    """A run that is killed again and again gives the very weights of one that is not."""
-    import torch
-
-    from tests.training.conftest import TINY, draw_faces, label_faces
-    from training import fit as trainer
-    from training.checkpoint import load_tensors
-    from training.config import from_json
-    from training.faces import mask_bank
-
-    torch.set_num_threads(1)
-    trainer._SAVE_EVERY_SECONDS = 0.0  # after each step
-    config, pictures = from_json(TINY), draw_faces(folder / "pictures")
-    labels = label_faces(pictures)
-    for out in ("whole", "killed"):  # drawn by processes of their own, which are not killed
-        (folder / out).mkdir()
-        mask_bank(config.seed, 20, folder / out / "masks.npy", workers=1)
-
-    def work(out: str) -> Path:
-        options = trainer.Options(pictures, folder / out, labels, only="shape", masks=20, bfloat16=False)
-        return trainer.fit(config, options)
-
-    assert survives(lambda: work("whole"), set(), 0)
-    writers = {"checkpoint.py", "atomic.py", "fit.py"}
-    kills = sum(not survives(lambda: work("killed"), writers, at) for at in TRAINING_MOMENTS)
-    assert survives(lambda: work("killed"), set(), 0)
-    whole, killed = (load_tensors(folder / name / "shape.safetensors")[0] for name in ("whole", "killed"))
-    assert whole.keys() == killed.keys()
-    assert all(torch.equal(whole[name], killed[name]) for name in whole)
-    return kills
-
-
 if __name__ == "__main__":
     os.fsync = lambda _: None
-    print({"export": export, "store": store, "training": training}[sys.argv[1]](Path(sys.argv[2])))
+    print({"export": export, "store": store}[sys.argv[1]](Path(sys.argv[2])))

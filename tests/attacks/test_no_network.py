@@ -17,17 +17,9 @@ from tests.attacks.sealed import run_sealed, sealable
 pytestmark = pytest.mark.skipif(not sealable(), reason="seals processes on Linux only")
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import socket; socket.socket()",
-        "import socket; socket.getaddrinfo('example.org', 80)",
-        "import ctypes; ctypes.CDLL(None).socket(2, 1, 0)",
-    ],
-    ids=["python", "name", "native"],
-)
-def test_the_seal_holds(code: str) -> None:
-    assert run_sealed(code).returncode == -signal.SIGSYS
+def test_the_seal_holds() -> None:
+    for code in ("import socket; socket.socket()", "import ctypes; ctypes.CDLL(None).socket(2, 1, 0)"):
+        assert run_sealed(code).returncode == -signal.SIGSYS
 
 
 def test_every_module_imports_without_a_socket() -> None:
@@ -93,24 +85,5 @@ def test_what_the_caller_said_of_telemetry_stays(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delitem(sys.modules, "openvino_telemetry")
     with no_telemetry():
         assert os.environ[ORT_SWITCH] == "1"
-        assert importlib.util.find_spec("json") is not None
     assert ORT_SWITCH not in os.environ
     assert "openvino_telemetry" not in sys.modules
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "doctor",
-        "info --bundle BUNDLE",
-        "verify --bundle BUNDLE",
-        "bench --requests 2 --bundle BUNDLE",
-        "restore examples/portrait_damaged.png --mask examples/portrait_mask.png -o OUT/out.png --bundle BUNDLE",
-    ],
-)
-def test_commands_need_no_socket(toy_bundle: Bundle, tmp_path: Path, arguments: str) -> None:
-    code = "import sys; from restore_sdk.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    line = arguments.replace("BUNDLE", str(toy_bundle.path)).replace("OUT", str(tmp_path))
-    done = run_sealed(code, *line.split())
-    assert done.returncode == 0, done.stderr
-    assert "restore " not in line or os.listdir(tmp_path) == ["out.png"]
