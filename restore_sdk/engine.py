@@ -305,7 +305,7 @@ class RestoreEngine:
             for group in chunked(tiles, runner.max_batch):
                 with clock.part("prepare"):
                     samples = [request.sample(tile) for request, tile in group]
-                    images, masks = (_stacked(arrays) for arrays in zip(*samples, strict=True))
+                    images, masks = (np.stack(arrays) for arrays in zip(*samples, strict=True))
                 with clock.part("wait"):
                     result = checked(runner.infer(images, masks), len(group))
                 clock.computed(result.edge_ms, result.repair_ms)
@@ -327,10 +327,6 @@ def _like(picture: NDArray[np.uint8], image: ImageLike) -> Any:
 
 def _named(pairs: Iterable[tuple[ImageLike, MaskLike]]) -> Iterator[_Item]:
     return ((f"item {number}: ", image, mask) for number, (image, mask) in enumerate(pairs))
-
-
-def _stacked(arrays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    return np.stack(arrays) if len(arrays) > 1 else arrays[0][np.newaxis]  # one alone needs no copy
 
 
 def _options(options: RestoreOptions | None, keywords: OptionKeywords) -> RestoreOptions:

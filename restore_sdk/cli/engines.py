@@ -40,8 +40,7 @@ def register(commands: Any) -> None:
 def build(options: argparse.Namespace) -> Result:
     """``restore-sdk build``: engines of both stages for a target, or for the GPU at hand."""
     from restore_sdk.bundle import Bundle
-    from restore_sdk.engines.chain import build_chain
-    from restore_sdk.engines.plan import prepare
+    from restore_sdk.engines.chain import build_chain, prepare
     from restore_sdk.engines.store import EngineStore
     from restore_sdk.runtime.tensorrt import validate
 

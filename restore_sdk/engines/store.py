@@ -49,11 +49,15 @@ _LOG = logging.getLogger("restore_sdk")
 
 @dataclass(frozen=True, slots=True)
 class StoredEngine:
-    """An engine whose plan was read and whose hash was found right: ``plan`` may be deserialised."""
+    """An engine whose plan was read and whose hash was found right: ``plan`` may be deserialised.
+
+    ``reused`` is false where it was published just now.
+    """
 
     sidecar: Sidecar
     plan: bytes
     path: Path
+    reused: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class EngineStore:
             for old in self.root.glob(f"{sidecar.key.stage}.{sidecar.key.digest}.*.plan"):
                 if old != path:
                     old.unlink(missing_ok=True)
-        return StoredEngine(sidecar, plan, path)
+        return StoredEngine(sidecar, plan, path, reused=False)
 
     def find(self, bundle: Bundle, stage: str, trt: TensorRT, gpu: DeviceFacts) -> StoredEngine:
         """The engine of a stage that fits model and host; the newest where several do.

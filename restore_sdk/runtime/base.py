@@ -12,10 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk.errors import ClosedError, ExecutionError, ShapeError
+from restore_sdk.errors import ClosedError, ExecutionError, OutOfMemoryError, RestoreError, ShapeError
 from restore_sdk.imaging.image import MODEL_SIZE
 
 U8 = NDArray[np.uint8]
+
+#: Largest batch of a call on the CPU. Four images give its threads longer pieces of work; more only costs memory.
+MAX_BATCH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +42,27 @@ def check_batch(images: object, masks: object, largest: int) -> None:
         ShapeError: not ``uint8`` arrays of one batch of 1 to ``largest`` images; names the array and both forms.
     """
     count = len(images) if isinstance(images, np.ndarray) and images.ndim else 0
-    for name, array, channels in (("images", images, (3,)), ("masks", masks, ())):
-        if (misfit := _misfit(array, (count, MODEL_SIZE, MODEL_SIZE, *channels))) is not None:
-            raise ShapeError(f"{name} are {misfit}", "convert them")
+    if misfit := _misfit(count, images=images, masks=masks):
+        raise ShapeError(misfit, "convert it")
     if not 1 <= count <= largest:
         raise ShapeError(f"a batch of {count}, the runtime takes 1 to {largest}", "split it")
 
 
 def checked(result: Inference, count: int) -> Inference:
     """The result of a batch of ``count``, once it has the form that it must have; raises :class:`ExecutionError`."""
-    for name, array, channels in (("restored", result.restored, (3,)), ("completed_edges", result.completed_edges, ())):
-        if (misfit := _misfit(array, (count, MODEL_SIZE, MODEL_SIZE, *channels))) is not None:
-            raise ExecutionError(f"the runtime gave {name} as {misfit}", "run: restore-sdk verify")
+    if misfit := _misfit(count, restored=result.restored, completed_edges=result.completed_edges):
+        raise ExecutionError(f"of the runtime's results, {misfit}", "run: restore-sdk verify")
     return result
 
 
-def _misfit(array: object, shape: tuple[int, ...]) -> str | None:
-    """What is wrong with an array that should be ``uint8`` of a shape."""
-    if isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.shape == shape:
-        return None
-    return f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}, not uint8 {shape}"
+def _misfit(count: int, **arrays: object) -> str:
+    """What is wrong with arrays that should be a batch of ``count``: in colour the first, maps the second."""
+    for (name, array), channels in zip(arrays.items(), ((3,), ()), strict=True):
+        shape = (count, MODEL_SIZE, MODEL_SIZE, *channels)
+        if not (isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.shape == shape):
+            found = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"
+            return f"{name} is {found}, not uint8 {shape}"
+    return ""
 
 
 class StageRunner(Protocol):
@@ -154,3 +158,28 @@ class PooledRunner:
             freed, self._count = list(self._idle), 0
             self._idle.clear()
             return freed
+
+
+def host_buffers(batch: int) -> dict[str, U8]:
+    """One array for each tensor of the chain, by its name, for batches of up to ``batch``."""
+    maps = (batch, MODEL_SIZE, MODEL_SIZE)
+    shapes = {"image": (*maps, 3), "mask": maps, "completed_edges": maps, "restored": (*maps, 3)}
+    return {name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}
+
+
+@contextmanager
+def mapped_errors(what: str, kind: type[RestoreError] = ExecutionError, *, no_memory: str, hint: str) -> Iterator[None]:
+    """A runtime's exceptions, which share no base class of their own, as ``kind``; their words follow ``what``.
+
+    ``no_memory`` is what the runtime says, beside ``bad_alloc``, when memory is short.
+    """
+    try:
+        yield
+    except RestoreError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(f"{what}: out of memory", "free memory, or use fewer slots") from error
+    except Exception as error:
+        if "bad_alloc" in str(error) or no_memory in str(error):
+            raise OutOfMemoryError(f"{what}: {error}", "free memory, or use fewer slots") from error
+        raise kind(f"{what}: {error}", hint) from error

@@ -102,14 +102,10 @@ def free_all(*parts: Any) -> None:
 def _import_pycuda() -> Any:
     try:
         return importlib.import_module("pycuda.driver")
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"pycuda is not installed: {error}", "run: pip install pycuda (needs a C++ compiler and the CUDA headers)"
-        ) from error
     except ImportError as error:
         raise MissingDependencyError(
             f"pycuda does not load: {error}",
-            "it was built for another CUDA or Python; run: pip install --force-reinstall --no-cache-dir pycuda",
+            "run: pip install --force-reinstall --no-cache-dir pycuda (needs a C++ compiler and CUDA's headers)",
         ) from error
     except Exception as error:  # pycuda raises RuntimeErrors of its own while it loads
         raise DeviceError(f"pycuda cannot use the driver: {error}", "run: restore-sdk doctor") from error

@@ -12,8 +12,7 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import BundleError, MissingDependencyError
 from restore_sdk.runtime import MAX_THREADS, usable_cores
-from restore_sdk.runtime.base import U8, Inference, PooledRunner
-from restore_sdk.runtime.cpu import MAX_BATCH, host_buffers, mapped_errors
+from restore_sdk.runtime.base import MAX_BATCH, U8, Inference, PooledRunner, host_buffers, mapped_errors
 from restore_sdk.runtime.fork import keep_in_children
 
 try:

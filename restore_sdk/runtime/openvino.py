@@ -14,8 +14,7 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
 from restore_sdk.runtime import MAX_THREADS, Runtime, usable_cores
-from restore_sdk.runtime.base import U8, Inference, PooledRunner
-from restore_sdk.runtime.cpu import MAX_BATCH, host_buffers, mapped_errors
+from restore_sdk.runtime.base import MAX_BATCH, U8, Inference, PooledRunner, host_buffers, mapped_errors
 from restore_sdk.runtime.fork import keep_in_children
 
 try:
@@ -34,10 +33,9 @@ VERSION = ov.get_version().split("-")[0]
 #: The precision of each runtime that :mod:`restore_sdk.runtime.select` names.
 PRECISIONS: dict[Runtime, Precision] = {"openvino": "fp32", "openvino-bf16": "bf16", "openvino-int8": "int8"}
 
-#: What each precision is called by OpenVINO: the value of its hint. With ``int8`` that is the precision of what the
-#: graph does not compute in 8 bits. Below, the capability that the CPU must have for it.
-_HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
-_CAPABILITIES = {"f32": "FP32", "bf16": "BF16"}
+#: What each precision is called by OpenVINO: the value of its hint, and the capability that the CPU must have. With
+#: ``int8`` that is the precision of what the graph does not compute in 8 bits.
+_HINTS: dict[Precision, tuple[str, str]] = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "int8": ("bf16", "BF16")}
 
 _mapped_errors = partial(
     mapped_errors, no_memory="Failed to allocate", hint="run: restore-sdk verify --runtime openvino"
@@ -85,7 +83,7 @@ class OpenVinoRunner(PooledRunner):
 def _compile(core: Any, bundle: Bundle, stage: StageSpec, precision: Precision, slots: int, threads: int) -> Any:
     """A stage for requests in as many streams as there are slots; raises unless it computes in the precision."""
     graph = bundle.read(bundle.file(stage.name, "int8" if precision == "int8" else "fp32"))
-    hint = _HINTS[precision]
+    hint, _ = _HINTS[precision]
     options = {
         "INFERENCE_PRECISION_HINT": hint,
         "PERFORMANCE_HINT": "LATENCY",
@@ -159,7 +157,7 @@ def offers(core: Any = None) -> tuple[str, tuple[Precision, ...]]:
     """OpenVINO's version, and the precisions that this CPU has instructions for."""
     with _mapped_errors("OpenVINO finds no CPU", DeviceError):
         capabilities = (core or ov.Core()).get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
-    return VERSION, tuple(precision for precision, hint in _HINTS.items() if _CAPABILITIES[hint] in capabilities)
+    return VERSION, tuple(precision for precision, (_, needed) in _HINTS.items() if needed in capabilities)
 
 
 def _eight_bit(compiled: Any) -> int:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from restore_sdk.bundle import Bundle
+from restore_sdk.engines.chain import BuildPlan
 from restore_sdk.engines.driver import device_facts
 from restore_sdk.engines.edition import Edition, load, require_driver
-from restore_sdk.engines.plan import BuildPlan
 from restore_sdk.engines.sidecar import BUILD_AGAIN
 from restore_sdk.engines.store import EngineStore, StoredEngine
 from restore_sdk.errors import DriftError, RestoreError
@@ -175,8 +175,7 @@ def _warm_up(pipelines: Sequence[Pipeline], max_batch: int) -> None:
 
 
 def _describe(engine: StoredEngine) -> dict[str, Any]:
-    """What its sidecar says that a measurement is to be read with; of JSON types."""
-    sidecar = engine.sidecar.to_json()
-    told = ("target", "plan_bytes", "plan_sha256", "precision", "validation", "created")
-    build = {name: value for name, value in sidecar["build"].items() if name != "log"}
-    return {"stage": engine.sidecar.key.stage, **{name: sidecar[name] for name in told}, "build": build}
+    """What its sidecar says, without the log."""
+    told = engine.sidecar.to_json()
+    build = {name: value for name, value in told["build"].items() if name != "log"}
+    return {"stage": engine.sidecar.key.stage, **told, "build": build}

@@ -103,8 +103,10 @@ def cut(
     if color != "rgb" or tile.ndim != 3 or tile.shape[2] != 3:
         tile = to_rgb(tile, color)
     if crop.padded:
-        tile = _reflect(tile, crop)
-        mask = _reflect(mask.view(np.uint8), crop).view(np.bool_)
+        below, right = MODEL_SIZE - crop.top - crop.inner_height, MODEL_SIZE - crop.left - crop.inner_width
+        beside = crop.top, below, crop.left, right
+        tile = cv2.copyMakeBorder(tile, *beside, cv2.BORDER_REFLECT_101)
+        mask = cv2.copyMakeBorder(mask.view(np.uint8), *beside, cv2.BORDER_REFLECT_101).view(np.bool_)
     return np.ascontiguousarray(tile), mask
 
 
@@ -208,8 +210,14 @@ def _aligned(window: slice, length: int, inner: int) -> tuple[slice, int, int]:
     return slice(first * small, last * small), first * large, (last - first) * large
 
 
-def _reflect(tile: NDArray[np.uint8], crop: Crop) -> NDArray[np.uint8]:
-    bottom = MODEL_SIZE - crop.top - crop.inner_height
-    right = MODEL_SIZE - crop.left - crop.inner_width
-    whole: NDArray[np.uint8] = cv2.copyMakeBorder(tile, crop.top, bottom, crop.left, right, cv2.BORDER_REFLECT_101)
-    return whole
+def pooled(mask: NDArray[np.bool_], cell: int) -> NDArray[np.uint8]:
+    """Which cells of ``cell x cell`` pixels hold something masked, as 1; the last ones may be cut off."""
+    cells = np.zeros([-(-length // cell) for length in mask.shape], np.uint8)
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    if width:
+        top, left = y // cell, x // cell
+        part = mask[top * cell : y + height, left * cell : x + width]
+        for axis in (0, 1):
+            part = np.logical_or.reduceat(part, np.arange(0, part.shape[axis], cell), axis=axis)
+        cells[top : top + len(part), left : left + part.shape[1]] = part
+    return cells

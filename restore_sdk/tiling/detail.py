@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from restore_sdk._util.opencv import cv2
 from restore_sdk.imaging.image import MODEL_SIZE
-from restore_sdk.tiling.crop import Crop, shrunk
+from restore_sdk.tiling.crop import Crop, pooled, shrunk
 from restore_sdk.tiling.plan import Tile
 
 #: Side of a patch in cells; the patches of a grid follow each other by half of it.
@@ -153,13 +153,13 @@ class _Grid:
 
     def known(self, mask: _Bool, margin: int) -> _Int:
         """Which patches lie in the picture, and ``margin`` cells off all that is masked: ``(2, N)``."""
-        near = cv2.dilate(_pooled(mask, self.cell), np.ones((3, 3), np.uint8), iterations=margin)
+        near = cv2.dilate(pooled(mask, self.cell), np.ones((3, 3), np.uint8), iterations=margin)
         near = near[: self._cells[0], : self._cells[1]]
         return np.array(np.nonzero(~self._windows(near, 1).any(axis=(2, 3))))
 
     def touched(self, mask: _Bool) -> _Int:
         """Which patches hold something that is masked: ``(2, N)``."""
-        return np.array(np.nonzero(self._windows(_pooled(mask, self.cell), 0).any(axis=(2, 3))))
+        return np.array(np.nonzero(self._windows(pooled(mask, self.cell), 0).any(axis=(2, 3))))
 
     def looks(self, patches: _Int) -> tuple[_Float, _Float]:
         """Cells less their mean, ``(N, C, 4, 4)``, and that mean, ``(N, C)``; in whole numbers."""
@@ -331,19 +331,6 @@ def _add(box: _U8, mine: _Bool, tile: Tile, top: int, left: int, strip: _Float) 
 def _described(shapes: _Float, means: _Float) -> _Float:
     """Shapes and, counting as much as four of their cells, brightness."""
     return np.concatenate([shapes.reshape(len(shapes), -1), 2 * means], axis=1)
-
-
-def _pooled(mask: _Bool, cell: int) -> _U8:
-    """Which cells hold something masked; the last ones may be cut off."""
-    cells = np.zeros([-(-length // cell) for length in mask.shape], np.uint8)
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if width:
-        top, left = y // cell, x // cell
-        part = mask[top * cell : y + height, left * cell : x + width]
-        for axis in (0, 1):
-            part = np.logical_or.reduceat(part, np.arange(0, part.shape[axis], cell), axis=axis)
-        cells[top : top + len(part), left : left + part.shape[1]] = part
-    return cells
 
 
 def _with_channels(array: NDArray[Any]) -> NDArray[Any]:

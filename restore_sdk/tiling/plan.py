@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from restore_sdk._util.opencv import cv2
 from restore_sdk.errors import InputError
 from restore_sdk.imaging.image import MODEL_SIZE
-from restore_sdk.tiling.crop import Crop, place
+from restore_sdk.tiling.crop import Crop, place, pooled
 
 #: Side of a tile in thicknesses of what it restores. Less shows the model too little around it, more costs the
 #: picture's own detail; between 2 and 6 the difference is small (docs/photographs.md).
@@ -236,12 +236,8 @@ class _Blocks:
     def __init__(self, mask: NDArray[np.bool_], across: slice, along: slice) -> None:
         self._shape = mask.shape[0], mask.shape[1]
         self._top, self._left = across.start // POOL * POOL, along.start // POOL * POOL
-        part = mask[self._top : across.stop, self._left : along.stop]
-        rows, columns = -(-part.shape[0] // POOL), -(-part.shape[1] // POOL)
-        padded = np.zeros((rows * POOL, columns * POOL), bool)
-        padded[: part.shape[0], : part.shape[1]] = part
-        tall = padded.reshape(rows, POOL, columns * POOL).any(axis=1)
-        self._mask: NDArray[np.bool_] = np.asarray(tall.reshape(rows, columns, POOL).any(axis=2))
+        self._mask = pooled(mask[self._top : across.stop, self._left : along.stop], POOL).view(np.bool_)
+        rows, columns = self._mask.shape
         # Beyond the picture's border nothing is known: a mask at the border counts as going on there.
         known = (self._top > 0, across.stop < mask.shape[0], self._left > 0, along.stop < mask.shape[1])
         border = [int(side) for side in known]

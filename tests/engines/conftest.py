@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.writing import StageFiles
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
-from restore_sdk.engines import plan
+from restore_sdk.engines import chain
 from restore_sdk.engines.driver import DeviceFacts
 from restore_sdk.engines.edition import TensorRT, host_platform, load
 from restore_sdk.engines.recipe import Recipe
@@ -40,7 +40,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def find(index: int = 0) -> None:
         raise DeviceError(f"no GPU {index} in this test", "restore-sdk build --target any-rtx")
 
-    monkeypatch.setattr(plan, "device_facts", find)
+    monkeypatch.setattr(chain, "device_facts", find)
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,9 @@ import pytest
 from export.writing import StageFiles
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines import builder
-from restore_sdk.engines.chain import build_chain
+from restore_sdk.engines.chain import BuildPlan, build_chain
 from restore_sdk.engines.driver import DeviceFacts
 from restore_sdk.engines.edition import TensorRT
-from restore_sdk.engines.plan import BuildPlan
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import BuildError, DriftError, MissingDependencyError, OutOfMemoryError
 from tests.engines.conftest import half_graph, rtx_recipe, write_half_bundle

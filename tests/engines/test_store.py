@@ -137,16 +137,10 @@ class TestSpoiledPlans:
         self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, spoil: Any, why: str
     ) -> None:
         spoil(stored.path)
-        self.refused(store, half_bundle, why)
-
-    @pytest.mark.parametrize("target", ["a10", "sm86"])
-    def test_the_hint_removes_it_and_names_a_shipped_recipe(
-        self, store: EngineStore, half_bundle: Bundle, target: str
-    ) -> None:
-        store.publish(PLAN, changed(made_up(half_bundle), target=target)).path.write_bytes(PLAN[:100])
-        hint = self.refused(store, half_bundle, "100 of 504 bytes")
-        assert "restore-sdk engines prune" in hint
-        assert ("--edition tensorrt --target a10 --bundle " in hint) == (target == "a10")
+        hint = self.refused(store, half_bundle, why)
+        if " bytes" in why:
+            assert "restore-sdk engines prune" in hint
+            assert "--edition tensorrt --target a10 --bundle " in hint
 
 
 class TestSpoiledSidecars:

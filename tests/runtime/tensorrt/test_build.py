@@ -12,7 +12,6 @@ from restore_sdk.engines import chain
 from restore_sdk.engines.builder import Built
 from restore_sdk.engines.driver import current, device_facts
 from restore_sdk.engines.edition import TensorRT
-from restore_sdk.engines.plan import BuildPlan
 from restore_sdk.engines.recipe import recipe_for_device
 from restore_sdk.engines.store import EngineStore
 from restore_sdk.errors import DeviceError, DriftError, OutOfMemoryError
@@ -36,12 +35,12 @@ def test_the_context_is_current_while_it_builds_and_only_then(double: Double) ->
 
 
 @pytest.fixture
-def plan(trt: ModuleType, monkeypatch: pytest.MonkeyPatch) -> BuildPlan:
+def plan(trt: ModuleType, monkeypatch: pytest.MonkeyPatch) -> chain.BuildPlan:
     """A build for the double, whose plans are its own."""
     monkeypatch.setattr(
         chain, "build_stage", lambda trt, graph, stage, recipe, **_: Built(make_plan(graph), (), {"float16": 1}, {})
     )
-    return BuildPlan(recipe_for_device("tensorrt", "8.6"), TensorRT(trt, "tensorrt", VERSION), device_facts())
+    return chain.BuildPlan(recipe_for_device("tensorrt", "8.6"), TensorRT(trt, "tensorrt", VERSION), device_facts())
 
 
 def suffixes(store: EngineStore) -> list[str]:
@@ -49,7 +48,7 @@ def suffixes(store: EngineStore) -> list[str]:
 
 
 def test_engines_that_compute_what_the_reference_did_are_published(
-    plan: BuildPlan, store: EngineStore, toy_bundle: Bundle, double: Double
+    plan: chain.BuildPlan, store: EngineStore, toy_bundle: Bundle, double: Double
 ) -> None:
     before = double.counters().living
     for outcome in chain.build_chain(toy_bundle, plan, store, validate=validate):
@@ -62,7 +61,7 @@ def test_engines_that_compute_what_the_reference_did_are_published(
 
 
 def test_engines_that_drift_or_find_no_room_are_not(
-    plan: BuildPlan, store: EngineStore, toy_bundle: Bundle, double: Double, tmp_path: Path
+    plan: chain.BuildPlan, store: EngineStore, toy_bundle: Bundle, double: Double, tmp_path: Path
 ) -> None:
     golden = golden_vectors()
     golden["restored"] = golden["restored"] ^ 16

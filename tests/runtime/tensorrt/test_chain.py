@@ -88,14 +88,6 @@ def test_wrong_input_is_refused_before_anything_is_copied(open_runner: Open, dou
         assert double.counters() == before
 
 
-def test_arrays_that_are_not_contiguous_are_gathered(open_runner: Open, reference: OnnxRunner) -> None:
-    images, masks = requests(1)[0]
-    mirrored = (images[:, ::-1, :, ::-1], masks[:, ::-1])
-    straight = tuple(np.ascontiguousarray(part) for part in mirrored)
-    with open_runner() as runner:
-        assert same(runner.infer(*mirrored), reference.infer(*straight))
-
-
 @pytest.mark.parametrize("slots", [1, 2])
 def test_eight_threads_of_25_requests_equal_serial_ones(
     open_runner: Open, reference: OnnxRunner, trt: ModuleType, slots: int

@@ -207,7 +207,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_verify(built: object, toy_bundle: Bundle, double: Double, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify(built: object, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     code, report = run(capsys, "verify", "--runtime", "tensorrt", "--bundle", str(toy_bundle.path))
     assert (code, report["passed"], report["runtime"]) == (0, True, "tensorrt_double")
     assert report["min_psnr_db"] == 55.0, "half precision has a gate of its own"
@@ -221,14 +221,10 @@ def test_bench(built: object, toy_bundle: Bundle, capsys: pytest.CaptureFixture[
     assert (report["batch"], entry["runtime"]["max_batch"]) == (9, 4), "in as many runs as they need: 4, 4 and 1"
     stages = entry["figures"]["stages"]
     assert set(stages["parts"]) == {"edge", "repair", "upload", "download", "compute"}
-    for times in (stages["ms"], *stages["parts"].values()):
-        assert 0 <= times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
     assert stages["parts"]["compute"]["p50"] < stages["ms"]["p50"]
-    assert entry["figures"]["throughput"]["images_per_second"] > 0
     assert entry["runtime"]["device_memory_bytes"] > 0
     assert [engine["stage"] for engine in entry["runtime"]["engines"]] == ["edge", "repair"]
     assert all(engine["plan_bytes"] > 0 for engine in entry["runtime"]["engines"])
-    assert set(entry["drift"]) == {"restored", "completed_edges"}
 
 
 def test_no_engine_is_an_exit_code_of_its_own(
@@ -273,26 +269,16 @@ def test_a_tensorrt_that_does_not_start(
     assert "driver" in caught.value.hint
 
 
-@pytest.fixture
-def sibling(tmp_path: Path) -> Bundle:
-    """Another model that shares the edge stage."""
-    other = repair_graph().replace(b"toy_repair", b"two_repair")
-    return write_toy_bundle(tmp_path / "sibling", repair=StageFiles("repair", other, other, 0, 0))
-
-
 def test_auto_is_not_alarmed_by_the_engine_of_a_shared_stage(
-    store: EngineStore, toy_bundle: Bundle, sibling: Bundle, trt: ModuleType, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, store: EngineStore, toy_bundle: Bundle, trt: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
+    other = repair_graph().replace(b"toy_repair", b"two_repair")
+    sibling = write_toy_bundle(tmp_path / "sibling", repair=StageFiles("repair", other, other, 0, 0))
     publish(store, toy_bundle, plans(toy_bundle))
     with caplog.at_level(logging.WARNING, logger="restore_sdk"), RestoreEngine(sibling) as engine:
-        info = engine.info()
-    assert info["runtime"] == "onnxruntime"
-    assert "no built engine of this model" in info["reason"]
+        assert engine.info()["runtime"] == "onnxruntime"
+        assert "no built engine of this model" in engine.info()["reason"]
     assert caplog.text == ""
-    engines = publish(store, sibling, (make_plan(edge_graph()), make_plan(repair_graph())))
+    publish(store, sibling, plans(sibling))
     with RestoreEngine(sibling) as engine:
         assert engine.info()["runtime"] == "tensorrt_double"
-    (store.root / engines[1].sidecar.file).write_text("{}")
-    with caplog.at_level(logging.WARNING, logger="restore_sdk"), RestoreEngine(sibling) as engine:
-        assert engine.info()["runtime"] == "onnxruntime"
-    assert "is not valid" in caplog.text, "an engine that was built for it"
