@@ -20,7 +20,7 @@ INCOMPLETE = 9
 
 #: Options that only one photograph takes, and that only a folder takes.
 _PHOTO_ONLY = ("edges", "faces")
-_FOLDER_ONLY = ("format", "mask_suffix", "on_error", "unmarked", "overwrite", "slots")
+_FOLDER_ONLY = ("format", "mask_suffix", "unmarked", "overwrite", "slots")
 
 
 def register(commands: Any) -> None:
@@ -59,7 +59,6 @@ def register(commands: Any) -> None:
     group = command.add_argument_group("a folder of photographs")
     group.add_argument("--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="default: each as it is")
     group.add_argument("--mask-suffix", metavar="TEXT", help="masks are named PHOTO_mask: --mask-suffix _mask")
-    group.add_argument("--on-error", choices=("skip", "stop"), help="where a photograph fails (default: skip it)")
     group.add_argument("--unmarked", choices=("fail", "skip"), help="photographs without a mask (default: fail)")
     group.add_argument("--overwrite", action="store_true", help="replace files that no run has written")
     group.add_argument("--slots", type=int, metavar="N", help="how many compute at a time (default: the cores, <= 8)")
@@ -149,17 +148,11 @@ def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Resu
     if options.edges is not None:
         write_image(options.edges, result.edges)
     timings = result.timings
-    height, width = photo.pixels.shape[:2]
     report: dict[str, Any] = {
         "output": str(options.output),
         "edges": None if options.edges is None else str(options.edges),
-        "width": width,
-        "height": height,
         "mask": None if options.mask is None else str(options.mask),
-        "masked": round(photograph.masked_share(mask), 6),
-        "lossless": file.lossless,
-        "quality": file.quality,
-        "notes": list(file.notes),
+        **photograph.facts_of(file, mask),
         "crops": [crop.to_json() for crop in result.crops],
         "detail": result.detail,
         "runtime": facts["runtime"],
@@ -169,8 +162,9 @@ def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Resu
             for name in ("prepare", "wait", "edge", "repair", "paste", "total")
         },
     }
-    done = f"restored in {timings.total_ms:.0f} ms by {bundle.name} on {facts['runtime']}"
-    return report, [f"{options.output}: {width} x {height} px, {done}", *(f"note: {note}" for note in file.notes)], 0
+    size = f"{report['width']} x {report['height']} px"
+    done = f"{size}, restored in {timings.total_ms:.0f} ms by {bundle.name} on {facts['runtime']}"
+    return report, [f"{options.output}: {done}", *(f"note: {note}" for note in file.notes)], 0
 
 
 def _restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> Result:
@@ -193,20 +187,12 @@ def _restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> Res
         open_engine=lambda: RestoreEngine(bundle, runtime=options.runtime, slots=slots),
         mask_suffix=options.mask_suffix or "",
         workers=slots + 1,  # one decodes or encodes while as many compute as may
-        on_error=options.on_error or "skip",
         unmarked=options.unmarked or "fail",
         overwrite=options.overwrite,
     )
-    told = {
-        "were done before": done.resumed,
-        "without damage marked": done.unmarked,
-        "FAILED": done.failed,
-        "not tried": done.pending,
-    }
+    told = {"were done before": done.resumed, "without damage marked": done.unmarked, "FAILED": done.failed}
     counts = ", ".join([f"{done.restored} restored", *(f"{count} {what}" for what, count in told.items() if count)])
     pace = f" in {done.seconds:.1f} s, {done.photos_per_second:.1f}/s by {done.bundle} on {done.runtime}"
     lines = [f"{escape(done.output)}: {counts} of {done.photos} photographs{pace if done.restored else ''}"]
-    if masks := done.masks_without_photo:
-        lines.append(f"{len(masks)} mask(s) without a photograph, the first: {escape(masks[0])}")
     lines += [*map(escape, dict.fromkeys(done.notes)), f"log: {escape(done.log)}"]
-    return asdict(done), lines, INCOMPLETE if done.failed or done.pending else 0
+    return asdict(done), lines, INCOMPLETE if done.failed else 0

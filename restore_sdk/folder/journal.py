@@ -1,10 +1,10 @@
 """The output folder: results appear in it whole and once, and its log knows which are there.
 
 Safe against a kill at any moment, and against a power cut as far as the disk keeps what it calls synced. A result is
-written to an unfinished file, then *announced* by a line in the log, with its size and time, and then renamed to its
-name. A result is done if and only if the file at its name is the one that was announced last; so neither a kill before
-the rename nor one after it loses anything, and no result is mistaken for another file that was there before. What was
-announced earlier may be replaced: where a run with other settings is killed before the rename, it still stands there.
+written to an unfinished file, then *announced* by a line in the log, and then renamed to its name. It is done if and
+only if the file at its name is the one that was announced last; so neither a kill before the rename nor one after it
+loses anything, and no result is mistaken for another file that was there before. What was announced earlier may be
+replaced: where a run with other settings is killed before the rename, it still stands there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 from restore_sdk._util.atomic import check_writable, sync_folder, write_synced
 from restore_sdk._util.lock import file_lock
@@ -31,8 +31,7 @@ _LOG = logging.getLogger("restore_sdk")
 #: What a run keeps in the output folder besides results: its log, and a folder with its lock and the unfinished result.
 LOG_NAME, LOCK_NAME, PART_NAME = "restore-sdk.jsonl", ".restore-sdk/lock", ".restore-sdk/result.part"
 
-#: What the log says of a result: its file, the fingerprint of photograph and mask, the hash of the settings.
-_Line: TypeAlias = dict[str, Any]
+#: What a line says of a result: its file, the fingerprint of photograph and mask, the hash of the settings.
 _KEPT = ("bytes", "mtime_ns", "sha256", "fingerprint", "settings")
 
 
@@ -49,23 +48,20 @@ class Journal:
     def is_done(self, pair: Pair) -> bool:
         """Whether the pair's result is there, made from the same files with the same settings."""
         lines = self._announced.get(pair.name)
-        if not lines:
+        if not lines or (lines[-1]["settings"], lines[-1]["fingerprint"]) != (self._settings, pair.fingerprint()):
             return False
-        made_from = lines[-1]["settings"], lines[-1]["fingerprint"]
-        return made_from == (self._settings, pair.fingerprint()) and _is_file(pair.output, lines[-1])
+        return _is_file(pair.output, lines[-1])
 
-    def conflict(self, pair: Pair, *, make_folder: bool = False) -> OutputError | None:
-        """Why no result may be put at the pair's output: it cannot be written, or a strange file stands there."""
-        folder = pair.output.parent
+    def conflict(self, pair: Pair) -> OutputError | None:
+        """Why no result may be put at the pair's output, whose folder is made."""
         try:
-            if make_folder:
-                folder.mkdir(parents=True, exist_ok=True)
-            if folder.is_dir():
-                check_writable(pair.output)
+            pair.output.parent.mkdir(parents=True, exist_ok=True)
+            check_writable(pair.output)
         except OutputError as error:
             return error
         except OSError as error:
-            return OutputError(f"the folder {folder} cannot be made: {error.strerror}", "check what stands there")
+            message = f"the folder {pair.output.parent} cannot be made: {error.strerror}"
+            return OutputError(message, "check what stands there")
         lines = reversed(self._announced.get(pair.name, []))
         if self._overwrite or not os.path.lexists(pair.output) or any(_is_file(pair.output, line) for line in lines):
             return None
@@ -95,32 +91,28 @@ class Journal:
             with suppress(OSError):  # only a power cut could still undo the renaming, and then it is done again
                 sync_folder(pair.output.parent)
         except OSError as error:
-            message = f"cannot write {pair.output}: {error.strerror}"
-            raise OutputError(
-                message, "check space and permissions, then run again: it goes on where it was"
-            ) from error
+            hint = "check space and permissions, then run again: it goes on where it was"
+            raise OutputError(f"cannot write {pair.output}: {error.strerror}", hint) from error
         self._announced[pair.name].append(line)
 
     def note(self, facts: Mapping[str, Any]) -> None:
-        """Append one line to the log, safe on disk; where that fails the log ends with the line before."""
+        """Append one line to the log, safe on disk."""
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}).encode() + b"\n"
-        before = os.fstat(self._file.fileno()).st_size
         try:
             while line:  # a disk that gets full takes a part first
                 line = line[self._file.write(line) :]
             os.fsync(self._file.fileno())
         except OSError as error:
-            os.ftruncate(self._file.fileno(), before)
             message = f"cannot write the log {self.path}: {error.strerror}"
             raise OutputError(message, "make space, then run again: it goes on where it was") from error
 
-    def _read(self) -> dict[str, list[_Line]]:
-        """What was announced for each photograph, in order; a line that a kill has cut short is taken off."""
+    def _read(self) -> dict[str, list[dict[str, Any]]]:
+        """What was announced for each photograph, in order; a line that was cut short is taken off."""
+        self._file.seek(0)
         data = self._file.read()
         end = data.rfind(b"\n") + 1
-        if end < len(data):
-            os.ftruncate(self._file.fileno(), end)
-        announced: dict[str, list[_Line]] = defaultdict(list)
+        self._file.truncate(end)
+        announced: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for raw in data[:end].splitlines():
             try:
                 line = json.loads(raw)
@@ -144,23 +136,24 @@ def open_journal(target: Path, settings: Mapping[str, Any], *, overwrite: bool =
     except (OSError, ValueError) as error:  # ValueError: a null character
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"the output folder {target} cannot be made: {reason}", "choose another") from error
-    check_writable(lock)
+    check_writable(log)
+    if log.is_symlink():
+        raise OutputError(f"the log {log} is a link", "move it away")
 
     def taken(_: float) -> None:
         hint = "wait until it ends, or give this one an output folder of its own"
         raise OutputError(f"another run is writing to {target}", hint)
 
     with file_lock(lock, taken):
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         try:
-            file = os.fdopen(os.open(log, flags, 0o666), "r+b", buffering=0)
+            file = log.open("a+b", buffering=0)
         except OSError as error:
             raise OutputError(f"the log {log} cannot be opened: {error.strerror}", "check permissions") from error
         with file:
             yield Journal(target, file, settings, overwrite)
 
 
-def _is_file(output: Path, line: _Line) -> bool:
+def _is_file(output: Path, line: Mapping[str, Any]) -> bool:
     """Whether the file at ``output`` is the announced one; a copied folder has other times, so its bytes are asked."""
     try:
         found = output.stat()

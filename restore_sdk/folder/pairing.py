@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from restore_sdk._util.terminal import quote
 from restore_sdk.errors import InputError, MaskError, OutputError, RestoreError
 from restore_sdk.files import FORMATS
 
@@ -48,15 +46,6 @@ class Pair:
         return [number for path in (self.photo, self.mask) if path is not None for number in file_fingerprint(path)]
 
 
-@dataclass(frozen=True, slots=True)
-class Pairing:
-    """What a folder holds: its photographs by name, masks without one, and a line for what else was left alone."""
-
-    pairs: list[Pair]
-    orphans: list[Path]
-    notes: list[str]
-
-
 def file_fingerprint(path: Path) -> tuple[int, ...]:
     """Size and time of a file; nothing where they cannot be had, which reading it will explain."""
     try:
@@ -79,8 +68,8 @@ def find_pairs(
     suffix: str | None = None,
     mask_suffix: str = "",
     auto: bool = False,
-) -> Pairing:
-    """Pair every photograph below ``source`` with its mask.
+) -> tuple[list[Pair], list[str]]:
+    """Pair every photograph below ``source`` with its mask; also gives a line for all else that was left alone.
 
     A mask has the name of its photograph, ``mask_suffix`` and any image extension, in the same subfolder of ``masks``;
     names are compared in Unicode's composed form (NFC). Folders that are links are not entered, files that are links
@@ -107,38 +96,33 @@ def find_pairs(
     mixed = folder is not None and _same(folder, source)
     if mixed and not mask_suffix:
         raise InputError("photographs and masks lie in one folder", "tell them apart: --mask-suffix _mask")
-    for other in (source, folder):
-        if other is not None and _same(target, other):
-            raise OutputError(f"the output folder {target} holds the input", "name another output folder")
+    folders = [source, target] if folder is None else [source, target, folder]
+    if any(_same(target, other) for other in folders if other is not target):
+        raise OutputError(f"the output folder {target} holds the input", "name another output folder")
 
     notes: list[str] = []
-    ending = _normal(mask_suffix)
-    photos = list(_images(source, [target] if mixed or folder is None else [target, folder], notes))
+    photos = list(_images(source, folders, notes))
     masks_of: dict[str, list[Path]] = defaultdict(list)
-    all_masks: list[str] = []
     if folder is not None:
-        if mixed:
-            photos = [path for path in photos if not _key(source, path).endswith(ending)]
-        for path in _images(folder, [target] if mixed else [target, source], notes):
-            all_masks.append(key := _key(folder, path))
-            if key.endswith(ending):
+        ending = _normal(mask_suffix)
+        for path in photos if mixed else _images(folder, folders, notes):
+            if (key := _key(folder, path)).endswith(ending):
                 masks_of[key.removesuffix(ending)].append(path)
-    elif masks is not None:
-        photos = [path for path in photos if not _same(path, masks)]
+    given = {path for paths in masks_of.values() for path in paths}
+    photos = [path for path in photos if path not in given and not (masks and _same(path, masks))]
     if not photos:
         hint = "; ".join(["PNG, JPEG, WebP, BMP, TIFF, AVIF and HEIC are read", *notes])
         raise InputError(f"there is no photograph in {source}", hint)
 
     keys = {photo: _key(source, photo) for photo in photos}
-    places = {photo: target / photo.relative_to(source) for photo in photos}
-    outputs = {photo: place.with_suffix(suffix or photo.suffix) for photo, place in places.items()}
+    outputs = {photo: (target / photo.relative_to(source)).with_suffix(suffix or photo.suffix) for photo in photos}
     of_key, of_output = Counter(keys.values()), Counter(map(_fold, outputs.values()))
     of_proposal = Counter(_fold(proposed_mask(output)) for output in outputs.values())
-    given = [*photos, *(path for paths in masks_of.values() for path in paths), *([masks] if masks else [])]
-    inputs = {_identity(path) for path in given} - {None}
+    inputs = {_identity(path) for path in (*photos, *given, *([masks] if masks else []))} - {None}
     pairs = []
     for photo, key in keys.items():
         output, found = outputs[photo], masks_of.get(key, [])
+        mask = proposed_mask(output) if auto else found[0] if found else None if folder else masks
         problem: RestoreError | None = None
         if folder is not None and of_key[key] > 1:
             problem = InputError(f"several photographs share the name {key}", "rename one: whose mask is it?")
@@ -148,17 +132,16 @@ def find_pairs(
             names = ", ".join(path.name for path in found)
             problem = InputError(f"several masks have its name: {names}", "keep one of them")
         elif folder is not None and not found:
-            problem = NothingMaskedError(f"no mask has its name in {folder}", _near(key, ending, all_masks))
+            hint = "add it, or see --mask-suffix and --unmarked"
+            problem = NothingMaskedError(f"no mask has its name in {folder}", hint)
         elif _identity(output) in inputs:  # links, and folders in folders, make that possible
             problem = InputError(f"its output {output} is an input", "name another output folder")
-        mask = found[0] if found else None if folder is not None else masks
-        if auto:
-            mask = proposed_mask(output)
-            if of_proposal[_fold(mask)] > 1 or _fold(mask) in of_output:
-                problem = problem or InputError(f"its mask would be {mask}, which another one needs", "rename one")
+        elif auto and of_proposal[mark := _fold(proposed_mask(output))] + of_output[mark] > 1:
+            problem = InputError(f"its mask would be {mask}, which another one needs", "rename one")
         pairs.append(Pair(photo.relative_to(source).as_posix(), photo, mask, output, problem))
-    asked = set(keys.values())
-    return Pairing(pairs, [path for key, paths in masks_of.items() if key not in asked for path in paths], notes)
+    if orphans := [path for key in masks_of.keys() - set(keys.values()) for path in masks_of[key]]:
+        notes.append(f"{len(orphans)} mask(s) without a photograph, the first: {min(orphans)}")
+    return pairs, notes
 
 
 def _images(folder: Path, without: list[Path], notes: list[str]) -> Iterator[Path]:
@@ -173,14 +156,10 @@ def _images(folder: Path, without: list[Path], notes: list[str]) -> Iterator[Pat
 
     for place, folders, files in os.walk(folder, onerror=unreadable):
         here = Path(place)
-        for name in list(folders):
-            path = here / name
-            if name.startswith(".") or any(_same(path, other) for other in without):
-                folders.remove(name)
-            elif path.is_symlink():
-                folders.remove(name)
-                notes.append(f"the folder {path} is a link and was not entered")
-        folders.sort()
+        kept = [name for name in folders if not name.startswith(".")]
+        links = [here / name for name in kept if (here / name).is_symlink()]
+        notes += [f"the folder {link} is a link and was not entered" for link in links]
+        folders[:] = sorted(name for name in kept if not any(_same(here / name, other) for other in without))
         for name in sorted(name for name in files if not name.startswith(".")):
             suffix = Path(name).suffix.lower()
             if suffix in PHOTO_SUFFIXES:
@@ -190,18 +169,6 @@ def _images(folder: Path, without: list[Path], notes: list[str]) -> Iterator[Pat
     if others:
         kinds = ", ".join(f"{count} of {suffix}" for suffix, count in others.most_common(8))
         notes.append(f"{others.total()} other file(s) in {folder} were left aside: {kinds}")
-
-
-def _near(key: str, ending: str, masks: list[str]) -> str:
-    """What to do for a photograph without a mask: take one that is named almost like it."""
-    for mask in masks:
-        if mask.casefold() == (key + ending).casefold():
-            return f"there is {mask}: give both the same capitals"
-        rest = mask[len(key) :]
-        if not ending and rest.startswith(("_", "-", ".", " ")) and mask.casefold() == (key + rest).casefold():
-            capitals = "" if mask.startswith(key) else ", and give both the same capitals"
-            return f"there is {mask}: --mask-suffix={quote(rest)}{capitals}"
-    return "add it, or see --unmarked"
 
 
 def _key(folder: Path, path: Path) -> str:
@@ -214,7 +181,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
         found = path.stat()
     except (OSError, ValueError):
         return None
-    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+    return found.st_dev, found.st_ino
 
 
 def _same(first: Path, second: Path) -> bool:

@@ -92,7 +92,7 @@ def load(pair: Pair, settings: PhotoSettings, engine: RestoreEngine) -> tuple[Ph
     if settings.mask_auto:
         photo = _propose(engine, pair, photo)
     mask = _mask_of(pair, photo, settings)
-    share = masked_share(mask) if settings.mask_auto and not settings.force else 0.0
+    share = _masked_share(mask) if settings.mask_auto and not settings.force else 0.0
     if share > TOO_MUCH:
         raise MaskError(
             f"{share:.0%} of the photo is marked as damage, more than half",
@@ -137,21 +137,26 @@ def restore_pair(engine: RestoreEngine, pair: Pair, settings: PhotoSettings) -> 
     except Exception as error:
         _LOG.exception("restoring %r failed", pair.name)
         return RestoreError(f"{type(error).__name__}: {error}", "please report this")
-    facts = {
-        "width": result.image.shape[1],
-        "height": result.image.shape[0],
-        "lossless": file.lossless,
-        "quality": file.quality,
-        "notes": list(file.notes),
-        "masked": round(masked_share(mask), 6),
+    times = {
         "model_ms": round(result.timings.edge_ms + result.timings.repair_ms, 1),
         "total_ms": round(1e3 * (time.perf_counter() - started), 1),
     }
-    return Result(file.data, fingerprint, facts)
+    return Result(file.data, fingerprint, {**facts_of(file, mask), **times})
 
 
-def masked_share(mask: NDArray[Any]) -> float:
-    """The share of a mask, bool or ``uint8``, that is masked, 0 to 1."""
+def facts_of(file: Encoded, mask: NDArray[Any]) -> dict[str, Any]:
+    """What is told of a restored photograph, of JSON types."""
+    return {
+        "width": mask.shape[1],
+        "height": mask.shape[0],
+        "lossless": file.lossless,
+        "quality": file.quality,
+        "notes": list(file.notes),
+        "masked": round(_masked_share(mask), 6),
+    }
+
+
+def _masked_share(mask: NDArray[Any]) -> float:
     return float(np.count_nonzero(mask if mask.dtype == bool else mask > MASKED_ABOVE)) / mask.size
 
 
@@ -180,17 +185,14 @@ def _mask_of(pair: Pair, photo: Photo, settings: PhotoSettings) -> NDArray[Any]:
         problem = f"the mask {pair.mask} is all {'white' if settings.invert_mask else 'black'}"
         hint = "white is what to repaint, with --invert-mask black"
     elif settings.mask_color is not None:
-        lossy, tolerance = photo.lossy, settings.mask_tolerance
-        if tolerance is None:
-            tolerance = LOSSY_TOLERANCE if lossy else 0
-        growth = LOSSY_GROWTH if lossy else 0
+        tolerance, growth = (LOSSY_TOLERANCE, LOSSY_GROWTH) if photo.lossy else (0, 0)
+        if settings.mask_tolerance is not None:
+            tolerance = settings.mask_tolerance
         mask = mask_of_color(photo.eight, settings.mask_color, tolerance=tolerance, growth=growth, color="bgr")
         problem, hint = f"nothing in the photo {pair.photo} has the mask's colour", "see --mask-tolerance"
-    elif settings.mask_alpha:
+    else:
         mask = mask_of_alpha(photo.eight)
         problem, hint = f"nothing in the photo {pair.photo} is transparent", "erase the damage to transparency"
-    else:
-        raise MaskError("nothing says what is to be restored", "pass a mask, a colour, or take the transparency")
     if not mask.any():
         raise NothingMaskedError(f"{problem}, so nothing is to be restored", hint)
     return mask

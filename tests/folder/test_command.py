@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import pty
 import resource
@@ -57,21 +56,13 @@ def test_run_again(filled: Folder) -> None:
 
 def test_another_model_of_the_same_name_restores_again(filled: Folder, writable_bundle: Path) -> None:
     filled.run()
-    filled.bundle = writable_bundle
-    assert filled.json()["resumed"] == 4  # the same model at another place
+    filled.bundle = writable_bundle  # the same model at another place
+    for name in filled.results():  # and the results were copied: other times, the same bytes
+        os.utime(filled.target / name, (1, 1))
+    assert filled.json()["resumed"] == 4
     write_toy_bundle(filled.place / "other", golden={k: v[:1] for k, v in golden_vectors().items()})
     filled.bundle = filled.place / "other"
     assert filled.json()["restored"] == 4
-
-
-def test_a_copied_output_folder_goes_on(filled: Folder) -> None:
-    """Other times and other inodes, the same bytes: still done."""
-    filled.run()
-    for name in filled.results():
-        data = (filled.target / name).read_bytes()
-        (filled.target / name).unlink()
-        (filled.target / name).write_bytes(data)
-    assert filled.json()["resumed"] == 4
 
 
 def test_what_somebody_else_put_there_stays(filled: Folder) -> None:
@@ -163,11 +154,6 @@ def test_bad_input_is_answered_and_the_others_go_on(bad: Folder) -> None:
     assert bad.json("--unmarked", "skip")["unmarked"] == 2
 
 
-def test_stop_at_the_first_failure(bad: Folder) -> None:
-    report = bad.json("--on-error", "stop")
-    assert [report[name] for name in ("code", "failed", "restored", "pending")] == [9, 1, 0, 14]
-
-
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -191,25 +177,24 @@ def test_only_a_runtime_that_fails_again_and_again_ends_the_run(
     assert err.count(error.message) == (3 if code == 9 else 4)
 
 
-@pytest.mark.parametrize(
-    "name", ["with space.png", "new\nline.png", "Ünïcödé.png", "照片.png", "فوتو.png", "-rf.png", "'\";$(x).png"]
-)
-def test_names(folder: Folder, name: str) -> None:
-    folder.fill(name)
-    assert folder.json()["restored"] == 1
-    assert folder.results() == [name]
-    assert folder.json()["resumed"] == 1
-
-
-def test_a_name_that_is_no_text(folder: Folder) -> None:
-    folder.fill(os.fsdecode(b"caf\xe9.png"))
+def test_names(folder: Folder) -> None:
+    names = [
+        "with space.png",
+        "new\nline.png",
+        "Ünïcödé.png",
+        "照片.png",
+        "-rf.png",
+        "'\";$(x).png",
+        os.fsdecode(b"caf\xe9.png"),
+    ]
+    folder.fill(*names)
     folder.write(folder.source / os.fsdecode(b"bad\xff\n.png"), b"")
     code, out, err = folder.run()
-    assert code == 9
+    assert (code, folder.results()) == (9, sorted(names))
     assert out.encode()
     assert err.startswith(r"restore-sdk: bad\udcff\n.png: ")
     assert len(err.splitlines()) == 1
-    assert folder.json()["resumed"] == 1
+    assert folder.json()["resumed"] == len(names)
 
 
 def test_two_runs_at_once(filled: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,17 +213,7 @@ def test_two_runs_at_once(filled: Folder, monkeypatch: pytest.MonkeyPatch) -> No
     assert "another run is writing to" in others[0].stderr
 
 
-def test_a_file_system_without_locks(filled: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_locks(*_: int) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr("fcntl.flock", no_locks)
-    code, _, err = filled.run()
-    assert code == 2
-    assert "No locks available" in err
-
-
-@pytest.mark.parametrize("limit", [50, 900, 8_000])
+@pytest.mark.parametrize("limit", [50, 8_000])
 def test_a_full_disk_ends_the_run_and_loses_nothing(filled: Folder, limit: int) -> None:
     """A limit on the size of files stands for the disk: the log does not fit, or the pictures do not."""
     done = subprocess.run(
@@ -253,9 +228,8 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(filled: Folder, limit: int) 
     assert "File too large" in done.stderr
     assert "Traceback" not in done.stderr
     assert filled.results() == []
-    if (filled.target / LOG).exists():
-        filled.log()  # every line is whole
     assert filled.json()["restored"] == 4
+    filled.log()  # every line is whole
 
 
 def test_a_folder_that_cannot_be_written(filled: Folder) -> None:
@@ -299,19 +273,10 @@ def test_interrupted(folder: Folder) -> None:
     assert report["restored"] + report["resumed"] == 150
 
 
-@pytest.mark.parametrize("option", [["--overwrite"], ["--slots", "2"], ["--format", "png"]])
-def test_options_of_a_folder_are_refused_on_a_photograph(folder: Folder, option: list[str]) -> None:
-    folder.source, mask, out = folder.photo("a.png"), folder.mask("a.png"), folder.place / "out.png"
-    code, _, err = folder.run(*option, masks=mask, out=out)
-    assert (code, out.exists()) == (2, False)
-    assert f"{option[0]} is for a folder" in err
-
-
 @pytest.mark.parametrize(
     ("options", "out", "message"),
     [
         (["--edges", "e.png"], "out", "--edges is for one photograph"),
-        (["--faces", "1,2,3,4"], "out", "--faces is for one photograph"),
         (["--slots", "0"], "out", "slots"),
         ([], "out.png", "names an image"),
     ],
@@ -320,6 +285,10 @@ def test_options_that_make_no_sense(filled: Folder, options: list[str], out: str
     code, _, err = filled.run(*options, out=filled.place / out)
     assert code == 2
     assert message in err
+    filled.source = filled.source / "0.png"
+    code, _, err = filled.run("--overwrite", masks=filled.masks / "0.png", out=filled.place / "one.png")
+    assert code == 2
+    assert "--overwrite is for a folder" in err
 
 
 def test_progress_is_drawn_on_a_terminal(bad: Folder) -> None:

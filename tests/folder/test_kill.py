@@ -72,6 +72,4 @@ def test_the_command_at_many_moments(tmp_path: Path, toy_bundle: Bundle) -> None
     assert sorted(kept) == sorted(expected)
     assert report["restored"] + report["resumed"] == 40
     assert report["resumed"] >= 5
-    lines = [json.loads(line) for line in (target / LOG).read_text().splitlines()]
-    assert {line["photo"] for line in lines if line.get("status") == "restored"} == set(expected)
     assert sorted(os.listdir(target)) == sorted([*expected, LOG, STATE])
