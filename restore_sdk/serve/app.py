@@ -37,7 +37,7 @@ from restore_sdk.serve.schemas import (
 )
 from restore_sdk.serve.settings import Settings, host_name
 from restore_sdk.serve.site import PAGE
-from restore_sdk.serve.uploads import check_headers, claimed_pixels, read_request
+from restore_sdk.serve.uploads import check_headers, read_request
 
 PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -147,15 +147,13 @@ async def _answer(request: Request, model: type[RestoreRequest] | type[DamageReq
     facts, queue, settings = request.state.facts, request.app.state.queue, request.app.state.settings
     check_headers(request, settings)
     try:
-        with queue.place():
-            asked = await read_request(request, settings, model)
-            # In a thread: a stranger's bytes are read here, and nobody else must wait for that.
-            facts["pixels"] = await asyncio.to_thread(claimed_pixels, asked, settings.max_pixels)
-            result = await _result(request, asked)
+        with queue.place(request):
+            result = await _result(request, await read_request(request, settings, model))
     except asyncio.CancelledError:
         if queue.stopping:  # the server's grace is over
             raise stopping() from None
         raise
+    facts["pixels"] = result.width * result.height
     facts["parts"] = {part: round(ms / 1e3, 4) for part, ms in result.timings_ms.items()}
     timings = ", ".join(f"{part};dur={ms:.1f}" for part, ms in result.timings_ms.items())
     headers = {"Server-Timing": timings, "Cache-Control": "no-store"}
@@ -170,19 +168,18 @@ async def _result(request: Request, asked: RestoreRequest | DamageRequest) -> Re
     """The result, unless time runs out or the client leaves; then the request leaves the queue."""
     queue: RestoreQueue = request.app.state.queue
     seconds = request.app.state.settings.request_s
-    job = queue.submit(asked)
+    job = asyncio.ensure_future(queue.result(request, asked))
     left = asyncio.ensure_future(_until_disconnect(request))
     try:
-        both: set[asyncio.Future[Any]] = {left, job.result}
-        await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if job.result.done():
-            return job.result.result()
+        await asyncio.wait({left, job}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if job.done():
+            return job.result()
         if left.done():
             raise ClientDisconnect
         raise ProblemError(504, "TooLong", f"no result within {seconds:g} s", "try again, or a smaller photograph")
     finally:
         left.cancel()
-        queue.abandon(job)
+        job.cancel()
 
 
 async def _until_disconnect(request: Request) -> None:

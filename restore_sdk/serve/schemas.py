@@ -33,7 +33,7 @@ class PhotoRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    photo: bytes = Field(description="A PNG, JPEG, WebP, BMP or TIFF of 8 or 16 bits.")
+    photo: bytes = Field(strict=True, description="A PNG, JPEG, WebP, BMP or TIFF of 8 or 16 bits.")
 
 
 class DamageRequest(PhotoRequest):
@@ -45,7 +45,7 @@ class DamageRequest(PhotoRequest):
 class RestoreRequest(PhotoRequest):
     """What to restore, and how."""
 
-    mask: bytes = Field(description="A file of the same size, white where to repaint.")
+    mask: bytes = Field(strict=True, description="A file of the same size, white where to repaint.")
     format: Format = Field("png", description="Format of the answer; JPEG with loss, the others without.")
     edges: bool = Field(False, description="Also answer the completed edge map (in JSON answers).")
     model: str | None = Field(None, max_length=80, description="One of the service's models; without, its first.")
@@ -111,28 +111,14 @@ def _body(model: type[PhotoRequest], note: str) -> dict[str, Any]:
 REQUEST_BODY = _body(RestoreRequest, "`faces` is a text that holds JSON.")
 DAMAGE_BODY = _body(DamageRequest, "The photograph alone.")
 
-_ERRORS = {
-    400: "The body is no valid multipart.",
-    401: "No token, or a wrong one.",
-    403: "Sent by a page of another site.",
-    408: "The body came too slowly.",
-    413: "Too many bytes or pixels.",
-    415: "No multipart, or no image of a known format.",
-    421: "The Host header names another service.",
-    422: "Photograph, mask or a field cannot be used.",
-    500: "A fault of the service.",
-    503: "Full or stopping: try again after the seconds in Retry-After.",
-    504: "Not done in time.",
-}
+_ERRORS = (400, 401, 403, 408, 413, 415, 421, 422, 500, 503, 504)
 
 
-def _answers(what: str, model: type[BaseModel], kinds: tuple[str, ...], errors: dict[int, str]) -> Any:
+def _answers(what: str, model: type[BaseModel], kinds: tuple[str, ...], errors: tuple[int, ...]) -> Any:
     content = {f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
-    problems = {status: {"description": text, "model": ProblemResponse} for status, text in errors.items()}
+    problems = {status: {"model": ProblemResponse} for status in errors}
     return {200: {"description": what, "model": model, "content": content}, **problems}
 
 
 RESPONSES = _answers("The restored photograph.", RestoreResponse, get_args(Format), _ERRORS)
-DAMAGE_RESPONSES = _answers(
-    "The mask.", DamageResponse, ("png",), {**_ERRORS, 501: "The service's model finds no damage."}
-)
+DAMAGE_RESPONSES = _answers("The mask.", DamageResponse, ("png",), (*_ERRORS, 501))

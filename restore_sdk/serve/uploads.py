@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from fastapi import Request
@@ -19,7 +17,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from restore_sdk.errors import MaskError
-from restore_sdk.files import InvalidImageError, Photo, check_form, check_image, open_photo, read_mask
+from restore_sdk.files import InvalidImageError, Photo, check_form, open_photo, read_mask
 from restore_sdk.serve.problems import ProblemError, first_problem
 from restore_sdk.serve.schemas import MAX_FACES, MULTIPART, PhotoRequest, RestoreRequest
 from restore_sdk.serve.settings import Settings
@@ -54,19 +52,42 @@ async def read_request(request: Request, settings: Settings, model: type[Asked])
         ProblemError: 408 too slow, 413 too large, 400 no valid multipart, 422 fields that are missing or wrong.
         ClientDisconnect: the client left.
     """
+    texts = len(model.model_fields.keys() - {"photo", "mask"})
+    body = _limited(request, settings)
+    parser = InMemoryParser(request.headers, body, max_files=2, max_fields=texts, max_part_size=MAX_TEXT_BYTES)
     try:
-        return model.model_validate(await _multipart(request, _limited(request, settings), model))
+        async with asyncio.timeout(settings.upload_s):
+            parts = (await parser.parse()).multi_items()
+    except TimeoutError:
+        message = f"the body did not arrive within {settings.upload_s:g} s"
+        raise ProblemError(408, "TooSlow", message, "send it faster") from None
+    except (MultiPartException, KeyError, ValueError) as error:  # KeyError: no boundary
+        message = f"the body is no valid {MULTIPART}: {error}"
+        raise ProblemError(400, "BadMultipart", message, "send it as curl -F does") from error
+    fields = {name: await part.read() if isinstance(part, UploadFile) else part for name, part in parts}
+    hint = "photo and mask are files, as in curl -F photo=@FILE; see /openapi.json"
+    if len(fields) < len(parts):
+        raise ProblemError(422, "BadRequest", "a field is there twice", hint)
+    try:  # a form sends what was left empty, too
+        return model.model_validate({name: value for name, value in fields.items() if value != ""})
     except ValidationError as error:
-        raise ProblemError(422, "BadRequest", first_problem(error), "see /openapi.json") from None
+        raise ProblemError(422, "BadRequest", first_problem(error), hint) from None
 
 
-def claimed_pixels(request: PhotoRequest, max_pixels: int) -> int:
-    """Pixels of photograph or mask, whichever is larger, as their headers claim; raises as :func:`decode`."""
-    claimed = []
-    for what in type(request).model_fields.keys() & {"photo", "mask"}:
-        with _errors_named(what):
-            claimed.append(math.prod(check_image(getattr(request, what), max_pixels)))
-    return max(claimed)
+async def _limited(request: Request, settings: Settings) -> AsyncGenerator[bytes, None]:
+    """The body's pieces, until they are too many."""
+    facts = request.state.facts
+    async for piece in request.stream():
+        facts["bytes_in"] += len(piece)
+        if facts["bytes_in"] > settings.max_body_bytes:
+            raise _too_large(settings)
+        yield piece
+
+
+class InMemoryParser(MultiPartParser):
+    """Parts stay in memory, whose size the body's limit bounds: no photograph ever lies in a temporary file."""
+
+    spool_max_size = 2**62
 
 
 def decode_photo(request: PhotoRequest, max_pixels: int) -> Photo:
@@ -104,48 +125,6 @@ def _errors_named(what: str) -> Iterator[None]:
         )
         hint = error.hint.partition(", or raise the limit")[0]  # which the sender cannot
         raise ProblemError(status, kind, f"the {what} {error.message}", hint) from error
-
-
-async def _limited(request: Request, settings: Settings) -> AsyncGenerator[bytes, None]:
-    """The body's pieces, until they are too many or too late."""
-    until, facts = time.monotonic() + settings.upload_s, request.state.facts
-    pieces = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(until - time.monotonic()):
-                piece = await anext(pieces)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            message = f"the body did not arrive within {settings.upload_s:g} s"
-            raise ProblemError(408, "TooSlow", message, "send it faster") from None
-        facts["bytes_in"] += len(piece)
-        if facts["bytes_in"] > settings.max_body_bytes:
-            raise _too_large(settings)
-        yield piece
-
-
-class InMemoryParser(MultiPartParser):
-    """Parts stay in memory, whose size the body's limit bounds: no photograph ever lies in a temporary file."""
-
-    spool_max_size = 2**62
-
-
-async def _multipart(request: Request, body: AsyncGenerator[bytes, None], model: type[PhotoRequest]) -> dict[str, Any]:
-    texts = len(model.model_fields.keys() - {"photo", "mask"})
-    parser = InMemoryParser(request.headers, body, max_files=2, max_fields=texts, max_part_size=MAX_TEXT_BYTES)
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError, ValueError) as error:  # KeyError: no boundary
-        message = f"the body is no valid {MULTIPART}: {error}"
-        raise ProblemError(400, "BadMultipart", message, "send it as curl -F does") from error
-    fields: dict[str, Any] = {}
-    for name, part in form.multi_items():
-        wanted = "a file" if name in ("photo", "mask") else "text"
-        if name in fields or isinstance(part, UploadFile) != (wanted == "a file"):
-            raise ProblemError(422, "BadRequest", f"{name[:40]!r} must be {wanted}, once", "see /openapi.json")
-        fields[name] = await part.read() if isinstance(part, UploadFile) else part
-    return {name: value for name, value in fields.items() if value != ""}  # a form sends what was left empty, too
 
 
 def _too_large(settings: Settings) -> ProblemError:
