@@ -9,7 +9,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,21 +33,21 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def own_case(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Case]]:
+def own_case(bundle: Bundle) -> Iterator[Callable[[str, str], Case]]:
     """A case by its runtime and figure; a runtime that this host does not have skips the test and says why."""
     found: dict[str, dict[str, Case] | RestoreError] = {}
     with ExitStack() as stack:
 
-        def open_(name: Any, folder: Path) -> dict[str, Case]:
+        def open_(name: Any) -> dict[str, Case]:
             runner, reason = open_runner(name, bundle, device=0, slots=1, threads=None)
             stack.callback(runner.close)
             run = Run(name, runner, reason, 0.0, stack.enter_context(RestoreEngine(bundle, runtime=name)))
-            return {case.figure: case for case in (*run.cases(bundle, 1, folder), *report.more_cases(run, bundle))}
+            return {case.figure: case for case in (*run.cases(bundle, 1), *report.more_cases(run, bundle))}
 
         def get(name: str, figure: str) -> Case:
             if name not in found:
                 try:
-                    found[name] = open_(name, tmp_path_factory.mktemp(name))
+                    found[name] = open_(name)
                 except RestoreError as error:
                     found[name] = error
             cases = found[name]

@@ -17,7 +17,6 @@ from restore_sdk.measure.timing import Case
 FIGURES = (
     "stages",
     "request",
-    "photo",
     "throughput",
     *(f"batch of {count}" for count in report.BATCHES),
     f"{report.LARGE[0]} x {report.LARGE[1]}",

@@ -75,17 +75,10 @@ def describe(report: dict[str, Any]) -> list[str]:
         lines += ["", f"{run['name']} ({facts['runtime_version']}, {facts['device']}; {run['reason']})"]
         lines.append(f"  {'open':<15} {run['open_ms']:.0f} ms")
         for name, figure in run["figures"].items():
-            if name == "throughput":
-                lines.append(f"  {name:<15} {figure['images_per_second']:.1f} images/s, {figure['callers']} callers")
-                continue
             times = "  ".join(f"{which} {figure['ms'][which]:8.3f}" for which in ("p50", "p95", "p99"))
-            parts = ", ".join(f"{part} {ms['p50']:.2f}" for part, ms in figure["parts"].items())
-            lines += [f"  {name:<15} {times} ms", f"  {'':<15} {parts}"]
+            parts = "".join(f", {part} {ms['p50']:.2f}" for part, ms in figure["parts"].items())
+            lines.append(f"  {name:<15} {times} ms, {figure['images_per_second']:.1f} images/s{parts}")
         for name, drift in run["drift"].items():
-            text = ", ".join(
-                "equal" if drift[f"{d}_db"] is None else f"{d} {drift[f'{d}_db']} dB" for d in ("pooled", "worst")
-            )
-            lines.append(f"  {name:<15} {text}")
-    if report["absent"]:
-        lines += ["", *(f"not here: {each['runtime']}: {each['why']}" for each in report["absent"])]
-    return lines
+            said = "equal" if drift["worst_db"] is None else f"{drift['pooled_db']} dB, worst {drift['worst_db']} dB"
+            lines.append(f"  {name:<15} {said}")
+    return lines + [f"not here: {each['runtime']}: {each['why']}" for each in report["absent"]]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from restore_sdk.errors import InputError
+from restore_sdk.errors import InputError, OutputError
 from restore_sdk.runtime import RUNTIMES
 
 #: What a command found: a report of JSON types, lines for people, the exit code.
@@ -52,6 +52,20 @@ def max_pixels(options: argparse.Namespace) -> int:
     if not 0 < options.max_megapixels < 1e6:
         raise InputError("--max-megapixels must be above 0 and below a million", "leave it out for 100")
     return int(options.max_megapixels * 1e6)
+
+
+def check_outputs(*inputs: Path | None, **outputs: Path | None) -> None:
+    """Before any work: may images be written at ``outputs``, named by their options, and is none another or an input?"""
+    from restore_sdk.files import check_output
+
+    seen: dict[str, str] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        check_output(path, *(each for each in inputs if each is not None))
+        other = seen.setdefault(str(path.resolve()).casefold(), option)  # as some file systems compare names
+        if other != option:
+            raise OutputError(f"--{other} and --{option} both name {path}", "name two files")
 
 
 @contextmanager

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from restore_sdk.cli.common import Result, add_bundle, add_max_megapixels, finish, max_pixels
-from restore_sdk.errors import OutputError
+from restore_sdk.cli.common import Result, add_bundle, add_max_megapixels, check_outputs, finish, max_pixels
 
 
 def register(commands: Any) -> None:
@@ -32,16 +31,12 @@ def detect(options: argparse.Namespace) -> Result:
     import numpy as np
 
     from restore_sdk.bundle import Bundle
-    from restore_sdk.files import check_output, open_photo, write_image
+    from restore_sdk.files import open_photo, write_image
     from restore_sdk.imaging.image import to_rgb
     from restore_sdk.runtime.onnxruntime import open_damage
     from restore_sdk.tiling.damage import TOO_MUCH, find_damage
 
-    outputs = [path for path in (options.output, options.overlay) if path is not None]
-    for path in outputs:
-        check_output(path, options.photo)
-    if len({str(path.resolve()).casefold() for path in outputs}) < len(outputs):
-        raise OutputError(f"--output and --overlay both name {options.output}", "name two files")
+    check_outputs(options.photo, output=options.output, overlay=options.overlay)
     photo = open_photo(options.photo, max_pixels(options)).eight
     stage = open_damage(Bundle.load(options.bundle))
     damage = find_damage(stage, photo, sensitivity=options.sensitivity, color="bgr")

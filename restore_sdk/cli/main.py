@@ -20,7 +20,7 @@ from typing import TextIO
 
 from restore_sdk import __version__
 from restore_sdk._util.terminal import escape
-from restore_sdk.cli import bench, detect, engines, host, page, restore, serve, triton
+from restore_sdk.cli import bench, detect, engines, host, restore, serve
 from restore_sdk.cli.common import Command
 from restore_sdk.errors import (
     BuildError,
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"restore-sdk {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an internal fault")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (restore, detect, host, engines, bench, serve, page, triton):
+    for module in (restore, detect, host, engines, bench, serve):
         module.register(commands)
     return parser
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore_sdk._util.terminal import escape
-from restore_sdk.cli.common import Result, add_max_megapixels, finish, max_pixels
+from restore_sdk.cli.common import Result, add_max_megapixels, check_outputs, finish, max_pixels
 from restore_sdk.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -125,19 +125,14 @@ def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Resu
     from restore_sdk._util.atomic import write_file
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
-    from restore_sdk.files import check_output, write_image
+    from restore_sdk.files import write_image
     from restore_sdk.folder import photograph
     from restore_sdk.folder.pairing import Pair, proposed_mask
 
-    outputs = [path for path in (options.output, options.edges) if path is not None]
     options.mask = proposed_mask(options.output) if settings.mask_auto else options.mask
-    inputs = [path for path in (options.photo, options.mask) if path is not None]
-    for path in outputs:  # before any work
-        check_output(path, *inputs)
+    check_outputs(options.photo, options.mask, output=options.output, edges=options.edges)
     if settings.mask_auto:
-        check_output(options.mask, options.photo)
-    if len({str(path.resolve()).casefold() for path in outputs}) < len(outputs):  # as some file systems compare names
-        raise OutputError(f"--output and --edges both name {options.output}", "name two files")
+        check_outputs(options.photo, mask=options.mask)
     pair = Pair(str(options.photo), options.photo, options.mask, options.output)
     bundle = Bundle.load(options.bundle)
     with RestoreEngine(bundle, runtime=options.runtime) as engine:

@@ -1,15 +1,16 @@
-"""The command ``restore-sdk serve``."""
+"""The commands ``restore-sdk serve``, ``page`` and ``triton``: the model for others to use."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from restore_sdk._util.terminal import install_command
-from restore_sdk.cli.common import Result, finish
+from restore_sdk.cli.common import Result, add_bundle, finish
 from restore_sdk.errors import InputError, MissingDependencyError
 
 #: The environment's name for the bearer token.
@@ -17,7 +18,7 @@ TOKEN = "RESTORE_SDK_TOKEN"
 
 
 def register(commands: Any) -> None:
-    """Add the command to the parser."""
+    """Add the commands to the parser."""
     command = commands.add_parser("serve", help="restore over HTTP, for programs and with a page for people")
     command.add_argument("--ui", action="store_true", help="also serve a page, at /")
     command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: only this host)")
@@ -44,6 +45,24 @@ def register(commands: Any) -> None:
     command.add_argument("--grace", type=float, default=30.0, metavar="S", help="to finish when stopped (default 30)")
     command.add_argument("--log-format", choices=("text", "json"), help="default: text on a terminal, else json")
     finish(command, serve, model=True)
+
+    command = commands.add_parser("page", help="write the page as a static site that restores in the browser")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="to write; one of ours is replaced")
+    command.add_argument(
+        "--runtime-from", type=Path, required=True, metavar="DIR", help="node_modules/onnxruntime-web, or its dist"
+    )
+    add_bundle(command)
+    finish(command, page)
+
+    command = commands.add_parser("triton", help="write a model repository for NVIDIA Triton Inference Server")
+    command.add_argument("output", type=Path, metavar="OUT_DIR", help="the folder to write; one of ours is replaced")
+    add_bundle(command)
+    command.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="of the graphs (default fp32)")
+    command.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: GPUs, if any")
+    command.add_argument("--instances", type=int, default=1, metavar="N", help="copies of a stage a device (default 1)")
+    command.add_argument("--max-batch", type=int, default=8, metavar="N", help="tiles in one run (default 8)")
+    command.add_argument("--queue-delay-us", type=int, default=0, metavar="N", help="batching delay (default 0)")
+    finish(command, triton)
 
 
 def serve(options: argparse.Namespace) -> Result:
@@ -108,3 +127,39 @@ def _token(file: Path | None) -> str | None:
     if not token:
         raise InputError(f"the token file {file} is empty", "write a long random word into it")
     return token
+
+
+def page(options: argparse.Namespace) -> Result:
+    """``restore-sdk page``: the site of a bundle."""
+    from restore_sdk.bundle import Bundle
+    from restore_sdk.serve.site import write_site
+
+    facts = write_site(options.out, Bundle.load(options.bundle), options.runtime_from)
+    size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
+    lines = [
+        f"{options.out}: {facts['model']['name']} {facts['model']['version']}, {size / 1e6:.1f} MB",
+        "offer it by HTTPS from any web server; to try it: python -m http.server --directory DIR",
+    ]
+    return {"path": str(options.out), "bytes": size, **facts}, lines, 0
+
+
+def triton(options: argparse.Namespace) -> Result:
+    """``restore-sdk triton``: the repository of a bundle."""
+    from restore_sdk.bundle import Bundle
+    from restore_sdk.cluster import write_repository
+
+    bundle = Bundle.load(options.bundle)
+    written = write_repository(
+        options.output,
+        bundle,
+        precision=options.precision,
+        max_batch=options.max_batch,
+        device=options.device,
+        instances=options.instances,
+        queue_delay_us=options.queue_delay_us,
+    )
+    lines = [
+        f"{written.path}: {bundle.name} as {', '.join(written.models)}, batches to {written.max_batch}",
+        f"serve it: tritonserver --model-repository={options.output.resolve()}",
+    ]
+    return asdict(written), lines, 0

@@ -1,1 +1,1 @@
-"""What a user measures on a host: bench, verify, doctor, facts of the host."""
+"""What a user measures on a host: bench, verify, doctor."""

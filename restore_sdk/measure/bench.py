@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import math
-import tempfile
+import os
+import platform
+import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from restore_sdk import __version__
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import DeviceError, InputError, RestoreError
-from restore_sdk.files import read_mask, read_photo, write_image
 from restore_sdk.imaging.image import MASKED_ABOVE
-from restore_sdk.measure import host
 from restore_sdk.measure.timing import Case, Progress, time_in_blocks
-from restore_sdk.runtime import RUNTIMES, Runtime
+from restore_sdk.runtime import RUNTIMES, Runtime, usable_cores
 from restore_sdk.runtime.base import U8, Inference, StageRunner
 from restore_sdk.runtime.golden import golden_drift
 from restore_sdk.runtime.select import open_runner
 
 #: Every runtime that has a name of its own.
 NAMED: tuple[Runtime, ...] = tuple(name for name in RUNTIMES if name != "auto")
+
+#: Whose versions a report names, as far as they are installed.
+_PACKAGES = (
+    *("numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "openvino"),
+    *("torch", "tensorrt", "tensorrt-rtx-cu13", "pycuda"),
+)
 
 
 class Run:
@@ -37,19 +46,16 @@ class Run:
         self.name = run_name(runner.info())
         self._about = {"name": self.name, "asked": asked, "reason": reason, "open_ms": round(open_ms, 2)}
 
-    def cases(self, bundle: Bundle, batch: int, folder: Path) -> list[Case]:
-        """Its four figures, on the golden inputs.
+    def cases(self, bundle: Bundle, batch: int) -> list[Case]:
+        """Its three figures, on the golden inputs.
 
-        ``stages``: both stages on a batch. ``request``: from array to array. ``photo``: from file to file.
-        ``throughput``: the stages, with one request more under way than it computes at a time.
+        ``stages``: both stages on a batch. ``request``: from array to array. ``throughput``: the stages, with one
+        request more under way than it computes at a time.
         """
         golden = bundle.golden()
         self._about["drift"] = {name: drift.to_json() for name, drift in golden_drift(self.runner, golden).items()}
         chunks = _chunks([golden[name] for name in ("image", "mask")], batch, self.runner.max_batch)
         image, mask = golden["image"][0], golden["mask"][0]
-        files = folder / "photo.png", folder / "mask.png", folder / "restored.png"
-        write_image(files[0], image[..., ::-1])
-        write_image(files[1], mask)
         callers = self.runner.slots + 1
 
         def stages(_: object = None) -> list[Inference]:
@@ -65,13 +71,6 @@ class Run:
         return [
             Case(self.name, "stages", stages, check_stages, _stage_parts, images=batch),
             request_case(self.name, "request", self.engine, image, mask),
-            Case(
-                self.name,
-                "photo",
-                lambda: restore_file(self.engine, *files),
-                lambda _: require_known(image, mask, read_photo(files[2])[..., ::-1]),
-                lambda found: found,
-            ),
             Case(
                 self.name,
                 "throughput",
@@ -111,7 +110,7 @@ def measure(
         more: gives further cases that take turns with these, from what is open.
 
     Returns:
-        JSON types. ``host``: :func:`restore_sdk.measure.host.facts`. ``absent``: what does not open, and why. ``runs``:
+        JSON types. ``host``: the machine and versions. ``absent``: what does not open, and why. ``runs``:
         what ran, each with ``name``, ``figures`` (:func:`restore_sdk.measure.timing.time_in_blocks`), and of the SDK
         ``runtime``, ``open_ms`` and ``drift``.
 
@@ -123,16 +122,10 @@ def measure(
     if threads is not None and threads < 1:
         raise InputError("threads count from 1", "pass a whole number from 1 up, or leave it out")
     settings = {"slots": slots, "threads": threads, "device": device}
-    about = host.facts()  # now: later its load is what this has made
+    about = _host()  # now: later its load is what this has made
     with ExitStack() as stack:
         opened, absent = _open(bundle, runtimes, settings, stack, progress)
-        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # encoding is measured, not the disk
-        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=memory))
-        cases: list[Case] = []
-        for number, run in enumerate(opened):
-            Path(folder, str(number)).mkdir()
-            cases += run.cases(bundle, batch, Path(folder, str(number)))
-        cases += more(opened)
+        cases = [*(case for run in opened for case in run.cases(bundle, batch)), *more(opened)]
         entries = time_in_blocks(cases, requests, seconds, progress)
         runs: dict[str, dict[str, Any]] = {run.name: run.to_json() for run in opened}
     for case, entry in zip(cases, entries, strict=True):
@@ -156,20 +149,10 @@ def request_case(run: str, figure: str, engine: RestoreEngine, image: U8, mask: 
         figure,
         lambda: engine.run(image, mask),
         lambda found: require_known(image, mask, found.image),
-        lambda found: _request_parts(found.timings),
+        lambda found: {
+            part: getattr(found.timings, f"{part}_ms") for part in ("prepare", "wait", "edge", "repair", "paste")
+        },
     )
-
-
-def restore_file(engine: RestoreEngine, photo: Path, mask: Path, restored: Path) -> dict[str, float]:
-    """Restore a photograph from file to file, and say how many milliseconds each part took."""
-    started = time.perf_counter()
-    pixels, masked = read_photo(photo), read_mask(mask)
-    decoded = time.perf_counter()
-    result = engine.run(pixels, masked, color="bgr")
-    computed = time.perf_counter()
-    write_image(restored, result.image)
-    ended = time.perf_counter()
-    return {"decode": 1e3 * (decoded - started), **_request_parts(result.timings), "encode": 1e3 * (ended - computed)}
 
 
 def require_known(image: U8, mask: U8, restored: U8) -> None:
@@ -185,11 +168,7 @@ def run_name(facts: dict[str, Any]) -> str:
 
 
 def _open(
-    bundle: Bundle,
-    runtimes: Sequence[Runtime],
-    settings: dict[str, Any],
-    stack: ExitStack,
-    progress: Progress,
+    bundle: Bundle, runtimes: Sequence[Runtime], settings: dict[str, Any], stack: ExitStack, progress: Progress
 ) -> tuple[list[Run], list[dict[str, str]]]:
     """What was asked for, or all that opens, and what does not and why."""
     opened: list[Run] = []
@@ -229,5 +208,29 @@ def _stage_parts(results: list[Inference]) -> dict[str, float]:
     return found
 
 
-def _request_parts(times: Any) -> dict[str, float]:
-    return {part: getattr(times, f"{part}_ms") for part in ("prepare", "wait", "edge", "repair", "paste")}
+def _host() -> dict[str, Any]:
+    """The machine and the versions at work, which a measured time depends on; ``cores`` are those that are usable."""
+    packages = {}
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": usable_cores(),
+        "load": round(os.getloadavg()[0], 2) if sys.platform != "win32" else None,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "restore_sdk": __version__,
+        "packages": packages,
+    }
+
+
+def _processor() -> str:
+    info = {}
+    with suppress(OSError):
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+        info = dict(re.findall(r"^(.+?)\s*: (.+)$", first, re.MULTILINE))
+    name = info.get("model name") or platform.processor() or platform.machine()
+    # virtual machines often give a name without a generation
+    return f"{name} (family {info['cpu family']}, model {info['model']})" if "cpu family" in info else name

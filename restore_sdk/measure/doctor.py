@@ -34,6 +34,10 @@ with no_telemetry():
     import onnxruntime as o
 p = o.get_available_providers(); print(o.__version__, ' '.join(p)); assert 'CPUExecutionProvider' in p
 """
+_MODEL = """
+from restore_sdk.bundle import Bundle
+b = Bundle.load({!r}); b.verify_files(); print(b.name + ',', 'all', len(b.manifest.files), 'files match their hashes')
+"""
 _OPENVINO = "from restore_sdk.runtime.openvino import offers; v, p = offers(); print(v, 'computes in', ' and '.join(p))"
 _DRIVER = """
 from restore_sdk.errors import DeviceError; from restore_sdk.engines.driver import all_devices
@@ -73,9 +77,16 @@ def examine() -> list[Finding]:
             required=True,
         ),
         _probe("onnxruntime", _ONNXRUNTIME, "pip install --force-reinstall onnxruntime", required=True),
-        *(_model(name) for name in MODELS),
-        _absent("openvino", f"faster on many CPUs: {install_command('openvino')}")
-        or _probe("openvino", _OPENVINO, "pip install --force-reinstall openvino"),
+        *(
+            _probe(f"model {name}", _MODEL.format(name), "reinstall restore-sdk", required=name == "default")
+            for name in MODELS
+        ),
+        _probe(
+            "openvino",
+            _OPENVINO,
+            "pip install --force-reinstall openvino",
+            absent=f"faster on many CPUs: {install_command('openvino')}",
+        ),
         driver,
         _pycuda(driver),
         _tensorrt("tensorrt", f"NVIDIA data-centre and Jetson GPUs: {install_command('tensorrt')}", driver),
@@ -84,22 +95,15 @@ def examine() -> list[Finding]:
     ]
 
 
-def _probe(name: str, code: str, hint: str, *, required: bool = False) -> Finding:
-    """What code says in a process of its own; ``broken``, with the hint, where it fails."""
+def _probe(name: str, code: str, hint: str, *, required: bool = False, absent: str = "") -> Finding:
+    """What code says in a process of its own; ``broken``, with ``hint``, where it fails.
+
+    ``absent`` is the hint where the package of this name is not installed, and need not be.
+    """
+    if absent and importlib.util.find_spec(name) is None:
+        return Finding(name, "absent", "not installed", absent)
     works, text = _run(code)
     return Finding(name, "ok" if works else "broken", text, "" if works else hint, required)
-
-
-def _absent(name: str, hint: str) -> Finding | None:
-    return None if importlib.util.find_spec(name) else Finding(name, "absent", "not installed", hint)
-
-
-def _model(name: str) -> Finding:
-    code = (
-        f"from restore_sdk.bundle import Bundle; b = Bundle.load({name!r}); b.verify_files(); "
-        "print(f'{b.name}, all {len(b.manifest.files)} files match their hashes')"
-    )
-    return _probe(f"model {name}", code, "reinstall restore-sdk, or pass --bundle", required=name == "default")
 
 
 def _driver() -> Finding:
@@ -112,12 +116,11 @@ def _driver() -> Finding:
 
 
 def _pycuda(driver: Finding) -> Finding:
-    if absent := _absent("pycuda", f"only for NVIDIA GPUs: {install_command('tensorrt')}"):
-        return absent
-    if driver.status != "ok":
+    if driver.status != "ok" and importlib.util.find_spec("pycuda"):
         return Finding("pycuda", "absent", "installed, but it needs the NVIDIA driver")
+    code = "import pycuda, pycuda.driver; print(pycuda.VERSION_TEXT)"
     hint = "build it for this CUDA: pip install --force-reinstall --no-cache-dir pycuda"
-    return _probe("pycuda", "import pycuda, pycuda.driver; print(pycuda.VERSION_TEXT)", hint)
+    return _probe("pycuda", code, hint, absent=f"only for NVIDIA GPUs: {install_command('tensorrt')}")
 
 
 def _tensorrt(edition: str, hint: str, driver: Finding) -> Finding:
@@ -129,7 +132,7 @@ def _tensorrt(edition: str, hint: str, driver: Finding) -> Finding:
         f"t = load({edition!r}); {fits}a = ' '.join(t.ahead_of_time); c = f'for CUDA {{t.cuda}}, ' if t.cuda else ''; "
         "print(t.version, c + ('builds on any host for compute capability ' + a if a else 'builds on the GPU at hand'))"
     )
-    return _absent(edition, hint) or _probe(edition, code, hint)
+    return _probe(edition, code, hint, absent=hint)
 
 
 def _engines() -> Finding:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def write_site(path: str | os.PathLike[str], bundle: Bundle, runtime: str | os.P
 
     Args:
         path: the folder to write; its parent must exist.
-        runtime: where onnxruntime-web is: the package's folder, its ``dist``, or the ``.tgz`` that ``npm pack`` gives.
+        runtime: the folder of the npm package onnxruntime-web, or its ``dist``.
 
     Returns:
         What ``site.json`` holds: ``"model"``, ``"stages"``, ``"damage"`` (the stage that finds it, or ``None``),
@@ -63,9 +62,14 @@ def write_site(path: str | os.PathLike[str], bundle: Bundle, runtime: str | os.P
         OutputError: ``path`` cannot be written, or holds what is no site of ours.
         InputError: ``runtime`` lacks a file. BundleError (integrity): a graph is not what it should be.
     """
-    target = Path(path)
+    target, source = Path(path), Path(runtime)
     check_owned(target, MARKER, "static site")
-    files = {f"runtime/{name}": data for name, data in _runtime(Path(runtime)).items()}
+    source = source / "dist" if (source / "dist").is_dir() else source
+    try:
+        files = {f"runtime/{name}": read_plain(source / name, MAX_RUNTIME_BYTES) for name in RUNTIME}
+    except (OSError, ValueError) as error:
+        hint = "run: npm install onnxruntime-web, and pass the folder node_modules/onnxruntime-web"
+        raise InputError(f"no onnxruntime-web at {runtime}: {error}", hint) from error
     stages = []
     for stage in bundle.stages:
         name = bundle.file(stage.name, "fp32")
@@ -98,24 +102,3 @@ def write_site(path: str | os.PathLike[str], bundle: Bundle, runtime: str | os.P
     files["sw.js"] = f"const SITE = {json.dumps(kept)};\n".encode() + worker
     write_folder(target, files)
     return facts
-
-
-def _runtime(source: Path) -> dict[str, bytes]:
-    """The files of :data:`RUNTIME` by name."""
-    try:
-        if not source.is_file():
-            folder = source / "dist" if (source / "dist").is_dir() else source
-            return {name: read_plain(folder / name, MAX_RUNTIME_BYTES) for name in RUNTIME}
-        with tarfile.open(source) as package:
-            found = {}
-            for name in RUNTIME:
-                file = package.extractfile(f"package/dist/{name}")
-                found[name] = file.read(MAX_RUNTIME_BYTES + 1) if file else b""
-                if not 0 < len(found[name]) <= MAX_RUNTIME_BYTES:
-                    raise ValueError(f"{name} is empty, or too large")
-            return found
-    except (OSError, ValueError, KeyError, tarfile.TarError, EOFError) as error:
-        raise InputError(
-            f"no onnxruntime-web at {source}: {error}",
-            "pass the folder node_modules/onnxruntime-web, or the file that this writes: npm pack onnxruntime-web",
-        ) from error

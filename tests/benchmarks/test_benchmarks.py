@@ -70,7 +70,7 @@ def entry(ms: float, images: int = 1) -> dict[str, Any]:
 
 def test_the_report_has_every_figure(measured: dict[str, Any]) -> None:
     own = measured["runs"][0]
-    assert set(own["figures"]) == {"stages", "request", "photo", "throughput", "batch of 4", "batch of 16", "400 x 300"}
+    assert set(own["figures"]) == {"stages", "request", "throughput", "batch of 4", "batch of 16", "400 x 300"}
     assert len(measured["targets"]) == len(targets(measured))
     assert {each["runtime"] for each in measured["absent"]} >= {"PyTorch"}, "the toy bundle has no networks"
     assert set(measured["budgets"]) == {"import_s", "first_image_s", "command_s", "peak_mb"}
