@@ -55,7 +55,7 @@ def max_pixels(options: argparse.Namespace) -> int:
 
 
 def check_outputs(*inputs: Path | None, **outputs: Path | None) -> None:
-    """Before any work: may images be written at ``outputs``, named by their options, and is none another or an input?"""
+    """Before any work: an image may be written at each of ``outputs``, named by option; none is an input or another."""
     from restore_sdk.files import check_output
 
     seen: dict[str, str] = {}
