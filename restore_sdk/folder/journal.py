@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from restore_sdk._util.atomic import check_writable, sync_folder, write_synced
 from restore_sdk._util.lock import file_lock
 from restore_sdk.errors import OutputError
-from restore_sdk.folder.pairing import Pair
+from restore_sdk.folder.pairing import Pair, fingerprint
 from restore_sdk.folder.photograph import Result
 
 _LOG = logging.getLogger("restore_sdk")
@@ -31,8 +31,8 @@ _LOG = logging.getLogger("restore_sdk")
 #: What a run keeps in the output folder besides results: its log, and a folder with its lock and the unfinished result.
 LOG_NAME, LOCK_NAME, PART_NAME = "restore-sdk.jsonl", ".restore-sdk/lock", ".restore-sdk/result.part"
 
-#: What a line says of a result: its file, the fingerprint of photograph and mask, the hash of the settings.
-_KEPT = ("bytes", "mtime_ns", "sha256", "fingerprint", "settings")
+#: What a line says of a result: size and time of its file and of what it was made from, and the hash of the settings.
+_KEPT = ("result", "made_from", "settings")
 
 
 class Journal:
@@ -47,10 +47,8 @@ class Journal:
 
     def is_done(self, pair: Pair) -> bool:
         """Whether the pair's result is there, made from the same files with the same settings."""
-        lines = self._announced.get(pair.name)
-        if not lines or (lines[-1]["settings"], lines[-1]["fingerprint"]) != (self._settings, pair.fingerprint()):
-            return False
-        return _is_file(pair.output, lines[-1])
+        there = {"result": fingerprint(pair.output), "made_from": pair.made_from(), "settings": self._settings}
+        return self._announced[pair.name][-1:] == [there]
 
     def conflict(self, pair: Pair) -> OutputError | None:
         """Why no result may be put at the pair's output, whose folder is made."""
@@ -62,8 +60,8 @@ class Journal:
         except OSError as error:
             message = f"the folder {pair.output.parent} cannot be made: {error.strerror}"
             return OutputError(message, "check what stands there")
-        lines = reversed(self._announced.get(pair.name, []))
-        if self._overwrite or not os.path.lexists(pair.output) or any(_is_file(pair.output, line) for line in lines):
+        results = [line["result"] for line in self._announced[pair.name]]
+        if self._overwrite or not os.path.lexists(pair.output) or fingerprint(pair.output) in results:
             return None
         message = f"{pair.output} exists, and is none of this folder's results"
         return OutputError(message, "move it away, or replace it with --overwrite")
@@ -76,14 +74,8 @@ class Journal:
         """
         try:
             self._part.unlink(missing_ok=True)  # of a run that was killed
-            written = write_synced(self._part, result.data)
-            line = {
-                "bytes": written.st_size,
-                "mtime_ns": written.st_mtime_ns,
-                "sha256": hashlib.sha256(result.data).hexdigest(),
-                "fingerprint": result.fingerprint,
-                "settings": self._settings,
-            }
+            write_synced(self._part, result.data)
+            line = {"result": fingerprint(self._part), "made_from": result.made_from, "settings": self._settings}
             output = pair.output.relative_to(self._target).as_posix()
             about = {"event": "photo", "status": "restored", "photo": pair.name, "output": output}
             self.note({**about, **line, **result.facts})
@@ -151,17 +143,3 @@ def open_journal(target: Path, settings: Mapping[str, Any], *, overwrite: bool =
             raise OutputError(f"the log {log} cannot be opened: {error.strerror}", "check permissions") from error
         with file:
             yield Journal(target, file, settings, overwrite)
-
-
-def _is_file(output: Path, line: Mapping[str, Any]) -> bool:
-    """Whether the file at ``output`` is the announced one; a copied folder has other times, so its bytes are asked."""
-    try:
-        found = output.stat()
-        if found.st_size != line["bytes"]:
-            return False
-        if found.st_mtime_ns == line["mtime_ns"]:
-            return True
-        with output.open("rb") as file:
-            return bool(hashlib.file_digest(file, "sha256").hexdigest() == line["sha256"])
-    except OSError:
-        return False

@@ -41,18 +41,21 @@ class Pair:
     output: Path
     problem: RestoreError | None = None
 
-    def fingerprint(self) -> list[int]:
-        """Size and time of photograph and mask; another one means that one of them was changed."""
-        return [number for path in (self.photo, self.mask) if path is not None for number in file_fingerprint(path)]
+    def made_from(self) -> list[int]:
+        """Size and time of photograph and mask; others mean that one of them was changed."""
+        return [number for path in (self.photo, self.mask) if path is not None for number in fingerprint(path)]
 
 
-def file_fingerprint(path: Path) -> tuple[int, ...]:
-    """Size and time of a file; nothing where they cannot be had, which reading it will explain."""
+def fingerprint(path: Path) -> list[int]:
+    """Size and time of a file; nothing where they cannot be had, which reading it will explain.
+
+    In microseconds: finer times are not kept by every network file system.
+    """
     try:
         found = path.stat()
     except (OSError, ValueError):
-        return ()
-    return found.st_size, found.st_mtime_ns
+        return []
+    return [found.st_size, found.st_mtime_ns // 1000]
 
 
 def proposed_mask(output: Path) -> Path:

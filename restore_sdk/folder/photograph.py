@@ -27,7 +27,7 @@ from restore_sdk.files import (
     read_mask,
     write_file,
 )
-from restore_sdk.folder.pairing import NothingMaskedError, Pair, file_fingerprint
+from restore_sdk.folder.pairing import NothingMaskedError, Pair, fingerprint
 from restore_sdk.imaging.image import MASKED_ABOVE
 from restore_sdk.tiling.damage import TOO_MUCH
 from restore_sdk.tiling.request import RestoreOptions
@@ -71,10 +71,10 @@ class PhotoSettings:
 
 
 class Result(NamedTuple):
-    """A restored photograph: the file's bytes, its pair's fingerprint before it was read, facts for the log."""
+    """A restored photograph: the file's bytes, :meth:`Pair.made_from` before it was read, facts for the log."""
 
     data: bytes
-    fingerprint: list[int]
+    made_from: list[int]
     facts: dict[str, Any]
 
 
@@ -124,11 +124,11 @@ def restore(
 
 def restore_pair(engine: RestoreEngine, pair: Pair, settings: PhotoSettings) -> Result | RestoreError:
     """Restore one photograph of a folder; what goes wrong with it is returned, since the others go on."""
-    started, fingerprint = time.perf_counter(), pair.fingerprint()
+    started, made_from = time.perf_counter(), pair.made_from()
     try:
         photo, mask = load(pair, settings, engine)
         if settings.mask_auto and pair.mask is not None:  # now there, and part of what the result is made from
-            fingerprint = [*file_fingerprint(pair.photo), *file_fingerprint(pair.mask)]
+            made_from = [*made_from[:2], *fingerprint(pair.mask)]
         result, file = restore(engine, photo, mask, pair.output, settings)
     except RestoreError as error:
         return error
@@ -141,7 +141,7 @@ def restore_pair(engine: RestoreEngine, pair: Pair, settings: PhotoSettings) -> 
         "model_ms": round(result.timings.edge_ms + result.timings.repair_ms, 1),
         "total_ms": round(1e3 * (time.perf_counter() - started), 1),
     }
-    return Result(file.data, fingerprint, {**facts_of(file, mask), **times})
+    return Result(file.data, made_from, {**facts_of(file, mask), **times})
 
 
 def facts_of(file: Encoded, mask: NDArray[Any]) -> dict[str, Any]:

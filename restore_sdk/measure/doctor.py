@@ -19,8 +19,8 @@ from restore_sdk import __version__
 from restore_sdk._util.terminal import install_command
 from restore_sdk.runtime import usable_cores
 
-#: "ok" works, "absent" is optional and not there, "warning" works but should be looked at, "broken" does not work.
-Status = Literal["ok", "absent", "warning", "broken"]
+#: "ok" works, "absent" is optional and not there, "broken" does not work.
+Status = Literal["ok", "absent", "broken"]
 
 #: The shipped models; not from where they are opened, since that imports numpy.
 MODELS = ("default", "faithful")
@@ -47,7 +47,16 @@ print(f'CUDA {found[0].cuda}:', ', '.join(f'{gpu.name} ({gpu.compute_capability}
 """
 _ENGINES = """
 from restore_sdk.engines.store import EngineStore
-s = EngineStore(); e = s.entries(plans=True); print(len(e), sum(x.error is not None for x in e), s.root)
+store = EngineStore(); found = store.entries(plans=True); bad = sum(each.error is not None for each in found)
+if bad: sys.exit(f'{bad} of {len(found)} in {store.root} are not what was stored')
+print(f'{len(found)} in {store.root}' + ', all match their hashes' * bool(found))
+"""
+_ENGINES_HINT = "run: restore-sdk engines list, then: restore-sdk engines prune; or set RESTORE_SDK_STORE"
+_TENSORRT = """
+from restore_sdk.engines.edition import load, require_driver; from restore_sdk.engines.driver import device_facts
+t = load({edition!r}); {driver} and require_driver(t, device_facts()); ahead = ' '.join(t.ahead_of_time)
+print(t.version, f'for CUDA {{t.cuda}},' * bool(t.cuda), 'builds on',
+      'any host for compute capability ' + ahead if ahead else 'the GPU at hand')
 """
 
 
@@ -89,9 +98,15 @@ def examine() -> list[Finding]:
         ),
         driver,
         _pycuda(driver),
-        _tensorrt("tensorrt", f"NVIDIA data-centre and Jetson GPUs: {install_command('tensorrt')}", driver),
-        _tensorrt("tensorrt_rtx", f"consumer GPUs: {install_command('rtx')}", driver),
-        _engines(),
+        # Only imported: without a driver, an object of TensorRT can take the process down.
+        *(
+            _probe(edition, _TENSORRT.format(edition=edition, driver=driver.status == "ok"), hint, absent=hint)
+            for edition, hint in (
+                ("tensorrt", f"NVIDIA data-centre and Jetson GPUs: {install_command('tensorrt')}"),
+                ("tensorrt_rtx", f"consumer GPUs: {install_command('rtx')}"),
+            )
+        ),
+        _probe("engines", _ENGINES, _ENGINES_HINT),
     ]
 
 
@@ -121,31 +136,6 @@ def _pycuda(driver: Finding) -> Finding:
     code = "import pycuda, pycuda.driver; print(pycuda.VERSION_TEXT)"
     hint = "build it for this CUDA: pip install --force-reinstall --no-cache-dir pycuda"
     return _probe("pycuda", code, hint, absent=f"only for NVIDIA GPUs: {install_command('tensorrt')}")
-
-
-def _tensorrt(edition: str, hint: str, driver: Finding) -> Finding:
-    # Only imported: without a driver, an object of TensorRT can take the process down.
-    fits = "require_driver(t, device_facts()); " if driver.status == "ok" else ""
-    code = (
-        "from restore_sdk.engines.edition import load, require_driver; "
-        "from restore_sdk.engines.driver import device_facts; "
-        f"t = load({edition!r}); {fits}a = ' '.join(t.ahead_of_time); c = f'for CUDA {{t.cuda}}, ' if t.cuda else ''; "
-        "print(t.version, c + ('builds on any host for compute capability ' + a if a else 'builds on the GPU at hand'))"
-    )
-    return _probe(edition, code, hint, absent=hint)
-
-
-def _engines() -> Finding:
-    found, text = _run(_ENGINES)
-    if not found:
-        return Finding("engines", "warning", text, "set RESTORE_SDK_STORE to a folder of yours")
-    count, invalid, root = text.split(maxsplit=2)
-    if int(invalid):
-        detail = f"{invalid} of {count} in {root} are not what was stored"
-        return Finding("engines", "warning", detail, "run: restore-sdk engines list, then: restore-sdk engines prune")
-    if int(count):
-        return Finding("engines", "ok", f"{count} in {root}, all match their hashes")
-    return Finding("engines", "absent", f"none in {root}", "on a host with an NVIDIA GPU: restore-sdk build")
 
 
 def _run(code: str) -> tuple[bool, str]:

@@ -57,12 +57,9 @@ def run(engine: RestoreEngine, settings: Settings, listener: socket.socket, also
     )
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    info = engine.info()
-    model = ", ".join(
-        f"{bundle['name']} {bundle['version']}" for bundle in (e.info()["bundle"] for e in (engine, *also))
-    )
-    facts = {"event": "listening", "url": url, "model": model, "runtime": info["runtime"], "reason": info["reason"]}
-    _LOG.info("serving at %s", url, extra={"facts": facts})
+    info, models = engine.info(), ", ".join(app.state.queue.models)
+    facts = {"event": "listening", "url": url, "models": models, "runtime": info["runtime"], "reason": info["reason"]}
+    _LOG.info("serving %s by %s at %s (Ctrl-C ends it)", models, info["runtime"], url, extra={"facts": facts})
     if settings.is_open:
         _LOG.warning("anybody who can reach %s may use it: set a token", url, extra={"facts": {"event": "open"}})
     _Server(config, app.state.queue).run(sockets=[listener])
@@ -99,33 +96,21 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """For people: where the service is, with what, in three lines; then what is wrong, if anything is."""
+    """For people at a terminal, which nothing in a message may steer."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The lines."""
-        facts = getattr(record, "facts", {})
-        if facts.get("event") == "listening":
-            return "Address  {url} (Ctrl-C ends it)\nModel    {model}\nRuntime  {runtime} ({reason})".format_map(facts)
+        """The line, and the traceback of a fault."""
         text = f"{record.levelname.lower()}: {escape(record.getMessage())}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
-    @staticmethod
-    def wants(record: logging.LogRecord) -> bool:
-        """Warnings, errors and the address: a terminal needs no line a request."""
-        return record.levelno >= logging.WARNING or getattr(record, "facts", {}).get("event") == "listening"
-
 
 def start_log(kind: Literal["text", "json"] | None = None) -> None:
-    """Send all logs of the process to standard error: this SDK's and uvicorn's from "info" on, others' warnings.
+    """Send all logs of the process to standard error: this SDK's from "info" on, others' warnings.
 
     By default as text on a terminal, else as JSON lines.
     """
     handler = logging.StreamHandler(sys.stderr)
-    if (kind or ("text" if sys.stderr.isatty() else "json")) == "json":
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(TextFormatter())
-        handler.addFilter(TextFormatter.wants)
+    text = sys.stderr.isatty() if kind is None else kind == "text"
+    handler.setFormatter(TextFormatter() if text else JsonFormatter())
     logging.basicConfig(handlers=[handler])
-    for name in ("restore_sdk", "uvicorn"):
-        logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("restore_sdk").setLevel(logging.INFO)

@@ -10,24 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from restore_sdk import RestoreEngine
+from restore_sdk import RestoreEngine, errors
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli import main as cli
-from restore_sdk.errors import (
-    BuildError,
-    BundleError,
-    ClosedError,
-    DeviceError,
-    DriftError,
-    EngineError,
-    ExecutionError,
-    ImageError,
-    MissingDependencyError,
-    OutputError,
-    RestoreError,
-    ShapeError,
-)
-from restore_sdk.runtime.golden import GATES
 from tests.child import python
 from tests.conftest import make_photo
 from tests.toy_bundle import golden_vectors, write_toy_bundle
@@ -111,22 +96,6 @@ def test_the_border_of_the_mask(case: Case, toy_bundle: Bundle) -> None:
     assert "max_crops is 0" in case.refused("--max-crops", 0)
 
 
-@pytest.mark.parametrize("form", ["grey", "alpha"])
-def test_grey_and_alpha_files(case: Case, form: str) -> None:
-    grey = case.photo[..., 0]
-    picture = grey if form == "grey" else np.dstack((case.photo[..., ::-1], grey))
-    case.save("photo.png", picture)
-    assert case.restore()[0] == 0
-    restored = cv2.imread(str(case.folder / "out.png"), cv2.IMREAD_UNCHANGED)
-    assert restored.shape == picture.shape
-    masked = case.mask > 127
-    assert np.array_equal(restored[~masked], picture[~masked])
-    assert not np.array_equal(restored[masked], picture[masked])
-    if form == "alpha":
-        assert np.array_equal(restored[..., 3], grey)
-        assert "alpha" in case.refused(out="other.jpg")
-
-
 def test_bad_input(case: Case) -> None:
     """One of each kind; the others are in the tests of files and arrays."""
     (case.folder / "half.png").write_bytes((case.folder / "photo.png").read_bytes()[:5000])
@@ -134,7 +103,6 @@ def test_bad_input(case: Case) -> None:
     for name, picture in (
         ("small.png", case.mask[:200]),
         ("black.png", np.zeros_like(case.mask)),
-        ("deep.png", case.photo.astype(np.uint16) * 257),
         ("huge.png", np.zeros((20_000, 20_000), np.uint8)),
     ):
         case.save(name, picture)
@@ -142,15 +110,11 @@ def test_bad_input(case: Case) -> None:
         ({"photo": "no.png"}, "does not exist"),
         ({"photo": "half.png"}, "damaged or truncated"),
         ({"photo": "."}, "is a folder, and -o"),
-        ({"photo": "deep.png", "out": "out.jpg"}, "16 bits"),
         ({"photo": "huge.png"}, "20000 x 20000 px"),
-        ({"mask": "no.png"}, "does not exist"),
         ({"mask": "huge.png"}, "20000 x 20000 px"),
         ({"mask": "small.png"}, "260 x 200 px, the image 260 x 300 px"),
         ({"mask": "black.png"}, "all black"),
-        ({"out": "no/out.png"}, "does not exist"),
         ({"out": "out.xyz"}, "unknown extension"),
-        ({"out": "photo.png"}, "is the input"),
         ({"out": "mask.png"}, "is the input"),
         ({"out": "folder.png"}, "is a folder"),
     ):
@@ -164,14 +128,6 @@ def test_options_that_cannot_be_used(case: Case) -> None:
     assert "both name" in case.refused("--edges", case.folder / "out.png")
     assert "no bundle" in case.refused("--bundle", case.folder / "no", code=5)
     assert "NVIDIA driver" in case.refused("--runtime", "tensorrt", code=3)
-
-
-def test_output_that_cannot_be_written(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    locked = case.folder / "locked"
-    locked.mkdir(mode=0o500)
-    if os.geteuid() == 0:  # root may write anywhere: let the system say what it says to others
-        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked)
-    assert "cannot be written" in case.refused(out="locked/out.png")
 
 
 def test_bad_input_as_json(case: Case) -> None:
@@ -199,40 +155,32 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
     assert "usage: restore-sdk" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("raised", "code"),
-    [
-        (ImageError("m", "h"), 2),
-        (ShapeError("m", "h"), 2),
-        (OutputError("m", "h"), 2),
-        (MissingDependencyError("m", "h"), 3),
-        (DeviceError("m", "h"), 3),
-        (EngineError("m", "h", reason="incompatible"), 4),
-        (BuildError("m", "h"), 4),
-        (BundleError("m", "h"), 5),
-        (DriftError("m", "h"), 6),
-        (ExecutionError("m", "h"), 7),
-        (ClosedError("m", "h"), 7),
-        (RestoreError("m", "h"), 1),
-        (KeyboardInterrupt(), 130),
-        (MemoryError(), 7),
-        (ZeroDivisionError("two\nlines"), 1),
-    ],
-)
-def test_exit_codes(
-    raised: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: object) -> None:
-        raise raised
+CODES: dict[int, list[BaseException]] = {
+    1: [errors.RestoreError("m", "h"), ZeroDivisionError("two\nlines")],
+    2: [errors.ImageError("m", "h"), errors.ShapeError("m", "h"), errors.OutputError("m", "h")],
+    3: [errors.MissingDependencyError("m", "h"), errors.DeviceError("m", "h")],
+    4: [errors.EngineError("m", "h", reason="incompatible"), errors.BuildError("m", "h")],
+    5: [errors.BundleError("m", "h")],
+    6: [errors.DriftError("m", "h")],
+    7: [errors.ExecutionError("m", "h"), errors.ClosedError("m", "h"), MemoryError()],
+    130: [KeyboardInterrupt()],
+}
 
-    monkeypatch.setattr(Bundle, "load", fail)
-    assert cli.main(["info"]) == code
-    err = capsys.readouterr().err
-    assert err.startswith("restore-sdk: error: ")
-    assert "Traceback" not in err
-    assert len(err.splitlines()) <= 2
-    assert f" {code} " in " ".join(str(cli._parser().epilog).split())
-    if isinstance(raised, ZeroDivisionError):
+
+@pytest.mark.parametrize("code", CODES)
+def test_exit_codes(code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for raised in CODES[code]:
+
+        def fail(*_: object, raised: BaseException = raised) -> None:
+            raise raised
+
+        monkeypatch.setattr(Bundle, "load", fail)
+        assert cli.main(["info"]) == code
+        err = capsys.readouterr().err
+        assert err.startswith("restore-sdk: error: ")
+        assert "Traceback" not in err
+        assert len(err.splitlines()) <= 2
+    if code == 1:
         with pytest.raises(ZeroDivisionError, match="two"):
             cli.main(["--traceback", "info"])
 
@@ -267,21 +215,6 @@ def test_verify_finds_drift_in_either_output(case: Case, tmp_path: Path, name: s
     code, said, _ = case.run("verify", "--bundle", bundle)
     assert (code, "inf" in said) == (6, False)
     assert case.run("verify", "--bundle", bundle, "--min-psnr", "40")[0] == 0
-
-
-def test_an_equal_picture_hides_no_drift_of_the_others(
-    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The worst is within the gate of half precision, all together are not, and one of the three is equal."""
-    golden = golden_vectors(3)
-    golden["restored"][:2, :6] ^= 3
-    bundle = write_toy_bundle(tmp_path / "drift", golden=golden).path
-    monkeypatch.setitem(GATES, "fp32", GATES["fp16"])
-    code, out, _ = case.run("verify", "--bundle", bundle, "--json")
-    found = json.loads(out)["restored"]
-    assert code == 6
-    assert found["worst_db"] > 55
-    assert found["pooled_db"] < 60
 
 
 def test_verify_checks_files_that_the_runtime_does_not_use(case: Case, writable_bundle: Path) -> None:

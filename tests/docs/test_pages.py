@@ -62,7 +62,3 @@ def test_commands_of_the_checkout_can_be_started(script: str) -> None:
     shell = "bash" if script == ".ci/run" else "sh"
     assert os.access(path, os.X_OK), f"{script} is not executable"
     subprocess.run([shell, "-n", path], check=True)
-
-
-def test_shell_functions_parse() -> None:
-    subprocess.run(["sh", "-n", ROOT / "scripts" / "venv.sh"], check=True)

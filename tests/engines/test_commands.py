@@ -131,7 +131,7 @@ class TestEngines:
 
         (run.store.root / made_up(half_bundle).plan_file).write_bytes(b"torn")
         found = next(one for one in examine() if one.name == "engines")
-        assert (found.status, found.detail.split(" in ")[0]) == ("warning", "1 of 2")
+        assert (found.status, found.detail.split(" in ")[0]) == ("broken", "1 of 2")
         assert "engines prune" in found.hint
 
 

@@ -1,4 +1,4 @@
-"""Killed at every line: run by ``test_kill.py`` in a process of its own, since it forks.
+"""Killed at every line: run by ``test_command.py`` in a process of its own, since it forks.
 
 Restores a folder with the real code but for the model, which a runner that inverts pictures stands for. A child is
 killed by SIGKILL at its 1st, 2nd, 3rd ... executed line of the files that write, until one gets through; after each

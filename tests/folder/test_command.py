@@ -19,6 +19,7 @@ import pytest
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ExecutionError, OutOfMemoryError
+from tests.child import python
 from tests.conftest import make_photo
 from tests.folder.conftest import ENVIRONMENT, HEIGHT, LOG, STATE, WIDTH, Folder
 from tests.toy_bundle import golden_vectors, write_toy_bundle
@@ -56,10 +57,8 @@ def test_run_again(filled: Folder) -> None:
 
 def test_another_model_of_the_same_name_restores_again(filled: Folder, writable_bundle: Path) -> None:
     filled.run()
-    filled.bundle = writable_bundle  # the same model at another place
-    for name in filled.results():  # and the results were copied: other times, the same bytes
-        os.utime(filled.target / name, (1, 1))
-    assert filled.json()["resumed"] == 4
+    filled.bundle = writable_bundle
+    assert filled.json()["resumed"] == 4  # the same model at another place
     write_toy_bundle(filled.place / "other", golden={k: v[:1] for k, v in golden_vectors().items()})
     filled.bundle = filled.place / "other"
     assert filled.json()["restored"] == 4
@@ -255,22 +254,41 @@ def test_a_log_that_was_cut_or_spoilt(filled: Folder) -> None:
     assert filled.json()["failed"] == 4
 
 
-def test_interrupted(folder: Folder) -> None:
+def test_killed_at_every_line(tmp_path: Path) -> None:
+    """Nothing is lost, half-written or done twice. Exhaustive, with a double of the model: see the script."""
+    script = Path(__file__).with_name("kill_everywhere.py")
+    done = python(script, tmp_path, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert min(map(int, done.stdout.split())) > 150
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_again_and_again(folder: Folder, kind: signal.Signals) -> None:
+    """The real command, its model and threads: what is there stays, and is whole."""
     folder.fill(*(f"{number}.png" for number in range(150)))
-    with subprocess.Popen(
-        folder.process(), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not list(folder.target.glob("*.png")):
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
-    assert err.splitlines() == ["restore-sdk: error: interrupted", "  hint: run it again, and it goes on where it was"]
+    kept: dict[str, int] = {}
+    for _ in range(3):
+        with subprocess.Popen(
+            folder.process("--slots", 2), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            deadline = time.monotonic() + 60
+            while len(list(folder.target.glob("*.png"))) == len(kept):
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            process.send_signal(kind)
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (130 if kind == signal.SIGINT else -kind, "")
+        if kind == signal.SIGINT:
+            hint = "  hint: run it again, and it goes on where it was"
+            assert err.splitlines() == ["restore-sdk: error: interrupted", hint]
+        there = {path.name: path.stat().st_mtime_ns for path in folder.target.glob("*.png")}
+        assert kept.items() <= there.items()
+        kept = there
     report = folder.json()
-    assert report["resumed"] > 0
+    assert report["resumed"] == len(kept)
     assert report["restored"] + report["resumed"] == 150
+    assert all(cv2.imread(str(path)) is not None for path in folder.target.glob("*.png"))
+    assert set(os.listdir(folder.target / STATE)) == {"lock"}
 
 
 @pytest.mark.parametrize(

@@ -72,13 +72,6 @@ def files(height: int = 256, width: int = 256) -> tuple[bytes, bytes]:
     return encoded(photo), encoded(mask)
 
 
-def on_its_side(photo: NDArray[np.uint8]) -> bytes:
-    """A JPEG stored turned to the left, whose EXIF says so."""
-    stored = encoded(cv2.rotate(photo, cv2.ROTATE_90_COUNTERCLOCKWISE), ".jpg")
-    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
-    return stored[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + stored[2:]
-
-
 class Answer:
     """Status, headers and body."""
 

@@ -18,7 +18,7 @@ from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.serve.app import PAGE
 from tests.damage.conftest import scratched
-from tests.serve.conftest import Launch, Service, decoded, encoded, on_its_side, pair, start
+from tests.serve.conftest import Launch, Service, decoded, encoded, files, pair, start
 from tests.serve.launch import HELD
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
@@ -252,21 +252,6 @@ def test_damage_is_found_and_corrected_by_hand(visit: Visit, seeing_bundle: Bund
         assert np.array_equal(visitor.mask(), by_hand)
 
 
-def test_a_photograph_on_its_side_comes_back_as_it_was(visit: Visit) -> None:
-    photo, _ = pair(300, 200)
-    visitor = visit()
-    visitor.choose_file(on_its_side(photo), "my photo.jpg")
-    visitor.page.get_by_role("button", name="Restore", exact=True).wait_for()
-    visitor.stroke((100, 240), (120, 240))
-    assert visitor.mask().shape == (300, 200)
-    visitor.restore()
-    restored = visitor.download(name="my photo_restored.jpg")
-    with Image.open(io.BytesIO(restored)) as image:
-        assert image.getexif()[274] == 6
-    visitor.page.get_by_label("Format").select_option("tiff")
-    assert visitor.download(name="my photo_restored.tiff")[:4] == b"II*\0"
-
-
 def test_with_the_keyboard_alone(visit: Visit, engine: RestoreEngine) -> None:
     photo, _ = pair(200, 200)
     visitor = visit()
@@ -309,41 +294,32 @@ def test_with_the_keyboard_alone(visit: Visit, engine: RestoreEngine) -> None:
     assert np.array_equal(decoded(visitor.download()), wanted)
 
 
-def test_options(visit: Visit, engine: RestoreEngine) -> None:
+def test_options_and_another_model(visit: Visit, engine: RestoreEngine, toy_bundle: Bundle) -> None:
     photo, _ = pair(400, 300)
-    visitor = visit()
-    page = visitor.page
-    visitor.choose(photo)
-    visitor.stroke((15, 200), (285, 200))
-    page.get_by_text("Options").click()
-    page.get_by_label("Blend its border over").fill("2000")
-    visitor.restore()
-    assert not page.locator("#cancel").is_visible()  # not sent
-    page.get_by_label("Blend its border over").fill("2")
-    page.get_by_label("Tiles at most").fill("2")
-    page.get_by_label("Add grain and fine detail").uncheck()
-    mask = visitor.mask()
-    visitor.restore()
-    wanted = engine(photo, mask, color="bgr", feather=2, max_crops=2, detail="none")
-    assert np.array_equal(decoded(visitor.download()), wanted)
-
-
-def test_a_model_of_several(visit: Visit, toy_bundle: Bundle) -> None:
-    photo, given = pair(120, 160)
-    with start(
-        "restore_sdk", "serve", "--port", "0", "--ui", "--bundle", str(toy_bundle.path), "--also", "default"
-    ) as two:
-        assert two.restore(encoded(photo), encoded(given), model=b"none").error == (422, "BadRequest")
-        visitor = visit(two.url)
+    words = ("serve", "--port", "0", "--ui", "--bundle", str(toy_bundle.path), "--also", "default")
+    with start("restore_sdk", *words) as service:
+        visitor = visit(service.url)
+        page = visitor.page
         visitor.choose(photo)
-        visitor.stroke((20, 20), (90, 60))
-        visitor.page.get_by_text("Options").click()
-        visitor.page.get_by_label("Model").select_option("like a photograph")
+        visitor.stroke((15, 200), (285, 200))
+        page.get_by_text("Options").click()
+        page.get_by_label("Blend its border over").fill("2000")
+        visitor.restore()
+        assert not page.locator("#cancel").is_visible()  # not sent
+        page.get_by_label("Blend its border over").fill("2")
+        page.get_by_label("Tiles at most").fill("2")
+        page.get_by_label("Add grain and fine detail").uncheck()
         mask = visitor.mask()
         visitor.restore()
-        restored = decoded(visitor.download())
-    with RestoreEngine("default") as engine:
-        assert np.array_equal(restored, engine(photo, mask, color="bgr"))
+        wanted = engine(photo, mask, color="bgr", feather=2, max_crops=2, detail="none")
+        assert np.array_equal(decoded(visitor.download()), wanted)
+        page.get_by_text("Paint", exact=True).first.click()
+        page.get_by_label("Model").select_option("like a photograph")
+        visitor.restore()
+        with RestoreEngine("default") as other:
+            wanted = other(photo, mask, color="bgr", feather=2, max_crops=2, detail="none")
+        assert np.array_equal(decoded(visitor.download()), wanted)
+        assert service.restore(*files(), model=b"none").error == (422, "BadRequest")
 
 
 def test_on_a_phone_with_fingers(visit: Visit) -> None:

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from restore_sdk import RestoreEngine
 from tests.child import ROOT, python
 from tests.docs.pages import assert_restored
-from tests.serve.conftest import JSON, MULTIPART, Service, decoded, encoded, files, form, pair
+from tests.serve.conftest import JSON, MULTIPART, Service, decoded, encoded, files, form, pair, part
 
 
-@pytest.mark.parametrize(("height", "width"), [(256, 256), (300, 700), (40, 30)])
+@pytest.mark.parametrize(("height", "width"), [(300, 700), (40, 30)])
 def test_both_answers_give_what_the_engine_gives(
     service: Service, engine: RestoreEngine, height: int, width: int
 ) -> None:
@@ -36,44 +36,39 @@ def test_both_answers_give_what_the_engine_gives(
     assert set(told["timings_ms"]) >= {"wait", "decode", "edge", "repair", "encode"}
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff"])
+@pytest.mark.parametrize("kind", ["jpeg", "webp", "tiff"])
 def test_formats_of_the_answer(service: Service, kind: str) -> None:
     photo, mask = pair()
-    body = form(photo=encoded(photo), mask=encoded(mask), format=kind.encode(), edges=b"true")
-    answer, told = service.post(body), service.post(body, accept=JSON).json()
-    assert answer.headers["Content-Type"] == told["media_type"] == f"image/{kind}"
-    assert np.array_equal(answer.image(), decoded(told["image"]))
-    assert decoded(told["edges"]).shape == (256, 256)
+    answer = service.restore(encoded(photo), encoded(mask), format=kind.encode())
+    assert answer.headers["Content-Type"] == f"image/{kind}"
     drift = np.abs(answer.image().astype(int) - photo)[mask == 0]
     assert drift.max() == 0 if kind != "jpeg" else 0 < drift.mean() < 4
 
 
-def test_grey_and_alpha(service: Service, engine: RestoreEngine) -> None:
-    photo, mask = pair(300, 200)
+def test_grey_alpha_and_sixteen_bits(service: Service, engine: RestoreEngine) -> None:
+    photo, mask = pair(60, 80)
     grey = photo[..., 1].copy()
     assert np.array_equal(service.restore(encoded(grey), encoded(mask)).image(), engine(grey, mask))
     four = np.dstack((photo, grey))
     assert np.array_equal(service.restore(encoded(four), encoded(mask)).image()[..., 3], grey)
-    assert service.restore(encoded(four), encoded(mask), format=b"jpeg").error == (422, "OutputError")
-
-
-def test_a_photo_keeps_its_depth_profile_and_metadata(service: Service, engine: RestoreEngine) -> None:
-    photo, mask = pair(60, 80)
     deep = photo.astype(np.uint16) * 257 + np.uint16(3)  # what 8 bits cannot hold
     answer = service.restore(encoded(deep, ".tiff"), encoded(mask)).image()
     assert answer.dtype == np.uint16
     assert np.array_equal(answer[mask == 0], deep[mask == 0])
     assert np.array_equal(answer[mask > 0] // 257, engine(photo, mask, color="bgr")[mask > 0])
-    assert service.restore(encoded(deep), encoded(mask), format=b"jpeg").error == (422, "OutputError")
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for lost in (four, deep):
+        assert service.restore(encoded(lost), encoded(mask), format=b"jpeg").error == (422, "OutputError")
+
+
+def test_metadata_is_kept(service: Service) -> None:
+    photo, mask = pair(60, 80)
     exif = Image.Exif()
     exif[0x013B] = "A. Photographer"
     sent = io.BytesIO()
-    Image.fromarray(photo[..., ::-1]).save(sent, "JPEG", quality=80, icc_profile=profile, exif=exif)
+    Image.fromarray(photo[..., ::-1]).save(sent, "JPEG", exif=exif)
     told = service.restore_json(sent.getvalue(), encoded(mask))
     assert told["notes"] == []
     with Image.open(io.BytesIO(base64.b64decode(told["image"]))) as found:
-        assert found.info["icc_profile"] == profile
         assert found.getexif()[0x013B] == "A. Photographer"
 
 
@@ -101,11 +96,10 @@ def test_options(service: Service, engine: RestoreEngine) -> None:
 
 
 def test_options_are_fields_of_the_body_and_nothing_else(service: Service) -> None:
-    for query in ("dilate=4", "x"):
-        body = form(photo=files()[0], mask=files()[1])
-        answer = service.ask("POST", f"/v1/restore?{query}", body, content_type=MULTIPART)
-        assert answer.error == (422, "BadRequest")
-        assert "curl -F" in answer.json()["error"]["hint"]
+    body = form(photo=files()[0], mask=files()[1])
+    answer = service.ask("POST", "/v1/restore?dilate=4", body, content_type=MULTIPART)
+    assert answer.error == (422, "BadRequest")
+    assert "curl -F" in answer.json()["error"]["hint"]
 
 
 def test_a_mask_that_cannot_be_meant_is_told(service: Service) -> None:
@@ -129,9 +123,8 @@ BOMB = PNG[:12] + HEAD + zlib.crc32(HEAD).to_bytes(4, "big") + PNG[33:]
         (PNG, BOMB, (413, "TooManyPixelsError")),
         (PNG, encoded(np.zeros((64, 64), np.uint8)), (422, "MaskError")),
         (PNG, encoded(np.full((64, 63), 255, np.uint8)), (422, "ShapeError")),
-        (PNG, encoded(np.zeros((64, 64, 4), np.uint8)), (422, "MaskError")),
     ],
-    ids=["empty", "html", "half", "bomb", "bombmask", "black", "size", "clear"],
+    ids=["empty", "html", "half", "bomb", "bombmask", "black", "size"],
 )
 def test_files_that_cannot_be_used(service: Service, photo: bytes, mask: bytes, error: tuple[int, str]) -> None:
     assert service.restore(photo, mask).error == error
@@ -145,10 +138,10 @@ def test_files_that_cannot_be_used(service: Service, photo: bytes, mask: bytes, 
         (MULTIPART, b"no boundary in it", (400, "BadMultipart")),
         (MULTIPART, form(photo=PNG, mask=MASK)[:-40], (422, "BadRequest")),
         (MULTIPART, form(photo=PNG), (422, "BadRequest")),
-        (MULTIPART, form(photo=PNG, picture=MASK), (422, "BadRequest")),
+        (MULTIPART, form(part(b"photo", b"photo.png"), mask=MASK), (422, "BadRequest")),  # curl -F photo=photo.png
         (JSON, b"{}", (415, "UnsupportedMediaType")),
     ],
-    ids=lambda value: repr(value)[:30] if isinstance(value, str) else None,
+    ids=range(7),
 )
 def test_bodies_that_cannot_be_read(service: Service, kind: str, body: bytes, error: tuple[int, str]) -> None:
     answer = service.post(body, kind)
@@ -164,11 +157,9 @@ def test_bodies_that_cannot_be_read(service: Service, kind: str, body: bytes, er
         ("colour", b"red"),
         ("dilate", b"1025"),
         ("feather", b"-1"),
-        ("feather", "\u0661".encode()),
         ("max_crops", b"0"),
         ("faces", b"1, 2, 3, 4"),
         ("faces", b"[" * 3000),
-        ("faces", b"[[1, 2, 3]]"),
         ("faces", b"[[NaN, 2, 3, 4]]"),
         ("faces", b"[[1, 2, 0, 4]]"),
         ("faces", json.dumps([[1, 2, 3, 4]] * 65).encode()),

@@ -22,7 +22,7 @@ from restore_sdk.runtime.triton import TritonRunner
 from tests.child import python
 from tests.cluster.triton.server import Server, serving
 from tests.conftest import make_pairs
-from tests.docs.pages import ROOT, assert_restored, blocks
+from tests.docs.pages import ROOT, assert_restored
 from tests.toy_bundle import golden_vectors
 
 
@@ -101,14 +101,6 @@ def test_what_cannot_be_used_is_said(server: Server) -> None:
     runner.close()
 
 
-def test_a_call_that_takes_too_long_is_given_up(server: Server) -> None:
-    runner = TritonRunner(server.url, slots=1)
-    with runner.slot() as connection:
-        connection._timeout = 1e-4
-    with RestoreEngine(runtime=runner) as engine, pytest.raises(ExecutionError, match="Deadline"):
-        engine(*make_pairs(1)[0])
-
-
 def test_the_example(server: Server, tmp_path: Path) -> None:
     done = python(ROOT / "examples" / "ask_triton.py", server.url, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -130,14 +122,3 @@ def test_a_client_may_name_the_one_output(server: Server) -> None:
         assert np.array_equal(answer.as_numpy("restored"), golden["restored"])
         with pytest.raises(InferenceServerException, match="deadlock"):
             client.infer("restore_with_edges", inputs, outputs=[InferRequestedOutput("restored")])
-
-
-def test_the_page_s_client_call(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The call with Triton's own client, word for word but for the port."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples", target_is_directory=True)
-    monkeypatch.chdir(tmp_path)
-    codes = [code for code in blocks(ROOT / "docs" / "cluster.md", "python") if "8001" in code]
-    assert codes
-    for code in codes:
-        exec(compile(code.replace("127.0.0.1:8001", server.url), "cluster.md", "exec"), {"__name__": "__main__"})
-    assert cv2.imread("restored.png") is not None
