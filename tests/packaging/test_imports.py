@@ -20,7 +20,6 @@ WHEEL_NEEDS = {MODULES.get(name, name) for name in NAMES}
 EXTRAS = {
     "serve/": {"fastapi", "starlette", "pydantic", "pydantic_core", "uvicorn", "prometheus_client"},
     "runtime/triton.py": {"tritonclient"},
-    "cluster/folder.py": {"pyarrow", "ray"},
     "files/read.py": {"pillow_heif"},
     "files/write.py": {"jpeglib"},
 }

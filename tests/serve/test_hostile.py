@@ -38,13 +38,10 @@ REFUSED: dict[str, tuple[bytes, str, int]] = {
         MULTIPART,
         415,
     ),
-    "an endless boundary": (form(), f"multipart/form-data; boundary={'a' * 5000}", 400),
     "20,000 fields": (b"".join(part(b"x%d" % number, b"") for number in range(20_000)) + END, MULTIPART, 400),
     "an endless header": (part(b"photo", b"x", b"a.png", b"; " + b"a" * 5_000_000) + END, MULTIPART, 400),
     "100,000 headers": (part(b"photo", b"x", b"a.png", b"\r\nX: y" * 100_000) + END, MULTIPART, 400),
     "a face of 400 digits": (form(part(b"faces", b"[[1,1,1" + b"0" * 400 + b",1]]")), MULTIPART, 422),
-    "10,000 digits": (form(part(b"dilate", b"9" * 10_000)), MULTIPART, 422),
-    "an infinite number": (form(part(b"faces", b"[[1e999, 1, 1, 1]]")), MULTIPART, 422),
 }
 
 
@@ -66,19 +63,13 @@ def test_the_name_of_a_file_says_nothing(service: Service, name: bytes) -> None:
 HEAD = b"Host: localhost\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
 WIRE: dict[str, tuple[bytes, int]] = {
-    "two hosts": (b"GET /v1/info HTTP/1.1\r\n" + HEAD + b"Host: evil.example\r\n\r\n", 400),
     "no host": (b"GET /v1/info HTTP/1.0\r\n\r\n", 421),
-    "two lengths": (
-        b"POST /v1/restore HTTP/1.1\r\n" + HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
-        400,
-    ),
     "a length and chunks, and a request behind them": (
         b"POST /v1/restore HTTP/1.1\r\n" + HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         b"GET /v1/info HTTP/1.1\r\n" + HEAD + CLOSE,
         400,
     ),
-    "a path out of the page": (b"GET /page/../../../../etc/passwd HTTP/1.1\r\n" + HEAD + CLOSE, 404),
-    "the same, encoded": (b"GET /page/%2e%2e%2f%2e%2e%2fetc%2fpasswd HTTP/1.1\r\n" + HEAD + CLOSE, 404),
+    "a path out of the page": (b"GET /page/%2e%2e%2f%2e%2e%2fetc%2fpasswd HTTP/1.1\r\n" + HEAD + CLOSE, 404),
 }
 
 

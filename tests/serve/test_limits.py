@@ -243,9 +243,20 @@ def test_on_a_terminal_the_log_is_text(options: tuple[str, ...], toy_bundle: Bun
         assert re.fullmatch(said, line)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_what_ends_the_command_before_it_serves(
+    service: Service, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").touch()
+    monkeypatch.chdir(tmp_path)
+
+    def ended(*options: str, code: int = 2) -> str:
+        assert cli.main(["serve", *options]) == code
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.splitlines()[1].startswith("  hint: ")
+        return captured.err
+
+    for options, message in (
         (("--max-megapixels", "0"), "--max-megapixels"),
         (("--timeout", "-1"), "request_s: "),
         (("--also", "default"), "two models have one name"),
@@ -253,30 +264,14 @@ def test_on_a_terminal_the_log_is_text(options: tuple[str, ...], toy_bundle: Bun
         (("--token-file", "none"), "the token cannot be read"),
         (("--host", "192.0.2.1"), "cannot listen on 192.0.2.1"),
         (("--host", "no.host\u2026"), "cannot listen on no.host"),
-        (("--port", "TAKEN"), "cannot listen on 127.0.0.1 port TAKEN"),
-        # a token that is set, but empty, is not taken for none
-        (("",), "RESTORE_SDK_TOKEN is set, but empty"),
-        ((), "[serve]'"),
-    ],
-)
-def test_what_ends_the_command_before_it_serves(
-    service: Service,
-    options: tuple[str, ...],
-    message: str,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (tmp_path / "empty").touch()
-    monkeypatch.chdir(tmp_path)
-    if len(options) == 1:
-        monkeypatch.setenv("RESTORE_SDK_TOKEN", options[0])
-    if not options:  # without the extra
-        monkeypatch.setitem(sys.modules, "uvicorn", None)
-        for name in [name for name in sys.modules if name.startswith("restore_sdk.serve")]:
-            monkeypatch.delitem(sys.modules, name)
-    code = cli.main(["serve", *(each.replace("TAKEN", str(service.port)) for each in options if each.strip())])
-    captured = capsys.readouterr()
-    assert (code, captured.out) == (2 if options else 3, "")
-    assert message.replace("TAKEN", str(service.port)) in captured.err
-    assert captured.err.splitlines()[1].startswith("  hint: ")
+        (("--port", str(service.port)), f"cannot listen on 127.0.0.1 port {service.port}"),
+    ):
+        assert message in ended(*options)
+    monkeypatch.setenv("RESTORE_SDK_TOKEN", "short")
+    assert "short" not in ended()
+    monkeypatch.setenv("RESTORE_SDK_TOKEN", "")  # is not taken for none
+    assert "RESTORE_SDK_TOKEN is set, but empty" in ended()
+    monkeypatch.setitem(sys.modules, "uvicorn", None)  # without the extra
+    for name in [name for name in sys.modules if name.startswith("restore_sdk.serve")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert "[serve]'" in ended(code=3)
