@@ -57,9 +57,7 @@ def run(engine: RestoreEngine, settings: Settings, listener: socket.socket, also
     )
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    info, models = engine.info(), ", ".join(app.state.queue.models)
-    facts = {"event": "listening", "url": url, "models": models, "runtime": info["runtime"], "reason": info["reason"]}
-    _LOG.info("serving %s by %s at %s (Ctrl-C ends it)", models, info["runtime"], url, extra={"facts": facts})
+    _LOG.info("serving at %s (Ctrl-C ends it)", url, extra={"facts": {"event": "listening", "url": url}})
     if settings.is_open:
         _LOG.warning("anybody who can reach %s may use it: set a token", url, extra={"facts": {"event": "open"}})
     _Server(config, app.state.queue).run(sockets=[listener])
