@@ -14,14 +14,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
-from typing import Any, Literal
+from typing import Any
 
 from restore_sdk import __version__
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.engines.driver import DeviceFacts, current
 from restore_sdk.engines.edition import TensorRT
 from restore_sdk.engines.recipe import Recipe
-from restore_sdk.engines.sidecar import Tensor
 from restore_sdk.engines.trtlog import Capture, capture, logger
 from restore_sdk.errors import BuildError
 
@@ -33,9 +32,6 @@ FLOATS = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "FP8": "flo
 
 #: Layers that do the arithmetic; their type is the precision of a network.
 HEAVY = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM")
-
-#: Lines of TensorRT's log that go into a sidecar.
-LOG_LINES = 200
 
 _EXPORT_AGAIN = "export the model again with: python -m export"
 
@@ -72,7 +68,6 @@ class Built:
     """A plan and what is known about it; see :class:`restore_sdk.engines.sidecar.Sidecar` for the fields."""
 
     plan: bytes
-    tensors: tuple[Tensor, ...]
     precision: dict[str, int]
     build: dict[str, Any]
 
@@ -138,11 +133,11 @@ def _build(
         "sdk": __version__,
         "seconds": round(time.perf_counter() - started, 3),
         "layers": int(network.num_layers),
-        "log": [f"{severity}: {text}" for severity, text in list(log.lines)[-LOG_LINES:]],
+        "log": [f"{severity}: {text}" for severity, text in list(log.lines)],
     }
     counts = Counter(kind for _, kind in _layers(network))
     precision = {FLOATS[name]: count for name, count in sorted(counts.items()) if name in FLOATS}
-    return Built(bytes(memoryview(plan)), _tensors(network), precision, figures)
+    return Built(bytes(memoryview(plan)), precision, figures)
 
 
 def parse(trt: TensorRT, builder: Any, log_object: Any, graph: bytes, stage: StageSpec, log: Capture) -> Any:
@@ -155,9 +150,11 @@ def parse(trt: TensorRT, builder: Any, log_object: Any, graph: bytes, stage: Sta
     if not parser.parse(graph):
         errors = [_describe(parser.get_error(index)) for index in range(parser.num_errors)]
         raise failure(stage.name, trt.label, errors or log.errors, parsing=True)
-    found = {(each.mode, each.name, each.dtype, each.shape[1:]) for each in _tensors(network)}
+    inputs = [("input", network.get_input(index)) for index in range(network.num_inputs)]
+    outputs = [("output", network.get_output(index)) for index in range(network.num_outputs)]
+    found = {(mode, each.name, each.dtype.name, tuple(each.shape)[1:]) for mode, each in inputs + outputs}
     specs = [("input", spec) for spec in stage.inputs] + [("output", spec) for spec in stage.outputs]
-    wanted = {(mode, spec.name, spec.dtype, tuple(spec.shape[1:])) for mode, spec in specs}
+    wanted = {(mode, spec.name, spec.dtype.upper(), tuple(spec.shape[1:])) for mode, spec in specs}
     if found != wanted:  # TensorRT reads some garbage as a network of no tensors, and calls that a success
         what = f"stage {stage.name} has {sorted(found)} where {sorted(wanted)} is expected"
         raise BuildError(f"{trt.label}: {what}", _EXPORT_AGAIN, reason="parse")
@@ -225,17 +222,6 @@ def _monitor(trt: TensorRT, stage: str, cancelled: Event, progress: Progress) ->
             pass
 
     return Monitor()
-
-
-def _tensors(network: Any) -> tuple[Tensor, ...]:
-    """The network's inputs, then its outputs."""
-
-    def described(tensor: Any, mode: Literal["input", "output"]) -> Tensor:
-        dtype = tensor.dtype.name
-        return Tensor(tensor.name, mode, FLOATS.get(dtype, dtype.lower()), tuple(map(int, tensor.shape)))
-
-    inputs = [described(network.get_input(index), "input") for index in range(network.num_inputs)]
-    return (*inputs, *(described(network.get_output(index), "output") for index in range(network.num_outputs)))
 
 
 def _require_half(trt: TensorRT, network: Any, stage: str) -> None:

@@ -149,7 +149,6 @@ def build_chain(
                 bundle=bundle.name,
                 plan_sha256=sha256(new.plan).hexdigest(),
                 plan_bytes=len(new.plan),
-                tensors=new.tensors,
                 precision=new.precision,
                 validation=dict(validation),
                 build=new.build,

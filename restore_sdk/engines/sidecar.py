@@ -14,7 +14,7 @@ from restore_sdk.engines.driver import DeviceFacts
 from restore_sdk.engines.edition import Edition, TensorRT, host_platform
 from restore_sdk.errors import EngineError
 
-SCHEMA = 2
+SCHEMA = 3
 
 #: Which GPUs a plan runs on: the very device model it was built on, or every device of its compute capabilities.
 Hardware = Literal["device", "capability"]
@@ -71,22 +71,12 @@ class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):
         return None
 
 
-class Tensor(Struct, frozen=True, forbid_unknown_fields=True):
-    """One tensor at the engine's edge; ``-1`` in ``shape`` is the batch axis."""
-
-    name: str
-    mode: Literal["input", "output"]
-    dtype: str
-    shape: tuple[int, ...]
-
-
 class Sidecar(Struct, frozen=True, forbid_unknown_fields=True):
     """What stands in the JSON file beside a plan.
 
     Attributes:
         target: name of the recipe that it was built from. ``bundle``: name and version of the model.
         plan_sha256, plan_bytes: of the plan, checked before a byte of it reaches TensorRT.
-        tensors: inputs, then outputs.
         precision: number of layers of the strongly typed network that compute in each floating-point type.
         validation: what the golden vectors gave where it was built, with ``device``, ``driver_cuda`` and ``tensorrt``
             (its version); empty where they did not run. Whoever opens it runs them again.
@@ -99,7 +89,6 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True):
     bundle: str
     plan_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     plan_bytes: int
-    tensors: tuple[Tensor, ...]
     precision: dict[str, int]
     validation: dict[str, Any]
     build: dict[str, Any]

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-#: Messages that are remembered.
-KEEP = 400
+#: Messages that are remembered, and go into a sidecar.
+KEEP = 200
 
 _LOG = logging.getLogger("restore_sdk.tensorrt")
 _LOG.addHandler(logging.NullHandler())  # what it says reaches the caller in errors; standard error only where asked

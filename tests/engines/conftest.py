@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
 
 from export.writing import StageFiles
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
 from restore_sdk.engines import chain
 from restore_sdk.engines.driver import DeviceFacts
-from restore_sdk.engines.edition import TensorRT, host_platform, load
-from restore_sdk.engines.recipe import Recipe
-from restore_sdk.engines.sidecar import EngineKey, Sidecar, Tensor
-from restore_sdk.engines.store import EngineStore, StoredEngine, graph_sha256
+from restore_sdk.engines.edition import TensorRT, load
+from restore_sdk.engines.recipe import Recipe, load_recipe
+from restore_sdk.engines.sidecar import Sidecar
+from restore_sdk.engines.store import EngineStore, StoredEngine
 from restore_sdk.errors import DeviceError
 from tests.needs import unavailable
 from tests.toy_bundle import IMAGE, MAP, edge_graph, repair_graph, write_toy_bundle
@@ -120,27 +121,13 @@ def rtx_recipe(*capabilities: str, **changes: Any) -> Recipe:
 
 def made_up(bundle: Bundle, stage: str = "edge", plan: bytes = PLAN, **changes: Any) -> Sidecar:
     """The sidecar of a plan that no TensorRT ever saw; ``changes`` replace fields of its key."""
-    values: dict[str, Any] = {
-        "stage": stage,
-        "onnx_sha256": graph_sha256(bundle, stage),
-        "opt_batch": 1,
-        "max_batch": 4,
-        "workspace_mib": 512,
-        "optimization_level": 3,
-        "edition": TRT.edition,
-        "version": TRT.version,
-        "platform": host_platform(),
-        "hardware": "device",
-        "compute_capabilities": ("8.6",),
-        "device_name": GPU.model,
-    }
+    key = chain.BuildPlan(load_recipe("a10"), TRT, GPU).key(bundle, stage)
     return Sidecar(
-        key=EngineKey(**(values | changes)),
+        key=replace(key, **changes),
         target="a10",
         bundle=bundle.name,
         plan_sha256=hashlib.sha256(plan).hexdigest(),
         plan_bytes=len(plan),
-        tensors=(Tensor("image", "input", "uint8", (-1, 256, 256, 3)),),
         precision={"float16": 3},
         validation={},
         build={"seconds": 0.25, "log": ["INFO: made up"]},

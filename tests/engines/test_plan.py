@@ -18,7 +18,7 @@ from restore_sdk.engines.chain import BuildPlan, prepare
 from restore_sdk.engines.driver import DeviceFacts
 from restore_sdk.engines.edition import TensorRT, load
 from restore_sdk.engines.recipe import TARGETS, load_recipe, names, parse_recipe
-from restore_sdk.errors import DeviceError, InputError, MissingDependencyError, RestoreError
+from restore_sdk.errors import DeviceError, InputError, MissingDependencyError
 from tests.engines.conftest import rtx_recipe
 
 A10 = DeviceFacts(0, "NVIDIA A10", "8.6", 24 << 30, "13.0")
@@ -52,26 +52,21 @@ class TestPlans:
     """What comes of a GPU, a target and an edition."""
 
     @pytest.mark.parametrize(
-        ("gpu", "target", "edition", "expected"),
+        ("build", "expected"),
         [
-            (A10, None, None, ("tensorrt", ("8.6",), True, "NVIDIA A10")),
-            (A10, None, "tensorrt_rtx", ("tensorrt_rtx", ("8.6",), True, "")),
-            (A10, "a10", None, ("tensorrt", ("8.6",), True, "NVIDIA A10")),
-            (A10, "rtx3090", None, ("tensorrt_rtx", ("8.6",), True, "")),  # the golden vectors can run
-            (A10, rtx_recipe("12.0"), None, ("tensorrt_rtx", ("12.0",), False, "")),  # built ahead of time, for others
-            (None, rtx_recipe("7.5"), None, ("tensorrt_rtx", ("7.5",), False, "")),
-            (H100, "h100", None, ("tensorrt", ("9.0",), True, "")),  # for every card of its capability
+            ((A10, None, None), ("tensorrt", ("8.6",), True, "NVIDIA A10")),
+            ((A10, None, "tensorrt_rtx"), ("tensorrt_rtx", ("8.6",), True, "")),
+            ((A10, "a10", None), ("tensorrt", ("8.6",), True, "NVIDIA A10")),
+            ((A10, "rtx3090", None), ("tensorrt_rtx", ("8.6",), True, "")),  # the golden vectors can run
+            ((A10, rtx_recipe("12.0"), None), ("tensorrt_rtx", ("12.0",), False, "")),  # ahead of time, for others
+            ((None, rtx_recipe("7.5"), None), ("tensorrt_rtx", ("7.5",), False, "")),
+            ((H100, "h100", None), ("tensorrt", ("9.0",), True, "")),  # for every card of its capability
         ],
     )
     def test_what_can_be_built(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        half_bundle: Bundle,
-        gpu: DeviceFacts | None,
-        target: Any,
-        edition: Any,
-        expected: tuple[object, ...],
+        self, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle, build: Any, expected: tuple[object, ...]
     ) -> None:
+        gpu, target, edition = build
         on(gpu, monkeypatch)
         found = prepare(target, edition)
         key = found.key(half_bundle, "edge")
@@ -79,38 +74,20 @@ class TestPlans:
         assert key.version == {"tensorrt": "10.16.1.11", "tensorrt_rtx": "1.7.1.116"}[key.edition]
 
     @pytest.mark.parametrize(
-        ("gpu", "target", "edition", "kind", "why", "hint"),
+        ("build", "why", "hint"),
         [
-            (None, None, None, DeviceError, "no GPU", "--target any-rtx"),
-            (None, "t4", None, DeviceError, "target t4 is built on the GPU that it is for", "--target any-rtx"),
-            (A10, "t4", None, DeviceError, r"t4 is for compute capability 7\.5, GPU 0 here is NVIDIA A10 \(8", ""),
-            (None, "rtx4090", None, DeviceError, r"8\.9", "[tensorrt]'"),  # a capability that this version lacks
-            (
-                *(H100, None, "tensorrt_rtx", DeviceError),
-                *(r"9\.0 \(NVIDIA H100 80GB HBM3\), only for 7\.5 8\.6 12\.0", "[tensorrt]'"),
-            ),
-            (
-                A10,
-                "a10",
-                "tensorrt_rtx",
-                InputError,
-                "target a10 is built with tensorrt, not tensorrt_rtx",
-                "--edition",
-            ),
+            ((None, None, None), "no GPU", "--target any-rtx"),
+            ((None, "t4", None), "target t4 is built on the GPU that it is for", "--target any-rtx"),
+            ((A10, "t4", None), r"t4 is for compute capability 7\.5, GPU 0 here is NVIDIA A10 \(8", ""),
+            ((None, "rtx4090", None), r"8\.9", "[tensorrt]'"),  # a capability that this version lacks
+            ((H100, None, "tensorrt_rtx"), r"9\.0 \(NVIDIA H100 80GB HBM3\), only for 7\.5 8\.6 12\.0", "[tensorrt]'"),
+            ((A10, "a10", "tensorrt_rtx"), "target a10 is built with tensorrt, not tensorrt_rtx", "--edition"),
         ],
     )
-    def test_what_cannot(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        gpu: DeviceFacts | None,
-        target: Any,
-        edition: Any,
-        kind: type[RestoreError],
-        why: str,
-        hint: str,
-    ) -> None:
+    def test_what_cannot(self, monkeypatch: pytest.MonkeyPatch, build: Any, why: str, hint: str) -> None:
+        gpu, target, edition = build
         on(gpu, monkeypatch)
-        with pytest.raises(kind, match=why) as caught:
+        with pytest.raises((DeviceError, InputError), match=why) as caught:
             prepare(target, edition)
         assert hint in caught.value.hint
 

@@ -34,11 +34,6 @@ def test_the_shipped_stages(rtx: TensorRT, shipped: Bundle, stage: int, capabili
     graph = len(shipped.read(spec.files["fp16"]))
     assert graph < len(built.plan) < 5 * graph
     assert not built.plan.startswith(b"\x08")
-    names = [(tensor.name, tensor.mode, tensor.dtype, tensor.shape[0]) for tensor in built.tensors]
-    assert names == [
-        *((tensor.name, "input", "uint8", -1) for tensor in spec.inputs),
-        *((tensor.name, "output", "uint8", -1) for tensor in spec.outputs),
-    ]
     assert built.precision["float16"] > 50
     assert built.precision.get("float32", 0) <= built.precision["float16"] // 10
     assert built.build["log"]

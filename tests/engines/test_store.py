@@ -157,7 +157,7 @@ class TestSpoiledSidecars:
             self.refused(store, half_bundle, stored, dump_sidecar(changed(stored.sidecar, **change)).decode())
         self.refused(store, half_bundle, stored, dump_sidecar(stored.sidecar).decode().replace('"a10"', '"l4"'))
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"schema": 1}', '{"schema": 2}', "[" * 100_000])
+    @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"schema": 1}', '{"schema": 3}', "[" * 100_000])
     def test_no_sidecar(self, store: EngineStore, half_bundle: Bundle, stored: StoredEngine, text: str) -> None:
         self.refused(store, half_bundle, stored, text)
 

@@ -38,7 +38,7 @@ def test_the_context_is_current_while_it_builds_and_only_then(double: Double) ->
 def plan(trt: ModuleType, monkeypatch: pytest.MonkeyPatch) -> chain.BuildPlan:
     """A build for the double, whose plans are its own."""
     monkeypatch.setattr(
-        chain, "build_stage", lambda trt, graph, stage, recipe, **_: Built(make_plan(graph), (), {"float16": 1}, {})
+        chain, "build_stage", lambda trt, graph, stage, recipe, **_: Built(make_plan(graph), {"float16": 1}, {})
     )
     return chain.BuildPlan(recipe_for_device("tensorrt", "8.6"), TensorRT(trt, "tensorrt", VERSION), device_facts())
 
