@@ -21,8 +21,8 @@ Format = Literal["png", "jpeg", "webp", "bmp", "tiff", "avif", "heif"]
 #: Scans of a progressive JPEG; writers make about ten. Each costs a pass over the whole picture, out of 14 bytes.
 _MAX_SCANS = 100
 
-#: Segments of a JPEG, whose EXIF and profile Pillow joins with a copy of all for each; pages of a TIFF.
-_MAX_SEGMENTS, _MAX_PAGES = 1000, 100
+#: Segments of a JPEG, whose EXIF Pillow joins with a copy of all for each; pages of a TIFF.
+_MAX_PARTS = 1000
 
 #: Hints that end in a command, of ImageMagick.
 _AS_PNG, ONE_FRAME = "save it as PNG: magick IN OUT.png", "save one frame of it as PNG: magick 'IN[0]' OUT.png"
@@ -152,7 +152,7 @@ def check_jpeg(data: bytes) -> None:
         if marker == 0xD9:
             return
         scans += marker == 0xDA
-        if scans > _MAX_SCANS or segments > _MAX_SEGMENTS:
+        if scans > _MAX_SCANS or segments > _MAX_PARTS:
             raise InvalidImageError("has more scans or segments than any real JPEG", "save it again as PNG")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and data[at + 2 : at + 3] > b"\x08":
             raise InvalidImageError("is a JPEG of more than 8 bits a channel", "save it as PNG of 16 bits")
@@ -184,11 +184,12 @@ def tiff_directory(data: bytes, at: int) -> ImageFileDirectory_v2:
 def tiff_pages(data: bytes) -> list[ImageFileDirectory_v2]:
     """The directories of a TIFF structure, one a page; raises as :func:`tiff_directory`."""
     found: list[ImageFileDirectory_v2] = []
-    starts, at = set[int](), ImageFileDirectory_v2(data[:8]).next
+    starts, used, at = set[int](), 0, ImageFileDirectory_v2(data[:8]).next
     while at and at not in starts:
         starts.add(at)
         found.append(tiff_directory(data, at))
-        if sum(len(value) for page in found for value in page._tagdata.values()) > len(data) or len(found) > _MAX_PAGES:
+        used += sum(map(len, found[-1]._tagdata.values()))
+        if used > len(data) or len(found) > _MAX_PARTS:
             raise ValueError("too many pages, or values that lie over one another")
         at = found[-1].next
     return found

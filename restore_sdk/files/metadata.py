@@ -133,13 +133,13 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
     exif = exif.removeprefix(_EXIF)
     orientation: Any = None
     dpi = image.info.get("dpi")
-    if kind not in ("png", "bmp") and not (kind == "jpeg" and image.info.get("jfif_unit") in (1, 2)):
-        dpi = None  # Pillow takes it from EXIF, and makes up 72 where that has none
+    if (kind == "jpeg" and image.info.get("jfif_unit") not in (1, 2)) or (kind == "tiff" and dpi == (1, 1)):
+        dpi = None  # Pillow takes it from EXIF, where it stays, or makes up one
     try:
         if exif:
             thumbnail, found = check_exif(exif), Image.Exif()
             found.load(exif)
-            orientation, dpi = found.get(Base.Orientation), dpi or _exif_dpi(found)
+            orientation = found.get(Base.Orientation)
             written = found.tobytes().removeprefix(_EXIF)  # which has no thumbnail: it shows the damage
             exif = written if thumbnail else exif
     except Exception:  # hostile bytes, read and written by Pillow
@@ -162,15 +162,6 @@ def _jpeg_parts(image: JpegImagePlugin.JpegImageFile) -> list[tuple[bytes, bytes
     if iptc:  # it was in one segment, and fits into one again
         parts.append((b"\xed", _IPTC_HEAD + struct.pack(">I", len(iptc)) + iptc + b"\0" * (len(iptc) % 2)))
     return parts
-
-
-def _exif_dpi(exif: Image.Exif) -> tuple[float, float] | None:
-    """Pixels per inch, horizontal and vertical, where they are told."""
-    unit = {2: 1.0, 3: 2.54}.get(exif.get(Base.ResolutionUnit, 2))
-    across, down = exif.get(Base.XResolution), exif.get(Base.YResolution)
-    if unit is None or across is None or down is None:
-        return None
-    return unit * float(across), unit * float(down)
 
 
 def _exif_upright(block: bytes, *, swapped: bool) -> bytes:
@@ -239,11 +230,6 @@ def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[
             info.add(chunk, content)
         if metadata.xmp:
             info.add(b"iTXt", _PNG_XMP + b"\0\0\0\0\0" + metadata.xmp)
-    elif kind == "webp" and metadata.dpi is not None:
-        exif = Image.Exif()
-        exif.load(metadata.exif)
-        if _exif_dpi(exif) is None:
-            notes.append("WebP holds no resolution but in EXIF: it was left out")
     elif kind == "bmp":
         if metadata.exif or icc or metadata.xmp:
             notes.append("BMP holds no metadata but the resolution: it was left out")

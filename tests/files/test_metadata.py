@@ -142,6 +142,7 @@ def test_nothing_is_made_up(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
         image, notes, _ = carried(tmp_path / f"plain{suffix}", f"b{suffix}")
         assert notes == ()
         assert not set(image.info) & {"exif", "xmp", "icc_profile"}
+        assert open_photo(tmp_path / f"plain{suffix}").metadata.dpi is None or suffix == ".bmp"  # which always has one
         before = opened((tmp_path / f"plain{suffix}").read_bytes())
         assert image.info.get("dpi", (1, 1)) == before.info.get("dpi", (1, 1))
 
@@ -150,16 +151,12 @@ def test_nothing_is_made_up(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
 def test_the_resolution_of_exif_follows_a_turn(save: Save, orientation: int) -> None:
     exif = Image.Exif()
     exif[274], exif[282], exif[283], exif[296] = orientation, 300.0, 200.0, 2
-    image, _, _ = carried(save("a.webp", exif=exif), "b.png")  # which has none of its own
+    image, _, _ = carried(save("a.webp", exif=exif), "b.png")
     expected = (200, 300) if orientation == 6 else (300, 200)
     assert (exif_of(image)[282], exif_of(image)[283]) == expected
-    assert image.info["dpi"] == pytest.approx(expected, abs=0.1)
 
 
 def test_what_a_format_cannot_hold_is_named(save: Save) -> None:
-    plain = save("a.jpg", exif=b"", dpi=(300, 200))
-    assert "WebP holds no resolution but in EXIF: it was left out" in carried(plain, "b.webp")[1]
-    assert not [note for note in carried(plain, "b.png")[1] if "resolution" in note]
     image, notes, _ = carried(save("a.webp", xmp=b"<x>" + b" " * 70_000), "b.jpg")
     assert "xmp" not in image.info
     assert "its XMP is too large for a JPEG and was left out" in notes
