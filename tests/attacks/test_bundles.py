@@ -22,6 +22,7 @@ from restore_sdk.bundle.onnxfile import self_contained
 from restore_sdk.engines.store import graph_sha256
 from restore_sdk.errors import BundleError
 from restore_sdk.measure.verify import verify
+from tests.attacks.caught import error_of
 from tests.attacks.graphs import ATTACKS, LIMIT_BYTES, SERVED
 from tests.child import python
 from tests.toy_bundle import edge_graph, write_toy_bundle
@@ -64,6 +65,15 @@ def outside(*places: dict[str, str]) -> bytes:
         for key, value in place.items():
             tensor.external_data.add(key=key, value=value)
     return model.SerializeToString()
+
+
+def test_graphs_cut_or_changed_at_any_byte() -> None:
+    """Told in words, or found sound; never another exception, never a read past the end."""
+    graph = outside({"location": "w", "offset": "8", "length": "8"})
+    for at in range(0, len(graph), 3):
+        for sample in (graph[:at], graph[:at] + bytes([graph[at] ^ (1 << at % 8)]) + graph[at + 1 :]):
+            error = error_of(ValueError, self_contained, sample, lambda _name: bytes(16))
+            assert error is None or str(error).startswith(("it ", "its ", "a tensor "))
 
 
 @pytest.mark.parametrize(
