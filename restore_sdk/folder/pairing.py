@@ -99,16 +99,16 @@ def find_pairs(
     mixed = folder is not None and _same(folder, source)
     if mixed and not mask_suffix:
         raise InputError("photographs and masks lie in one folder", "tell them apart: --mask-suffix _mask")
-    folders = [source, target] if folder is None else [source, target, folder]
-    if any(_same(target, other) for other in folders if other is not target):
+    folders = [source] if folder is None else [source, folder]
+    if any(_same(target, other) for other in folders):
         raise OutputError(f"the output folder {target} holds the input", "name another output folder")
 
     notes: list[str] = []
-    photos = list(_images(source, folders, notes))
+    photos = list(_images(source, [*folders, target], notes))
     masks_of: dict[str, list[Path]] = defaultdict(list)
     if folder is not None:
         ending = _normal(mask_suffix)
-        for path in photos if mixed else _images(folder, folders, notes):
+        for path in photos if mixed else _images(folder, [*folders, target], notes):
             if (key := _key(folder, path)).endswith(ending):
                 masks_of[key.removesuffix(ending)].append(path)
     given = {path for paths in masks_of.values() for path in paths}
@@ -125,7 +125,9 @@ def find_pairs(
     pairs = []
     for photo, key in keys.items():
         output, found = outputs[photo], masks_of.get(key, [])
-        mask = proposed_mask(output) if auto else found[0] if found else None if folder else masks
+        mask = found[0] if found else None
+        if folder is None:
+            mask = proposed_mask(output) if auto else masks
         problem: RestoreError | None = None
         if folder is not None and of_key[key] > 1:
             problem = InputError(f"several photographs share the name {key}", "rename one: whose mask is it?")
@@ -139,7 +141,7 @@ def find_pairs(
             problem = NothingMaskedError(f"no mask has its name in {folder}", hint)
         elif _identity(output) in inputs:  # links, and folders in folders, make that possible
             problem = InputError(f"its output {output} is an input", "name another output folder")
-        elif auto and of_proposal[mark := _fold(proposed_mask(output))] + of_output[mark] > 1:
+        elif auto and mask is not None and of_proposal[_fold(mask)] + of_output[_fold(mask)] > 1:
             problem = InputError(f"its mask would be {mask}, which another one needs", "rename one")
         pairs.append(Pair(photo.relative_to(source).as_posix(), photo, mask, output, problem))
     if orphans := [path for key in masks_of.keys() - set(keys.values()) for path in masks_of[key]]:

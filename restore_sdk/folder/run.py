@@ -21,7 +21,7 @@ from restore_sdk.folder.journal import Journal, open_journal
 from restore_sdk.folder.pairing import NothingMaskedError, Pair, find_pairs
 from restore_sdk.folder.photograph import PhotoSettings, Result, restore_pair
 
-#: So many photographs in a row on which the runtime failed: it is the runtime, and going on would help nobody.
+#: So many photographs on which the runtime failed, and none restored between: going on would help nobody.
 MAX_RUNTIME_FAILURES = 3
 
 
@@ -109,12 +109,10 @@ def _record(
             bar.update()
             if isinstance(outcome, Result):  # once more: something may have been put there meanwhile
                 outcome = journal.conflict(pair) or outcome
-            # A photograph that is too large for this host says nothing about the others.
-            runtime = isinstance(outcome, ExecutionError) and outcome.reason != "photo"
-            runtime_failures = runtime_failures + 1 if runtime else 0
             if isinstance(outcome, Result):
                 journal.publish(pair, outcome)
                 summary.restored += 1
+                runtime_failures = 0
                 for note in outcome.facts["notes"]:
                     if note.startswith("the mask"):  # which the user may not have meant; the log has all notes
                         tqdm.write(f"restore-sdk: {escape(pair.name)}: note: {note}", file=sys.stderr)
@@ -130,6 +128,8 @@ def _record(
             summary.failures.append({"photo": pair.name, **error})
             line = f"restore-sdk: {escape(pair.name)}: {escape(outcome.message)} ({escape(outcome.hint)})"
             tqdm.write(line, file=sys.stderr)
+            # A photograph that is too large for this host says nothing about the others.
+            runtime_failures += isinstance(outcome, ExecutionError) and outcome.reason != "photo"
             if runtime_failures == MAX_RUNTIME_FAILURES:
                 message = f"on {MAX_RUNTIME_FAILURES} photographs in a row: {outcome.message}"
                 raise ExecutionError(message, outcome.hint)
