@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +158,7 @@ def triton(options: argparse.Namespace) -> Result:
         queue_delay_us=options.queue_delay_us,
     )
     lines = [
-        f"{written.path}: {bundle.name} as {', '.join(written.models)}, batches to {written.max_batch}",
+        f"{options.output}: {bundle.name} as {', '.join(written['models'])}, batches to {options.max_batch}",
         f"serve it: tritonserver --model-repository={options.output.resolve()}",
     ]
-    return asdict(written), lines, 0
+    return written, lines, 0

@@ -21,7 +21,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,16 +34,6 @@ from restore_sdk.runtime import FACTS, MODEL, MODEL_WITH_EDGES
 MARKER = "restore-sdk.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Repository:
-    """A repository that was written: its folder, the models' names, the ensembles first, and files' SHA-256."""
-
-    path: str
-    models: list[str]
-    max_batch: int
-    files: dict[str, str]
-
-
 def write_repository(
     path: str | os.PathLike[str],
     bundle: Bundle,
@@ -54,7 +43,7 @@ def write_repository(
     device: Literal["auto", "cpu", "gpu"] = "auto",
     instances: int = 1,
     queue_delay_us: int = 0,
-) -> Repository:
+) -> dict[str, Any]:
     """Write a whole repository in one step; one that stands at ``path`` is replaced.
 
     Args:
@@ -63,6 +52,9 @@ def write_repository(
         instances: copies of each stage that run at the same time, on each GPU or on the CPU.
         queue_delay_us: batching delay in microseconds: how long a stage waits for more requests. 0 takes those that
             wait anyway.
+
+    Returns:
+        Of JSON types: its folder, the models' names, the ensembles first, the largest batch, and files' SHA-256.
 
     Raises:
         OutputError: ``path`` cannot be written, or holds what is no repository of ours.
@@ -95,7 +87,8 @@ def write_repository(
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())}
     facts = {"restore_sdk": __version__, "bundle": bundle.facts(), "files": hashes}
     write_folder(target, {**content, MARKER: (json.dumps(facts, indent=2) + "\n").encode()})
-    return Repository(str(target), [MODEL, MODEL_WITH_EDGES, *models], max_batch, hashes)
+    names = [MODEL, MODEL_WITH_EDGES, *models]
+    return {"path": str(target), "models": names, "max_batch": max_batch, "files": hashes}
 
 
 def _stage(stage: StageSpec) -> dict[str, Any]:

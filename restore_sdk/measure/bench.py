@@ -117,10 +117,9 @@ def measure(
     Raises:
         InputError: an argument out of its range. The rest as :func:`restore_sdk.runtime.select.open_runner`.
     """
-    if requests < 1 or batch < 1 or slots < 1:
-        raise InputError("requests, batch and slots count from 1", "pass whole numbers from 1 up")
-    if threads is not None and threads < 1:
-        raise InputError("threads count from 1", "pass a whole number from 1 up, or leave it out")
+    for name, number in {"requests": requests, "batch": batch, "slots": slots, "threads": threads}.items():
+        if number is not None and number < 1:
+            raise InputError(f"{name} is {number}", "pass a whole number from 1 up")
     settings = {"slots": slots, "threads": threads, "device": device}
     about = _host()  # now: later its load is what this has made
     with ExitStack() as stack:

@@ -102,8 +102,8 @@ def test_a_runtime_asked_for_by_name_is_never_replaced(
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [((name, "0"), "from 1") for name in ("--requests", "--batch", "--slots", "--threads")]
-    + [(("--min-psnr", "nan"), "")],
+    [((name, "0"), " is 0") for name in ("--requests", "--batch", "--slots", "--threads")]
+    + [(("--min-psnr", "nan"), "the gate is nan dB")],
 )
 def test_options_that_are_refused(
     options: tuple[str, str], message: str, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]

@@ -46,7 +46,7 @@ def graph_tensors(described: Any) -> dict[str, tuple[str, list[int]]]:
 def test_each_stage_is_its_graph(tmp_path: Path, precision: Any) -> None:
     bundle = Bundle.load()
     written = write_repository(tmp_path / "models", bundle, precision=precision)
-    assert written.models == ["restore", "restore_with_edges", "restore_edge", "restore_repair"]
+    assert written["models"] == ["restore", "restore_with_edges", "restore_edge", "restore_repair"]
     for name in STAGES:
         model = config(tmp_path / "models" / f"restore_{name}")
         file = tmp_path / "models" / model.name / "1" / model.default_model_filename
