@@ -187,31 +187,27 @@ def mask_doubt(values: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
     return ""
 
 
-def masked_pixels(values: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
+def masked_pixels(values: NDArray[np.uint8] | NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which pixels a mask marks, from the values that :func:`mask_values` has checked.
 
     Of ``bool`` masks, true is masked; of others, what is above 127. A mask that marks nothing is fine. Returns a fresh
-    ``(H, W)`` bool array, true where pixels are missing, and rows and columns outside of which the mask is black.
+    ``(H, W)`` bool array, true where pixels are missing.
 
     Raises:
         MaskError: every pixel is masked; or a ``uint8`` mask is not black, yet has nothing above 127, as a 0/1 mask.
     """
     # A view of another type as bool may hold any byte; compared, each becomes 0 or 1.
     marked = np.ascontiguousarray(values).view(np.uint8)
-    x, y, width, height = cv2.boundingRect(marked)
-    box = slice(y, y + height), slice(x, x + width)
-    above = marked[box] > (0 if values.dtype == np.bool_ else MASKED_ABOVE)
-    mask = np.zeros(values.shape, bool)
-    mask[box] = above
-    masked = np.count_nonzero(above)
+    mask = marked > (0 if values.dtype == np.bool_ else MASKED_ABOVE)
+    masked = np.count_nonzero(mask)
     if masked == mask.size:
         raise MaskError("the mask marks the whole image, so nothing is known", "white is what to repaint")
-    if masked == 0 and marked[box].any():
+    if masked == 0 and marked.any():
         raise MaskError(
-            f"the mask is not black, but nothing in it is above {MASKED_ABOVE} (highest: {int(marked[box].max())})",
+            f"the mask is not black, but nothing in it is above {MASKED_ABOVE} (highest: {int(marked.max())})",
             "white (255) is what to repaint; multiply a 0/1 mask by 255, or pass a bool array",
         )
-    return mask, box
+    return np.asarray(mask)
 
 
 def _is_pil(image: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,6 @@ from restore_sdk.runtime.base import U8, Inference
 from restore_sdk.runtime.cuda import Gpu, free_all
 from restore_sdk.runtime.fork import hold, release
 from restore_sdk.runtime.trtstage import TrtContext, TrtStage
-
-_LOG = logging.getLogger("restore_sdk")
 
 _MAP = (MODEL_SIZE, MODEL_SIZE)
 _SHAPES = {"image": (*_MAP, 3), "mask": _MAP, "completed_edges": _MAP, "restored": (*_MAP, 3)}
@@ -87,7 +85,10 @@ class Pipeline:
                 self._enqueue(count)
                 self._stream.synchronize()  # the one wait of a request
             except BaseException:
-                self._settle()
+                # What was queued ends, so that the next request finds the buffers at rest. The failure that brought us
+                # here is the one to report; a lost context fails again with the next request.
+                with suppress(Exception):
+                    self._stream.synchronize()
                 raise
             restored, completed = (self._pinned[name][:count].copy() for name in _DOWN)
             up, edge, repair, down = (
@@ -121,11 +122,3 @@ class Pipeline:
         for name in _DOWN:
             cuda.memcpy_dtoh_async(self._pinned[name][:count], self._device[name], self._stream)
         self._marks[_END].record(self._stream)
-
-    def _settle(self) -> None:
-        """After a failure: wait for what was queued, so that the next request finds the buffers at rest."""
-        try:
-            self._stream.synchronize()
-        except Exception as error:
-            # The failure that brought us here is the one to report; a lost context fails again with the next request.
-            _LOG.debug("after a failed request the stream does not come to rest: %s", error)

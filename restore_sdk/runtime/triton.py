@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from restore_sdk._util.terminal import install_command
 from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
-from restore_sdk.errors import DeviceError, ExecutionError, InputError, MissingDependencyError, RestoreError
+from restore_sdk.errors import DeviceError, InputError, MissingDependencyError
 from restore_sdk.runtime import FACTS, MODEL_WITH_EDGES
-from restore_sdk.runtime.base import U8, Inference, PooledRunner
+from restore_sdk.runtime.base import U8, Inference, PooledRunner, mapped_errors
 
 try:
     from tritonclient import grpc
-    from tritonclient.utils import InferenceServerException
 except ImportError as error:
     raise MissingDependencyError(f"tritonclient does not load: {error}", f"run: {install_command('triton')}") from error
 
+_mapped_errors = partial(mapped_errors, no_memory="out of memory", hint="check that it is reachable: /v2/health/ready")
 _INPUTS = STAGE_CONTRACT[0][1]
 _OUTPUTS = ("restored", "completed_edges")
 
@@ -91,7 +90,7 @@ class _Connection:
             tensor.set_data_from_numpy(array)
             inputs.append(tensor)
         outputs = [grpc.InferRequestedOutput(name) for name in _OUTPUTS]
-        with _mapped_errors(f"the Triton server at {self._url} failed", ExecutionError):
+        with _mapped_errors(f"the Triton server at {self._url} failed"):
             started = time.perf_counter()
             result = self._client.infer(self._model, inputs, outputs=outputs, client_timeout=self._timeout)
             # What the client gives is a view of the message.
@@ -114,12 +113,3 @@ def _bundle_facts(config: Any) -> dict[str, Any]:
         )
     facts: dict[str, Any] = json.loads(config.parameters[FACTS].string_value)
     return facts
-
-
-@contextmanager
-def _mapped_errors(what: str, kind: type[RestoreError]) -> Iterator[None]:
-    try:
-        yield
-    except InferenceServerException as error:
-        status = f" ({error.status()})" if error.status() else ""
-        raise kind(f"{what}: {error.message()}{status}", "check that it is reachable: /v2/health/ready") from error

@@ -168,7 +168,6 @@ def plan(
     mask: NDArray[np.bool_],
     max_crops: int = MAX_CROPS,
     faces: Sequence[Frame] = (),
-    within: tuple[slice, slice] | None = None,
 ) -> Plan:
     """The tiles that together restore what is masked.
 
@@ -184,14 +183,12 @@ def plan(
     there; but no further than eight times what it restores is long. A picture of at most 256 px on its longer side is
     shown in one tile, unless it has a face whose frame is smaller.
 
-    ``mask`` is ``(H, W)`` bool, ``max_crops`` at least 1; nothing is masked outside of ``within`` (rows, columns).
+    ``mask`` is ``(H, W)`` bool, ``max_crops`` at least 1.
     """
     shape = mask.shape[0], mask.shape[1]
-    rows, columns = (slice(0, length) for length in shape) if within is None else within
-    x, y, width, height = cv2.boundingRect(mask[rows, columns].view(np.uint8))
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     if width == 0:
         return Plan()
-    top, left = rows.start + y, columns.start + x
     box = Box(top, left, top + height, left + width)
     faces = [face for face in faces if face.side >= LEAST_FACE and box.touches(face)]
     small = max(shape) <= MODEL_SIZE and not any(face.side < MODEL_SIZE for face in faces)

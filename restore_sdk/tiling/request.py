@@ -6,7 +6,6 @@ import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, Union, get_args
 
 import numpy as np
@@ -126,15 +125,14 @@ class Request:
         with self._named():
             self._source = as_pixels(image, options.color)
             given = mask_values(mask, self._source.shape[:2])
-            self._mask, marked = masked_pixels(given)
+            self._mask = masked_pixels(given)
             doubts = [mask_doubt(given)]
             dilate(self._mask, options.dilate)
             framed = frames(() if options.faces is None else options.faces, self._mask.shape)
-            self.plan = plan(self._mask, options.max_crops, framed, None if options.dilate else marked)
+            self.plan = plan(self._mask, options.max_crops, framed)
             doubts += [self._face_doubt(face) for face in framed if face.side >= LEAST_FACE]
             self.notes = tuple(self._name + doubt for doubt in doubts if doubt)
-        # What the model is shown of the picture while nothing was put back, without a copy.
-        self._untouched = self._source if self._source.flags.c_contiguous else None
+        self._picture = np.array(self._source, order="C")  # what is put back is put into this copy
         self.edges = np.zeros(self._mask.shape, np.uint8) if edges else None
         # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
         self._written = np.zeros(self._mask.shape, np.uint8) if len(self.plan.tiles) > 1 else None
@@ -155,8 +153,7 @@ class Request:
         if levels is not None:
             mask = mask & (levels <= tile.level)
         with self._named():
-            pixels = self._picture if self._untouched is None else self._untouched
-            image, mask = cut(pixels, mask, tile.crop, self._options.color)
+            image, mask = cut(self._picture, mask, tile.crop, self._options.color)
         known = image[::4, ::4][~mask[::4, ::4]]
         known = known if len(known) >= 64 else image[~mask]  # little is known, perhaps between those
         self._tones[tile.crop] = tone_of(known, near_grey=not self._toned)
@@ -167,7 +164,6 @@ class Request:
         """Paste what the model made of a tile's sample: ``(256, 256, 3)`` RGB and ``(256, 256)`` edges."""
         if self.edges is not None:
             paste_edges(self.edges, tile.crop, completed_edges)
-        self._untouched = None
         if (tone := self._tones[tile.crop]) is not None:  # what surrounds it has no colours of its own
             restored = tone[cv2.cvtColor(np.ascontiguousarray(restored), cv2.COLOR_RGB2GRAY)]
         mask, share = self._mask[tile.crop.box], None
@@ -211,11 +207,6 @@ class Request:
                 mine[reach] = mask[reach] & (self._written[tile.crop.box][reach] == tile.level + 1)
             if add_detail(self._picture, mask, mine, tile, self._tones[tile.crop] is not None):
                 self.detail = "match"
-
-    @cached_property
-    def _picture(self) -> NDArray[np.uint8]:
-        """A fresh contiguous copy, once something is put back into it."""
-        return np.array(self._source, order="C")
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -5,8 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,11 +18,10 @@ from restore_sdk.imaging.image import (
     to_rgb,
 )
 from restore_sdk.imaging.quality import Drift, psnr
-from restore_sdk.tiling.plan import plan
 from training.similarity import l1, ssim
 
 
-def as_mask(mask: object, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], tuple[slice, slice]]:
+def as_mask(mask: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return masked_pixels(mask_values(mask, shape))
 
 
@@ -65,35 +62,13 @@ def test_pil_images(mode: str, photo: NDArray[np.uint8]) -> None:
 def test_masks(mask: NDArray[np.uint8]) -> None:
     masked = mask > 127
     for form in (mask, masked, mask[..., None], Image.fromarray(mask), Image.fromarray(mask).convert("1")):
-        found, box = as_mask(form, (256, 256))
-        assert np.array_equal(found, masked)
-        outside = found.copy()
-        outside[box] = False
-        assert found[box].any()
-        assert not outside.any()
-    assert as_mask(masked, (256, 256))[0] is not masked
+        assert np.array_equal(as_mask(form, (256, 256)), masked)
+    assert as_mask(masked, (256, 256)) is not masked
     threshold = np.array([[0, 127, 128, 255]], np.uint8)
-    assert as_mask(threshold, (1, 4))[0].tolist() == [[False, False, True, True]]
+    assert as_mask(threshold, (1, 4)).tolist() == [[False, False, True, True]]
     for dtype in (np.uint8, bool):
-        empty, box = as_mask(np.zeros((3, 4), dtype), (3, 4))
+        empty = as_mask(np.zeros((3, 4), dtype), (3, 4))
         assert (empty.shape, empty.any()) == ((3, 4), False)
-        assert box == (slice(0, 0), slice(0, 0))
-
-
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 300), width=st.integers(1, 300), marks=st.integers(0, 6))
-def test_where_a_mask_is_not_black(seed: int, height: int, width: int, marks: int) -> None:
-    """Few pixels of any value, so that masks begin and end anywhere."""
-    rng = np.random.default_rng(seed)
-    mask = np.zeros((height + 1, width), np.uint8)  # a row more than can be marked
-    mask[rng.integers(0, height, marks), rng.integers(0, width, marks)] = rng.integers(1, 256, marks)
-    if marks:
-        mask[rng.integers(0, height), rng.integers(0, width)] = 255
-    masked, box = as_mask(mask, mask.shape)
-    assert np.array_equal(masked, mask > 127)
-    rows, columns = np.nonzero(mask)
-    assert box == tuple(slice(each.min(), each.max() + 1) if marks else slice(0, 0) for each in (rows, columns))
-    assert plan(masked, within=box).waves == plan(masked).waves
 
 
 @pytest.mark.parametrize("suffix", ["jpeg", "png"])
