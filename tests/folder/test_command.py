@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import pty
 import resource
 import signal
 import subprocess
-import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -307,27 +305,3 @@ def test_options_that_make_no_sense(filled: Folder, options: list[str], out: str
     code, _, err = filled.run("--overwrite", masks=filled.masks / "0.png", out=filled.place / "one.png")
     assert code == 2
     assert "--overwrite is for a folder" in err
-
-
-def test_progress_is_drawn_on_a_terminal(bad: Folder) -> None:
-    """With failures above the bar, a line each, and nothing of the bar left at the end."""
-    terminal, process_side = pty.openpty()
-    termios.tcsetwinsize(process_side, (24, 100))
-    with subprocess.Popen(bad.process(), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=process_side) as process:
-        os.close(process_side)
-        drawn = b""
-        while chunk := _read(terminal):
-            drawn += chunk
-        assert process.wait(60) == 9
-    os.close(terminal)
-    assert b"0/15" in drawn
-    assert b"15/15" in drawn
-    assert drawn.count(b"restore-sdk: ") == 11
-    assert drawn.rpartition(b"\r")[0].endswith(b" ")  # wiped
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # the other side has closed it
-        return b""

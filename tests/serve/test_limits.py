@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -143,17 +142,6 @@ def test_running_requests_finish_when_it_is_stopped(launch: Launch, kind: signal
         assert stopped.result() == 0
         assert [answer.result().status for answer in running] == [200, 200]
         assert not service.stray
-
-
-def test_a_client_that_does_not_read_is_cut_off_at_the_end(launch: Launch) -> None:
-    """Its photograph is noise, whose answer is larger than what the kernel keeps for a stalled connection."""
-    noise = np.random.default_rng(0).integers(0, 256, (1600, 1600, 3), dtype=np.uint8)
-    body = form(photo=encoded(noise, ".bmp"), mask=encoded(pair(1600, 1600)[1]))
-    with launch(grace_s=1.0) as service, service.upload(body) as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-        assert service.wait_for(route="/v1/restore")["status"] == 200
-        assert service.metric("restore_requests_inside") == 0, "it takes nobody's place"
-        assert service.stop() == 0
 
 
 @pytest.fixture(scope="module")
