@@ -227,12 +227,11 @@ def _monitor(trt: TensorRT, stage: str, cancelled: Event, progress: Progress) ->
 def _require_half(trt: TensorRT, network: Any, stage: str) -> None:
     """Raise :class:`BuildError` unless convolutions and matrix products of the network are FP16."""
     layers = _layers(network)
-    heavy = [kind for layer, kind in layers if layer in HEAVY]
-    kinds = Counter(heavy or [kind for _, kind in layers if kind in FLOATS])
-    wide = sum(count for name, count in kinds.items() if name != "HALF")
-    if wide and (heavy or not kinds["HALF"]):
-        found = ", ".join(f"{count} in {FLOATS.get(name, name)}" for name, count in sorted(kinds.items()))
-        what = f"the FP16 graph of stage {stage} computes {found}: {trt.label} would build it so"
+    heavy = {kind for layer, kind in layers if layer in HEAVY}
+    kinds = heavy or {kind for _, kind in layers if kind in FLOATS}
+    if heavy - {"HALF"} or "HALF" not in kinds:
+        found = " and ".join(sorted(FLOATS.get(kind, kind) for kind in kinds))
+        what = f"the FP16 graph of stage {stage} computes in {found}: {trt.label} would build it so"
         raise BuildError(what, _EXPORT_AGAIN, reason="precision")
 
 

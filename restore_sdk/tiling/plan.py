@@ -123,11 +123,6 @@ class Tile:
         """Whether the tile restores all that its crop shows."""
         return self.cell == Box()
 
-    def reach(self) -> tuple[slice, slice]:
-        """Rows and columns of the crop's box outside of which no pixel comes from this tile."""
-        rows, columns = map(np.flatnonzero, self._inside())
-        return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
     def _inside(self) -> Iterator[NDArray[np.float32]]:
         """The share of each row of the crop's box, then of each column."""
         crop, cell = self.crop, self.cell

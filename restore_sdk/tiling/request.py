@@ -202,9 +202,7 @@ class Request:
         for tile in self.plan.tiles:
             mask = mine = self._mask[tile.crop.box]
             if self._written is not None:
-                mine = np.zeros_like(mask)
-                reach = tile.reach()
-                mine[reach] = mask[reach] & (self._written[tile.crop.box][reach] == tile.level + 1)
+                mine = mask & (self._written[tile.crop.box] == tile.level + 1) & (tile.share() > 0)
             if add_detail(self._picture, mask, mine, tile, self._tones[tile.crop] is not None):
                 self.detail = "match"
 

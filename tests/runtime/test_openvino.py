@@ -17,7 +17,7 @@ from export.writing import StageFiles
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli import main as cli
-from restore_sdk.errors import BundleError, DeviceError, ExecutionError, MissingDependencyError
+from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
 from restore_sdk.measure.verify import verify
 from restore_sdk.runtime import Runtime
 from restore_sdk.runtime import openvino as runtime
@@ -142,17 +142,3 @@ def test_a_graph_of_another_model(tmp_path: Path, op: str, shape: list[str | int
     bundle = write_toy_bundle(tmp_path / "bundle", edge=StageFiles("edge", content, content, parameters=0, macs=1))
     with pytest.raises(BundleError, match=said):
         OpenVinoRunner(bundle)
-
-
-def test_a_failure_while_it_computes(runner: OpenVinoRunner, toy_bundle: Bundle) -> None:
-    class Failing:  # stands for a request of OpenVINO
-        def infer(self, **_: object) -> None:
-            raise RuntimeError("the JIT ran out of registers")
-
-    with runner.slot() as slot:
-        edge, slot._requests[0] = slot._requests[0], Failing()
-    with pytest.raises(ExecutionError, match="the edge stage failed: the JIT"):
-        golden_run(runner, toy_bundle, [0])
-    with runner.slot() as slot:
-        slot._requests[0] = edge
-    golden_run(runner, toy_bundle, [0])  # the slot came back
