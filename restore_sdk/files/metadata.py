@@ -140,7 +140,8 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
             thumbnail, found = check_exif(exif), Image.Exif()
             found.load(exif)
             orientation = found.get(Base.Orientation)
-            written = found.tobytes().removeprefix(_EXIF)  # which has no thumbnail: it shows the damage
+            # Without its thumbnail, which shows the damage; and what cannot be written is found out here.
+            written = found.tobytes().removeprefix(_EXIF)
             exif = written if thumbnail else exif
     except Exception:  # hostile bytes, read and written by Pillow
         exif = b""
@@ -239,14 +240,13 @@ def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[
     return {name: value for name, value in options.items() if value}, notes
 
 
-def into_tiff(encoded: bytes, metadata: Metadata, icc: bytes) -> tuple[bytes, list[str]]:
-    """A TIFF with metadata in it, and notes: a new directory stands before the file, and points into it."""
+def into_tiff(encoded: bytes, metadata: Metadata, icc: bytes) -> bytes:
+    """A TIFF with metadata in it: a new directory stands before the file, and points into it."""
     found = TiffImagePlugin.TiffImageFile(io.BytesIO(encoded)).tag_v2
     directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=found.prefix)
     for tag in found:
         directory[tag], directory.tagtype[tag] = found[tag], found.tagtype[tag]
     directory.tagtype[_TIFF_OFFSETS] = 4  # they grow
-    notes, file = [], io.BytesIO()
     parts = [(_TIFF_IPTC, content) for _, content in metadata.parts if metadata.format == "tiff"]
     for tag, content in [(_TIFF_XMP, metadata.xmp), (_TIFF_ICC, icc), *parts]:
         if content:
@@ -254,7 +254,6 @@ def into_tiff(encoded: bytes, metadata: Metadata, icc: bytes) -> tuple[bytes, li
     if metadata.dpi is not None:
         directory[Base.XResolution], directory[Base.YResolution] = metadata.dpi
         directory[Base.ResolutionUnit] = 2
-    plain = dict(directory)
     if metadata.exif:
         exif = Image.Exif()
         exif.load(metadata.exif)
@@ -264,12 +263,6 @@ def into_tiff(encoded: bytes, metadata: Metadata, icc: bytes) -> tuple[bytes, li
         for tag in (IFD.Exif, IFD.GPSInfo):
             if values := exif.get_ifd(tag):
                 directory[tag] = {name: value for name, value in values.items() if not isinstance(value, dict)}
-    try:
-        directory.save(file)
-    except Exception:  # values that Pillow read and cannot write
-        notes.append("its EXIF cannot be written into a TIFF and was left out")
-        for tag in set(directory) - set(plain):
-            del directory[tag]
-        file = io.BytesIO()
-        directory.save(file)
-    return file.getvalue() + encoded, notes
+    file = io.BytesIO()
+    directory.save(file)
+    return file.getvalue() + encoded

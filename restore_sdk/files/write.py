@@ -119,8 +119,7 @@ def encode(
         data = _deep(kind, picture, options) if picture.dtype == np.uint16 else _save(kind, picture, options)
         if kind == "tiff" and metadata != Metadata():
             with quiet_pillow():
-                data, more = into_tiff(data, metadata, icc)
-            notes += more
+                data = into_tiff(data, metadata, icc)
     except (OSError, ValueError, cv2.error) as error:
         raise OutputError(f"cannot encode {path.name}: {str(error).splitlines()[0][:160]}", "write a .png") from error
     return Encoded(data, lossless, None if lossless else quality, (*metadata.notes, *notes))

@@ -157,6 +157,9 @@ def test_the_resolution_of_exif_follows_a_turn(save: Save, orientation: int) -> 
 
 
 def test_what_a_format_cannot_hold_is_named(save: Save) -> None:
+    name_as_fraction = b"MM\0*" + struct.pack(">IH HHII I II", 8, 1, 269, 5, 1, 26, 0, 1, 2)  # nobody writes this
+    image, notes, _ = carried(save("a.png", exif=name_as_fraction, pnginfo=None), "b.tif")
+    assert notes == ("its EXIF is damaged and was left out",)
     image, notes, _ = carried(save("a.webp", xmp=b"<x>" + b" " * 70_000), "b.jpg")
     assert "xmp" not in image.info
     assert "its XMP is too large for a JPEG and was left out" in notes
