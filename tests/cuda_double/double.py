@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -48,66 +49,59 @@ class Double:
 
     def __init__(self) -> None:
         path = build.driver()
-        self._library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+        self.library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
         found = ctypes.CDLL("libcuda.so.1")  # what pycuda and the SDK will get
         if not hasattr(found, "cudaDoubleSet"):
             raise build.CannotBuildError("this process has loaded a real driver; run these tests by themselves")
-        self._library.cudaDoubleSet.argtypes = [ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int]
-        self._library.cudaDoubleOnDevice.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
-        self._library.cudaDoubleFail.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_int]
+        self.library.cudaDoubleSet.argtypes = [ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int]
+        self.library.cudaDoubleOnDevice.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+        self.library.cudaDoubleFail.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_int]
         self.hide()
 
     def hide(self) -> None:
         """Stand like a driver that finds no device, so that other tests of this process see none."""
         self.reset(devices=0, init=100)
 
-    @property
-    def library(self) -> ctypes.CDLL:
-        return self._library
-
     def reset(self, *, memory: int = MEMORY, devices: int = 1, capability: str = "8.6", init: int = 0) -> None:
         """Set size, number and capability of the devices and what cuInit answers; forget errors."""
-        self._library.cudaDoubleSet(memory, devices, int(capability.replace(".", "")), init)
+        self.library.cudaDoubleSet(memory, devices, int(capability.replace(".", "")), init)
 
     def fail(self, entry: str, result: int, after: int = 0) -> None:
         """Let an entry point, or ``"execute"`` (work that runs), fail once, after ``after`` calls that do not."""
-        self._library.cudaDoubleFail(entry.encode(), result, after)
+        self.library.cudaDoubleFail(entry.encode(), result, after)
 
     def fault(self, result: int = ILLEGAL_ADDRESS, device: int = 0) -> None:
         """The device broke while it computed: its context is lost."""
-        self._library.cudaDoubleFault(device, result)
+        self.library.cudaDoubleFault(device, result)
 
     def on_device(self, address: int, size: int) -> bool:
-        return bool(self._library.cudaDoubleOnDevice(address, size))
+        return bool(self.library.cudaDoubleOnDevice(address, size))
 
     def counters(self) -> Counters:
         values = (ctypes.c_long * len(fields(Counters)))()
-        known = self._library.cudaDoubleCounters(values, len(values))
+        known = self.library.cudaDoubleCounters(values, len(values))
         assert known == len(values)
         return Counters(*values)
 
     def depth(self) -> int:
         """How many contexts are pushed in this thread."""
-        return int(self._library.cudaDoubleDepth())
+        return int(self.library.cudaDoubleDepth())
 
 
 _LOADED: dict[str, ModuleType] = {}
-_DOUBLE: Double | None = None
 
 
+@cache
 def load() -> Double:
     """The double of this process; loaded once, never unloaded.
 
     Raises:
         CannotBuildError: no compiler, no pycuda, or a real driver stands in the way.
     """
-    global _DOUBLE
-    if _DOUBLE is None:
-        if sys.platform != "linux":
-            raise build.CannotBuildError("the CUDA driver double is for Linux")
-        build.pycuda()
-        _DOUBLE = Double()
-    return _DOUBLE
+    if sys.platform != "linux":
+        raise build.CannotBuildError("the CUDA driver double is for Linux")
+    build.pycuda()
+    return Double()
 
 
 @contextmanager

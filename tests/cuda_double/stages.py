@@ -252,36 +252,34 @@ class Context:
         self._queued: set[int] = set()
         self._used = threading.Lock()
 
+    def _took(self, method: str, fits: bool, refusal: str) -> bool:
+        """Whether a method succeeds; says why not where it does not."""
+        if fits and method not in self._control.refuse:
+            return True
+        self._control.error(f"{method}: Error Code 3: {refusal}")
+        return False
+
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
-        if profile != 0 or not stream or "set_optimization_profile_async" in self._control.refuse:
-            self._control.error(f"setOptimizationProfileAsync: there is no profile {profile}")
-            return False
-        self._profile = profile
-        return True
+        there = profile == 0 and bool(stream)
+        self._profile = 0 if there else -1
+        return self._took("set_optimization_profile_async", there, f"there is no profile {profile}")
 
     def set_device_memory(self, address: int, size: int) -> None:
-        if size < self._engine.device_memory_size_v2:
-            self._control.error("setDeviceMemoryV2: the memory is too small")
-        else:
+        if self._took("set_device_memory", size >= self._engine.device_memory_size_v2, "the memory is too small"):
             self._workspace = (address, size)
 
     def set_tensor_address(self, name: str, address: int) -> bool:
-        if name not in self._engine.inputs | self._engine.outputs or "set_tensor_address" in self._control.refuse:
-            self._control.error(f"setTensorAddress: there is no tensor {name}")
-            return False
-        self._addresses[name] = address
-        return True
+        there = name in self._engine.inputs | self._engine.outputs
+        if took := self._took("set_tensor_address", there, f"there is no tensor {name}"):
+            self._addresses[name] = address
+        return took
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        if self._profile < 0:
-            self._control.error("setInputShape: no optimization profile is set")
-            return False
-        fits = name in self._engine.inputs and tuple(shape[1:]) == self._engine.inputs[name][1:]
-        if not fits or not self._engine.head["min_batch"] <= shape[0] <= self._engine.head["max_batch"]:
-            self._control.error(f"setInputShape: {name} {shape} is not within the profile")
-            return False
-        self._shapes[name] = tuple(shape)
-        return True
+        fits = self._profile == 0 and tuple(shape[1:]) == self._engine.inputs.get(name, ())[1:]
+        fits = fits and self._engine.head["min_batch"] <= shape[0] <= self._engine.head["max_batch"]
+        if took := self._took("set_input_shape", fits, f"{name} {shape} is not within the profile"):
+            self._shapes[name] = tuple(shape)
+        return took
 
     def infer_shapes(self) -> list[str]:
         return [name for name in self._engine.inputs if name not in self._shapes]
@@ -297,12 +295,9 @@ class Context:
 
     def _execute(self, stream: int) -> bool:
         missing = set(self._engine.inputs | self._engine.outputs) - set(self._addresses)
-        if missing or self.infer_shapes() or not self._workspace[0] or "execute_async_v3" in self._control.refuse:
-            self._control.error(f"enqueueV3: Error Code 3: API Usage Error (no address or shape: {sorted(missing)})")
-            return False
         batches = {shape[0] for shape in self._shapes.values()}
-        if len(batches) != 1:
-            self._control.error(f"enqueueV3: inputs of batches {batches}")
+        whole = not missing and not self.infer_shapes() and bool(self._workspace[0]) and len(batches) == 1
+        if not self._took("execute_async_v3", whole, f"API Usage Error (without {sorted(missing)}, batches {batches})"):
             return False
         number = next(_NUMBERS)
         (batch,) = batches

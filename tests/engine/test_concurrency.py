@@ -128,22 +128,6 @@ def test_a_lazily_opened_pil_image_is_decoded_by_one_thread() -> None:
     assert max(most) == 1
 
 
-@pytest.mark.parametrize("where", ["source", "work"])
-def test_ordered_map_gives_what_came_before_an_error_and_leaves_no_thread(where: str) -> None:
-    def fail(index: int, here: str) -> int:
-        if index == 3 and where == here:
-            raise ValueError("boom")
-        return index
-
-    before, got = threading.active_count(), []
-    with pytest.raises(ValueError, match="boom"):
-        got.extend(
-            ordered_map(lambda item: fail(item, "work"), (fail(item, "source") for item in range(100)), workers=2)
-        )
-    assert got == [0, 1, 2]
-    assert threading.active_count() == before
-
-
 def test_ordered_map_yields_a_ready_result_before_it_reads_on() -> None:
     read, worked = 0, threading.Event()
 
