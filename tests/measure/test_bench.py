@@ -1,4 +1,4 @@
-"""`restore-sdk bench` and `doctor`: what they measure and find, and when drift fails it."""
+"""`restore-sdk bench` and `doctor`: what they measure and find."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from restore_sdk.measure.timing import BLOCKS, Case, time_in_blocks
 from tests.child import python
 from tests.cuda_double.build import driver
 from tests.cuda_double.double import Double
-from tests.toy_bundle import golden_vectors, write_toy_bundle
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -100,27 +99,10 @@ def test_a_runtime_asked_for_by_name_is_never_replaced(
     assert "no runtime opens" in found["error"]["message"]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [((name, "0"), " is 0") for name in ("--requests", "--batch", "--slots", "--threads")]
-    + [(("--min-psnr", "nan"), "the gate is nan dB")],
-)
-def test_options_that_are_refused(
-    options: tuple[str, str], message: str, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, found = run(capsys, "--bundle", str(toy_bundle.path), "--runtime", "onnxruntime", *options)
-    assert (code, message in found["error"]["message"]) == (2, True)
-
-
-def test_drift_beyond_the_gate_has_its_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    golden = golden_vectors()
-    golden["restored"][golden["mask"] > 127] ^= 8
-    bundle = write_toy_bundle(tmp_path / "off", golden=golden)
-    arguments = ("--bundle", str(bundle.path), "--runtime", "onnxruntime", "--requests", "1")
-    code, found = run(capsys, *arguments)
-    assert (code, found["ok"], found["drifted"]) == (6, False, ["onnxruntime fp32"])
-    worst = found["runs"][0]["drift"]["restored"]["worst_db"]
-    assert run(capsys, *arguments, "--min-psnr", str(worst - 0.1))[0] == 0
+@pytest.mark.parametrize("option", ["requests", "batch", "slots", "threads"])
+def test_options_that_are_refused(option: str, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = run(capsys, "--bundle", str(toy_bundle.path), "--runtime", "onnxruntime", f"--{option}", "0")
+    assert (code, found["error"]["message"]) == (2, f"{option} is 0")
 
 
 def install(folder: Path, name: str, version: str) -> None:
