@@ -21,6 +21,7 @@ from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import InputError, RestoreError
 from restore_sdk.measure import bench
 from restore_sdk.measure.bench import NAMED
+from training.cli import at_least
 
 #: The exit code of drift beyond the gate, as of ``restore-sdk verify``; the gate in dB of the worst picture.
 DRIFTED, MIN_PSNR = 6, 45.0
@@ -76,6 +77,8 @@ def _print_targets(found: Sequence[report.Target]) -> int:
 def _drift(bundle: Bundle, arguments: argparse.Namespace) -> int:
     if arguments.masks and not arguments.faces:
         raise InputError("--masks needs --faces", "the golden vectors have masks of their own")
+    if not math.isfinite(arguments.min_psnr):
+        raise InputError(f"the gate is {arguments.min_psnr} dB", "pass a number")
     probes = drift.golden_probes(bundle)
     if arguments.faces:
         probes = drift.face_probes(arguments.faces, arguments.masks, arguments.limit)
@@ -92,10 +95,8 @@ def _drift(bundle: Bundle, arguments: argparse.Namespace) -> int:
 
 def _detail(bundle: Bundle, arguments: argparse.Namespace) -> int:
     photos = detail.photographs(arguments.photos)
-    if arguments.sheets is not None and not arguments.sheets.is_dir():
-        raise InputError(f"{arguments.sheets} is not a folder", "make it first")
     with RestoreEngine(bundle) as engine, progress_line() as progress:
-        found = detail.measure(engine, photos, arguments.sheets, progress)
+        found = detail.measure(engine, photos, progress)
     print(json.dumps(found, indent=2) if arguments.json else detail.tables(found))
     return 0
 
@@ -121,29 +122,15 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="shorter; memory over 300 requests only")
     runtimes(made)
     made = command("budgets", _budgets, "start-up, memory and host work, each against its limit")
-    made.add_argument("--runs", type=_positive, default=5, help="processes a figure; the median counts (default 5)")
+    made.add_argument("--runs", type=at_least(1), default=5, help="processes a figure; the median counts (default 5)")
     made = command("drift", _drift, "every runtime and precision against the PyTorch reference in float32")
     made.add_argument("--faces", type=Path, metavar="DIR", help="photographs (default: the golden vectors)")
     made.add_argument("--masks", type=Path, metavar="DIR", help="masks for these (default: random damage)")
-    made.add_argument("--limit", type=_positive, help="how many photographs at most, evenly chosen (default: all)")
+    made.add_argument("--limit", type=at_least(1), help="how many photographs at most, evenly chosen (default: all)")
     made.add_argument(
-        "--min-psnr", type=_decibel, default=MIN_PSNR, metavar="DB", help=f"gate of the worst (default {MIN_PSNR:g})"
+        "--min-psnr", type=float, default=MIN_PSNR, metavar="DB", help=f"gate of the worst (default {MIN_PSNR:g})"
     )
     runtimes(made)
     made = command("detail", _detail, "grain and detail inside what was restored, without and with their transfer")
     made.add_argument("--photos", type=Path, metavar="DIR", help="larger than 256 px (default: the checkout's one)")
-    made.add_argument("--sheets", type=Path, metavar="DIR", help="a folder for pictures of it at 100%%")
     return parser
-
-
-def _decibel(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError
-    return value
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
-    return int(text)

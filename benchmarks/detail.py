@@ -5,8 +5,6 @@ Blots are drawn on photographs, which get film grain first: none, and white nois
 
 from __future__ import annotations
 
-import time
-import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from restore_sdk.imaging.image import MODEL_SIZE
 from restore_sdk.imaging.quality import psnr
 from restore_sdk.measure.timing import Progress
 from restore_sdk.runtime.base import U8
+from training.measures import RealismCounts
 
 #: The photograph of the checkout that is larger than the model's size.
 PHOTO = ROOT / "docs" / "images" / "astronaut.jpg"
@@ -34,20 +33,16 @@ THICKNESSES = (48, 100, 200, 400, 800)
 GRAIN = 8
 
 #: What is measured; each without and with.
-FIGURES = ("noise", "detail", "swd", "psnr_db", "seconds", "mb")
+FIGURES = ("noise", "detail", "swd", "psnr_db")
 
 
 def measure(
-    engine: RestoreEngine, photos: Sequence[U8], sheets: Path | None = None, progress: Progress = lambda line: None
+    engine: RestoreEngine, photos: Sequence[U8], progress: Progress = lambda line: None
 ) -> list[dict[str, Any]]:
     """One row a photograph, grain and thickness that leaves most of it.
 
-    ``noise``: high-passed deviation of flat parts inside, in that of flat parts around it. ``detail``: what is finer
-    than the model's scale, in that of the original. ``swd``: sliced Wasserstein distance of high-passed 7 x 7 patches
-    to the original's, in levels. ``psnr_db`` in the blot. ``mb``: most that Python's allocators held.
-
-    Args:
-        sheets: a folder for pictures at 100%: without, with, and the original.
+    ``noise``: high-passed deviation of flat parts inside, in that of flat parts around it. ``detail`` and ``swd``: see
+    :class:`training.measures.RealismCounts`. ``psnr_db`` in the blot.
     """
     rows = []
     for number, clean in enumerate(photos):
@@ -59,17 +54,14 @@ def measure(
                     continue
                 progress(f"photograph {number + 1} of {len(photos)}, grain {grain}, {thickness} px")
                 mask = damage(photo.shape[:2], thickness, np.random.default_rng((thickness, number)))
-                row: dict[str, Any] = {"photo": number, "grain": grain, "px": thickness}
                 x, y, width, height = cv2.boundingRect(mask)
                 around = np.s_[max(0, y - height) : y + 2 * height, max(0, x - width) : x + 2 * width]
-                shown = [_timed(engine, photo, mask, how, row) for how in ("none", "match")]
-                for picture in shown:
-                    _compare(picture[around], photo[around], mask[around] > 0, row)
+                row: dict[str, Any] = {"photo": number, "grain": grain, "px": thickness}
+                for how in ("none", "match"):
+                    picture = engine.run(photo, mask, detail=how).image  # type: ignore[arg-type]
+                    for name, figure in _compared(picture[around], photo[around], mask[around] > 0).items():
+                        row.setdefault(name, []).append(round(figure, 3))
                 rows.append(row)
-                if sheets is not None:
-                    part = np.s_[max(0, y - 60) : y + height + 60, max(0, x - 60) : x + width + 60]
-                    sheet = np.hstack([picture[part] for picture in (*shown, photo)])[..., ::-1]
-                    cv2.imwrite(str(sheets / f"{number}_{grain}_{thickness}.png"), sheet)
     return rows
 
 
@@ -119,54 +111,16 @@ def tables(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(table(["grain", "px", *FIGURES], body))
 
 
-def _timed(engine: RestoreEngine, photo: U8, mask: U8, how: Any, row: dict[str, Any]) -> U8:
-    tracemalloc.start()
-    started = time.perf_counter()
-    picture = engine.run(photo, mask, detail=how).image
-    row.setdefault("seconds", []).append(round(time.perf_counter() - started, 3))
-    row.setdefault("mb", []).append(round(tracemalloc.get_traced_memory()[1] / 1e6, 1))
-    tracemalloc.stop()
-    return picture
-
-
-def _compare(picture: U8, photo: U8, masked: Any, row: dict[str, Any]) -> None:
-    scale = max(2.0, row["px"] / 64)
-    figures = {
-        "noise": _noise(picture, masked) / max(_noise(photo, ~masked), 0.1),
-        "detail": _detail(picture, masked, scale) / max(_detail(photo, masked, scale), 0.1),
-        "swd": float(np.abs(_patches(picture, masked) - _patches(photo, masked)).mean()),
-        "psnr_db": psnr(photo[masked], picture[masked]),
-    }
-    for name, figure in figures.items():
-        row.setdefault(name, []).append(round(float(figure), 3))
-
-
-def _high_passed(picture: U8) -> Any:
-    values = picture.astype(np.float32)
-    return values - cv2.GaussianBlur(values, (0, 0), 2)
+def _compared(picture: U8, photo: U8, masked: Any) -> dict[str, float]:
+    counts = RealismCounts()
+    counts.add(picture, photo, masked)
+    noise = _noise(picture, masked) / max(_noise(photo, ~masked), 0.1)
+    return {"noise": noise, **counts.to_json(), "psnr_db": psnr(photo[masked], picture[masked])}
 
 
 def _noise(picture: U8, where: Any) -> float:
     """Deviation of a quiet part: the lower quartile of windows of 16 x 16 px."""
-    power = cv2.blur(np.square(_high_passed(picture).mean(axis=2)), (16, 16))
+    grey = picture.astype(np.float32).mean(axis=2)
+    power = cv2.blur(np.square(grey - cv2.GaussianBlur(grey, (0, 0), 2)), (16, 16))
     inside = cv2.erode(where.astype(np.uint8), np.ones((17, 17)), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
     return float(np.sqrt(np.percentile(power[inside], 25))) if inside.any() else np.nan
-
-
-def _detail(picture: U8, where: Any, scale: float) -> float:
-    values = picture.astype(np.float32)
-    size = [max(1, round(length / scale)) for length in picture.shape[1::-1]]
-    low = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
-    fine = values - cv2.resize(low, picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    return float(np.sqrt(np.square(fine[where]).mean()))
-
-
-def _patches(picture: U8, where: Any) -> Any:
-    """High-passed patches on 32 lines, sorted along each."""
-    rng = np.random.default_rng(0)
-    rows, columns = np.nonzero(cv2.erode(where.astype(np.uint8), np.ones((7, 7))))
-    drawn, reach = rng.integers(0, len(rows), 2000), np.arange(-3, 4)
-    ys = np.clip(rows[drawn][:, None, None] + reach[:, None], 0, len(picture) - 1)
-    xs = np.clip(columns[drawn][:, None, None] + reach, 0, picture.shape[1] - 1)
-    lines = rng.normal(size=(147, 32))
-    return np.sort(_high_passed(picture)[ys, xs].reshape(2000, -1) @ (lines / np.linalg.norm(lines, axis=0)), axis=0)

@@ -11,9 +11,9 @@ import numpy as np
 
 from benchmarks.peers import TorchRunner
 from export.drift import damaged
-from export.gates import Probe, batches, stack
+from export.stages import Probe, batches, stack
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import InputError, RestoreError
+from restore_sdk.errors import RestoreError
 from restore_sdk.imaging.image import MASKED_ABOVE
 from restore_sdk.imaging.quality import Drift
 from restore_sdk.measure.bench import NAMED, run_name
@@ -22,7 +22,7 @@ from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.base import StageRunner
 from restore_sdk.runtime.golden import OUTPUTS
 from restore_sdk.runtime.select import open_runner
-from training.data import DataError, find_images
+from training.data import find_images
 from training.protocol import read_faces, read_mask
 
 
@@ -37,13 +37,9 @@ def face_probes(faces: Path, masks: Path | None, limit: int | None) -> list[Prob
     """Photographs of a folder, an even choice of at most ``limit``, each with a mask of the other or random damage.
 
     Raises:
-        InputError: a folder has no image, or one that cannot be read.
+        training.data.DataError: a folder has no image, or one that cannot be read.
     """
-    try:
-        photos = dict(read_faces(faces, limit))
-        return damaged(photos, [read_mask(path) for path in find_images(masks)] if masks else [])
-    except DataError as error:
-        raise InputError(str(error), "see: python -m benchmarks drift --help") from error
+    return damaged(dict(read_faces(faces, limit)), [read_mask(path) for path in find_images(masks)] if masks else [])
 
 
 def measure(
@@ -54,8 +50,7 @@ def measure(
     Returns:
         JSON types. ``pictures``; ``masked``: least and largest share; ``absent``: what does not open, and why;
         ``drift``: by what ran, ``restored`` and ``completed_edges``, each as
-        :meth:`restore_sdk.imaging.quality.Drift.to_json`, with ``worst``, the name of the picture; and ``truth_db``: by
-        how much the pooled PSNR against the undamaged pictures changes; below 0 is a loss.
+        :meth:`restore_sdk.imaging.quality.Drift.to_json`, with ``worst``, the name of the picture.
     """
     reference = TorchRunner(bundle)
     runners: dict[str, StageRunner] = {}
@@ -72,28 +67,24 @@ def measure(
             opened.callback(runner.close)
             runners[run_name(runner.info())] = runner
         found = {name: {output: Drift() for output in OUTPUTS} for name in runners}
-        truth = {name: Drift() for name in ("", *runners)}
         for number, batch in enumerate(batches(probes)):
             progress(f"drift: batch {number + 1}")
             inputs = stack(batch)
-            right = _outputs(reference, inputs)
-            truth[""].add(inputs[0], right["restored"])
+            right = reference.infer(*inputs)
             for name, runner in runners.items():
-                outputs = _outputs(runner, inputs)
-                truth[name].add(inputs[0], outputs["restored"])
-                for output, drift in found[name].items():
-                    drift.add(right[output], outputs[output])
+                for i in range(0, len(batch), runner.max_batch):
+                    some = slice(i, i + runner.max_batch)
+                    ours = runner.infer(*(np.ascontiguousarray(each[some]) for each in inputs))
+                    for output, drift in found[name].items():
+                        drift.add(getattr(right, output)[some], getattr(ours, output))
     shares = [float((probe.mask > MASKED_ABOVE).mean()) for probe in probes]
     return {
         "pictures": len(probes),
         "masked": [round(min(shares), 4), round(max(shares), 4)],
         "absent": absent,
         "drift": {
-            name: {
-                **{out: {**d.to_json(), "worst": probes[d.worst_picture].name} for out, d in found[name].items()},
-                "truth_db": round(truth[name].pooled_db - truth[""].pooled_db, 4),
-            }
-            for name in runners
+            name: {out: {**drift.to_json(), "worst": probes[drift.worst_picture].name} for out, drift in each.items()}
+            for name, each in found.items()
         },
     }
 
@@ -103,18 +94,9 @@ def describe(figures: dict[str, Any]) -> list[str]:
     low, high = figures["masked"]
     lines = [f"{figures['pictures']} pictures, {low:.1%} to {high:.1%} masked"]
     for name, each in figures["drift"].items():
-        pooled, worst = ("equal" if (db := each["restored"][key]) is None else f"{db:.2f} dB" for key in _KEYS)
-        lines.append(
-            f"{name:<24} {pooled:>9}, worst {worst:>9} ({each['restored']['worst']}); "
-            f"{each['truth_db']:+.3f} dB against the truth"
+        restored = each["restored"]
+        pooled, worst = (
+            "equal" if (db := restored[f"{key}_db"]) is None else f"{db:.2f} dB" for key in ("pooled", "worst")
         )
+        lines.append(f"{name:<24} {pooled:>9}, worst {worst:>9} ({restored['worst']})")
     return [*lines, *(f"not here: {each['runtime']}: {each['why']}" for each in figures["absent"])]
-
-
-_KEYS = ("pooled_db", "worst_db")
-
-
-def _outputs(runner: StageRunner, inputs: Sequence[Any]) -> dict[str, Any]:
-    chunks = [[each[i : i + runner.max_batch] for each in inputs] for i in range(0, len(inputs[0]), runner.max_batch)]
-    results = [runner.infer(*(np.ascontiguousarray(each) for each in chunk)) for chunk in chunks]
-    return {name: np.concatenate([getattr(result, name) for result in results]) for name in OUTPUTS}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-import restore_sdk
+from benchmarks import ROOT
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import ExecutionError
 from restore_sdk.imaging.image import MODEL_SIZE
@@ -32,37 +32,26 @@ measured(imported)
 """
 
 
-def fresh_process(
-    bundle: Path,
-    runtime: Runtime,
-    *,
-    requests: int = 100,
-    threads: int | None = None,
-    device: int = 0,
-    timeout: float = 3600,
-) -> dict[str, Any]:
+def fresh_process(bundle: Path, runtime: Runtime, requests: int, timeout: float = 3600) -> dict[str, Any]:
     """Start a Python process, restore ``requests`` images of 256 x 256 px on one runtime, and say what it took.
 
     Returns:
         JSON types. ``import_ms``: of ``import restore_sdk``. ``cold_ms``: from the start of the process to its first
-        restored image. ``warm_ms``: a second engine and its first image. ``first_mb``, ``peak_mb``: memory after the
-        first image, and the most there was; ``grown_percent``: see :func:`grown_percent`. ``None`` where nobody tells.
+        restored image. ``peak_mb``: the most memory there was; ``grown_percent``: see :func:`grown_percent`. ``None``
+        where nobody tells.
 
     Raises:
         ExecutionError: the process failed; its last line is in the message. Or it took longer than ``timeout`` seconds.
     """
     folder = str(bundle.absolute())  # a bare name would be that of a shipped one
-    engine = {"bundle": folder, "runtime": runtime, "threads": threads, "device": device}
-    home = str(Path(restore_sdk.__file__).resolve().parents[1])
-    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    arguments = json.dumps({"engine": engine, "requests": requests, "started": time.monotonic()})
+    given = json.dumps({"bundle": folder, "runtime": runtime, "requests": requests, "started": time.monotonic()})
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, arguments],
+            [sys.executable, "-c", _PROGRAM, given],
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))},
             check=False,
         )
     except subprocess.TimeoutExpired as error:
@@ -77,26 +66,20 @@ def fresh_process(
 
 def measured(imported: float) -> None:
     """The measured process: one JSON argument in, one JSON object out."""
-    options = json.loads(sys.argv[1])
+    given = json.loads(sys.argv[1])
     y, x = np.mgrid[:MODEL_SIZE, :MODEL_SIZE].astype(np.uint8)
     photo, mask = np.stack((y, x, 255 - y), axis=-1), np.zeros((MODEL_SIZE, MODEL_SIZE), np.uint8)
     mask[40:100, 40:120] = 255
-    with RestoreEngine(**options["engine"]) as engine:
+    with RestoreEngine(given["bundle"], runtime=given["runtime"]) as engine:
         engine(photo, mask)
-        cold, first = time.monotonic() - options["started"], memory_mb()  # one clock for all processes of a host
-    started = time.perf_counter()
-    with RestoreEngine(**options["engine"]) as engine:
-        engine(photo, mask)
-        warm = time.perf_counter() - started
+        cold = time.monotonic() - given["started"]  # one clock for all processes of a host
         memory = []
-        for _ in range(options["requests"]):
+        for _ in range(given["requests"]):
             engine(photo, mask)
-            memory.append(memory_mb())
+            memory.append(memory_mb("VmRSS"))
     found = {
         "import_ms": 1e3 * imported,
         "cold_ms": 1e3 * cold,
-        "warm_ms": 1e3 * warm,
-        "first_mb": first,
         "peak_mb": memory_mb("VmHWM"),
         "grown_percent": grown_percent(memory),
     }
@@ -113,8 +96,9 @@ def grown_percent(memory: list[float | None]) -> float | None:
     return 100 * (after - before) / before
 
 
-def memory_mb(field: str = "VmRSS") -> float | None:
-    """Memory of this process in RAM, in MB: now, or for ``VmHWM`` the most there was; ``None`` without ``/proc``."""
+def memory_mb(field: str) -> float | None:
+    """Memory of this process in RAM, in MB: now for ``VmRSS``, the most there was for ``VmHWM``; ``None`` without
+    ``/proc``."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -20,18 +20,16 @@ import torch
 from onnx_ir import to_proto
 from torch import Tensor, nn
 
-from export.errors import ExportError
 from export.graph import trace
-from export.reference import load_reference
+from export.model import load_reference
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError, RestoreError
+from restore_sdk.errors import DeviceError, MissingDependencyError, RestoreError
 from restore_sdk.imaging.quality import psnr
 from restore_sdk.measure.bench import require_known, run_name
 from restore_sdk.measure.timing import Case
 from restore_sdk.runtime import MAX_THREADS, usable_cores
 from restore_sdk.runtime.base import U8, Inference
 from restore_sdk.runtime.onnxruntime import ort
-from training.checkpoint import CheckpointError
 from training.networks.edgeconnect import EdgeConnect
 from training.protocol import navier_stokes, telea
 
@@ -59,10 +57,7 @@ class TorchRunner:
     max_batch = 16
 
     def __init__(self, bundle: Bundle, compiled: bool = False) -> None:
-        try:
-            stages: Sequence[Callable[..., Any]] = load_reference(bundle.path)
-        except (CheckpointError, ExportError) as error:
-            raise BundleError(f"no reference in PyTorch: {error}", "measure a bundle that this version made") from error
+        stages: Sequence[Callable[..., Any]] = load_reference(bundle.path)
         if compiled:
             if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
                 raise MissingDependencyError("torch.compile needs a C++ compiler", "install g++")

@@ -90,7 +90,7 @@ def measure(
     )
     for run in _own(report):
         progress(f"a fresh process on {run['name']}")
-        run["process"] = fresh_process(bundle.path, run["asked"], requests=report["requests"])
+        run["process"] = fresh_process(bundle.path, run["asked"], report["requests"])
     report["absent"] += absent
     report["budgets"] = budgets(bundle, 2 if quick else 5, progress)
     return report
@@ -134,7 +134,7 @@ def budgets(bundle: Bundle, processes: int, progress: Progress = lambda line: No
     found: dict[str, list[float]] = {"import_s": [], "first_image_s": [], "command_s": [], "peak_mb": []}
     for number in range(processes + 1):
         progress(f"processes: {number} of {processes}")
-        fresh = fresh_process(bundle.path, BASE, requests=25)
+        fresh = fresh_process(bundle.path, BASE, 25)
         command = _command_seconds(bundle)
         if number == 0:  # reads the files from the disk and writes byte code, once
             continue

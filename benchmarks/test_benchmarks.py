@@ -54,7 +54,7 @@ def test_drift(runtime: Any, bundle: Bundle) -> None:
 def test_start_and_memory(runtime: Any, bundle: Bundle, benchmark: Any) -> None:
     benchmark.group = "process"
     try:
-        found = benchmark.pedantic(lambda: fresh_process(bundle.path, runtime, requests=150), rounds=1)
+        found = benchmark.pedantic(lambda: fresh_process(bundle.path, runtime, 150), rounds=1)
     except RestoreError as error:
         pytest.skip(f"{runtime}: {error}")
     benchmark.extra_info.update(found)

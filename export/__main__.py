@@ -1,7 +1,5 @@
 """``python -m export``."""
 
-import sys
-
 from export.cli import main
 
-sys.exit(main())
+raise SystemExit(main())

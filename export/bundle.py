@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
+import numpy as np
 
-from export.command import decibel
-from export.gates import check_numbers, make_probes
-from export.golden import golden_inputs, golden_vectors
-from export.graph import cpu_graph, fp16_graph, share_weights
+from export import ExportError
+from export.gates import check_numbers, check_structure, make_probes
+from export.graph import cpu_graph, fp16_graph
 from export.model import Model
-from export.pictures import Image, Mask
-from export.runners import TorchStage
-from export.structure import check_structure
-from export.writing import StageFiles, check_bundle_target, sealed_manifest, write_bundle
-from restore_sdk._util.atomic import write_folder
+from export.pictures import Image, Mask, drawn_face, mask_of
+from export.stages import Bytes, TorchStage
+from export.writing import StageFiles, share_weights, write_bundle
 from restore_sdk.bundle import Bundle
-from restore_sdk.bundle.bundle import weights_name
-from training.cost import costs
+from training.weights import costs
+
+#: Shares of the golden pictures that are missing, from a speck to almost all.
+GOLDEN_SHARES = (0.001, 0.05, 0.15, 0.3, 0.5, 0.85)
+
+#: What the shipped model was trained on.
+DATA_CARD = Path(__file__).with_name("data_card.toml")
 
 
 def export_bundle(
@@ -35,22 +37,18 @@ def export_bundle(
     golden_photos: Sequence[Image] = (),
     probe_photos: Mapping[str, Image] = {},
     probe_masks: Sequence[Mask] = (),
-    created: str | None = None,
-    report: Callable[[str], None] = lambda _line: None,
 ) -> Bundle:
-    """Export both stages, check them, and write the bundle in one step.
+    """Export both stages, check them, write the bundle in one step, and print what is done.
 
     Args:
         model: what to export.
         path: the folder to write; a bundle that stands there is replaced.
         name: name of the model. ``version``: its version.
-        card: the data card, see :mod:`export.card`.
+        card: the data card, see :func:`read_card`.
         quality: the evaluation table, as ``python -m training evaluate --json`` gives it.
         golden_photos: photographs ``(256, 256, 3)`` that anyone may pass on, for the golden vectors.
         probe_photos: further photographs by name for the gates; they stay out of the bundle.
         probe_masks: masks ``(256, 256)`` for these.
-        created: date and time in UTC; ``None`` means now.
-        report: is told what is done.
 
     Raises:
         GateError: a gate did not pass; nothing was written.
@@ -61,28 +59,28 @@ def export_bundle(
         graphs[stage] = {"fp32": cpu_graph(stage, module), "fp16": fp16_graph(stage, module)}
         for precision, graph in graphs[stage].items():
             check_structure(stage, graph, precision)
-            report(f"{stage} {precision}: {len(graph.graph.node)} nodes, {graph.ByteSize() / 1e6:.2f} MB, valid")
-    inputs = golden_inputs(golden_photos)
+            size = f"{len(graph.graph.node)} nodes, {graph.ByteSize() / 1e6:.2f} MB"
+            print(f"{stage} {precision}: {size}, valid", flush=True)
     photos = {f"golden photograph {i}": photo for i, photo in enumerate(golden_photos)} | dict(probe_photos)
     figures = check_numbers(model, graphs, make_probes(photos, probe_masks))
-    report(_summary(figures))
-    golden = golden_vectors(TorchStage(model.edge), TorchStage(model.repair), inputs)
-    parts = {}
+    errors, headroom = max(figures["max_error"].values()), figures["fp16_headroom"]
+    print(
+        f"{figures['probes']} probes: float32 off by {errors:.1e} of full scale at most; FP16 headroom {headroom:.0f}"
+    )
     written = {
         f"{stage} {key}": graph.SerializeToString() for stage, each in graphs.items() for key, graph in each.items()
     }
     written, weights = share_weights(written)
-    for stage in model.stages:
-        parameters, macs = costs(model.config)[stage]
+    parts = {}
+    for stage, (parameters, macs) in costs(model.config).items():
         peak = max(figures["largest_activation"][stage].values())
         parts[stage] = StageFiles(stage, written[f"{stage} fp32"], written[f"{stage} fp16"], parameters, macs, peak)
     return write_bundle(
         path,
         name=name,
         version=version,
-        edge=parts["edge"],
-        repair=parts["repair"],
-        golden=golden,
+        **parts,
+        golden=golden_vectors(model, golden_inputs(golden_photos)),
         training={
             **card,
             "images_seen": sum(model.images.values()),
@@ -91,48 +89,39 @@ def export_bundle(
         },
         quality={**quality, "export": figures},
         weights=weights,
-        created=created,
     )
 
 
-def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Mapping[str, Any]) -> Bundle:
-    """Write a bundle anew with 8-bit graphs, in one step as :func:`export.writing.write_bundle` does, and open it.
+def golden_inputs(photos: Sequence[Image] = (), seed: int = 1) -> dict[str, Bytes]:
+    """``image`` ``(N, 256, 256, 3)`` and ``mask`` ``(N, 256, 256)``; photographs come in the middle."""
+    images = [drawn_face(seed + i) for i in range(len(GOLDEN_SHARES))]
+    for i, photo in enumerate(photos[:3]):
+        images[2 + i] = photo
+    masks = [mask_of(share, seed + i) for i, share in enumerate(GOLDEN_SHARES)]
+    return {"image": np.stack(images), "mask": np.stack(masks)}
 
-    Args:
-        bundle: all else is taken from it, its name, version and date too; graphs in 8 bits that it has are replaced.
-        path: the folder to write, which may be the bundle's own.
-        graphs: serialised ONNX by stage.
-        facts: how they were made and how far they are from float32, JSON types; kept under ``quality.int8``.
+
+def golden_vectors(model: Model, inputs: dict[str, Bytes]) -> dict[str, Bytes]:
+    """The inputs with ``completed_edges`` and ``restored``, as PyTorch makes them in float32."""
+    completed = TorchStage(model.edge)(inputs["image"], inputs["mask"]).output
+    restored = TorchStage(model.repair)(inputs["image"], inputs["mask"], completed).output
+    return {**inputs, "completed_edges": completed, "restored": restored}
+
+
+def read_card(path: Path = DATA_CARD) -> dict[str, Any]:
+    """Read a data card: ``[[data]]`` tables with ``name``, ``licence`` and ``images``; anything else is kept as it is.
 
     Raises:
-        restore_sdk.errors.BundleError: a file of ``bundle`` is not what its manifest says.
-        restore_sdk.errors.OutputError: ``path`` cannot be written, or holds something that is no bundle.
+        ExportError: the file is missing, no TOML, or a table lacks a key.
     """
-    manifest = bundle.manifest
-    check_bundle_target(path)
-    names = {stage: f"{stage}.int8.onnx" for stage in graphs}
-    held = {name for stage in manifest.stages for name in stage.files.values()} - set(names.values())
-    shared, weights = share_weights(
-        {name: bundle.read(name) for name in sorted(held)} | {names[stage]: graph for stage, graph in graphs.items()}
-    )
-    others = [name for name, spec in manifest.files.items() if name not in held and name != weights_name(spec.sha256)]
-    files = {**{name: bundle.read(name) for name in others if name not in names.values()}, **shared}
-    if weights:
-        files[weights_name(hashlib.sha256(weights).hexdigest())] = weights
-    named = replace(
-        manifest,
-        stages=tuple(replace(spec, files=spec.files | {"int8": names[spec.name]}) for spec in manifest.stages),
-        quality={**manifest.quality, "int8": dict(facts)},
-    )
-    write_folder(path, {**files, "manifest.json": sealed_manifest(named, files)})
-    return Bundle.load(path)
-
-
-def _summary(figures: Mapping[str, Any]) -> str:
-    errors, drift = figures["max_error"], figures["fp16_psnr_db"]
-    half, ort = ({key: decibel(db) for key, db in drift[name].items()} for name in ("pytorch_half", "onnxruntime_fp16"))
-    return (
-        f"{figures['probes']} probes: float32 off by {max(errors.values()):.1e} of full scale at most; FP16 "
-        f"{half['pooled']}, worst {half['worst']} (ONNX Runtime {ort['pooled']}, {ort['worst']}); "
-        f"FP16 headroom {figures['fp16_headroom']:.0f} times"
-    )
+    try:
+        card = tomllib.loads(path.read_text(encoding="utf-8"))
+        for entry in card["data"]:
+            if not (isinstance(entry["name"], str) and isinstance(entry["licence"], str) and entry["images"] >= 0):
+                raise ValueError(f"a table under [[data]] is not sound: {entry}")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ExportError(
+            f"{path} is no data card: {error}",
+            "each [[data]] table needs name, licence and images; see export/data_card.toml",
+        ) from error
+    return card

@@ -16,48 +16,44 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export import cli_int8
-from export.command import status
-from export.errors import ExportError
+from export import ExportError, GateError
+from restore_sdk.bundle import Bundle
+from restore_sdk.cli.common import add_bundle, progress_line
 from restore_sdk.errors import RestoreError
+from training.cli import at_least
+from training.data import evenly, find_images, read_rgb, square
+from training.protocol import read_faces, read_mask
 
-ROOT = Path(__file__).resolve().parent.parent
-PORTRAIT = ROOT / "examples" / "portrait.png"
+PORTRAIT = Path(__file__).resolve().parent.parent / "examples" / "portrait.png"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Export a bundle; 0 when it was written, 1 when a gate stopped it, 2 on a mistake of the caller's.
-
-    ``drift`` measures one that was exported; 0 when it is within the gate, 6 when it is beyond, 2 as above.
-    """
+    """Run one command: 0 when it is done, 1 when a gate stopped it (6: ``drift`` is beyond its gate), 2 on a mistake of
+    the caller's, 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["drift"]:
-        return _drift_command(argv[1:])
-    if argv[:1] == ["int8"]:
-        return cli_int8.main(argv[1:])
-    if argv[:1] == ["damage"]:
-        from export import damage
-
-        return damage.main(argv[1:])
-    if argv[:1] == ["weights"]:
-        return _weights_command(argv[1:])
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    if arguments.masks and not arguments.faces:
-        parser.error("--masks needs --faces")
-    if arguments.limit < 1:
-        parser.error("--limit must be at least 1")
-    return status(lambda: _export(arguments))
-
-
-def _parser() -> argparse.ArgumentParser:
+    name = argv.pop(0) if argv and argv[0] in COMMANDS else ""
+    add_arguments, run, text = COMMANDS[name]
+    others = "; ".join(f"python -m export {name} --help: {text}" for name, (_, _, text) in COMMANDS.items() if name)
     parser = argparse.ArgumentParser(
-        prog="python -m export",
-        description="Export trained weights as a checked model bundle for restore_sdk.",
-        epilog="python -m export drift --help: how far the FP16 graphs of a bundle are from float32; "
-        "python -m export int8 --help: 8-bit graphs for CPUs; "
-        "python -m export weights --help: the weights of a bundle, to go on training from",
+        prog=f"python -m export {name}".strip(), description=text, epilog=None if name else others
     )
+    add_arguments(parser)
+    options = parser.parse_args(argv)
+    try:
+        run(options)
+    except GateError as error:
+        print(f"error: {error}{'' if name == 'drift' else '. Nothing was written.'}", file=sys.stderr)
+        return 6 if name == "drift" else 1
+    except RestoreError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, required=True, help="weights.safetensors of python -m training fit")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaces one there")
     parser.add_argument("--name", help="name of the model (default: the name of the folder)")
@@ -74,110 +70,103 @@ def _parser() -> argparse.ArgumentParser:
     golden.add_argument("--drawn-only", action="store_true", help="golden vectors of drawn pictures only")
     parser.add_argument("--faces", type=Path, help="folder of photographs to check on; they stay out of the bundle")
     parser.add_argument("--masks", type=Path, help="folder of masks for these (default: random damage)")
-    parser.add_argument("--limit", type=int, default=24, help="how many of --faces to check on (default: 24)")
-    return parser
+    parser.add_argument("--limit", type=at_least(1), default=24, help="how many of --faces to check on (default: 24)")
 
 
-def _export(arguments: argparse.Namespace) -> None:
-    from export.bundle import export_bundle
-    from export.card import DATA_CARD, read_card
+def _export(options: argparse.Namespace) -> None:
+    from export.bundle import DATA_CARD, export_bundle, read_card
     from export.model import load_model
     from export.writing import check_bundle_target
-    from training.checkpoint import CheckpointError
-    from training.config import ConfigError
-    from training.data import DataError, evenly, find_images, read_rgb
-    from training.protocol import read_faces, read_mask, square
 
-    check_bundle_target(arguments.out)  # before the long work
-    try:
-        chosen = [] if arguments.drawn_only else _existing(arguments.photo or [PORTRAIT])
-        golden = [square(read_rgb(path)) for path in chosen]
-        faces = dict(read_faces(arguments.faces, arguments.limit)) if arguments.faces else {}
-        files = evenly(find_images(arguments.masks), len(faces)) if arguments.masks else []
-        masks = [read_mask(path) for path in files]
-        model = load_model(arguments.weights)
-    except (DataError, CheckpointError, ConfigError) as error:
-        raise ExportError(str(error), "see: python -m export --help") from error
+    if options.masks and not options.faces:
+        raise ExportError("--masks needs --faces", "golden photographs and drawn faces have masks of their own")
+    check_bundle_target(options.out)  # before the long work
+    golden = [] if options.drawn_only else [square(read_rgb(path)) for path in options.photo or [PORTRAIT]]
+    faces = dict(read_faces(options.faces, options.limit)) if options.faces else {}
+    files = evenly(find_images(options.masks), len(faces)) if options.masks else []
     bundle = export_bundle(
-        model,
-        arguments.out,
-        name=arguments.name or arguments.out.resolve().name,
-        version=arguments.version,
-        card=read_card(arguments.card or DATA_CARD),
-        quality=_read_json(arguments.quality) if arguments.quality else {},
+        load_model(options.weights),
+        options.out,
+        name=options.name or options.out.resolve().name,
+        version=options.version,
+        card=read_card(options.card or DATA_CARD),
+        quality=_read_json(options.quality) if options.quality else {},
         golden_photos=golden,
         probe_photos=faces,
-        probe_masks=masks,
-        report=lambda line: print(line, flush=True),
+        probe_masks=[read_mask(path) for path in files],
     )
     size = sum(spec.bytes for spec in bundle.manifest.files.values())
     print(f"wrote {bundle.path}: {bundle.name}, {size / 1e6:.2f} MB")
 
 
-def _drift_command(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m export drift",
-        description="Measure how far half precision takes each stage and the chain from the float32 reference.",
-        epilog="exit codes: 0 within the gate, 6 beyond it, 2 usage",
-    )
-    parser.add_argument("--bundle", help="default, faithful, or the folder of another bundle")
+def _drift_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "exit codes: 0 within the gate, 6 beyond it, 2 usage"
+    add_bundle(parser)
     parser.add_argument("--faces", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--masks", type=Path, help="folder of masks for these (default: random damage)")
-    parser.add_argument("--limit", type=int, help="how many photographs at most, evenly chosen (default: all)")
+    parser.add_argument("--limit", type=at_least(1), help="how many photographs at most, evenly chosen (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args(argv)
-    if options.limit is not None and options.limit < 1:
-        parser.error("--limit must be at least 1")
-    return status(lambda: _drift(options), gate=6, gate_note="")
-
-
-def _weights_command(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m export weights",
-        description="Write the weights of a bundle as python -m training writes them: fit --init goes on from there.",
-    )
-    parser.add_argument("--bundle", help="default, faithful, or the folder of another bundle")
-    parser.add_argument("--out", type=Path, required=True, help="weights.safetensors to write")
-    options = parser.parse_args(argv)
-    from export.reference import save_reference
-    from training.checkpoint import CheckpointError
-
-    try:
-        save_reference(options.out, options.bundle)
-    except (ExportError, RestoreError, CheckpointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"weights: {options.out}")
-    return 0
 
 
 def _drift(options: argparse.Namespace) -> None:
     from export.drift import damaged, describe, measure_drift, require_drift
-    from training.checkpoint import CheckpointError
-    from training.config import ConfigError
-    from training.data import DataError, find_images
-    from training.protocol import read_faces, read_mask
 
-    def progress(done: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{done} of {len(probes)} pictures ", end="" if done < len(probes) else "\n", file=sys.stderr)
-
-    try:
-        photos = dict(read_faces(options.faces, options.limit))
-        masks = [read_mask(path) for path in find_images(options.masks)] if options.masks else []
-        probes = damaged(photos, masks)
-        figures = measure_drift(options.bundle, probes, progress)
-    except (DataError, CheckpointError, ConfigError) as error:
-        raise ExportError(str(error), "see: python -m export drift --help") from error
+    masks = [read_mask(path) for path in find_images(options.masks)] if options.masks else []
+    probes = damaged(dict(read_faces(options.faces, options.limit)), masks)
+    with progress_line() as progress:
+        figures = measure_drift(options.bundle, probes, lambda done: progress(f"{done} of {len(probes)} pictures"))
     print(json.dumps(figures, indent=2) if options.json else "\n".join(describe(figures)), flush=True)
     require_drift(figures)
 
 
-def _existing(paths: Sequence[Path]) -> Sequence[Path]:
-    for path in paths:
-        if not path.is_file():
-            raise ExportError(f"no photograph at {path}", "pass --photo FILE, or --drawn-only")
-    return paths
+def _int8_arguments(parser: argparse.ArgumentParser) -> None:
+    add_bundle(parser)
+    parser.add_argument("--faces", type=Path, required=True, help="photographs to calibrate on; they stay out of it")
+    parser.add_argument(
+        "--limit", type=at_least(1), default=128, help="how many of --faces to take, evenly (default: 128)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new bundle; may be that of --bundle")
+
+
+def _int8(options: argparse.Namespace) -> None:
+    from export.calibrate import quantize_bundle
+    from export.writing import add_int8, check_bundle_target
+
+    bundle = Bundle.load(options.bundle)
+    check_bundle_target(options.out)  # before the long work
+    photos = [photo for _, photo in read_faces(options.faces, options.limit)]
+    with progress_line() as progress:
+        graphs, facts = quantize_bundle(bundle, photos, progress)
+    add_int8(bundle, options.out, graphs, facts)
+    pooled, worst = ("equal" if db is None else f"{db:.1f} dB" for db in facts["psnr_db"].values())
+    print(
+        f"wrote {options.out}: {sum(map(len, facts['convolutions'].values()))} convolutions in 8 bits, "
+        f"{facts['macs_share']:.0%} of the multiplications, {pooled} from float32, worst {worst}; "
+        f"{sum(map(len, graphs.values())) / 1e6:.2f} MB more"
+    )
+
+
+def _damage_arguments(parser: argparse.ArgumentParser) -> None:
+    add_bundle(parser)
+    parser.add_argument("--weights", type=Path, required=True, help="such as training/damage/weights.safetensors")
+
+
+def _damage(options: argparse.Namespace) -> None:
+    from export.damage import add_damage
+
+    add_damage(Bundle.load(options.bundle), options.weights)
+
+
+def _weights_arguments(parser: argparse.ArgumentParser) -> None:
+    add_bundle(parser)
+    parser.add_argument("--out", type=Path, required=True, help="weights.safetensors to write")
+
+
+def _weights(options: argparse.Namespace) -> None:
+    from export.model import save_reference
+
+    save_reference(options.out, options.bundle)
+    print(f"weights: {options.out}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -189,3 +178,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ExportError(f"{path} holds no JSON object", hint)
     return values
+
+
+#: By name: what adds its arguments, what runs it, what it does. The one without a name exports a bundle.
+COMMANDS: dict[str, tuple[Any, Any, str]] = {
+    "": (_export_arguments, _export, "export trained weights as a checked model bundle"),
+    "drift": (_drift_arguments, _drift, "how far half precision takes each stage and the chain from float32"),
+    "int8": (_int8_arguments, _int8, "put 8-bit graphs for CPUs (openvino-int8) into a bundle; takes minutes"),
+    "damage": (_damage_arguments, _damage, "put the stage that finds damage into a bundle, which is written anew"),
+    "weights": (_weights_arguments, _weights, "write the weights of a bundle, for training fit --init to go on from"),
+}

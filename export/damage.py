@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,29 +13,16 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from export.command import status
-from export.errors import ExportError, GateError
+from export import ExportError, GateError
 from export.graph import OPSET
+from export.stages import cpu_session
 from export.writing import add_damage_stage
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import DAMAGE, DAMAGE_INPUT, DAMAGE_OUTPUT
-from restore_sdk.runtime.onnxruntime import ort
 from training.damage.net import SLOPE, DamageNet, load_weights
 
 #: Largest difference of the graph's output to PyTorch's, in 1/255, in any pixel of the gate's pictures.
 MAX_DIFFERENCE = 4
-
-
-def main(argv: Sequence[str]) -> int:
-    """Add the damage stage to a bundle; 0 when it was written, 1 when a gate stopped it, 2 on a mistake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export damage",
-        description="Put the stage that finds damage into a bundle, in place of an old one.",
-    )
-    parser.add_argument("--bundle", help="default, faithful, or the folder of another bundle; it is written anew")
-    parser.add_argument("--weights", type=Path, required=True, help="such as training/damage/weights.safetensors")
-    options = parser.parse_args(argv)
-    return status(lambda: add_damage(Bundle.load(options.bundle), options.weights))
 
 
 def add_damage(bundle: Bundle, weights: Path) -> None:
@@ -134,8 +120,7 @@ def damage_graph(net: DamageNet) -> tuple[bytes, int]:
 
 def check(graph: bytes, net: DamageNet) -> None:
     """Compare the graph on ONNX Runtime with the network in PyTorch, on noise and on flat pictures of odd forms."""
-
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = cpu_session(graph)
     rng = np.random.default_rng(1)
     for height, width in ((64, 160), (256, 256)):
         image = np.stack(
@@ -146,4 +131,4 @@ def check(graph: bytes, net: DamageNet) -> None:
             chance = torch.sigmoid(net(torch.from_numpy(image).permute(0, 3, 1, 2).float() / 127.5 - 1))[:, 0] * 255
         worst = float(np.abs(found - chance.numpy()).max())
         if found.shape != (2, height, width) or worst > MAX_DIFFERENCE:
-            raise GateError(f"the damage graph is up to {worst:.1f} of 255 from PyTorch")
+            raise GateError(f"the damage graph is up to {worst:.1f} of 255 from PyTorch", "check export/damage.py")

@@ -1,8 +1,6 @@
 """How far half precision takes each stage and the chain from the float32 reference, over a folder of photographs.
 
-The reference is PyTorch in float32 on the weights that the bundle holds. Two forms stand against it: the same networks
-in half-precision arithmetic, each operator's result rounded to half as a GPU stores it, and the bundle's FP16 graphs on
-ONNX Runtime, whose CPU kernels may compute wider than that.
+The reference is PyTorch in float32 on the weights that the bundle holds.
 """
 
 from __future__ import annotations
@@ -14,19 +12,14 @@ from typing import Any
 
 import onnx
 
-from export.activations import FP16_MAX, check_headroom, watch
-from export.errors import GateError
-from export.gates import SHARES, Chain, Probe, batches, check_soundness, stack
+from export import GateError
+from export.gates import FP16_MAX, SHARES, measure_half
+from export.model import load_reference
 from export.pictures import Image, Mask, mask_of
-from export.reference import load_reference
-from export.runners import OnnxStage, TorchStage
+from export.stages import Probe
 from restore_sdk.bundle import Bundle
 from restore_sdk.imaging.image import MASKED_ABOVE as HOLE_ABOVE
-from restore_sdk.imaging.quality import Drift
 from restore_sdk.runtime.golden import GATES
-
-#: What is compared: the edge stage, the repair stage on the reference's edges, and both in a row.
-PARTS = ("edge", "repair", "chain")
 
 #: The gate, dB: over all pictures, and of the worst one.
 POOLED_DB, WORST_DB = GATES["fp16"]
@@ -43,7 +36,7 @@ def damaged(photos: Mapping[str, Image], masks: Sequence[Mask], seed: int = 0) -
 
 
 def measure_drift(
-    path: str | Path | None, probes: Sequence[Probe], progress: Callable[[int], None] = lambda _done: None
+    path: str | Path | None, probes: Sequence[Probe], progress: Callable[[int], None] = lambda done: None
 ) -> dict[str, Any]:
     """Run every probe through the reference and through both forms of half precision.
 
@@ -52,42 +45,17 @@ def measure_drift(
         progress: is told how many probes are done.
 
     Returns:
-        JSON types: ``drift`` by arithmetic and part (:data:`PARTS`), each with ``pooled_db``, ``worst_db``
+        JSON types: ``drift`` by arithmetic and part (:data:`export.gates.PARTS`), each with ``pooled_db``, ``worst_db``
         (``None``: all equal) and ``worst`` (the picture); ``largest_activation`` by stage and layer; ``fp16_headroom``;
         ``probes``; ``hole`` (least and largest share); ``gate``.
 
     Raises:
-        GateError: NaN, infinity, a changed known pixel, or a layer without headroom. What is beyond the gate of PSNR is
-            for :func:`require_drift`, so that the figures can be shown first.
+        GateError: as :func:`export.gates.measure_half`. What is beyond the gate of PSNR is for :func:`require_drift`,
+            so that the figures can be shown first.
     """
     bundle = Bundle.load(path)
-    edge, repair = load_reference(path)
-    fp16 = [OnnxStage(onnx.load_from_string(bundle.read(bundle.file(spec.name, "fp16")))) for spec in bundle.stages]
-    reference = Chain("PyTorch float32", TorchStage(edge), TorchStage(repair))
-    forms = {
-        "half": Chain("PyTorch half", TorchStage(edge, half=True), TorchStage(repair, half=True)),
-        "onnxruntime_fp16": Chain("the fp16 graphs on ONNX Runtime", *fp16),
-    }
-    found = {name: {part: Drift() for part in PARTS} for name in forms}
-    done = 0
-    with watch(edge.generator) as edge_peaks, watch(repair.generator) as repair_peaks:
-        for batch in batches(probes):
-            inputs = stack(batch)
-            wanted = reference(*inputs)
-            check_soundness(reference, batch, inputs, wanted)
-            edges, picture = wanted[0].output, wanted[1].output
-            for name, chain in forms.items():
-                outcomes = chain(*inputs)
-                check_soundness(chain, batch, inputs, outcomes)
-                found[name]["edge"].add(edges, outcomes[0].output)
-                found[name]["chain"].add(picture, outcomes[1].output)
-                alone = chain.repair(*inputs, edges)
-                check_soundness(chain, batch, inputs, (wanted[0], alone))
-                found[name]["repair"].add(picture, alone.output)
-            done += len(batch)
-            progress(done)
-    peaks = {"edge": edge_peaks, "repair": repair_peaks}
-    largest = max(check_headroom(stage, layers) for stage, layers in peaks.items())
+    graphs = [onnx.load_from_string(bundle.read(bundle.file(spec.name, "fp16"))) for spec in bundle.stages]
+    found, facts = measure_half(*load_reference(path), graphs, probes, progress=progress)
     holes = [float((probe.mask > HOLE_ABOVE).mean()) for probe in probes]
     return {
         "bundle": bundle.name,
@@ -100,10 +68,7 @@ def measure_drift(
             }
             for name, parts in found.items()
         },
-        "fp16_headroom": float(f"{FP16_MAX / largest:.4g}"),
-        "largest_activation": {
-            stage: {layer: float(f"{value:.4g}") for layer, value in layers.items()} for stage, layers in peaks.items()
-        },
+        **facts,
     }
 
 

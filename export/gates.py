@@ -1,21 +1,23 @@
-"""Gates on what the graphs compute: parity with PyTorch, drift in FP16, known pixels, the hole, headroom."""
+"""Gates: the form of a graph, its parity with PyTorch, drift in FP16, known pixels, the hole, headroom."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
+from onnx import TensorProto
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from export.activations import FP16_MAX, check_headroom, watch
-from export.errors import GateError
-from export.model import Model
-from export.pictures import Image, Mask, drawn_face, mask_of, noise, plain
-from export.runners import Bytes, OnnxStage, Outcome, Runnable, TorchStage
+from export import GateError
+from export.model import Model, Stage
+from export.pictures import Image, Mask, drawn_face, mask_of
+from export.stages import Bytes, Chain, OnnxStage, Outcome, Probe, TorchStage, batches, stack
+from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
 from restore_sdk.imaging.image import MASKED_ABOVE as HOLE_ABOVE
 from restore_sdk.imaging.quality import Drift, psnr
 
@@ -30,17 +32,17 @@ MIN_PSNR_PAINTED = 57.0
 #: Shares of the picture that the probes' masks cover.
 SHARES = (0.0, 0.001, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98, 1.0)
 
-_BATCH = 4
-_PARITY_HINT = "the graph computes something else than training/networks: check export/passes.py and the exporter"
+#: Largest finite FP16 number. The largest activation seen must fit in it so many times over, since not every picture is
+#: seen here.
+FP16_MAX, MIN_HEADROOM = 65504.0, 8.0
 
+#: What drift is measured of: the edge stage, the repair stage on the reference's edges, and both in a row.
+PARTS = ("edge", "repair", "chain")
 
-@dataclass(frozen=True)
-class Probe:
-    """One damaged picture: ``image`` ``(256, 256, 3)`` and ``mask`` ``(256, 256)``, ``uint8``."""
-
-    name: str
-    image: Image
-    mask: Mask
+#: Left-overs of an export that did not fold: no stage needs them on its static shapes.
+_UNFOLDED = {"Constant", "Expand", "Gather", "Identity", "If", "Loop", "NonZero", "Range", "Scan", "Shape", "Size"}
+_FORM_HINT = "check the exporter's version and what changed in training/networks"
+_DRIFT_HINT = "find the layer that loses precision; keep activations small and sums short"
 
 
 def make_probes(photos: Mapping[str, Image] = {}, masks: Sequence[Mask] = (), seed: int = 100) -> list[Probe]:
@@ -54,7 +56,8 @@ def make_probes(photos: Mapping[str, Image] = {}, masks: Sequence[Mask] = (), se
         (f"drawn face, {share:.1%} missing", drawn_face(seed + i), mask_of(share, seed + i))
         for i, share in enumerate(SHARES)
     ]
-    extremes = {"noise": noise(seed), "black": plain(0), "white": plain(255)}
+    noise: Image = np.random.default_rng(seed).integers(0, 256, (256, 256, 3), np.uint8)
+    extremes = {"noise": noise, "black": np.zeros_like(noise), "white": np.full_like(noise, 255)}
     for i, (name, image) in enumerate(extremes.items()):
         pictures += [(f"{name}, {share:.0%} missing", image, mask_of(share, seed + i)) for share in (0.3, 0.95)]
     soft = np.random.default_rng(seed).integers(0, 256, (256, 256), np.uint8)
@@ -64,18 +67,58 @@ def make_probes(photos: Mapping[str, Image] = {}, masks: Sequence[Mask] = (), se
     return [Probe(*picture) for picture in pictures]
 
 
-@dataclass(frozen=True)
-class Chain:
-    """Both stages on one runtime; the edge stage's output is the repair stage's input."""
+# -- the form of a graph ----------------------------------------------------------------------------------------------
 
-    name: str
-    edge: Runnable
-    repair: Runnable
 
-    def __call__(self, image: Bytes, mask: Bytes) -> tuple[Outcome, Outcome]:
-        """What both stages make of a batch."""
-        completed = self.edge(image, mask)
-        return completed, self.repair(image, mask, completed.output)
+def check_structure(name: str, graph: onnx.ModelProto, precision: str) -> None:
+    """Raise :class:`GateError` unless the graph of a stage in ``"fp32"`` or ``"fp16"`` is sound.
+
+    Both: the ONNX checker in full, strict shape inference, the contract's tensors with a symbolic batch, nothing left
+    unfolded, no notes of the exporting machine. FP16 also: strongly typed for TensorRT, which takes a Cast and nothing
+    else on ``uint8``, and no other Cast.
+    """
+    what = f"{name} stage, {precision} graph"
+    try:
+        onnx.checker.check_model(graph, full_check=True)
+        inferred = onnx.shape_inference.infer_shapes(graph, check_type=True, strict_mode=True, data_prop=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GateError(f"{what}: not valid ONNX: {error}", _FORM_HINT) from error
+    _, inputs, outputs = next(entry for entry in STAGE_CONTRACT if entry[0] == name)
+    for found, expected in ((graph.graph.input, inputs), (graph.graph.output, outputs)):
+        have = [(tensor.name, tensor.type.tensor_type.elem_type, _dims(tensor)) for tensor in found]
+        want = [(tensor, TensorProto.UINT8, tensor_contract(tensor).shape) for tensor in expected]
+        if have != want:
+            raise GateError(f"{what}: has tensors {have}, the contract says {want}", _FORM_HINT)
+    foreign = sorted({each.domain for each in (*graph.graph.node, *graph.functions)} - {""})
+    unfolded = sorted(_UNFOLDED & {node.op_type for node in graph.graph.node})
+    if foreign or unfolded:
+        raise GateError(f"{what}: holds {', '.join(unfolded or foreign)}", _FORM_HINT)
+    if any(node.metadata_props or node.doc_string for node in graph.graph.node):
+        raise GateError(f"{what}: carries notes of the exporter", _FORM_HINT)
+    if precision == "fp16":
+        _check_half(what, inferred.graph)
+
+
+def _dims(tensor: onnx.ValueInfoProto) -> tuple[str | int, ...]:
+    return tuple(dim.dim_param or dim.dim_value for dim in tensor.type.tensor_type.shape.dim)
+
+
+def _check_half(what: str, graph: onnx.GraphProto) -> None:
+    edges = {tensor.name for tensor in (*graph.input, *graph.output)}
+    for node in graph.node:
+        at_edge = bool(edges & {*node.input, *node.output})
+        if at_edge != (node.op_type == "Cast"):
+            fault = "works on uint8" if at_edge else "is a Cast away from the uint8 tensors"
+            raise GateError(f"{what}: {node.op_type} {node.name!r} {fault}, which TensorRT refuses", _FORM_HINT)
+    scales = {node.input[2] for node in graph.node if node.op_type == "Resize"}  # float32 whatever is resized
+    typed = [(value.name, value.type.tensor_type.elem_type) for value in graph.value_info]
+    typed += [(tensor.name, tensor.data_type) for tensor in graph.initializer]
+    single = [name for name, kind in typed if kind == TensorProto.FLOAT and name not in scales]
+    if single:
+        raise GateError(f"{what}: {len(single)} tensors are float32, first {single[0]}", _FORM_HINT)
+
+
+# -- what a graph computes --------------------------------------------------------------------------------------------
 
 
 def check_numbers(
@@ -97,56 +140,89 @@ def check_numbers(
     """
     reference = Chain("PyTorch float32", TorchStage(model.edge), TorchStage(model.repair))
     single = Chain("the fp32 graphs on ONNX Runtime", *(OnnxStage(graphs[name]["fp32"]) for name in graphs))
-    halves = {
-        "pytorch_half": Chain("PyTorch half", TorchStage(model.edge, half=True), TorchStage(model.repair, half=True)),
-        "onnxruntime_fp16": Chain(
-            "the fp16 graphs on ONNX Runtime", *(OnnxStage(graphs[name]["fp16"]) for name in graphs)
-        ),
-    }
     errors = {"edge": 0.0, "repair": 0.0}
-    drift = {name: Drift() for name in halves}
-    with watch(model.edge.generator) as edge_peaks, watch(model.repair.generator) as repair_peaks:
-        for batch in batches(probes):
-            inputs = stack(batch)
-            wanted = reference(*inputs)
-            check_soundness(reference, batch, inputs, wanted)
-            for stage, expected, found in zip(
-                errors, wanted, (single.edge(*inputs), single.repair(*inputs, wanted[0].output)), strict=True
-            ):
-                errors[stage] = max(errors[stage], _check_parity(stage, batch, expected, found))
-            check_soundness(single, batch, inputs, single(*inputs))
-            for name, chain in halves.items():
-                outcomes = chain(*inputs)
-                check_soundness(chain, batch, inputs, outcomes)
-                _check_drift(chain, batch, wanted[1].output, outcomes[1].output)
-                drift[name].add(wanted[1].output, outcomes[1].output)
-    for chain in (reference, single, *halves.values()):
+    for batch in batches(probes):
+        inputs = stack(batch)
+        wanted = reference(*inputs)
+        found = single.edge(*inputs), single.repair(*inputs, wanted[0].output)
+        for stage, expected, ours in zip(errors, wanted, found, strict=True):
+            errors[stage] = max(errors[stage], _check_parity(stage, batch, expected, ours))
+        _check_soundness(single, batch, inputs, single(*inputs))
+    halves = [graphs[name]["fp16"] for name in graphs]
+    drift, facts = measure_half(model.edge, model.repair, halves, probes, _check_painted)
+    for chain in (reference, single, *_half_chains(model.edge, model.repair, halves).values()):
         _check_hole_is_ignored(chain, probes)
-    peaks = {"edge": edge_peaks, "repair": repair_peaks}
-    largest = {stage: check_headroom(stage, layers) for stage, layers in peaks.items()}
     return {
         "probes": len(probes),
         "max_error": {stage: _short(value) for stage, value in errors.items()},
         "fp16_psnr_db": {
-            name: {"pooled": _short(each.pooled_db), "worst": _short(each.worst_db)} for name, each in drift.items()
+            name: {"pooled": _short(parts["chain"].pooled_db), "worst": _short(parts["chain"].worst_db)}
+            for name, parts in drift.items()
         },
-        "fp16_headroom": _short(FP16_MAX / max(largest.values())),
+        **facts,
+    }
+
+
+def _half_chains(edge: Stage, repair: Stage, graphs: Sequence[onnx.ModelProto]) -> dict[str, Chain]:
+    return {
+        "pytorch_half": Chain("PyTorch half", TorchStage(edge, half=True), TorchStage(repair, half=True)),
+        "onnxruntime_fp16": Chain("the fp16 graphs on ONNX Runtime", *map(OnnxStage, graphs)),
+    }
+
+
+def measure_half(
+    edge: Stage,
+    repair: Stage,
+    graphs: Sequence[onnx.ModelProto],
+    probes: Sequence[Probe],
+    check: Callable[[Chain, Sequence[Probe], Bytes, Bytes], None] = lambda *_: None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[dict[str, dict[str, Drift]], dict[str, Any]]:
+    """Half precision against the stages in float32, in two forms: the same networks in half-precision arithmetic, each
+    operator's result rounded to half as a GPU stores it, and the FP16 graphs on ONNX Runtime, whose CPU kernels may
+    compute wider than that.
+
+    Args:
+        check: is given each batch with the reference's pictures and those of the form, and may raise.
+        progress: is told how many probes are done.
+
+    Returns:
+        Drift by form and part (:data:`PARTS`); and ``fp16_headroom`` and ``largest_activation`` by stage and layer.
+
+    Raises:
+        GateError: NaN, infinity, a changed known pixel, or a layer without headroom.
+    """
+    reference = Chain("PyTorch float32", TorchStage(edge), TorchStage(repair))
+    forms = _half_chains(edge, repair, graphs)
+    found = {name: {part: Drift() for part in PARTS} for name in forms}
+    done = 0
+    with watch(edge.generator) as edge_peaks, watch(repair.generator) as repair_peaks:
+        for batch in batches(probes):
+            inputs = stack(batch)
+            wanted = reference(*inputs)
+            _check_soundness(reference, batch, inputs, wanted)
+            edges, picture = wanted[0].output, wanted[1].output
+            for name, chain in forms.items():
+                outcomes = chain(*inputs)
+                _check_soundness(chain, batch, inputs, outcomes)
+                check(chain, batch, picture, outcomes[1].output)
+                alone = chain.repair(*inputs, edges).output
+                for part, right, ours in (
+                    ("edge", edges, outcomes[0].output),
+                    ("repair", picture, alone),
+                    ("chain", picture, outcomes[1].output),
+                ):
+                    found[name][part].add(right, ours)
+            done += len(batch)
+            progress(done)
+    peaks = {"edge": edge_peaks, "repair": repair_peaks}
+    largest = max(check_headroom(stage, layers) for stage, layers in peaks.items())
+    return found, {
+        "fp16_headroom": _short(FP16_MAX / largest),
         "largest_activation": {
             stage: {layer: _short(value) for layer, value in layers.items()} for stage, layers in peaks.items()
         },
     }
-
-
-def batches(probes: Sequence[Probe]) -> Iterator[Sequence[Probe]]:
-    """One alone, then four at a time: both must work on one graph."""
-    yield probes[:1]
-    for start in range(1, len(probes), _BATCH):
-        yield probes[start : start + _BATCH]
-
-
-def stack(batch: Sequence[Probe]) -> tuple[Bytes, Bytes]:
-    """Images and masks of some probes, N first."""
-    return np.stack([probe.image for probe in batch]), np.stack([probe.mask for probe in batch])
 
 
 def _check_parity(stage: str, batch: Sequence[Probe], expected: Outcome, found: Outcome) -> float:
@@ -158,52 +234,48 @@ def _check_parity(stage: str, batch: Sequence[Probe], expected: Outcome, found: 
             raise GateError(
                 f"{stage} stage, fp32 graph, {probe.name}: off by {error:.2e} of full scale before rounding "
                 f"and by {step} after; at most {MAX_ERROR[stage]:.0e} and 1 are allowed",
-                _PARITY_HINT,
+                "the graph computes something else than training/networks: check export/passes.py and the exporter",
             )
     return float(errors.max())
 
 
-def check_soundness(
-    chain: Chain, batch: Sequence[Probe], inputs: tuple[Bytes, ...], outcomes: tuple[Outcome, Outcome]
+def _check_soundness(
+    chain: Chain, batch: Sequence[Probe], inputs: tuple[Bytes, Bytes], outcomes: tuple[Outcome, Outcome]
 ) -> None:
     """Finite everywhere, and the restored image byte-equal to the input where nothing is missing."""
     image, mask = inputs
     known = mask <= HOLE_ABOVE
-    for stage, outcome in zip(("edge", "repair"), outcomes, strict=True):
-        for i, probe in enumerate(batch):
+    for i, probe in enumerate(batch):
+        for stage, outcome in zip(("edge", "repair"), outcomes, strict=True):
             if not np.isfinite(outcome.unrounded[i]).all():
                 raise GateError(
                     f"{stage} stage, {chain.name}, {probe.name}: the result holds NaN or infinity",
                     "look for the layer that leaves the range of half precision, or for a division by zero",
                 )
-            if stage == "repair" and not np.array_equal(outcome.output[i][known[i]], image[i][known[i]]):
-                raise GateError(
-                    f"{stage} stage, {chain.name}, {probe.name}: known pixels were changed",
-                    "composition must give them back byte for byte",
-                )
+        if not np.array_equal(outcomes[1].output[i][known[i]], image[i][known[i]]):
+            raise GateError(
+                f"repair stage, {chain.name}, {probe.name}: known pixels were changed",
+                "composition must give them back byte for byte",
+            )
 
 
-def _check_drift(chain: Chain, batch: Sequence[Probe], wanted: Bytes, found: Bytes) -> None:
+def _check_painted(chain: Chain, batch: Sequence[Probe], wanted: Bytes, found: Bytes) -> None:
     for probe, ours, theirs in zip(batch, wanted, found, strict=True):
         painted = probe.mask > HOLE_ABOVE
-        if not painted.any():
-            continue
-        db = psnr(ours[painted], theirs[painted])
+        db = psnr(ours[painted], theirs[painted]) if painted.any() else math.inf
         if not db >= MIN_PSNR_PAINTED:
             raise GateError(
                 f"{chain.name}, {probe.name}: {db:.1f} dB from the float32 reference where it is painted, at least "
                 f"{MIN_PSNR_PAINTED:g} are asked for",
-                "find the layer that loses precision; keep activations small and sums short",
+                _DRIFT_HINT,
             )
 
 
 def _check_hole_is_ignored(chain: Chain, probes: Sequence[Probe]) -> None:
     """Other content under the hole must not change a byte."""
-    damaged = [probe for probe in probes if 0.05 < (probe.mask > HOLE_ABOVE).mean() < 1.0][-_BATCH:]
-    image, mask = stack(damaged)
-    hole = mask > HOLE_ABOVE
-    noisy: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, image.shape, np.uint8)
-    other = np.where(hole[..., None], noisy, image)
+    image, mask = stack([probe for probe in probes if 0.05 < (probe.mask > HOLE_ABOVE).mean() < 1.0][-4:])
+    noise = np.random.default_rng(0).integers(0, 256, image.shape, np.uint8)
+    other = np.where((mask > HOLE_ABOVE)[..., None], noise, image)
     for stage, first, second in zip(("edge", "repair"), chain(image, mask), chain(other, mask), strict=True):
         if not np.array_equal(first.output, second.output):
             raise GateError(
@@ -215,3 +287,51 @@ def _check_hole_is_ignored(chain: Chain, probes: Sequence[Probe]) -> None:
 def _short(value: float) -> float | None:
     """Four digits; ``None`` for infinite, which JSON has not: no difference at all."""
     return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+# -- how large the numbers inside become ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def watch(generator: nn.Module) -> Iterator[dict[str, float]]:
+    """Record, while the context lasts, the largest absolute value that any operation inside a network gives.
+
+    Yields:
+        The peaks by the innermost layer around the operation, ``generator`` for the network itself; infinite where it
+        met NaN or infinity.
+    """
+    peaks: dict[str, float] = {}
+    inside: list[str] = []
+
+    class Operations(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            result = func(*args, **(kwargs or {}))
+            for tensor in result if isinstance(result, tuple) else (result,):
+                if inside and isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel():
+                    peak = float(tensor.detach().abs().max())
+                    peaks[inside[-1]] = max(peaks.get(inside[-1], 0.0), peak if peak == peak else math.inf)
+            return result
+
+    with contextlib.ExitStack() as hooks:
+        for name, module in generator.named_modules():
+            known = name or "generator"
+            entered = module.register_forward_pre_hook(lambda _module, _inputs, name=known: inside.append(name))
+            left = module.register_forward_hook(lambda _module, _inputs, _output: inside.pop() and None)
+            hooks.callback(entered.remove)
+            hooks.callback(left.remove)
+        hooks.enter_context(Operations())
+        yield peaks
+
+
+def check_headroom(stage: str, peaks: dict[str, float]) -> float:
+    """The largest activation of a stage. Raises :class:`GateError` where FP16 does not hold it with room to spare."""
+    layer, peak = max(peaks.items(), key=lambda entry: entry[1])
+    if not peak * MIN_HEADROOM <= FP16_MAX:
+        raise GateError(
+            f"{stage} stage: layer {layer} reaches {peak:.4g}, FP16 holds {FP16_MAX:.0f}; a headroom of "
+            f"{MIN_HEADROOM:.0f} times is asked for",
+            "train with a smaller bound on activations",
+        )
+    return peak

@@ -5,30 +5,24 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
-import hashlib
 import io
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx
 import onnx_ir as ir
 import torch
-from onnx.external_data_helper import set_external_data
 from torch import Tensor, nn
 
-from export.errors import ExportError
+from export import ExportError
 from export.model import Stage
 from export.passes import optimize_for_cpu
-from restore_sdk.bundle.bundle import weights_name
 from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
 
 #: The newest that ONNX Runtime 1.20 (the oldest that the SDK takes) and TensorRT 10.13 both read.
 OPSET = 20
-
-#: Bytes from which on a tensor is kept once for all graphs that hold it.
-_SHARED_FROM = 1024
 
 #: Example batch; two, since the exporter takes a one for a constant.
 _EXAMPLE = 2
@@ -40,38 +34,6 @@ def cpu_graph(name: str, stage: Stage) -> onnx.ModelProto:
     model = _export(name, stage)
     optimize_for_cpu(model)
     return ir.to_proto(model)
-
-
-def share_weights(graphs: Mapping[str, bytes]) -> tuple[dict[str, bytes], bytes]:
-    """The same graphs with the tensors that more than one of them holds in one file besides, as ONNX external data.
-
-    Args:
-        graphs: serialised ONNX, whole.
-
-    Returns:
-        The graphs by the same keys, and the file's bytes, which they name by
-        :func:`restore_sdk.bundle.bundle.weights_name`.
-    """
-    models = {key: onnx.load_from_string(graph) for key, graph in graphs.items()}
-    held = {
-        key: {bytes(tensor.raw_data) for tensor in model.graph.initializer if len(tensor.raw_data) >= _SHARED_FROM}
-        for key, model in models.items()
-    }
-    counts = Counter(data for each in held.values() for data in each)
-    places: dict[bytes, int] = {}
-    content = bytearray()
-    for data, count in counts.items():
-        if count > 1:
-            places[data] = len(content)
-            content += data + bytes(-len(data) % 16)
-    name = weights_name(hashlib.sha256(content).hexdigest())
-    for model in models.values():
-        for tensor in model.graph.initializer:
-            data = bytes(tensor.raw_data)
-            if data in places:
-                set_external_data(tensor, name, places[data], len(data))
-                tensor.ClearField("raw_data")
-    return {key: model.SerializeToString() for key, model in models.items()}, bytes(content)
 
 
 def fp16_graph(name: str, stage: Stage) -> onnx.ModelProto:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from export.errors import ExportError
+from export import ExportError
 
 #: Prefix of the initialisers that hold trained weights.
 WEIGHTS = "generator."

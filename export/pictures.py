@@ -48,16 +48,6 @@ def drawn_face(seed: int) -> Image:
     return shaded
 
 
-def noise(seed: int) -> Image:
-    """Independent random bytes: nothing that a network was trained on, and the widest range it can meet."""
-    return np.random.default_rng(seed).integers(0, 256, (MODEL_SIZE, MODEL_SIZE, 3), np.uint8)
-
-
-def plain(value: int) -> Image:
-    """One colour."""
-    return np.full((MODEL_SIZE, MODEL_SIZE, 3), value, np.uint8)
-
-
 def mask_of(share: float, seed: int) -> Mask:
     """Random damage that covers about ``share`` of the picture: within a sixth of it, and 0 and 1 exactly.
 

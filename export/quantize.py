@@ -24,7 +24,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from export.errors import GateError
+from export import GateError
 from restore_sdk.runtime.onnxruntime import ort
 
 Floats = NDArray[np.float32]

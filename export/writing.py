@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx.external_data_helper import set_external_data
 
 from restore_sdk._util.atomic import check_owned, write_folder
 from restore_sdk.bundle import Bundle
@@ -25,13 +28,15 @@ from restore_sdk.bundle.manifest import (
     FileSpec,
     Golden,
     Manifest,
-    Precision,
     StageSpec,
     damage_contract,
     parse_manifest,
     tensor_contract,
 )
 from restore_sdk.errors import BundleError
+
+#: Bytes from which on a tensor is kept once for all graphs that hold it.
+_SHARED_FROM = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +57,6 @@ def check_bundle_target(path: str | os.PathLike[str]) -> None:
     It may where nothing stands, into an empty folder, and in place of a bundle with nothing else in its folder.
     """
     check_owned(Path(path), "manifest.json", "bundle")
-
-
-def add_damage_stage(bundle: Bundle, graph: bytes, parameters: int, macs: int) -> Bundle:
-    """Write a bundle anew where it stands, with a damage stage in place of one that it may have, and open it.
-
-    Args:
-        bundle: its other files stay as they are, after a check of their hashes.
-        graph: serialised ONNX. ``parameters`` and ``macs``: its cost, for 256 x 256 pixels.
-
-    Raises:
-        BundleError: a file of the bundle is missing or altered. OutputError: its folder cannot be written.
-    """
-    name = f"{DAMAGE}.onnx"
-    check_bundle_target(bundle.path)
-    files = {other: bundle.checked(other) for other in bundle.manifest.files if other != name}
-    files[name] = graph
-    image, damage = damage_contract()
-    stage = StageSpec(DAMAGE, {"fp32": name}, (image,), (damage,), parameters, macs)
-    sealed = sealed_manifest(msgspec.structs.replace(bundle.manifest, damage=stage), files)
-    write_folder(bundle.path, {**files, "manifest.json": sealed})
-    return Bundle.load(bundle.path)
 
 
 def write_bundle(
@@ -102,7 +86,7 @@ def write_bundle(
         training: ``{"data": [{"name", "licence", "images"}...], "images_seen": int, ...}``, JSON types only; images of
             full size.
         quality: the evaluation table, JSON types only.
-        weights: what the graphs have in common, kept once: the file that they name by :func:`weights_name`.
+        weights: what the graphs have in common, kept once: see :func:`share_weights`.
         created: ISO 8601 date and time in UTC; ``None`` means now.
 
     Raises:
@@ -110,26 +94,22 @@ def write_bundle(
         BundleError (integrity): the golden arrays do not fit the stages.
         OutputError: ``path`` cannot be written, or holds something that is no bundle.
     """
-    target = Path(path)
-    check_bundle_target(target)
+    check_bundle_target(path)
     archive = io.BytesIO()
     arrays: dict[str, Any] = {key: np.ascontiguousarray(array) for key, array in sorted(golden.items())}
     np.savez_compressed(archive, **arrays)
-    files = {"golden.npz": archive.getvalue()}
-    if weights:
-        files[weights_name(hashlib.sha256(weights).hexdigest())] = weights
+    files = {"golden.npz": archive.getvalue(), **_named(weights)}
     stages = []
     for stage, (label, inputs, outputs) in zip((edge, repair), STAGE_CONTRACT, strict=True):
         if stage.name != label:
             raise BundleError(
                 f"stage {stage.name!r} was handed in as {label!r}", "check the arguments", reason="manifest"
             )
-        names: dict[Precision, str] = {"fp32": f"{label}.onnx", "fp16": f"{label}.fp16.onnx"}
-        files |= {names["fp32"]: stage.fp32, names["fp16"]: stage.fp16}
+        files |= {f"{label}.onnx": stage.fp32, f"{label}.fp16.onnx": stage.fp16}
         stages.append(
             StageSpec(
                 name=label,
-                files=names,
+                files={"fp32": f"{label}.onnx", "fp16": f"{label}.fp16.onnx"},
                 inputs=tuple(map(tensor_contract, inputs)),
                 outputs=tuple(map(tensor_contract, outputs)),
                 parameters=stage.parameters,
@@ -147,10 +127,88 @@ def write_bundle(
         quality=dict(quality),
         created=created or datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    sealed = sealed_manifest(manifest, files)
-    Bundle(target, manifest).check_golden(golden)  # nothing invalid is written
-    write_folder(target, {**files, "manifest.json": sealed})
-    return Bundle.load(target)
+    Bundle(Path(path), manifest).check_golden(golden)
+    return _write(path, manifest, files)
+
+
+def add_damage_stage(bundle: Bundle, graph: bytes, parameters: int, macs: int) -> Bundle:
+    """Write a bundle anew where it stands, with a damage stage in place of one that it may have, and open it.
+
+    Args:
+        bundle: its other files stay as they are, after a check of their hashes.
+        graph: serialised ONNX. ``parameters`` and ``macs``: its cost, for 256 x 256 pixels.
+
+    Raises:
+        BundleError: a file of the bundle is missing or altered. OutputError: its folder cannot be written.
+    """
+    name = f"{DAMAGE}.onnx"
+    files = {other: bundle.checked(other) for other in bundle.manifest.files} | {name: graph}
+    image, damage = damage_contract()
+    stage = StageSpec(DAMAGE, {"fp32": name}, (image,), (damage,), parameters, macs)
+    return _write(bundle.path, msgspec.structs.replace(bundle.manifest, damage=stage), files)
+
+
+def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Mapping[str, Any]) -> Bundle:
+    """Write a bundle anew with 8-bit graphs, and open it.
+
+    Args:
+        bundle: all else is taken from it, its name, version and date too; graphs in 8 bits that it has are replaced.
+        path: the folder to write, which may be the bundle's own.
+        graphs: serialised ONNX by stage.
+        facts: how they were made and how far they are from float32, JSON types; kept under ``quality.int8``.
+
+    Raises:
+        BundleError: a file of ``bundle`` is missing or altered.
+        OutputError: ``path`` cannot be written, or holds something that is no bundle.
+    """
+    manifest = bundle.manifest
+    names = {stage: f"{stage}.int8.onnx" for stage in graphs}
+    held = sorted({name for spec in manifest.stages for name in spec.files.values()} - set(names.values()))
+    shared, weights = share_weights(
+        {name: bundle.read(name) for name in held} | {names[stage]: graph for stage, graph in graphs.items()}
+    )
+    replaced = {*held, *names.values()}
+    others = [name for name, spec in manifest.files.items() if name not in replaced | {weights_name(spec.sha256)}]
+    named = msgspec.structs.replace(
+        manifest,
+        stages=tuple(
+            msgspec.structs.replace(spec, files=spec.files | {"int8": names[spec.name]}) for spec in manifest.stages
+        ),
+        quality={**manifest.quality, "int8": dict(facts)},
+    )
+    return _write(path, named, {name: bundle.read(name) for name in others} | shared | _named(weights))
+
+
+def share_weights(graphs: Mapping[str, bytes]) -> tuple[dict[str, bytes], bytes]:
+    """The same graphs with the tensors that more than one of them holds in one file besides, as ONNX external data.
+
+    Args:
+        graphs: serialised ONNX, whole.
+
+    Returns:
+        The graphs by the same keys, and the file's bytes, which they name by
+        :func:`restore_sdk.bundle.bundle.weights_name`.
+    """
+    models = {key: onnx.load_from_string(graph) for key, graph in graphs.items()}
+    held = {
+        key: {bytes(tensor.raw_data) for tensor in model.graph.initializer if len(tensor.raw_data) >= _SHARED_FROM}
+        for key, model in models.items()
+    }
+    counts = Counter(data for each in held.values() for data in each)
+    places: dict[bytes, int] = {}
+    content = bytearray()
+    for data, count in counts.items():
+        if count > 1:
+            places[data] = len(content)
+            content += data + bytes(-len(data) % 16)
+    name = weights_name(hashlib.sha256(content).hexdigest())
+    for model in models.values():
+        for tensor in model.graph.initializer:
+            data = bytes(tensor.raw_data)
+            if data in places:
+                set_external_data(tensor, name, places[data], len(data))
+                tensor.ClearField("raw_data")
+    return {key: model.SerializeToString() for key, model in models.items()}, bytes(content)
 
 
 def dump_manifest(manifest: Manifest) -> bytes:
@@ -167,12 +225,15 @@ def dump_manifest(manifest: Manifest) -> bytes:
     return (text + "\n").encode()
 
 
-def sealed_manifest(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
-    """``manifest.json`` of a bundle of these files, whatever files ``manifest`` names.
+def _named(weights: bytes) -> dict[str, bytes]:
+    return {weights_name(hashlib.sha256(weights).hexdigest()): weights} if weights else {}
 
-    Raises :class:`BundleError` where a reader would refuse it.
-    """
+
+def _write(path: str | os.PathLike[str], manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    """Write the manifest, whatever files it names, and these files, where a reader would not refuse them."""
+    check_bundle_target(path)
     specs = {key: FileSpec(hashlib.sha256(data).hexdigest(), len(data)) for key, data in files.items()}
     data = dump_manifest(msgspec.structs.replace(manifest, files=specs))
     parse_manifest(data)
-    return data
+    write_folder(Path(path), {**files, "manifest.json": data})
+    return Bundle.load(path)

@@ -1,4 +1,4 @@
-"""``python -m training``: fit, info, evaluate, ablate, weights, plot."""
+"""``python -m training``: fit, evaluate, weights, ablation, plot."""
 
 from training.cli import main
 

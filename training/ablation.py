@@ -7,23 +7,17 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from restore_sdk._util.atomic import write_file
-from restore_sdk.imaging.quality import psnr
 from training.config import Config
-from training.cost import costs
-from training.evaluate import networks_model
+from training.evaluate import Scores, networks_model
 from training.faces import DamagedViews, Faces, mask_bank
 from training.fit import Options, PartTrainer
 from training.log import RunLog
-from training.networks.edge import EdgeGenerator
 from training.protocol import Case
-from training.realism import RealismCounts
-from training.similarity import l1, ssim
-from training.weights import Networks
+from training.weights import Networks, costs
 
 #: Arguments of the repair generator, by name of the variant. Without edges, none is drawn in the hole.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -46,45 +40,29 @@ def ablate(config: Config, options: Options, cases: Sequence[Case]) -> dict[str,
     faces = Faces.read(options.data, None, settings.sharpness, options.device)
     masks = mask_bank(config.seed, options.masks, options.out / "masks.npy")
     for name, change in VARIANTS.items():
-        changed = dataclasses.replace(settings, network={**settings.network, **change})
-        variant = dataclasses.replace(config, repair=changed)
+        variant = config.changed("repair", network={**settings.network, **change})
         own = dataclasses.replace(options, out=options.out / name.replace(" ", "-"), init=None)
         own.out.mkdir(exist_ok=True)
         torch.manual_seed(config.seed)
         networks = Networks(variant).to(options.device)
         for part in ("shape", "edge", "coarse"):
             networks.load(part, own.out, options.init)
-        if name == "no edges":
-            _silence(networks.edge)
+        if name == "no edges":  # neither lines nor contours in the hole; those of what is known stay
+            for layer in (networks.edge.drawer.join[1], networks.edge.shape.presence):
+                nn.init.zeros_(layer.weight)
+                nn.init.constant_(layer.bias, -50.0)
         trainer = PartTrainer("repair", variant, own, networks)
         batch = settings.fresh or settings.batch
         views = DamagedViews(faces, masks, trainer.objective.size, batch, config.seed, settings.wide)
         trainer.run(views, RunLog(own.out), lambda: False)
+        model, scores = networks_model(trainer.networks_now().cpu()), Scores()
+        for case in cases:
+            scores.add(case, model(case.damaged, case.mask)[0])
         parameters, macs = costs(variant)["repair"]
-        figures = _measure(trainer.networks_now().cpu(), cases)
-        results[name] = {"images": trainer.seen, "parameters": parameters, "macs": macs, **figures}
+        results[name] = {"images": trainer.seen, "parameters": parameters, "macs": macs, **scores.to_json()}
         write_file(options.out / "ablation.json", json.dumps(results, indent=2).encode())
         write_file(options.out / "ablation.md", to_markdown(results).encode())
     return results
-
-
-def _silence(edge: EdgeGenerator) -> None:
-    """Neither lines nor contours in the hole; those of what is known stay."""
-    for layer in (edge.drawer.join[1], edge.shape.presence):
-        nn.init.zeros_(layer.weight)
-        nn.init.constant_(layer.bias, -50.0)
-
-
-def _measure(networks: Networks, cases: Sequence[Case]) -> dict[str, float]:
-    model, detail = networks_model(networks), RealismCounts()
-    found: dict[str, list[float]] = {"psnr": [], "ssim": [], "l1": []}
-    for case in cases:
-        restored, _ = model(case.damaged, case.mask)
-        for name, measure in (("psnr", psnr), ("ssim", ssim), ("l1", l1)):
-            found[name].append(float(measure(restored, case.image)))
-        detail.add(restored, case.image, case.hole)
-    means = {name: round(float(np.mean(values)), 5) for name, values in found.items()}
-    return means | {"detail": detail.to_json()["detail"]}
 
 
 def to_markdown(results: dict[str, dict[str, Any]]) -> str:

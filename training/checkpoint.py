@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,10 @@ from safetensors.torch import save
 from torch import Tensor, nn, optim
 
 from restore_sdk._util.atomic import write_file
+from training import TrainingError
 
 
-class CheckpointError(Exception):
+class CheckpointError(TrainingError):
     """A checkpoint cannot be read, or belongs to another configuration."""
 
 
@@ -28,29 +27,12 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Load what :func:`save_tensors` wrote. Raises :class:`CheckpointError`."""
-    with _opened(path) as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        return tensors, _facts(file)
-
-
-def load_facts(path: Path) -> dict[str, Any]:
-    """The JSON values alone of what :func:`save_tensors` wrote. Raises :class:`CheckpointError`."""
-    with _opened(path) as file:
-        return _facts(file)
-
-
-def _facts(file: Any) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads((file.metadata() or {})["json"])
-    return facts
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist. Name a file that a training run has written.")
     try:
         with safe_open(path, framework="pt") as file:
-            yield file
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return tensors, json.loads((file.metadata() or {})["json"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is not a whole checkpoint ({error}). Remove it, or restore a copy.") from error
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from training import TrainingError
 
 #: What is trained, in this order. The first two are the edge stage, the last two the repair stage.
 PARTS = ("shape", "edge", "coarse", "repair")
@@ -16,17 +18,17 @@ BY_CRITICS = {"adversarial", "matching", "small"}
 POOL = 16
 
 
-class ConfigError(Exception):
+class ConfigError(TrainingError):
     """The settings do not fit: one another, or the checkpoint they meet."""
 
 
-def _require(holds: bool, rule: str) -> None:
-    if not holds:
-        raise ConfigError(f"A setting is out of range: {rule}. See training/config.py.")
+Count = Annotated[int, Meta(ge=0)]
+Rate = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Weights = dict[str, Annotated[float, Meta(ge=0)]]
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How one part of the model is trained.
 
     Args:
@@ -49,34 +51,27 @@ class Part:
         network: arguments of the network.
     """
 
-    images: int
-    batch: int = 16
-    rate: float = 4e-4
-    warmup: int = 3_000
-    decay: float = 0.0
-    losses: dict[str, float] = field(default_factory=dict)
+    images: Count
+    batch: Annotated[int, Meta(ge=1)] = 16
+    rate: Rate = 4e-4
+    warmup: Count = 3_000
+    decay: Share = 0.0
+    losses: Weights = {}
     balanced: bool = False
-    critic_rate: float = 0.0
-    critic_from: int = 0
-    critic_ramp: int = 10_000
-    paired: dict[str, float] = field(default_factory=dict)
-    ema: float = 0.998
-    frozen: list[str] = field(default_factory=list)
-    wide: float = 0.75
-    fresh: int = 0
+    critic_rate: Annotated[float, Meta(ge=0)] = 0.0
+    critic_from: Count = 0
+    critic_ramp: Count = 10_000
+    paired: Weights = {}
+    ema: Annotated[float, Meta(ge=0, lt=1)] = 0.998
+    frozen: list[str] = []
+    wide: Share = 0.75
+    fresh: Count = 0
     sharpness: float = 0.0
-    network: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        _require(self.images >= 0, "images must not be negative")
-        _require(self.batch >= 1, "batch must be at least 1")
-        _require(0 <= self.fresh <= self.batch <= POOL * (self.fresh or self.batch), "fresh must fill a batch")
-        _require(self.rate > 0, "rate must be above 0")
-        _require(self.warmup >= 0 and self.critic_from >= 0 and self.critic_ramp >= 0, "counts must not be negative")
-        _require(0 <= self.decay <= 1, "decay must be a share of the run, 0 to 1")
-        _require(0 <= self.ema < 1, "ema must be from 0 to below 1")
-        _require(0 <= self.wide <= 1, "wide must be a share, 0 to 1")
-        _require(all(weight >= 0 for weight in (*self.losses.values(), *self.paired.values())), "losses must be >= 0")
+        if not self.fresh <= self.batch <= POOL * (self.fresh or self.batch):
+            raise ConfigError("fresh must fill a batch. See training/config.py.")
 
     def rate_at(self, seen: int, began: int = 0) -> float:
         """The learning rate after so many images, in a run that began (or was resumed) at ``began``."""
@@ -125,56 +120,48 @@ def _repair() -> Part:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole run."""
 
     seed: int = 0
-    shape: Part = field(default_factory=_shape)
-    edge: Part = field(default_factory=_edge)
-    coarse: Part = field(default_factory=_coarse)
-    repair: Part = field(default_factory=_repair)
+    shape: Part = msgspec.field(default_factory=_shape)
+    edge: Part = msgspec.field(default_factory=_edge)
+    coarse: Part = msgspec.field(default_factory=_coarse)
+    repair: Part = msgspec.field(default_factory=_repair)
 
     def part(self, name: str) -> Part:
         """The settings of one of :data:`PARTS`."""
         chosen: Part = getattr(self, name)
         return chosen
 
+    def changed(self, name: str, **settings: Any) -> Config:
+        """Other settings of one of :data:`PARTS`."""
+        return msgspec.structs.replace(self, **{name: msgspec.structs.replace(self.part(name), **settings)})
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, as :func:`from_json` reads them."""
-        return dataclasses.asdict(self)
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
 
 
-def from_json(values: dict[str, Any]) -> Config:
-    """Read a :class:`Config`; what is left out keeps its default. Raises :class:`ConfigError` on unknown settings."""
-    config: Config = _replaced(Config(), values)
-    return config
+def from_json(values: Any) -> Config:
+    """Read a :class:`Config`; what is left out keeps its default, single losses and arguments of networks, too (a
+    weight of 0 takes a loss away). Raises :class:`ConfigError` on what is unknown or out of range."""
+    try:
+        return msgspec.convert(_merged(Config().to_json(), values), Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"A setting cannot be used: {error}. See training/config.py.") from error
 
 
-def _replaced(base: Any, values: dict[str, Any]) -> Any:
-    if not isinstance(values, dict):
-        raise ConfigError(f"Settings must be a JSON object with names, not {values!r}. See training/config.py.")
-    known = {each.name: getattr(base, each.name) for each in dataclasses.fields(base)}
-    if unknown := sorted(values.keys() - known.keys()):
-        raise ConfigError(f"Unknown setting {unknown[0]!r}; known here: {', '.join(known)}. See training/config.py.")
-    changed: dict[str, Any] = {}
-    for name, value in values.items():
-        default = known[name]
-        if dataclasses.is_dataclass(default):
-            changed[name] = _replaced(default, value)
-        elif isinstance(value, bool) == isinstance(default, bool) and isinstance(
-            value, (int, float) if isinstance(default, float) else type(default)
-        ):
-            # losses and arguments of networks: what is not named stays, a weight of 0 takes one away
-            changed[name] = {**default, **value} if isinstance(default, dict) else value
-        else:
-            raise ConfigError(f"Setting {name!r} must be like {default!r}, not {value!r}. See training/config.py.")
-    return dataclasses.replace(base, **changed)
+def _merged(base: Any, values: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(values, dict)):
+        return values
+    return base | {name: _merged(base.get(name), value) for name, value in values.items()}
 
 
 def read_config(path: Path) -> Config:
     """Read a configuration file."""
     try:
-        return from_json(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
+        return from_json(msgspec.json.decode(path.read_bytes()))
+    except (OSError, msgspec.DecodeError) as error:
         raise ConfigError(f"{path} cannot be read as a configuration: {error}") from error

@@ -12,12 +12,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training import TrainingError
+
+Image = NDArray[np.uint8]
 T = TypeVar("T")
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
-class DataError(Exception):
+class DataError(TrainingError):
     """The data folder cannot be trained on; the message says why and what to do."""
 
 
@@ -36,13 +39,13 @@ def evenly(found: list[T], count: int) -> list[T]:
     return found if len(found) <= count else [found[i * len(found) // count] for i in range(count)]
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
+def read_rgb(path: Path) -> Image:
     """Decode one file to ``(H, W, 3)`` RGB ``uint8``; grey files become three equal channels."""
-    rgb: NDArray[np.uint8] = cv2.cvtColor(decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    rgb: Image = cv2.cvtColor(decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     return rgb
 
 
-def decoded(path: Path, mode: int) -> NDArray[np.uint8]:
+def decoded(path: Path, mode: int) -> Image:
     """Decode one file as OpenCV's ``mode`` says. Raises :class:`DataError` where it cannot be read."""
     try:
         found = cv2.imdecode(np.fromfile(path, np.uint8), mode) if path.stat().st_size else None
@@ -50,8 +53,19 @@ def decoded(path: Path, mode: int) -> NDArray[np.uint8]:
         raise DataError(f"{path} cannot be read: {error}. Remove or replace it.") from error
     if found is None:
         raise DataError(f"{path} is not an image that can be read. Remove or replace it.")
-    pixels: NDArray[np.uint8] = found
+    pixels: Image = found
     return pixels
+
+
+def square(image: Image, size: int = 256) -> Image:
+    """The centred square of a picture, at ``size`` (CelebA-HQ at 1024 and its kin; 178 x 218 CelebA too)."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    y, x = (height - side) // 2, (width - side) // 2
+    image = image[y : y + side, x : x + side]
+    if side == size:
+        return np.ascontiguousarray(image)
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
 
 
 def sampling_weights(folder: Path, files: list[Path]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,12 @@ from tqdm import tqdm
 
 from restore_sdk.imaging.quality import psnr
 from training import judge, losses
-from training.edges import EdgeCounts
+from training.data import Image
 from training.features import Features
+from training.measures import EdgeCounts, GridCounts, RealismCounts, SeamCounts, l1, ssim
 from training.networks.edgemap import EdgeMap, luma
 from training.networks.stages import to_unit
-from training.protocol import BUCKETS, Case, Image, navier_stokes, telea
-from training.realism import GridCounts, RealismCounts
-from training.seams import SeamCounts
-from training.similarity import l1, ssim
+from training.protocol import BUCKETS, Case, navier_stokes, telea
 from training.weights import Networks, load_networks
 
 #: ``(image, mask)`` to the restored image and the completed edges.
@@ -101,6 +99,16 @@ class Scores:
     grid: GridCounts = field(default_factory=GridCounts)
     faces: judge.FaceCounts = field(default_factory=judge.FaceCounts)
 
+    def add(self, case: Case, restored: Image) -> None:
+        """Score one restored image, by all but its features."""
+        for name, measure in (("psnr", psnr), ("ssim", ssim), ("l1", l1)):
+            getattr(self, name).append(float(measure(restored, case.image)))
+        self.seams.add(restored, case.image, case.hole)
+        self.realism.add(restored, case.image, case.hole)
+        self.grid.add(restored, case.hole)
+        if judge.available():
+            self.faces.add(restored, case.image)
+
     def to_json(self) -> dict[str, float | None]:
         """Plain figures; ``None`` for the infinite PSNR of equal images."""
         digits = {"psnr": 3, "ssim": 4, "l1": 5, "features": 4}
@@ -125,14 +133,8 @@ class Report:
         distance = self.instruments.distance(restored, case.image, case.mask)
         for group in groups:
             scores = self.scores[group, case.bucket, method]
-            for name, measure in (("psnr", psnr), ("ssim", ssim), ("l1", l1)):
-                getattr(scores, name).append(float(measure(restored, case.image)))
+            scores.add(case, restored)
             scores.features.append(distance)
-            scores.seams.add(restored, case.image, case.mask)
-            scores.realism.add(restored, case.image, case.hole)
-            scores.grid.add(restored, case.hole)
-            if judge.available():
-                scores.faces.add(restored, case.image)
 
     def buckets(self, group: str) -> list[str]:
         """The buckets that have cases, in order."""
@@ -184,10 +186,10 @@ class Report:
         return np.vstack([row for bucket in self.buckets("all") for row in self.rows[bucket]])
 
 
-def evaluate(model: Model, cases: Iterable[Case], total: int | None = None) -> Report:
+def evaluate(model: Model, cases: Sequence[Case]) -> Report:
     """Run the model and both OpenCV methods over all cases."""
     report = Report()
-    for case in tqdm(cases, total=total, unit="img", desc="evaluate", disable=None):
+    for case in tqdm(cases, unit="img", desc="evaluate", disable=None):
         sharpness = cv2.Laplacian(cv2.cvtColor(case.image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()
         groups = ("all", "sharp") if sharpness >= SHARP else ("all",)
         restored, edges = model(case.damaged, case.mask)

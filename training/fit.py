@@ -20,7 +20,6 @@ from restore_sdk._util.atomic import write_file
 from restore_sdk._util.lock import file_lock
 from restore_sdk.errors import OutputError
 from training import checkpoint
-from training.checkpoint import CheckpointError
 from training.config import BY_CRITICS, PARTS, POOL, Config, ConfigError, Part
 from training.faces import DamagedViews, Faces, mask_bank
 from training.log import RunLog
@@ -33,7 +32,6 @@ _SAVE_EVERY_SECONDS = 150.0
 _LOG_EVERY = 60
 #: Steps between measurements of the gradients that losses are balanced by, and what is kept of the last ones then.
 _BALANCE_EVERY, _BALANCE_KEPT = 20, 0.8
-_MASKS = 24_000
 
 
 class DivergedError(Exception):
@@ -61,7 +59,7 @@ class Options:
     only: str | None = None
     sheet: Sheet | None = None
     sheet_every: int = 10_000
-    masks: int = _MASKS
+    masks: int = 24_000
 
 
 class PartTrainer:
@@ -260,13 +258,14 @@ class PartTrainer:
 
 
 def _objective(name: str, networks: Networks) -> Objective:
-    if name == "shape":
-        return ShapeObjective(networks.edge.shape)
-    if name == "edge":
-        return EdgeObjective(networks.edge.drawer, networks.edge.shape)
-    if name == "coarse":
-        return CoarseObjective(networks.repair.coarse, networks.edge.shape)
-    return RepairObjective(networks.repair, networks.edge.shape, networks.edge.drawer)
+    edge, repair = networks.edge, networks.repair
+    makers: dict[str, Callable[[], Objective]] = {
+        "shape": lambda: ShapeObjective(edge.shape),
+        "edge": lambda: EdgeObjective(edge.drawer, edge.shape),
+        "coarse": lambda: CoarseObjective(repair.coarse, edge.shape),
+        "repair": lambda: RepairObjective(repair, edge.shape, edge.drawer),
+    }
+    return makers[name]()
 
 
 def has_bfloat16(device: str = "cpu") -> bool:
@@ -341,6 +340,3 @@ def _fit(config: Config, options: Options) -> Path:
     if options.only is not None:  # the others may have no state yet
         return state_path(options.out, options.only)
     return save_weights(options.out, options.out / "weights.safetensors")
-
-
-__all__ = ["CheckpointError", "DivergedError", "Options", "PartTrainer", "StoppedError", "fit", "has_bfloat16"]

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from training.data import DataError
-from training.protocol import Image
+from training.data import DataError, Image
 
 #: Landmarks from here on are brows, nose, eyes and mouth; before are the jaw's.
 _INNER = 17

@@ -18,7 +18,7 @@ from training.faces import Batch
 from training.features import Features
 from training.networks.coarse import CoarseGenerator
 from training.networks.contours import CONTOURS, ContourRaster, ShapeNetwork, mean_face
-from training.networks.edge import EdgeDrawer
+from training.networks.edge import EdgeDrawer, EdgeGenerator
 from training.networks.edgemap import EdgeMap, luma
 from training.networks.prefill import pull_push
 from training.networks.repair import RepairGenerator
@@ -313,29 +313,6 @@ def _blurred(x: Tensor, sigma: float) -> Tensor:
     return F.conv2d(F.pad(x, (0, 0, 4, 4), mode="reflect"), taps.transpose(2, 3), groups=x.shape[1])
 
 
-class EdgePredictor(nn.Module):
-    """The trained edge stage, frozen, as the later parts are trained on it: ``(guess, hole)`` to edges in the hole."""
-
-    def __init__(self, shape: ShapeNetwork, generator: EdgeDrawer | None, size: int) -> None:
-        super().__init__()
-        self.shape, self.generator = shape, generator
-        self.raster, self.lines = ContourRaster(size, 1.2 * size / 256.0), EdgeMap()
-        self.requires_grad_(False)
-
-    @torch.no_grad()
-    def forward(self, guess: Tensor, hole: Tensor, offsets: Tensor | None = None) -> Tensor:
-        """``offsets`` are drawn instead of those found, where given."""
-        found, presence = self.shape(guess, hole)
-        contours = self.raster(found.float() if offsets is None else offsets)
-        contours = contours * torch.sigmoid(presence.float()).view(-1, 1, 1, 1)
-        if self.generator is None:
-            return contours
-        grey = luma(guess)
-        known = self.lines(grey, hole) * (1.0 - hole)
-        drawn = torch.sigmoid(self.generator(grey, known, contours, hole).float())
-        return known + hole * (1.0 - (1.0 - drawn) * (1.0 - contours))
-
-
 class CoarseObjective(_Photographs):
     """The hole at 64 px: here it is decided whose face it is."""
 
@@ -344,19 +321,21 @@ class CoarseObjective(_Photographs):
     def __init__(self, generator: CoarseGenerator, shape: ShapeNetwork) -> None:
         super().__init__((2, 4, 8, 16, 32), (24, 32, 64, 128, 192), reach=7, enlarged=2, blur=(1.2, 16_000))
         self.generator = generator
-        self.edges = EdgePredictor(shape, None, self.size)
+        self.shape = shape.requires_grad_(False)
+        self.raster = ContourRaster(self.size, 0.6)
 
     def paint(self, views: Views, seen: int) -> Painted:
         """``fake`` is the composed picture, ``(N, 3, 64, 64)``."""
         image, hole = views["image"], views["hole"]
         guess = pull_push(image, hole)
         with torch.no_grad():
-            offsets, _ = self.edges.shape(guess, hole)
+            offsets, presence = self.shape(guess, hole)
             # some true contours, so that they are believed; the rest as they will be
             true = (torch.rand(len(offsets), 1, 1, device=offsets.device) < 0.25) & views["found"].view(-1, 1, 1)
             offsets = torch.where(true, views["points"] - mean_face().to(offsets.device), offsets.float())
             offsets = offsets + 0.004 * torch.randn_like(offsets[:, :1]) + 0.001 * torch.randn_like(offsets)
-            edges = self.edges(guess, hole, offsets) * (torch.rand_like(hole[:, :, :1, :1]) > 0.1)
+            edges = self.raster(offsets) * torch.sigmoid(presence.float()).view(-1, 1, 1, 1)
+            edges = edges * (torch.rand_like(hole[:, :, :1, :1]) > 0.1)
         with self.fast():
             residual = self.generator(guess, edges, hole)[1].float()
         image, hole, guess = (_reduced(each, 64) for each in (image, hole, guess))
@@ -381,7 +360,7 @@ class RepairObjective(_Photographs):
     def __init__(self, generator: RepairGenerator, shape: ShapeNetwork, edge: EdgeDrawer) -> None:
         super().__init__((2, 4, 8, 16), (24, 32, 64, 128), reach=17, enlarged=1, blur=(1.5, 12_000))
         self.generator = generator
-        self.edges = EdgePredictor(shape, edge, self.size)
+        self.edges = EdgeGenerator(shape, edge).requires_grad_(False)
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> Views:

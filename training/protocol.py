@@ -6,8 +6,8 @@ edges from the damaged image only.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk.imaging.image import MASKED_ABOVE as HOLE_ABOVE
-from training.augment import square
-from training.data import DataError, decoded, evenly, find_images, read_rgb
-
-Image = NDArray[np.uint8]
+from training.data import DataError, Image, decoded, evenly, find_images, read_rgb, square
 
 #: How a face may lie in its square: shift as a share of the side, scale, and turn in degrees. ``loose`` is all at once.
 FRAMINGS = {
@@ -87,13 +84,6 @@ def read_faces(folder: Path, limit: int | None = None) -> list[tuple[str, Image]
     ]
 
 
-def count_cases(images: Path, masks: Path, per_bucket: int | None = None) -> int:
-    """How many cases :func:`cases` yields where every file can be read."""
-    faces = len(find_images(images))
-    used = sum(bool(found) for found in masks_by_bucket(masks).values())
-    return used * min(faces, per_bucket or faces)
-
-
 def framed(image: Image, framing: str) -> Image:
     """An aligned face as a careless crop would show it (see :data:`FRAMINGS`); what lies beyond its rim is mirrored."""
     shift, scale, turn = FRAMINGS[framing]
@@ -106,7 +96,7 @@ def framed(image: Image, framing: str) -> Image:
     return cv2.warpAffine(smooth, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def cases(images: Path, masks: Path, per_bucket: int | None = None, framing: str = "aligned") -> Iterator[Case]:
+def cases(images: Path, masks: Path, per_bucket: int | None = None, framing: str = "aligned") -> list[Case]:
     """Face ``i`` meets mask ``i`` of every bucket (both sorted by name; masks are used again where they run out).
 
     Files that cannot be read are reported and left out. ``per_bucket`` takes an even choice of that many faces.
@@ -114,19 +104,20 @@ def cases(images: Path, masks: Path, per_bucket: int | None = None, framing: str
     Raises :class:`DataError` where none can be read.
     """
     files = find_images(images)
-    if per_bucket is not None:
-        files = evenly(files, per_bucket)
     faces: list[tuple[str, Image]] = []
-    for path in files:
+    for path in evenly(files, per_bucket or len(files)):
         try:
             faces.append((path.name, framed(square(read_rgb(path)), framing)))
         except DataError as error:
             print(f"left out: {error}", flush=True)
     if not faces:
         raise DataError(f"No file below {images} can be read as a picture. Name a folder of face photographs.")
-    for bucket, found in masks_by_bucket(masks).items():
-        for i, (name, image) in enumerate(faces if found else []):
-            yield Case(bucket, name, image, read_mask(found[i % len(found)]))
+    read = functools.cache(read_mask)
+    return [
+        Case(bucket, name, image, read(found[i % len(found)]))
+        for bucket, found in masks_by_bucket(masks).items()
+        for i, (name, image) in enumerate(faces if found else [])
+    ]
 
 
 def telea(image: Image, mask: Image) -> Image:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from training import checkpoint
 from training.checkpoint import CheckpointError, load_module, load_tensors, under_prefix
@@ -114,3 +116,16 @@ def load_networks(path: Path) -> tuple[Networks, dict[str, Any]]:
             own |= checkpoint.with_prefix("coarse", networks.part("coarse").state_dict())
         load_module(networks.part(part), own, path)
     return networks.eval(), facts
+
+
+def costs(config: Config) -> dict[str, tuple[int, int]]:
+    """Parameters, and multiply-accumulates of convolutions and products, of each deployed stage at 256 x 256."""
+    edge, repair = Networks(config).stages()
+    image = torch.zeros(1, 256, 256, 3, dtype=torch.uint8)
+    plane = torch.zeros(1, 256, 256, dtype=torch.uint8)
+    found = {}
+    for name, stage, inputs in (("edge", edge, (image, plane)), ("repair", repair, (image, plane, plane))):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            stage(*inputs)
+        found[name] = (sum(each.numel() for each in stage.parameters()), counter.get_total_flops() // 2)
+    return found

@@ -16,7 +16,7 @@ from restore_sdk.bundle import SHIPPED, Bundle
 from restore_sdk.files import read_mask, read_photo
 from restore_sdk.imaging.quality import psnr
 from restore_sdk.measure.verify import verify
-from training.realism import RealismCounts
+from training.measures import RealismCounts
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-from export import drift, runners
-from export.activations import watch
+from export import drift, gates, stages
 from export.cli import main
 from export.pictures import drawn_face, mask_of
 from restore_sdk.bundle import Bundle
@@ -48,31 +45,31 @@ def test_figures(bundle: Bundle, folders: tuple[Path, Path], capsys: pytest.Capt
         for found in parts.values():
             assert 55 <= found["worst_db"] <= found["pooled_db"] < 120
             assert "missing" in found["worst"]
-    assert figures["drift"]["half"]["repair"] != figures["drift"]["onnxruntime_fp16"]["repair"]
+    assert figures["drift"]["pytorch_half"]["repair"] != figures["drift"]["onnxruntime_fp16"]["repair"]
     for layers in figures["largest_activation"].values():
         assert len(layers) > 10
     assert figures["fp16_headroom"] > 8
 
 
-class Coarse(runners.TorchStage):
+class Coarse(stages.TorchStage):
     """Half arithmetic that loses far more than half precision does."""
 
-    def __call__(self, *inputs: runners.Bytes) -> runners.Outcome:
+    def __call__(self, *inputs: stages.Bytes) -> stages.Outcome:
         outcome = super().__call__(*inputs)
         if next(self.stage.parameters()).dtype != torch.float16:
             return outcome
         hole = inputs[1] > 127
         where = hole if outcome.output.ndim == 3 else hole[..., None]
-        return runners.Outcome(np.where(where, outcome.output // 16 * 16, outcome.output), outcome.unrounded)
+        return stages.Outcome(np.where(where, outcome.output // 16 * 16, outcome.output), outcome.unrounded)
 
 
 def test_what_is_beyond_the_gate_has_an_exit_code_of_its_own(
     bundle: Bundle, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(drift, "TorchStage", Coarse)
+    monkeypatch.setattr(gates, "TorchStage", Coarse)
     assert main(arguments(bundle, folders, "--json")) == 6
     said = capsys.readouterr()
-    assert json.loads(said.out)["drift"]["half"]["chain"]["worst_db"] < 55, "the figures are shown all the same"
+    assert json.loads(said.out)["drift"]["pytorch_half"]["chain"]["worst_db"] < 55, "the figures are shown all the same"
     assert said.err.startswith("error: ")
     assert "the gate is 60 and 55 dB" in said.err
 
@@ -86,33 +83,3 @@ def test_a_pooled_error_beyond_the_gate_is_enough() -> None:
     with pytest.raises(drift.GateError):
         drift.require_drift({"drift": {"half": {"edge": found | {"pooled_db": float("nan")}}}})
     drift.require_drift({"drift": {"half": {"edge": found | {"pooled_db": 60.0, "worst_db": 55.0}}}})
-
-
-@pytest.mark.parametrize(
-    "change", [lambda a: [*a[:3], "--faces", "/nowhere"], lambda a: ["drift", "--bundle", "/nowhere", *a[3:]]]
-)
-def test_mistakes(
-    bundle: Bundle,
-    folders: tuple[Path, Path],
-    capsys: pytest.CaptureFixture[str],
-    change: Callable[[list[str]], list[str]],
-) -> None:
-    assert main(change(arguments(bundle, folders))) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert "Traceback" not in error
-
-
-def test_what_arises_between_the_parts_of_a_layer_is_watched() -> None:
-    """A product of matrices that a softmax hides again: no module takes or gives it."""
-
-    class SelfAttention(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.softmax(x @ x.transpose(-1, -2), -1) @ x
-
-    net = nn.Sequential(SelfAttention())
-    with watch(net) as peaks:
-        net(torch.full((1, 4, 9), 10.0))
-    assert peaks == {"0": 900.0}
-    net(torch.full((1, 4, 9), 99.0))
-    assert peaks["0"] == 900.0, "watched after the end"

@@ -14,12 +14,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export import calibrate
-from export.bundle import add_int8
 from export.calibrate import choose
 from export.cli import main
+from export.gates import check_structure
 from export.pictures import drawn_face
 from export.quantize import Ranges, Setting, candidates, folded, quantized, stored
-from export.structure import check_structure
+from export.writing import add_int8
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import BundleError, DeviceError, OutputError
@@ -176,7 +176,7 @@ def test_made_again_in_place_it_is_the_same(
 
 
 @pytest.mark.parametrize(
-    ("limit", "code", "said"), [("8", 1, "8 pictures are too few to calibrate on"), ("0", 2, "--limit must be")]
+    ("limit", "code", "said"), [("8", 1, "8 pictures are too few to calibrate on"), ("0", 2, "--limit: must be")]
 )
 def test_too_few_pictures(
     bundle: Bundle, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], limit: str, code: int, said: str
@@ -205,7 +205,7 @@ def test_beyond_the_gate_nothing_is_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def few(_chain: Any, _right: Any, models: Any, macs: Any, _ranges: Any, probes: Sequence[Any], _report: Any) -> Any:
-        keys = [(stage, next(iter(macs[stage]))) for stage in models]  # measured by nobody
+        keys = [next(key for key in macs if key[0] == stage) for stage in models]  # measured by nobody
         return dict.fromkeys(keys, Setting(0.5)), {key: np.zeros(2 * len(probes)) for key in keys}
 
     monkeypatch.setattr(calibrate, "_errors", few)

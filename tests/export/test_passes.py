@@ -15,7 +15,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from export.errors import ExportError
+from export import ExportError
 from export.graph import trace
 from export.passes import move_bytes, shrink_by_resize, shuffle_rows, store_half, stride_stems
 from tests.export.conftest import Graphs

@@ -13,31 +13,28 @@ import torch
 from tests.needs import unavailable
 from training import judge
 from training.ablation import VARIANTS
-from training.augment import square
 from training.cli import main
 from training.config import Config
-from training.data import read_rgb
-from training.edges import EdgeCounts
+from training.data import Image, read_rgb, square
 from training.evaluate import evaluate
 from training.judge import FaceCounts
+from training.measures import EdgeCounts, GridCounts, RealismCounts, SeamCounts
 from training.networks.attention import ChannelSpatialAttention
 from training.networks.coarse import CoarseGenerator
 from training.networks.dense import DenseResidualSkip
 from training.networks.fusion import BidirectionalGatedFusion
 from training.networks.repair import RepairGenerator
-from training.protocol import BUCKETS, Image, cases, count_cases, framed
-from training.realism import GridCounts, RealismCounts
-from training.seams import SeamCounts
+from training.protocol import BUCKETS, cases, framed
 from training.sheet import Sheet
-from training.weights import Networks, load_networks
+from training.weights import Networks, costs, load_networks
 
 PORTRAIT = Path(__file__).resolve().parents[2] / "examples" / "portrait.png"
 
 
 def test_buckets_and_pairs(pictures: Path, mask_files: Path) -> None:
-    found = list(cases(pictures, mask_files))
+    found = cases(pictures, mask_files)
     assert BUCKETS == ("1-10%", "10-20%", "20-30%", "30-40%", "40-50%", "50-60%")
-    assert len(found) == count_cases(pictures, mask_files) == 36, "the mask of 230 x 230 px is in no bucket"
+    assert len(found) == 36, "the mask of 230 x 230 px is in no bucket"
     for case in found:
         low, high = (int(part.strip("%")) / 100 for part in case.bucket.split("-"))
         assert low < (case.mask > 127).mean() <= high
@@ -60,7 +57,7 @@ def test_a_perfect_model_scores_perfectly_and_opencv_does_not(
     pictures: Path, mask_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(judge, "available", lambda: False)
-    chosen = list(cases(pictures, mask_files, 1))
+    chosen = cases(pictures, mask_files, 1)
     truth = {case.damaged.tobytes(): case.image for case in chosen}
 
     def oracle(image: Image, mask: Image) -> tuple[Image, Image]:
@@ -154,14 +151,6 @@ class TestCommand:
         assert rows["full"]["psnr"] != rows["no edges"]["psnr"]
         assert (tmp_path / "run" / "ablation.md").read_text().count("\n") == 4
 
-    def test_info_prints_the_budget(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["info"]) == 0
-        edge, repair, both = (line.split() for line in capsys.readouterr().out.splitlines())
-        assert [line[0] for line in (edge, repair, both)] == ["edge", "repair", "both"]
-        assert float(edge[1]) + float(repair[1]) == pytest.approx(float(both[1]), abs=0.002)
-        assert float(both[1]) <= 6.0, "million parameters"
-        assert float(both[4]) <= 4.1, "billion multiply-accumulates"
-
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
@@ -169,23 +158,28 @@ class TestCommand:
             ("fit --data . --out x --images 9", "No images below"),
             ("evaluate --weights none.safetensors --images . --masks .", "none.safetensors"),
             ("plot --run nowhere --out x.png", "does not exist"),
-            ("info --config none.json", "cannot be read as a configuration"),
-            ("evaluate --bundle none --images . --masks .", "none"),
+            ("fit --data {pictures} --out x --config none.json", "cannot be read as a configuration"),
             ("evaluate --images . --masks . --runtime none", "none"),
             ("evaluate --images . --masks . --sheet x.none", "x.none does not end in a picture"),
             ("evaluate --images . --masks . --json no/x.json", "output folder does not exist"),
         ],
     )
     def test_mistakes_are_one_line(
-        self, arguments: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        self, arguments: str, says: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:  # fmt: skip
         monkeypatch.chdir(tmp_path)
-        assert main(arguments.split()) == 2
+        assert main(arguments.format(pictures=pictures).split()) == 2
         error = capsys.readouterr().err
         assert says in error
         assert error.count("\n") == 1
         assert not list(tmp_path.iterdir())
+
+
+def test_the_default_networks_keep_to_their_budget() -> None:
+    parameters, macs = (sum(each) for each in zip(*costs(Config()).values(), strict=True))
+    assert parameters <= 6.0e6
+    assert macs <= 4.1e9
 
 
 def test_edges_count_exactly_and_within_two_pixels() -> None:
@@ -205,7 +199,7 @@ def test_a_tinted_hole_has_a_seam() -> None:
     mask[20:40, 20:40] = 255
     restored = image.copy()
     restored[20:40, 20:40, 1] += 10
-    counts.add(restored, image, mask)
+    counts.add(restored, image, mask > 127)
     # true: 40 pairs along the ramp, 3 channels, a step of 1. Green: 20 of 11, 20 of 9, and 40 of 10 on the sides
     step = (80 + 20 * 11 + 20 * 9 + 40 * 10) / 120
     assert counts.to_json() == pytest.approx({"step": step, "tint": 1000 / 255}, abs=1e-3)
