@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from export import ExportError
 
+#: Rewrites a graph in place; returns how often it fired.
+Pass = Callable[[ir.Graph], int]
+
 #: Prefix of the initialisers that hold trained weights.
 WEIGHTS = "generator."
 
@@ -23,11 +26,13 @@ WEIGHTS = "generator."
 _BLOCK = 8
 
 
-def optimize_for_cpu(model: ir.Model) -> dict[str, int]:
-    """Apply every pass in place; returns how often each one fired."""
-    counts = {each.__name__: each(model.graph) for each in PASSES}
-    _drop_unused(model.graph)
-    return counts
+def optimize_for_cpu(model: ir.Model) -> None:
+    """Apply every pass in place, and drop what is then unused."""
+    for each in PASSES:
+        each(model.graph)
+    for name, value in list(model.graph.initializers.items()):
+        if not value.uses():
+            del model.graph.initializers[name]
 
 
 def move_bytes(graph: ir.Graph) -> int:
@@ -193,7 +198,7 @@ def store_half(graph: ir.Graph) -> int:
 
 
 #: In this order.
-PASSES: tuple[Callable[[ir.Graph], int], ...] = (move_bytes, shrink_by_resize, stride_stems, shuffle_rows, store_half)
+PASSES: tuple[Pass, ...] = (move_bytes, shrink_by_resize, stride_stems, shuffle_rows, store_half)
 
 
 class _Editor:
@@ -263,9 +268,3 @@ def _attributes_are(node: ir.Node, **expected: int | tuple[int, ...]) -> bool:
         if (tuple(found) if isinstance(found, list | tuple) else found) != value:
             return False
     return True
-
-
-def _drop_unused(graph: ir.Graph) -> None:
-    for name, value in list(graph.initializers.items()):
-        if not value.uses():
-            del graph.initializers[name]

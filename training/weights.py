@@ -43,6 +43,14 @@ class Networks(nn.Module):
         own: dict[str, Tensor] = self.part(name).state_dict()
         return {key: value for key, value in own.items() if name != "repair" or not key.startswith("coarse.")}
 
+    def take(self, name: str, tensors: dict[str, Tensor], source: Path) -> None:
+        """A part's own weights from a file, in whatever precision. Raises :class:`CheckpointError` where they do not
+        fit."""
+        own = {key: value.float() for key, value in tensors.items()}
+        if name == "repair":
+            own |= checkpoint.with_prefix("coarse", self.part("coarse").state_dict())
+        load_module(self.part(name), own, source)
+
     def load(self, name: str, run: Path, init: Path | None = None) -> bool:
         """Take a part's moving average from a run's state, or else from released weights; where neither has it, it
         stays as it is, and the answer is false."""
@@ -51,9 +59,9 @@ class Networks(nn.Module):
             own = under_prefix("average", load_tensors(path)[0])
             load_module(self.part(name), own, path)
         elif init is not None:
-            own = {key: value.float() for key, value in under_prefix(name, load_tensors(init)[0]).items()}
+            own = under_prefix(name, load_tensors(init)[0])
             if own:
-                checkpoint.load_partly(self.part(name), own, init)
+                self.take(name, own, init)
         self.part(name).requires_grad_(False)
         return bool(own)
 
@@ -111,10 +119,7 @@ def load_networks(path: Path) -> tuple[Networks, dict[str, Any]]:
             f"{path} holds networks that this version cannot build ({error}) Use the version that made them."
         ) from error
     for part in PARTS:
-        own = {key: value.float() for key, value in under_prefix(part, tensors).items()}
-        if part == "repair":
-            own |= checkpoint.with_prefix("coarse", networks.part("coarse").state_dict())
-        load_module(networks.part(part), own, path)
+        networks.take(part, under_prefix(part, tensors), path)
     return networks.eval(), facts
 
 

@@ -49,7 +49,7 @@ def small_config() -> Config:
             "shape": {"network": {"width": 16, "body": 32, "blocks": 1, "shapes": 16}},
             "edge": {"network": network},
             "coarse": {"network": coarse},
-            "repair": {"network": {**network, "passes16": 1}},
+            "repair": {"network": network},
         }
     )
 
@@ -65,7 +65,7 @@ def small_weights() -> dict[str, torch.Tensor]:
         for name, tensor in state.items():
             if name.startswith("points."):  # whose contours stay short
                 tensor.normal_(0.0, 0.002)
-            elif name.endswith(("scale", "scale16", "shift16", "fusion.a", "fusion.b", "bias")):
+            elif name.endswith(("scale", "fusion.a", "fusion.b", "bias")):
                 tensor.normal_(0.0, 0.2)
             elif not tensor.any():
                 tensor.normal_(0.0, 0.05)

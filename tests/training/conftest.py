@@ -33,7 +33,7 @@ TINY = {
     },
     "repair": {
         "images": 6, "batch": 2, "fresh": 1, "warmup": 2, "critic_from": 2, "critic_ramp": 2, "sharpness": 0.0,
-        "network": {**_NETWORK, "blocks": 1, "passes16": 1},
+        "network": _NETWORK,
     },
 }  # fmt: skip
 

@@ -21,8 +21,7 @@ from training.judge import FaceCounts
 from training.measures import EdgeCounts, GridCounts, RealismCounts, SeamCounts
 from training.networks.attention import ChannelSpatialAttention
 from training.networks.coarse import CoarseGenerator
-from training.networks.dense import DenseResidualSkip
-from training.networks.fusion import BidirectionalGatedFusion
+from training.networks.layers import BidirectionalGatedFusion, DenseResidualSkip
 from training.networks.repair import RepairGenerator
 from training.protocol import BUCKETS, cases, framed
 from training.sheet import Sheet

@@ -17,7 +17,7 @@ from training.faces import Batch
 from training.features import Features, _Halve
 from training.fit import _objective
 from training.networks.contours import mean_face
-from training.objectives import Painted, RepairObjective, _blurred, _squares
+from training.objectives import Painted, RepairObjective, _blurred
 from training.weights import Networks
 
 
@@ -35,12 +35,6 @@ def hole() -> torch.Tensor:
 
 
 class TestLosses:
-    def test_distances_are_of_the_hole_and_small_holes_count_as_much(self, hole: torch.Tensor) -> None:
-        target = _noise(0, 2, 3, 64, 64)
-        output = target + 0.5 * hole + 9.0 * (1.0 - hole)
-        output[0] += 0.2 * hole[0]
-        assert losses.hole_l1(output, target, hole) == pytest.approx(0.6)
-
     def test_the_rim_is_heard_and_the_depth_is_not(self, hole: torch.Tensor) -> None:
         target, deep = torch.zeros(2, 3, 64, 64), torch.zeros_like(hole)
         deep[1, :, 24:40, 24:40] = 1.0
@@ -159,15 +153,6 @@ class TestObjectives:
         assert found[0] > 2 * found[1] > 0.0
         extra["found"] = ~batch.found
         assert objective.parts(Painted(moved, batch.points, batch.hole, extra), False)["points"] == 0.0
-
-    def test_squares_lie_on_the_hole_and_at_the_same_place_of_every_map(self) -> None:
-        torch.manual_seed(0)
-        hole, rows = torch.zeros(200, 1, 256, 256), torch.arange(256.0).view(1, 1, 256, 1).expand(200, 1, 256, 256)
-        hole[..., 192:, 192:] = 1.0
-        cut = _squares({"hole": hole, "rows": rows, "small": rows[..., ::8, ::8]}, 128, {"small": 8})
-        assert cut["small"].shape == (200, 1, 16, 16)
-        assert torch.equal(cut["rows"][:, 0, 0, 0], cut["small"][:, 0, 0, 0])
-        assert cut["hole"].mean() > 0.05, "placed blindly they would have 0.02 of it"
 
     @pytest.mark.usefixtures("weights_of_features")
     @pytest.mark.parametrize("name", ["edge", "coarse", "repair"])

@@ -13,10 +13,10 @@ from training.label import contour_points
 from training.networks.coarse import CoarseGenerator
 from training.networks.contours import CONTOURS, MIRROR, POINTS, ContourRaster, mean_face
 from training.networks.edgeconnect import MACS, PARAMETERS, EdgeConnect
-from training.networks.edgemap import EdgeMap, luma
-from training.networks.prefill import pull_push
+from training.networks.edgemap import EdgeMap
 from training.networks.repair import RepairGenerator
-from training.networks.stages import EdgeStage, RepairStage
+from training.networks.stages import EdgeStage, RepairStage, pull_push
+from training.optimizer import Muon, optimizers_for, orthogonalized
 from training.weights import Networks
 
 Stages = tuple[EdgeStage, RepairStage]
@@ -98,27 +98,12 @@ def test_the_coarse_generator_sees_any_size_alike_and_edges_of_the_hole_alone() 
 def test_a_square_is_repaired_as_the_whole_is() -> None:
     """Which is how it is trained; away from the square's rim, convolutions see the same."""
     torch.manual_seed(0)
-    network = RepairGenerator(16, 16, 8, passes16=1, coarse=_coarse()).requires_grad_(False)
-    nn.init.normal_(network.scale16, std=0.1)  # these begin at zero
-    nn.init.normal_(network.from_coarse.weight, std=0.1)
+    network = RepairGenerator(16, 16, 8, coarse=_coarse()).requires_grad_(False)
+    nn.init.normal_(network.from_coarse.weight, std=0.1)  # begins at zero
     given = (torch.rand(1, 3, 256, 256), torch.rand(1, 1, 256, 256), torch.ones(1, 1, 256, 256))
     maps = (*given, *network.coarse_guess(*given), network.noise)
     cut = [each[..., : each.shape[-1] * 3 // 4, : each.shape[-1] * 3 // 4] for each in maps]
     torch.testing.assert_close(network.refine(*cut)[..., :64, :64], network.refine(*maps)[..., :64, :64])
-
-
-def test_known_edges_stay_and_a_sure_contour_is_a_line(tiny: Config) -> None:
-    torch.manual_seed(0)
-    network = Networks(tiny).edge.requires_grad_(False)
-    nn.init.constant_(network.shape.presence.bias, 50.0)
-    guess, hole = torch.rand(1, 3, 256, 256) * 2 - 1, torch.zeros(1, 1, 256, 256)
-    hole[..., 128:] = 1.0
-    completed = network(guess, hole)
-    assert torch.equal(completed[..., :120], network.lines(luma(guess), hole)[..., :120])
-    contours = network.raster(network.shape(guess, hole)[0]) * hole
-    assert ((completed - contours) * hole).min() > -1e-4
-    nn.init.constant_(network.shape.presence.bias, -50.0)
-    assert (network(guess, hole) * contours).sum() < 0.5 * (completed * contours).sum()
 
 
 class TestEdgeMap:
@@ -166,11 +151,31 @@ class TestContours:
         assert (drawn - half).square().mean().sqrt() < 0.01
 
 
-def test_a_guess_keeps_known_pixels_and_hidden_ones_do_not_count() -> None:
+@pytest.mark.parametrize("shape", [(16, 64), (64, 16), (32, 32)])
+def test_every_direction_is_given_about_the_same_weight(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    image, hole = torch.rand(2, 3, 256, 256), (torch.rand(2, 1, 256, 256) < 0.5).float()
-    filled = pull_push(image, hole)
-    assert torch.equal(filled * (1 - hole), image * (1 - hole))
-    assert torch.equal(filled, pull_push(torch.where(hole > 0.5, 9.0, image), hole))
-    assert (filled - pull_push(image.half(), hole.half()).float()).abs().max() < 4e-3
-    assert pull_push(image, torch.ones(2, 1, 256, 256)).abs().max() == 0
+    matrix = torch.randn(shape) @ torch.diag(torch.logspace(0, -2, shape[1]))
+    before, after = (torch.linalg.svdvals(each) for each in (matrix, orthogonalized(matrix)))
+    assert after[0] / after[-1] < 0.5 * before[0] / before[-1]
+    assert 0.1 < after.min() <= after.max() < 1.4
+
+
+def test_steps_are_of_the_size_of_the_rate_whatever_the_gradient() -> None:
+    sizes = []
+    for scale in (1e-4, 1e4):
+        torch.manual_seed(0)
+        layer = nn.Conv2d(32, 16, 3)
+        before = layer.weight.detach().clone()
+        optimizer = Muon([layer.weight], 0.01, weight_decay=0.0)
+        (scale * layer(torch.randn(4, 32, 8, 8)).square().sum()).backward()
+        optimizer.step()
+        sizes.append(float((layer.weight.detach() - before).square().mean().sqrt()))
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.05)
+    assert 0.1 * 0.01 < sizes[0] < 0.3 * 0.01, "as AdamW's: about 0.2 of the rate"
+
+
+def test_every_parameter_has_one_optimizer() -> None:
+    network = Networks(Config())
+    groups = [group for each in optimizers_for(network, 1e-3).values() for group in each.param_groups]
+    held = sorted(id(each) for group in groups for each in group["params"])
+    assert held == sorted(id(each) for each in network.parameters())

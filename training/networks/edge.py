@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from training.networks.attention import ChannelSpatialAttention
 from training.networks.contours import ContourRaster, ShapeNetwork
-from training.networks.dense import DenseResidualBlock, DenseResidualSkip
 from training.networks.edgemap import EdgeMap, luma
-from training.networks.layers import ConvAct, Upsample, conv
+from training.networks.layers import ConvAct, DenseResidualBlock, DenseResidualSkip, Upsample, conv
 
 
 class EdgeDrawer(nn.Module):
@@ -49,13 +48,18 @@ class EdgeDrawer(nn.Module):
 
         Returns logits of the same shape; their sigmoid is the strength of an edge.
         """
-        quarter = self.stem(torch.cat((grey, edges, contours, hole), dim=1))
+        fine = F.relu(self.drawn(torch.cat((grey, edges, contours, hole), dim=1)))
+        logits: Tensor = self.join(torch.cat((fine, contours), dim=1))
+        return logits
+
+    def drawn(self, maps: Tensor) -> Tensor:
+        """The network up to its head: ``(N, C, 256, 256)`` to ``(N, fine, 256, 256)``."""
+        quarter = self.stem(maps)
         eighth = self.down8(quarter)
         deep = self.body16(self.down16(eighth))
         eighth = self.attention(self.skip8(eighth, self.up8(deep)))
-        fine = F.relu(self.head(quarter + self.up4(eighth)))
-        logits: Tensor = self.join(torch.cat((fine, contours), dim=1))
-        return logits
+        drawn: Tensor = self.head(quarter + self.up4(eighth))
+        return drawn
 
 
 class EdgeGenerator(nn.Module):

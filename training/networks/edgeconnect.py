@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from training.networks.edgemap import EdgeMap, luma
-from training.networks.prefill import pull_push
-from training.networks.stages import hole_of, to_unit
+from training.networks.stages import hole_of, pull_push, to_unit
 
 #: What both generators have and take at 256 x 256, as published: parameters, and multiply-accumulates.
 PARAMETERS, MACS = 21.5e6, 96.7e9

@@ -1,4 +1,4 @@
-"""Building blocks shared by both stages, made for FP16: no normalisation, and every hidden activation function bounded.
+"""Building blocks of both stages, made for FP16: no normalisation, and every hidden activation function bounded.
 
 Sums of bounded activations (residual streams, upsampled maps) have no hard bound of their own; the export measures the
 largest value of every layer and refuses a model that comes near the end of the range.
@@ -7,7 +7,9 @@ largest value of every layer and refuses a model that comes near the end of the 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -58,3 +60,97 @@ class Upsample(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(conv(inputs, 4 * outputs, kernel=1), nn.PixelShuffle(2))
+
+
+class DenseResidualBlock(nn.Module):
+    """Every layer sees the outputs of all before it; the last one's output is added to the input (RRDB: Wang et al.,
+    ESRGAN, ECCVW 2018).
+
+    ``(N, C, H, W)`` to the same shape. ESRGAN scales the residual by a fixed 0.2; here the last convolution starts at
+    0.2 of its usual size, which is the same at initialisation and costs no operator.
+
+    Args:
+        channels: C.
+        growth: channels that each inner layer adds.
+        dilations: of each 3x3 layer, the last one included, which counts only where ``last`` is 3; wide ones let a
+            hole be filled from far away.
+        last: kernel of the last convolution; 1 as in RDN (Zhang et al., CVPR 2018), a ninth of its cost.
+    """
+
+    def __init__(self, channels: int, growth: int, dilations: Sequence[int] = (1, 2, 1), last: int = 3) -> None:
+        super().__init__()
+        *inner, dilation = dilations
+        self.layers = nn.ModuleList(
+            ConvAct(channels + i * growth, growth, dilation=each) for i, each in enumerate(inner)
+        )
+        self.last = conv(channels + len(inner) * growth, channels, last, dilation=dilation, gain=0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = x
+        for layer in self.layers:
+            features = torch.cat((features, layer(features)), dim=1)
+        return x + self.last(features)
+
+
+class DenseResidualSkip(nn.Module):
+    """Carries encoder features to the decoder through a dense residual block instead of a plain copy.
+
+    ``skip`` and ``up`` are both ``(N, C, H, W)``; the block refines their sum, so that what the skip knows (detail of
+    known pixels) and what the decoder knows (content of the hole) are reconciled before they are used.
+    """
+
+    def __init__(self, channels: int, growth: int, dilations: Sequence[int] = (1, 1, 1), last: int = 3) -> None:
+        super().__init__()
+        self.block = DenseResidualBlock(channels, growth, dilations, last)
+
+    def forward(self, skip: Tensor, up: Tensor) -> Tensor:
+        refined: Tensor = self.block(skip + up)
+        return refined
+
+
+class PlainSkip(nn.Module):
+    """What a dense residual skip is compared with: the sum of both, as in a U-Net with additions."""
+
+    def forward(self, skip: Tensor, up: Tensor) -> Tensor:
+        return skip + up
+
+
+class BidirectionalGatedFusion(nn.Module):
+    """Lets texture and structure inform one another through two learned gates, then joins them (CTSDG: Guo, Yang and
+    Huang, ICCV 2021).
+
+    With ``c = [texture, structure]``::
+
+        texture'   = texture   + a * (sigmoid(conv(c)) * structure)
+        structure' = structure + b * (sigmoid(conv(c)) * texture)
+        output     = act(conv([texture', structure']))
+
+    ``a`` and ``b`` are learned from 0, one a channel. All tensors are ``(N, C, H, W)``.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.structure_gate = nn.Sequential(conv(2 * channels, channels, 1), nn.Sigmoid())
+        self.texture_gate = nn.Sequential(conv(2 * channels, channels, 1), nn.Sigmoid())
+        self.a = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.b = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.join = ConvAct(2 * channels, channels, 1)
+
+    def forward(self, texture: Tensor, structure: Tensor) -> Tensor:
+        both = torch.cat((texture, structure), dim=1)
+        fused_texture = texture + self.a * (self.structure_gate(both) * structure)
+        fused_structure = structure + self.b * (self.texture_gate(both) * texture)
+        joined: Tensor = self.join(torch.cat((fused_texture, fused_structure), dim=1))
+        return joined
+
+
+class PlainFusion(nn.Module):
+    """What gated fusion is compared with: both features joined by one convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.join = ConvAct(2 * channels, channels, 1)
+
+    def forward(self, texture: Tensor, structure: Tensor) -> Tensor:
+        joined: Tensor = self.join(torch.cat((texture, structure), dim=1))
+        return joined

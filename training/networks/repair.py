@@ -8,9 +8,16 @@ from torch import Tensor, nn
 
 from training.networks.attention import ChannelSpatialAttention
 from training.networks.coarse import CoarseGenerator
-from training.networks.dense import DenseResidualBlock, DenseResidualSkip, PlainSkip
-from training.networks.fusion import BidirectionalGatedFusion, PlainFusion
-from training.networks.layers import ConvAct, Upsample, conv
+from training.networks.layers import (
+    BidirectionalGatedFusion,
+    ConvAct,
+    DenseResidualBlock,
+    DenseResidualSkip,
+    PlainFusion,
+    PlainSkip,
+    Upsample,
+    conv,
+)
 
 
 class RepairGenerator(nn.Module):
@@ -25,15 +32,10 @@ class RepairGenerator(nn.Module):
         body: channels at 1/8.
         growth: of the dense residual blocks in the body; those at 1/4 grow by half of it.
         blocks: dense residual blocks at 1/8, beside the skip.
-        passes16: how often the same blocks run at 1/16 before, where they see four times as far in area for a quarter
-            of the work; weights are shared, after recursive networks (Kim et al., DRCN, CVPR 2016).
         fine: channels at full size beside the picture itself.
         last: kernel of the dense residual blocks' last convolutions.
         coarse: the coarse generator.
         gated_fusion, dense_skips, attention: parts that the ablation takes away, one at a time.
-
-    Raises:
-        ValueError: passes of no blocks.
     """
 
     def __init__(
@@ -42,7 +44,6 @@ class RepairGenerator(nn.Module):
         body: int = 128,
         growth: int = 64,
         blocks: int = 1,
-        passes16: int = 0,
         fine: int = 5,
         last: int = 1,
         *,
@@ -52,7 +53,7 @@ class RepairGenerator(nn.Module):
         attention: bool = True,
     ) -> None:
         super().__init__()
-        attend = ChannelSpatialAttention if attention else _identity
+        attend = ChannelSpatialAttention if attention else nn.Identity
         self.texture_stem = nn.Sequential(nn.PixelUnshuffle(4), ConvAct(4 * 16, width))
         self.structure_stem = nn.Sequential(nn.PixelUnshuffle(4), ConvAct(2 * 16, width // 2))
         self.texture_down = ConvAct(width, body, stride=2)
@@ -63,14 +64,6 @@ class RepairGenerator(nn.Module):
         self.from_coarse = conv(coarse.width, body, 1, gain=0.0)
         self.skip8 = DenseResidualSkip(body, growth, (1, 2, 1), last) if dense_skips else PlainSkip()
         self.body8 = nn.Sequential(*(DenseResidualBlock(body, growth, (1, 2, 1), last) for _ in range(blocks)))
-        if passes16 < 0 or (passes16 and not blocks):
-            raise ValueError(f"passes16 is {passes16}, with {blocks} blocks to run")
-        self.passes16 = passes16
-        if passes16:
-            # the shift tells the blocks at which size they work; the scale begins at zero, so that a network trained
-            # without these passes can be trained on with them
-            self.shift16 = nn.Parameter(torch.zeros(1, body, 1, 1))
-            self.scale16 = nn.Parameter(torch.zeros(1, body, 1, 1))
         self.attention8 = attend(body)
         self.up4 = Upsample(body, width)
         self.skip4 = DenseResidualSkip(width, growth // 2, last=last) if dense_skips else PlainSkip()
@@ -109,24 +102,24 @@ class RepairGenerator(nn.Module):
     ) -> Tensor:
         """The rest of the stage, on the whole or on a square of it (channel attention sees what it is given). All of
         one size S, a multiple of 16, but for the ``features`` ``(N, C, S / 8, S / 8)``."""
-        structure8 = self.structure_down(self.structure_stem(torch.cat((edges, hole), dim=1)))
+        fine = self.painted(self.structure8(edges, hole), image, hole, features, coarse)
+        return coarse + fine[:, :3] + self.polish(torch.cat((fine, noise), dim=1))
+
+    def structure8(self, edges: Tensor, hole: Tensor) -> Tensor:
+        """Structure features ``(N, body, S / 8, S / 8)``."""
+        structure: Tensor = self.structure_down(self.structure_stem(torch.cat((edges, hole), dim=1)))
+        return structure
+
+    def painted(self, structure8: Tensor, image: Tensor, hole: Tensor, features: Tensor, coarse: Tensor) -> Tensor:
+        """The stage from texture features to its head."""
         texture4 = self.texture_stem(torch.cat((image + hole * coarse, hole), dim=1))
         fused8 = self.fusion(self.texture_down(texture4), structure8)
         deep8 = self.skip8(fused8, self.from_coarse(features))
-        up8 = self.attention8(self.body8(self._seen_from_afar(deep8)))
-        fine = self.head(self.skip4(texture4, self.up4(up8)))
-        return coarse + fine[:, :3] + self.polish(torch.cat((fine, noise), dim=1))
+        up8 = self.attention8(self.deepened(deep8))
+        fine: Tensor = self.head(self.skip4(texture4, self.up4(up8)))
+        return fine
 
-    def _seen_from_afar(self, x: Tensor) -> Tensor:
-        """What the body finds at half the size, added to ``x``, ``(N, body, h, w)``."""
-        if not self.passes16:
-            return x
-        begin = deep = F.avg_pool2d(x, 2) + self.shift16
-        for _ in range(self.passes16):
-            deep = self.body8(deep)
-        found = F.interpolate((deep - begin) * self.scale16, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return x + found
-
-
-def _identity(_channels: int) -> nn.Identity:
-    return nn.Identity()
+    def deepened(self, x: Tensor) -> Tensor:
+        """The body at 1/8."""
+        deep: Tensor = self.body8(x)
+        return deep
