@@ -56,14 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run_arguments(parser: argparse.ArgumentParser, validate: str, init: str) -> None:
-    """What fit and ablation both ask for."""
+def _run_arguments(parser: argparse.ArgumentParser, init: str, required: bool = False) -> None:
+    """What fit and ablation both ask for; with ``required``, weights to begin from and faces to measure on, too."""
     parser.add_argument("--data", type=Path, required=True, help="folder of aligned face photographs")
     parser.add_argument("--out", type=Path, required=True, help="folder for all that is written")
     parser.add_argument("--config", type=Path, help="settings as JSON (default: those of --out, else of --init)")
-    parser.add_argument("--init", type=Path, required=validate == "required", help=init)
+    parser.add_argument("--init", type=Path, required=required, help=init)
     parser.add_argument(
-        "--validate", type=Path, nargs=2, required=validate == "required", metavar=("FACES", "MASKS"),
+        "--validate", type=Path, nargs=2, required=required, metavar=("FACES", "MASKS"),
         help="folders to measure on, or to draw sheets of",
     )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
@@ -71,7 +71,7 @@ def _run_arguments(parser: argparse.ArgumentParser, validate: str, init: str) ->
 
 
 def _fit_arguments(parser: argparse.ArgumentParser) -> None:
-    _run_arguments(parser, "", "weights.safetensors to begin from; --out's checkpoints come first")
+    _run_arguments(parser, "weights.safetensors to begin from; --out's checkpoints come first")
     parser.add_argument("--labels", type=Path, help="contours of the faces, made by training/label.py")
     parser.add_argument("--only", choices=PARTS, help="train one part, on the others as they are")
     parser.add_argument("--images", type=at_least(0), help="length of the run of --only, in images")
@@ -82,7 +82,7 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _ablation_arguments(parser: argparse.ArgumentParser) -> None:
-    _run_arguments(parser, "required", "weights.safetensors with the other parts")
+    _run_arguments(parser, "weights.safetensors with the other parts", required=True)
     parser.add_argument("--images", type=at_least(1), required=True, help="length of each run, in images")
     parser.add_argument("--per-bucket", type=at_least(1), default=40, help="faces a bucket of hole ratio (40)")
     parser.set_defaults(run=_ablation)
