@@ -191,7 +191,7 @@ def share_weights(graphs: Mapping[str, bytes]) -> tuple[dict[str, bytes], bytes]
     """
     models = {key: onnx.load_from_string(graph) for key, graph in graphs.items()}
     held = {
-        key: {bytes(tensor.raw_data) for tensor in model.graph.initializer if len(tensor.raw_data) >= _SHARED_FROM}
+        key: dict.fromkeys(bytes(t.raw_data) for t in model.graph.initializer if len(t.raw_data) >= _SHARED_FROM)
         for key, model in models.items()
     }
     counts = Counter(data for each in held.values() for data in each)

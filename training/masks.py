@@ -127,6 +127,9 @@ DAMAGES: tuple[tuple[Callable[[Mask, Rng], None], float], ...] = (
 )
 
 
+#: Shares of the picture: the least, the widest usual one, and the widest of all.
+_SMALLEST, _USUAL, _LARGEST = 0.01, 0.6, 0.9
+
 #: Wide holes are harder, and come more often: how many masks aim at more than the usual share, how many at about the
 #: widest usual one, and the power of a uniform number that the rest aim at.
 _BEYOND_ODDS, _WIDE_ODDS, _WIDER = 0.1, 0.35, 0.75
@@ -140,25 +143,24 @@ _WIDE_RIM_ODDS, _CHUNKY_ODDS, _CHUNKY_KINDS, _WIDE_CLOSED_ODDS = 0.55, 0.75, 4, 
 _CLOSED_ODDS = 0.4
 
 
-def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: float = 0.9) -> Mask:
+def random_mask(rng: Rng, size: int = 256) -> Mask:
     """Damage of one to four kinds, drawn until it covers a random share of the picture.
 
-    The target share is from ``smallest`` to 0.6 for most masks, two thirds of them above 0.4, and up to ``largest`` for
-    one in ten, since wider holes are rare in practice but must not break the model. Some masks keep off the rim (as
-    half of those of Liu et al. do), so that a wide one swallows the whole face.
+    The target share is from 0.01 to 0.6 for most masks, two thirds of them above 0.4, and up to 0.9 for one in ten,
+    since wider holes are rare in practice but must not break the model. Some masks keep off the rim (as half of those
+    of Liu et al. do), so that a wide one swallows the whole face.
 
     Returns:
-        ``(size, size)`` ``uint8``, 255 = hole. The share never exceeds ``largest`` and is never zero.
+        ``(size, size)`` ``uint8``, 255 = hole. The share never exceeds 0.9 and is never zero.
     """
-    usual = min(0.6, largest)
     which = rng.random()
     wide = _BEYOND_ODDS <= which < _BEYOND_ODDS + _WIDE_ODDS
     if which < _BEYOND_ODDS:
-        target = rng.uniform(usual, largest)
+        target = rng.uniform(_USUAL, _LARGEST)
     elif wide:
-        target = rng.uniform(0.85, 1.1) * usual
+        target = rng.uniform(0.85, 1.1) * _USUAL
     else:
-        target = smallest + (usual - smallest) * rng.random() ** _WIDER
+        target = _SMALLEST + (_USUAL - _SMALLEST) * rng.random() ** _WIDER
     odds = np.array([weight for _, weight in DAMAGES])
     if wide and rng.random() < _CHUNKY_ODDS:
         odds[_CHUNKY_KINDS:] = 0.0
@@ -168,7 +170,7 @@ def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: floa
         # a target that the inner part can hold only as a solid block is not worth the drawing
         rim = int(min(rng.uniform(*_RIM), (1.0 - (1.06 * target) ** 0.5) / 2.0) * size)
     closed = _WIDE_CLOSED_ODDS if wide else _CLOSED_ODDS
-    mask = _drawn(kinds, rng, size - 2 * rim, target * (size / (size - 2 * rim)) ** 2, largest, closed)
+    mask = _drawn(kinds, rng, size - 2 * rim, target * (size / (size - 2 * rim)) ** 2, closed)
     mask = np.where(mask > 127, np.uint8(255), np.uint8(0))  # some versions of OpenCV smooth the outlines of letters
     mask = np.pad(mask, rim)
     if not mask.any():
@@ -177,20 +179,20 @@ def random_mask(rng: Rng, size: int = 256, smallest: float = 0.01, largest: floa
     return mask
 
 
-def _drawn(kinds: NDArray[np.int64], rng: Rng, size: int, target: float, largest: float, closed_odds: float) -> Mask:
+def _drawn(kinds: NDArray[np.int64], rng: Rng, size: int, target: float, closed_odds: float) -> Mask:
     """Damage of some kinds on a canvas of its own, near the target share of it."""
     mask: Mask = np.zeros((size, size), np.uint8)
     for _ in range(200):
         before = mask.copy()
         DAMAGES[int(rng.choice(kinds))][0](mask, rng)
         share = np.count_nonzero(mask) / mask.size
-        if share > min(1.35 * target + 0.01, largest):
+        if share > min(1.35 * target + 0.01, _LARGEST):
             mask = before  # one stroke too wide for what was asked; try another
         elif share >= 0.85 * target:
             break
     if rng.random() < closed_odds:
         # slivers of known pixels between strokes vanish, as in masks that were dilated as a whole
         closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((int(rng.integers(3, size // 12)),) * 2, np.uint8))
-        if np.count_nonzero(closed) <= largest * mask.size:
+        if np.count_nonzero(closed) <= _LARGEST * mask.size:
             mask = closed
     return mask

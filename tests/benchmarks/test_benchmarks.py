@@ -178,12 +178,3 @@ def test_a_fresh_process_opens_the_folder_and_no_shipped_model_of_its_name(
     (tmp_path / "default" / "edge.onnx").write_bytes(b"torn")
     with pytest.raises(ExecutionError, match=r"edge\.onnx is not the file"):
         fresh_process(Path("default"), "onnxruntime", 1)
-
-
-def test_a_fresh_process_that_hangs_before_its_first_image_is_ended(
-    toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    talks = "import sys, time; sys.stderr.write('x' * 1_000_000); sys.stderr.flush(); time.sleep(600)"
-    monkeypatch.setattr("benchmarks.fresh._PROGRAM", talks)
-    with pytest.raises(ExecutionError, match="longer than 3 s"):
-        fresh_process(toy_bundle.path, "onnxruntime", 1, timeout=3)

@@ -96,15 +96,6 @@ def test_a_run_can_begin_from_released_weights(tiny: Config, options: Run, train
         assert all(torch.equal(value, wanted[name].float()) for name, value in module.state_dict().items())
 
 
-def test_critics_are_heard_from_when_they_should(tiny: Config, options: Run) -> None:
-    run = options()
-    trainer, views = PartTrainer("coarse", tiny, run, Networks(tiny)), _views(run, 128, 2)
-    first = [trainer.step(views) for _ in range(4)]
-    assert ["critic_projected" in losses for losses in first] == [False, False, True, True]
-    assert "l1" in first[0]
-    assert "adversarial" in first[2]
-
-
 def test_frozen_parts_stay_and_all_others_learn(tiny: Config, options: Run) -> None:
     run = options()
     trainer, views = PartTrainer("repair", tiny, run, Networks(tiny)), _views(run, 256, 2)

@@ -12,7 +12,6 @@ from tests.training.conftest import TINY
 from training import losses
 from training.checkpoint import CheckpointError
 from training.config import from_json
-from training.discriminators import ProjectedDiscriminator
 from training.faces import Batch
 from training.features import Features, _Halve
 from training.fit import _objective
@@ -93,16 +92,6 @@ class TestLosses:
         losses.generator_hinge([verdict], hole).backward()
         assert verdict.grad is not None
         assert torch.equal(verdict.grad != 0, touched > 0)
-
-
-def test_projections_are_fixed_and_mix_scales() -> None:
-    first, second = (ProjectedDiscriminator([1.0, 0.5], [4, 8], (8, 8), 8, 4) for _ in range(2))
-    assert all(torch.equal(first.get_buffer(name), second.get_buffer(name)) for name in ("across0", "across1", "down0"))
-    features = [_noise(1, 2, 4, 16, 16).requires_grad_(True), _noise(2, 2, 8, 4, 4).requires_grad_(True)]
-    verdicts, _ = first(features)
-    assert [each.shape[-1] for each in verdicts] == [8, 4, 1]
-    verdicts[0].sum().backward()
-    assert all(each.grad is not None and each.grad.any() for each in features), "deep features reach every head"
 
 
 @pytest.mark.usefixtures("weights_of_features")

@@ -15,58 +15,25 @@ from training.networks.contours import CONTOURS, MIRROR, POINTS, ContourRaster, 
 from training.networks.edgeconnect import MACS, PARAMETERS, EdgeConnect
 from training.networks.edgemap import EdgeMap
 from training.networks.repair import RepairGenerator
-from training.networks.stages import EdgeStage, RepairStage, pull_push
+from training.networks.stages import pull_push
 from training.optimizer import Muon, optimizers_for, orthogonalized
 from training.weights import Networks
 
-Stages = tuple[EdgeStage, RepairStage]
 
-
-@pytest.fixture(scope="module")
-def stages() -> Stages:
+def test_the_hole_is_painted_with_the_help_of_edges() -> None:
+    """That known pixels stay, and that nothing under the hole counts, is gated on every export."""
     torch.manual_seed(0)
-    networks = Networks(from_json(TINY))
+    networks = Networks(from_json(TINY)).requires_grad_(False)
     for parameter in networks.repair.parameters():
-        parameter.data.mul_(1.5)  # so that what it paints is far from the first guess
-    return networks.requires_grad_(False).stages()
-
-
-def _inputs(ratio: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randint(0, 256, (2, 256, 256, 3), dtype=torch.uint8, generator=generator)
-    mask = (torch.rand(2, 256, 256, generator=generator) < ratio).to(torch.uint8) * 255
-    edges = (torch.rand(2, 256, 256, generator=generator) < 0.1).to(torch.uint8) * 255
-    return image, mask, edges
-
-
-class TestStages:
-    @pytest.mark.parametrize("ratio", [0.0, 0.02, 0.5, 1.0])
-    def test_contract(self, stages: Stages, ratio: float) -> None:
-        image, mask, _ = _inputs(ratio)
-        completed = stages[0](image, mask)
-        restored = stages[1](image, mask, completed)
-        assert completed.dtype == restored.dtype == torch.uint8
-        assert completed.shape == mask.shape
-        assert torch.equal(restored[mask == 0], image[mask == 0])
-
-    def test_what_stands_in_the_hole_and_grey_in_the_mask_do_not_count(self, stages: Stages) -> None:
-        image, mask, edges = _inputs(0.3)
-        other = torch.where(mask[..., None] > 127, 255 - image, image)
-        grey = torch.where(mask > 127, 128, 127).to(torch.uint8)
-        assert torch.equal(stages[0](image, mask), stages[0](other, grey))
-        restored, same = stages[1](image, mask, edges), stages[1](other, grey, edges)
-        assert torch.equal(restored[mask > 127], same[mask > 127])
-
-    def test_the_hole_is_painted_with_the_help_of_edges_in_half_precision_too(self, stages: Stages) -> None:
-        image, mask, edges = _inputs(0.3)
-        restored, other = (stages[1](image, mask, each) for each in (edges, 255 - edges))
-        assert not torch.equal(restored, other)
-        guess = pull_push(image.permute(0, 3, 1, 2).float(), (mask > 127).float()[:, None]).permute(0, 2, 3, 1)
-        assert (restored.float() - guess)[mask > 127].abs().mean() > 2.0
-        half = stages[1].half()(image, mask, edges)
-        stages[1].float()
-        assert (restored.int() - half.int()).abs().max() <= 3
-        assert torch.equal(half[mask == 0], image[mask == 0])
+        parameter.mul_(1.5)  # so that what it paints is far from the first guess
+    _, repair = networks.stages()
+    image, mask = torch.randint(0, 256, (2, 256, 256, 3), dtype=torch.uint8), torch.zeros(2, 256, 256).byte()
+    mask[:, 60:160, 60:160] = 255
+    edges = (torch.rand(2, 256, 256) < 0.1).byte() * 255
+    restored, other = (repair(image, mask, each) for each in (edges, 255 - edges))
+    assert not torch.equal(restored, other)
+    guess = pull_push(image.permute(0, 3, 1, 2).float(), (mask > 127).float()[:, None]).permute(0, 2, 3, 1)
+    assert (restored.float() - guess)[mask > 127].abs().mean() > 2.0
 
 
 def test_the_peer_costs_what_was_published() -> None:
