@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,18 @@ from export import ExportError
 from export.gates import check_numbers, check_structure, make_probes
 from export.graph import cpu_graph, fp16_graph
 from export.model import Model
-from export.pictures import Image, Mask, drawn_face, mask_of
+from export.pictures import Image, drawn_face, mask_of
 from export.stages import Bytes, TorchStage
 from export.writing import StageFiles, share_weights, write_bundle
 from restore_sdk.bundle import Bundle
+from training.data import read_rgb, square
 from training.weights import costs
 
 #: Shares of the golden pictures that are missing, from a speck to almost all.
 GOLDEN_SHARES = (0.001, 0.05, 0.15, 0.3, 0.5, 0.85)
+
+#: A photograph that anyone may pass on.
+PORTRAIT = Path(__file__).resolve().parent.parent / "examples" / "portrait.png"
 
 #: What the shipped model was trained on.
 DATA_CARD = Path(__file__).with_name("data_card.toml")
@@ -34,9 +38,6 @@ def export_bundle(
     version: str,
     card: Mapping[str, Any],
     quality: Mapping[str, Any] = {},
-    golden_photos: Sequence[Image] = (),
-    probe_photos: Mapping[str, Image] = {},
-    probe_masks: Sequence[Mask] = (),
 ) -> Bundle:
     """Export both stages, check them, write the bundle in one step, and print what is done.
 
@@ -46,9 +47,6 @@ def export_bundle(
         name: name of the model. ``version``: its version.
         card: the data card, see :func:`read_card`.
         quality: the evaluation table, as ``python -m training evaluate --json`` gives it.
-        golden_photos: photographs ``(256, 256, 3)`` that anyone may pass on, for the golden vectors.
-        probe_photos: further photographs by name for the gates; they stay out of the bundle.
-        probe_masks: masks ``(256, 256)`` for these.
 
     Raises:
         GateError: a gate did not pass; nothing was written.
@@ -61,8 +59,8 @@ def export_bundle(
             check_structure(stage, graph, precision)
             size = f"{len(graph.graph.node)} nodes, {graph.ByteSize() / 1e6:.2f} MB"
             print(f"{stage} {precision}: {size}, valid", flush=True)
-    photos = {f"golden photograph {i}": photo for i, photo in enumerate(golden_photos)} | dict(probe_photos)
-    figures = check_numbers(model, graphs, make_probes(photos, probe_masks))
+    portrait = square(read_rgb(PORTRAIT))
+    figures = check_numbers(model, graphs, make_probes({"portrait": portrait}))
     errors, headroom = max(figures["max_error"].values()), figures["fp16_headroom"]
     print(
         f"{figures['probes']} probes: float32 off by {errors:.1e} of full scale at most; FP16 headroom {headroom:.0f}"
@@ -80,7 +78,7 @@ def export_bundle(
         name=name,
         version=version,
         **parts,
-        golden=golden_vectors(model, golden_inputs(golden_photos)),
+        golden=golden_vectors(model, golden_inputs(portrait)),
         training={
             **card,
             "images_seen": sum(model.images.values()),
@@ -92,11 +90,10 @@ def export_bundle(
     )
 
 
-def golden_inputs(photos: Sequence[Image] = (), seed: int = 1) -> dict[str, Bytes]:
-    """``image`` ``(N, 256, 256, 3)`` and ``mask`` ``(N, 256, 256)``; photographs come in the middle."""
+def golden_inputs(portrait: Image, seed: int = 1) -> dict[str, Bytes]:
+    """``image`` ``(N, 256, 256, 3)`` and ``mask`` ``(N, 256, 256)``: drawn faces, and a photograph in the middle."""
     images = [drawn_face(seed + i) for i in range(len(GOLDEN_SHARES))]
-    for i, photo in enumerate(photos[:3]):
-        images[2 + i] = photo
+    images[2] = portrait
     masks = [mask_of(share, seed + i) for i, share in enumerate(GOLDEN_SHARES)]
     return {"image": np.stack(images), "mask": np.stack(masks)}
 

@@ -21,10 +21,8 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.cli.common import add_bundle, progress_line
 from restore_sdk.errors import RestoreError
 from training.cli import at_least
-from training.data import evenly, find_images, read_rgb, square
+from training.data import find_images
 from training.protocol import read_faces, read_mask
-
-PORTRAIT = Path(__file__).resolve().parent.parent / "examples" / "portrait.png"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,17 +58,6 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", default="1.0", help="version of the model (default: 1.0)")
     parser.add_argument("--quality", type=Path, help="evaluation table, from: python -m training evaluate --json")
     parser.add_argument("--card", type=Path, help="data card as TOML (default: export/data_card.toml)")
-    golden = parser.add_mutually_exclusive_group()
-    golden.add_argument(
-        "--photo",
-        type=Path,
-        action="append",
-        help="256 x 256 photograph to go into the golden vectors, up to three (default: examples/portrait.png)",
-    )
-    golden.add_argument("--drawn-only", action="store_true", help="golden vectors of drawn pictures only")
-    parser.add_argument("--faces", type=Path, help="folder of photographs to check on; they stay out of the bundle")
-    parser.add_argument("--masks", type=Path, help="folder of masks for these (default: random damage)")
-    parser.add_argument("--limit", type=at_least(1), default=24, help="how many of --faces to check on (default: 24)")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -78,12 +65,7 @@ def _export(options: argparse.Namespace) -> None:
     from export.model import load_model
     from export.writing import check_bundle_target
 
-    if options.masks and not options.faces:
-        raise ExportError("--masks needs --faces", "golden photographs and drawn faces have masks of their own")
     check_bundle_target(options.out)  # before the long work
-    golden = [] if options.drawn_only else [square(read_rgb(path)) for path in options.photo or [PORTRAIT]]
-    faces = dict(read_faces(options.faces, options.limit)) if options.faces else {}
-    files = evenly(find_images(options.masks), len(faces)) if options.masks else []
     bundle = export_bundle(
         load_model(options.weights),
         options.out,
@@ -91,9 +73,6 @@ def _export(options: argparse.Namespace) -> None:
         version=options.version,
         card=read_card(options.card or DATA_CARD),
         quality=_read_json(options.quality) if options.quality else {},
-        golden_photos=golden,
-        probe_photos=faces,
-        probe_masks=[read_mask(path) for path in files],
     )
     size = sum(spec.bytes for spec in bundle.manifest.files.values())
     print(f"wrote {bundle.path}: {bundle.name}, {size / 1e6:.2f} MB")

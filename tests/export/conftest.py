@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import onnx
 import pytest
 import torch
@@ -15,7 +14,6 @@ import torch
 from export.gates import make_probes
 from export.graph import cpu_graph, fp16_graph
 from export.model import Model, load_model
-from export.pictures import drawn_face
 from restore_sdk.bundle import Bundle
 from training.checkpoint import half_precision, save_tensors, with_prefix
 from training.config import PARTS, Config, from_json
@@ -119,13 +117,12 @@ def bundle(weights: Path, exported: Graphs, tmp_path_factory: pytest.TempPathFac
     from tests.export.test_gates import few
 
     folder = tmp_path_factory.mktemp("bundles")
-    cv2.imwrite(str(folder / "photo.png"), drawn_face(77)[..., ::-1])
     (folder / "quality.json").write_text(json.dumps({"psnr": {"1-10%": 31.25}}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export.bundle, "cpu_graph", lambda name, _stage: exported[name]["fp32"])
         patch.setattr(export.bundle, "fp16_graph", lambda name, _stage: exported[name]["fp16"])
         patch.setattr(export.bundle, "make_probes", lambda *_: few(make_probes()))
         arguments = ["--weights", weights, "--out", folder / "small", "--version", "0.3"]
-        arguments += ["--photo", folder / "photo.png", "--quality", folder / "quality.json"]
+        arguments += ["--quality", folder / "quality.json"]
         assert main([str(each) for each in arguments]) == 0
     return Bundle.load(folder / "small")

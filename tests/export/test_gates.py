@@ -212,7 +212,7 @@ def test_a_broken_weight_stops_the_command_and_nothing_is_written(
     bad = torch.zeros(16, dtype=torch.float16)
     bad[3] = float("inf")
     weights = write_weights(tmp_path / "w.safetensors", edge__stem__1__0__bias=bad)
-    assert main(["--weights", str(weights), "--out", str(tmp_path / "bundle"), "--drawn-only"]) == 1
+    assert main(["--weights", str(weights), "--out", str(tmp_path / "bundle")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert "1 weights hold NaN or infinity, first edge.drawer.stem.1.0.bias" in error
@@ -235,7 +235,7 @@ def test_a_poisoned_operator_stops_the_command_and_nothing_is_written(
     )
     monkeypatch.setattr(export.bundle, "fp16_graph", lambda name, _stage: exported[name]["fp16"])
     monkeypatch.setattr(export.bundle, "make_probes", lambda *_: few(make_probes()))
-    assert main(["--weights", str(weights), "--out", str(tmp_path / "bundle"), "--drawn-only"]) == 1
+    assert main(["--weights", str(weights), "--out", str(tmp_path / "bundle")]) == 1
     assert "repair stage, fp32 graph" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
