@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     name = argv.pop(0) if argv and argv[0] in COMMANDS else ""
     add_arguments, run, text = COMMANDS[name]
-    others = "; ".join(f"python -m export {name} --help: {text}" for name, (_, _, text) in COMMANDS.items() if name)
+    others = "; ".join(f"python -m export {each} --help: {what}" for each, (_, _, what) in COMMANDS.items() if each)
     parser = argparse.ArgumentParser(
         prog=f"python -m export {name}".strip(), description=text, epilog=None if name else others
     )
