@@ -23,7 +23,7 @@ class ConfigError(TrainingError):
 
 
 Count = Annotated[int, Meta(ge=0)]
-Rate = Annotated[float, Meta(gt=0)]
+Rate = Annotated[float, Meta(ge=1e-9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Weights = dict[str, Annotated[float, Meta(ge=0)]]
 

@@ -156,7 +156,7 @@ def test_schedule_and_losses_that_fade_in() -> None:
 
 def test_settings_out_of_range_are_named() -> None:
     for values, message in (
-        ({"shape": {"rate": 0.0}}, r"> 0.0 - at `\$.shape.rate`"),
+        ({"shape": {"rate": 0.0}}, r">= 1e-09 - at `\$.shape.rate`"),
         ({"edges": {}}, "unknown field `edges`"),
         ({"repair": {"batch": "many"}}, r"got `str` - at `\$.repair.batch`"),
     ):
