@@ -66,9 +66,10 @@ def everywhere(outcome: Outcome, hole: Bytes, add: int) -> Outcome:
 
 
 def peeping(outcome: Outcome, image: Bytes, hole: Bytes) -> Outcome:
-    """One pixel that tells something of what stands under the hole."""
+    """A few pixels that tell something of what stands under the hole; too few for the gate of drift."""
     output = outcome.output.copy()
-    output[:, 128, 128] += np.where(hole[:, 128, 128], (image * hole).sum((1, 2, 3))[:, None] % 2, 0).astype(np.uint8)
+    told = ((image * hole).sum((1, 2, 3)) % 4).astype(np.uint8)[:, None, None, None]
+    output[:, ::32, ::32] = np.where(hole[:, ::32, ::32], output[:, ::32, ::32] // 4 * 4 + told, output[:, ::32, ::32])
     return Outcome(output, outcome.unrounded)
 
 
