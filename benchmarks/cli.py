@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import detail, drift, report
-from restore_sdk._util.atomic import write_file
+from restore_sdk._util.disk import write_file
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli.common import progress_line
 from restore_sdk.engine import RestoreEngine

@@ -14,11 +14,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from restore_sdk._util.clock import Timings as Timings
     from restore_sdk.bundle import Bundle as Bundle
     from restore_sdk.cluster import RestoreBatches as RestoreBatches
     from restore_sdk.engine import Restoration as Restoration
     from restore_sdk.engine import RestoreEngine as RestoreEngine
+    from restore_sdk.engine import Timings as Timings
     from restore_sdk.errors import RestoreError as RestoreError
     from restore_sdk.files import open_photo as open_photo
     from restore_sdk.files import read_mask as read_mask
@@ -44,7 +44,7 @@ _HOMES = {
     "RestoreError": "errors",
     "RestoreOptions": "tiling.request",
     "Runtime": "runtime",
-    "Timings": "_util.clock",
+    "Timings": "engine",
     "TritonRunner": "runtime.triton",
     "open_photo": "files",
     "psnr": "imaging.quality",

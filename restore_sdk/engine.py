@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -15,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk import __version__
-from restore_sdk._util.clock import Clock, Timings
 from restore_sdk._util.ordered import chunked, ordered_map
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import ClosedError, InputError, ShapeError
@@ -37,6 +37,31 @@ from restore_sdk.tiling.request import (
 
 if TYPE_CHECKING:
     import PIL.Image
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Wall-clock milliseconds of one request, by part."""
+
+    prepare_ms: float
+    edge_ms: float
+    repair_ms: float
+    paste_ms: float
+    wait_ms: float = 0.0
+
+    def parts(self) -> dict[str, float]:
+        """Milliseconds by part, in their order."""
+        return {part: getattr(self, f"{part}_ms") for part in ("prepare", "wait", "edge", "repair", "paste")}
+
+    @property
+    def host_ms(self) -> float:
+        """What is not the two stages: checks, crop, paste."""
+        return self.prepare_ms + self.paste_ms
+
+    @property
+    def total_ms(self) -> float:
+        """The whole request, with :attr:`wait_ms`: waiting for a free slot, and the slot's first set-up."""
+        return self.host_ms + self.wait_ms + self.edge_ms + self.repair_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +190,7 @@ class RestoreEngine:
         **keywords: Unpack[OptionKeywords],
     ) -> Restoration:
         """As :meth:`restore`, with the completed edges, the crops and the time that each part took."""
-        clock = Clock()
+        clock = _Clock()
         with clock.part("prepare"):
             request = Request(image, mask, _options(options, keywords), edges=True)
         self._compute([request], clock)
@@ -294,10 +319,10 @@ class RestoreEngine:
             requests.append(Request(image, mask, options, name=name))
             for note in requests[-1].notes:
                 warnings.warn(note, MaskWarning, stacklevel=3)
-        self._compute(requests, Clock())
+        self._compute(requests, _Clock())
         return [_like(request.finish(), image) for request, (_, image, _) in zip(requests, items, strict=True)]
 
-    def _compute(self, requests: Sequence[Request], clock: Clock) -> None:
+    def _compute(self, requests: Sequence[Request], clock: _Clock) -> None:
         """Run the model on all tiles of the requests, wave by wave, in runs as large as it takes."""
         runner = self._open()
         for waves in zip_longest(*(request.plan.waves for request in requests), fillvalue=()):
@@ -312,6 +337,30 @@ class RestoreEngine:
                 with clock.part("paste"):
                     for number, (request, tile) in enumerate(group):
                         request.put(tile, result.restored[number], result.completed_edges[number])
+
+
+class _Clock:
+    """Adds up where the time of a request goes."""
+
+    def __init__(self) -> None:
+        self._ms = dict.fromkeys(("prepare", "wait", "edge", "repair", "paste"), 0.0)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add what the block takes to the part."""
+        started = time.perf_counter()
+        yield
+        self._ms[name] += 1e3 * (time.perf_counter() - started)
+
+    def computed(self, edge_ms: float, repair_ms: float) -> None:
+        """What the stages took was no waiting."""
+        self._ms["edge"] += edge_ms
+        self._ms["repair"] += repair_ms
+        self._ms["wait"] -= edge_ms + repair_ms
+
+    def timings(self) -> Timings:
+        """The sums."""
+        return Timings(**{f"{name}_ms": max(0.0, ms) for name, ms in self._ms.items()})
 
 
 def _like(picture: NDArray[np.uint8], image: ImageLike) -> Any:

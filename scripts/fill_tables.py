@@ -11,7 +11,7 @@ import argparse
 import re
 from pathlib import Path
 
-from restore_sdk._util.atomic import write_file
+from restore_sdk._util.disk import write_file
 from restore_sdk.errors import OutputError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from export.writing import add_damage_stage
-from restore_sdk._util.telemetry import ORT_SWITCH
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
+from restore_sdk.runtime.native import ORT_SWITCH
 from tests.cuda_double import double as doubles
 from tests.cuda_double.build import CannotBuildError
 from tests.needs import unavailable

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from restore_sdk._util.atomic import write_file
+from restore_sdk._util.disk import write_file
 from training.config import Config
 from training.evaluate import Scores, networks_model
 from training.faces import DamagedViews, Faces, mask_bank

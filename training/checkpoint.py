@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn, optim
 
-from restore_sdk._util.atomic import write_file
+from restore_sdk._util.disk import write_file
 from training import TrainingError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from restore_sdk._util.atomic import check_writable, write_file
+from restore_sdk._util.disk import check_writable, write_file
 from restore_sdk.errors import RestoreError
 from training.checkpoint import load_tensors
 from training.config import PARTS, Config, ConfigError, from_json, read_config

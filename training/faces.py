@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from restore_sdk._util.atomic import write_file
+from restore_sdk._util.disk import write_file
 from training.data import DataError, find_images, read_rgb, sampling_weights, sharpness_of, square
 from training.masks import random_mask
 from training.networks.contours import MIRROR, POINTS

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn, optim
 from tqdm import tqdm
 
-from restore_sdk._util.atomic import write_file
-from restore_sdk._util.lock import file_lock
+from restore_sdk._util.disk import file_lock, write_file
 from restore_sdk.errors import OutputError
 from training import checkpoint
 from training.config import BY_CRITICS, PARTS, POOL, Config, ConfigError, Part

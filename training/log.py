@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from restore_sdk._util.atomic import write_file
+from restore_sdk._util.disk import write_file
 from training.config import PARTS
 from training.data import DataError
 

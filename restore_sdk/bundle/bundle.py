@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk._util.reading import read_plain
+from restore_sdk._util.disk import read_plain
 from restore_sdk.bundle.manifest import MAX_MANIFEST_BYTES, OPTIONAL_PRECISIONS, Manifest, StageSpec, parse_manifest
 from restore_sdk.bundle.onnxfile import self_contained
 from restore_sdk.errors import BundleError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -34,8 +35,6 @@ PRECISIONS = ("fp32", "fp16")
 
 #: The stage that a bundle may hold besides: its graph takes pictures of any size of which 16 is a divisor.
 DAMAGE = "damage"
-DAMAGE_INPUT = ("image", ("batch", "height", "width", 3))
-DAMAGE_OUTPUT = ("damage", ("batch", "height", "width"))
 
 #: Graphs that a bundle may hold besides: some convolutions in 8-bit integers.
 OPTIONAL_PRECISIONS = ("int8",)
@@ -47,6 +46,9 @@ Precision = Literal["fp32", "fp16", "int8"]
 Text = Annotated[str, Meta(max_length=200)]
 #: Counts are written as JSON numbers and shown as floats: what does not fit into 63 bits is none.
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+#: By name the type of a tensor, as in ``"uint8"``, and its shape without the batch.
+Tensors = Mapping[str, tuple[str, tuple[str | int, ...]]]
 
 
 class TensorSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +68,13 @@ def tensor_contract(name: str) -> TensorSpec:
     return TensorSpec(name, "uint8", "NHW", ("batch", MODEL_SIZE, MODEL_SIZE), (0, 255))
 
 
+#: The damage stage's input, and its output, 255 where damage is certain.
+DAMAGE_TENSORS = (
+    TensorSpec("image", "uint8", "NHWC", ("batch", "height", "width", 3), (0, 255)),
+    TensorSpec("damage", "uint8", "NHW", ("batch", "height", "width"), (0, 255)),
+)
+
+
 class StageSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """One stage of the model: its graphs by precision, its tensors, its cost."""
 
@@ -77,11 +86,13 @@ class StageSpec(Struct, frozen=True, forbid_unknown_fields=True):
     macs: Count
     max_activation: Annotated[float, Meta(gt=-1e300, lt=1e300)] | None = None
 
-
-def damage_contract() -> tuple[TensorSpec, TensorSpec]:
-    """The one form of the damage stage's input and of its output, 255 where damage is certain."""
-    (image, colours), (damage, one) = DAMAGE_INPUT, DAMAGE_OUTPUT
-    return TensorSpec(image, "uint8", "NHWC", colours, (0, 255)), TensorSpec(damage, "uint8", "NHW", one, (0, 255))
+    def mismatch(self, inputs: Tensors, outputs: Tensors) -> str:
+        """How the tensors of a graph or an engine differ from the stage's; empty where they are the same."""
+        for found, specs in ((inputs, self.inputs), (outputs, self.outputs)):
+            expected = {spec.name: (spec.dtype, spec.shape[1:]) for spec in specs}
+            if found != expected:
+                return f"{dict(sorted(found.items()))}, its manifest says {expected}"
+        return ""
 
 
 class FileSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,7 +164,7 @@ def _check(manifest: Manifest) -> None:
     stages = list(manifest.stages)
     if (extra := manifest.damage) is not None:
         stages.append(extra)
-        if extra.name != DAMAGE or (*extra.inputs, *extra.outputs) != damage_contract():
+        if extra.name != DAMAGE or (*extra.inputs, *extra.outputs) != DAMAGE_TENSORS:
             raise ValueError("its damage stage has another name or other tensors than this version's")
         if "fp32" not in extra.files:
             raise ValueError("its damage stage must name an fp32 file")

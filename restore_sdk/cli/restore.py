@@ -122,7 +122,7 @@ def _box(text: str) -> tuple[float, ...]:
 
 
 def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Result:
-    from restore_sdk._util.atomic import write_file
+    from restore_sdk._util.disk import write_file
     from restore_sdk.bundle import Bundle
     from restore_sdk.engine import RestoreEngine
     from restore_sdk.files import write_image
@@ -142,7 +142,7 @@ def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Resu
     write_file(options.output, file.data)
     if options.edges is not None:
         write_image(options.edges, result.edges)
-    timings = result.timings
+    times = {**result.timings.parts(), "total": result.timings.total_ms}
     report: dict[str, Any] = {
         "output": str(options.output),
         "edges": None if options.edges is None else str(options.edges),
@@ -152,13 +152,10 @@ def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Resu
         "detail": result.detail,
         "runtime": facts["runtime"],
         "bundle": facts["bundle"],
-        "timings_ms": {
-            name: round(getattr(timings, f"{name}_ms"), 3)
-            for name in ("prepare", "wait", "edge", "repair", "paste", "total")
-        },
+        "timings_ms": {name: round(ms, 3) for name, ms in times.items()},
     }
     size = f"{report['width']} x {report['height']} px"
-    done = f"{size}, restored in {timings.total_ms:.0f} ms by {bundle.name} on {facts['runtime']}"
+    done = f"{size}, restored in {times['total']:.0f} ms by {bundle.name} on {facts['runtime']}"
     return report, [f"{options.output}: {done}", *(f"note: {note}" for note in file.notes)], 0
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from restore_sdk import __version__
-from restore_sdk._util.atomic import check_owned, write_folder
+from restore_sdk._util.disk import check_owned, write_folder
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec, TensorSpec
 from restore_sdk.errors import InputError

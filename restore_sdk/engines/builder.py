@@ -150,14 +150,13 @@ def parse(trt: TensorRT, builder: Any, log_object: Any, graph: bytes, stage: Sta
     if not parser.parse(graph):
         errors = [_describe(parser.get_error(index)) for index in range(parser.num_errors)]
         raise failure(stage.name, trt.label, errors or log.errors, parsing=True)
-    inputs = [("input", network.get_input(index)) for index in range(network.num_inputs)]
-    outputs = [("output", network.get_output(index)) for index in range(network.num_outputs)]
-    found = {(mode, each.name, each.dtype.name, tuple(each.shape)[1:]) for mode, each in inputs + outputs}
-    specs = [("input", spec) for spec in stage.inputs] + [("output", spec) for spec in stage.outputs]
-    wanted = {(mode, spec.name, spec.dtype.upper(), tuple(spec.shape[1:])) for mode, spec in specs}
-    if found != wanted:  # TensorRT reads some garbage as a network of no tensors, and calls that a success
-        what = f"stage {stage.name} has {sorted(found)} where {sorted(wanted)} is expected"
-        raise BuildError(f"{trt.label}: {what}", _EXPORT_AGAIN, reason="parse")
+    inputs, outputs = (
+        {tensor.name: (tensor.dtype.name.lower(), tuple(tensor.shape)[1:]) for tensor in map(get, range(count))}
+        for get, count in ((network.get_input, network.num_inputs), (network.get_output, network.num_outputs))
+    )
+    # TensorRT reads some garbage as a network of no tensors, and calls that a success.
+    if mismatch := stage.mismatch(inputs, outputs):
+        raise BuildError(f"{trt.label}: stage {stage.name} has {mismatch}", _EXPORT_AGAIN, reason="parse")
     _require_half(trt, network, stage.name)
     return network
 

@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -22,9 +23,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from restore_sdk._util.atomic import write_file
-from restore_sdk._util.lock import file_lock
-from restore_sdk._util.reading import read_owned, require_owned
+from restore_sdk._util.disk import file_lock, read_plain, write_file
 from restore_sdk._util.terminal import quote
 from restore_sdk.bundle import DEFAULT_BUNDLE, Bundle
 from restore_sdk.engines.driver import DeviceFacts
@@ -156,7 +155,7 @@ class EngineStore:
         Raises :class:`FileNotFoundError`, or :class:`EngineError` (integrity) for another file.
         """
         path = self.root / sidecar.plan_file
-        data = read_owned(path, MAX_PLAN_BYTES)
+        data = _read_owned(path, MAX_PLAN_BYTES)
         if len(data) != sidecar.plan_bytes or sha256(data).hexdigest() != sidecar.plan_sha256:
             same_size = len(data) == sidecar.plan_bytes
             what = "its SHA-256 differs" if same_size else f"{len(data)} of {sidecar.plan_bytes} bytes"
@@ -181,7 +180,7 @@ class EngineStore:
         for path in (self.root / name for name in sorted(there) if _SIDECAR.fullmatch(name)):
             sidecar = trouble = None
             try:
-                sidecar = parse_sidecar(read_owned(path, MAX_SIDECAR_BYTES), path.name)
+                sidecar = parse_sidecar(_read_owned(path, MAX_SIDECAR_BYTES), path.name)
                 if plans:
                     self.read(sidecar)
             except FileNotFoundError as gone:
@@ -211,7 +210,7 @@ class EngineStore:
         return removed
 
     def lock(self, name: str, poll: Callable[[float], None] | None = None) -> AbstractContextManager[None]:
-        """A lock between processes, see :func:`restore_sdk._util.lock.file_lock`; makes a folder that is missing."""
+        """A lock between processes, see :func:`restore_sdk._util.disk.file_lock`; makes a folder that is missing."""
         self._make_root()
         return file_lock(self.root / f".{name}.lock", poll)
 
@@ -251,7 +250,7 @@ class EngineStore:
             raise EngineError(f"cannot read the engine store {self.root}: {error}", "choose another folder") from error
         if not stat.S_ISDIR(found.st_mode):
             raise EngineError(f"the engine store {self.root} is not a folder", "choose another folder")
-        require_owned(found, self.root)
+        _require_owned(found, self.root)
         return True
 
     def _make_root(self) -> None:
@@ -261,3 +260,35 @@ class EngineStore:
         except (OSError, ValueError) as error:
             raise OutputError(f"cannot make the engine store {self.root}: {error}", "set RESTORE_SDK_STORE") from error
         self._check_root()
+
+
+def _read_owned(path: Path, limit: int) -> bytes:
+    """Bytes of a plain file of the user's own, at most ``limit``: for engines, which are executable code.
+
+    Raises :class:`FileNotFoundError`; :class:`EngineError` (integrity) for what is not the user's alone.
+    """
+    try:
+        return read_plain(path, limit, _require_owned)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        text = f"cannot read {path}: {error.strerror}" if isinstance(error, OSError) else f"{path} {error}"
+        raise EngineError(text, "run: restore-sdk engines prune", reason="integrity") from error
+
+
+def _require_owned(found: os.stat_result, path: Path) -> None:
+    """Raise :class:`EngineError` unless the file is the user's or root's, and only the owner may write it."""
+    if sys.platform == "win32":  # the user's profile is guarded by its access lists
+        return
+    if found.st_uid not in (os.geteuid(), 0):
+        raise EngineError(
+            f"{path} belongs to another user; an engine is executable code",
+            "use a store of your own: RESTORE_SDK_STORE",
+            reason="integrity",
+        )
+    if found.st_mode & 0o022:
+        raise EngineError(
+            f"others can write {path}; an engine is executable code",
+            f"run: chmod go-w {quote(path)}, then build again",
+            reason="integrity",
+        )

@@ -1,9 +1,9 @@
 """Image files: reading, writing, what a copy keeps of the photograph's metadata, masks from its colour or alpha."""
 
-from restore_sdk._util.atomic import write_file
+from restore_sdk._util.disk import write_file
 from restore_sdk.files.check import InvalidImageError, identify
 from restore_sdk.files.masks import LOSSY_GROWTH, LOSSY_TOLERANCE, mask_of_alpha, mask_of_color, parse_color
-from restore_sdk.files.read import MAX_PIXELS, Photo, check_image, open_photo, read_mask, read_photo, readable_formats
+from restore_sdk.files.read import MAX_PIXELS, Photo, open_photo, read_mask, read_photo, readable_formats
 from restore_sdk.files.write import FORMATS, Encoded, check_form, check_output, encode, write_image
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "InvalidImageError",
     "Photo",
     "check_form",
-    "check_image",
     "check_output",
     "encode",
     "identify",

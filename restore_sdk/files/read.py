@@ -201,11 +201,6 @@ def read_mask(source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXE
         return mask
 
 
-def check_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Width and height that a file claims, as stored; raises :class:`InvalidImageError` where it is not read."""
-    return _open(data, max_pixels)[1].size
-
-
 @contextmanager
 def _bytes_of(source: str | os.PathLike[str] | bytes, what: str, kind: type[InputError]) -> Iterator[bytes]:
     """A file's bytes; what is wrong with them is raised as ``kind``, with the file's name."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from restore_sdk._util.atomic import check_writable, write_file
+from restore_sdk._util.disk import check_writable, write_file
 from restore_sdk._util.opencv import cv2
 from restore_sdk.errors import OutputError
 from restore_sdk.files.check import Format

@@ -20,8 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from restore_sdk._util.atomic import check_writable, sync_folder, write_synced
-from restore_sdk._util.lock import file_lock
+from restore_sdk._util.disk import check_writable, file_lock, sync_folder, write_synced
 from restore_sdk.errors import OutputError
 from restore_sdk.folder.pairing import Pair, fingerprint
 from restore_sdk.folder.photograph import Result

@@ -148,9 +148,7 @@ def request_case(run: str, figure: str, engine: RestoreEngine, image: U8, mask: 
         figure,
         lambda: engine.run(image, mask),
         lambda found: require_known(image, mask, found.image),
-        lambda found: {
-            part: getattr(found.timings, f"{part}_ms") for part in ("prepare", "wait", "edge", "repair", "paste")
-        },
+        lambda found: found.timings.parts(),
     )
 
 

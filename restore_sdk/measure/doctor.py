@@ -29,7 +29,7 @@ MODELS = ("default", "faithful")
 PROBE_SECONDS = 60
 
 _ONNXRUNTIME = """
-from restore_sdk._util.telemetry import no_telemetry
+from restore_sdk.runtime.native import no_telemetry
 with no_telemetry():
     import onnxruntime as o
 p = o.get_available_providers(); print(o.__version__, ' '.join(p)); assert 'CPUExecutionProvider' in p

@@ -17,6 +17,13 @@ from restore_sdk.imaging.image import MODEL_SIZE
 
 U8 = NDArray[np.uint8]
 
+_MAP = (MODEL_SIZE, MODEL_SIZE)
+#: Shapes of the chain's tensors by name, without the batch.
+SHAPES = {"image": (*_MAP, 3), "mask": _MAP, "completed_edges": _MAP, "restored": (*_MAP, 3)}
+
+#: What runtimes say when memory is short.
+_NO_MEMORY = ("bad_alloc", "Failed to allocate", "out of memory")
+
 #: Largest batch of a call on the CPU. Four images give its threads longer pieces of work; more only costs memory.
 MAX_BATCH = 4
 
@@ -57,8 +64,8 @@ def checked(result: Inference, count: int) -> Inference:
 
 def _misfit(count: int, **arrays: object) -> str:
     """What is wrong with arrays that should be a batch of ``count``: in colour the first, maps the second."""
-    for (name, array), channels in zip(arrays.items(), ((3,), ()), strict=True):
-        shape = (count, MODEL_SIZE, MODEL_SIZE, *channels)
+    for (name, array), like in zip(arrays.items(), ("image", "mask"), strict=True):
+        shape = (count, *SHAPES[like])
         if not (isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.shape == shape):
             found = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"
             return f"{name} is {found}, not uint8 {shape}"
@@ -162,17 +169,12 @@ class PooledRunner:
 
 def host_buffers(batch: int) -> dict[str, U8]:
     """One array for each tensor of the chain, by its name, for batches of up to ``batch``."""
-    maps = (batch, MODEL_SIZE, MODEL_SIZE)
-    shapes = {"image": (*maps, 3), "mask": maps, "completed_edges": maps, "restored": (*maps, 3)}
-    return {name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}
+    return {name: np.zeros((batch, *shape), np.uint8) for name, shape in SHAPES.items()}
 
 
 @contextmanager
-def mapped_errors(what: str, kind: type[RestoreError] = ExecutionError, *, no_memory: str, hint: str) -> Iterator[None]:
-    """A runtime's exceptions, which share no base class of their own, as ``kind``; their words follow ``what``.
-
-    ``no_memory`` is what the runtime says, beside ``bad_alloc``, when memory is short.
-    """
+def mapped_errors(what: str, kind: type[RestoreError] = ExecutionError, *, hint: str) -> Iterator[None]:
+    """A runtime's exceptions, which share no base class of their own, as ``kind``; their words follow ``what``."""
     try:
         yield
     except RestoreError:
@@ -180,6 +182,6 @@ def mapped_errors(what: str, kind: type[RestoreError] = ExecutionError, *, no_me
     except MemoryError as error:
         raise OutOfMemoryError(f"{what}: out of memory", "free memory, or use fewer slots") from error
     except Exception as error:
-        if "bad_alloc" in str(error) or no_memory in str(error):
+        if any(sign in str(error) for sign in _NO_MEMORY):
             raise OutOfMemoryError(f"{what}: {error}", "free memory, or use fewer slots") from error
         raise kind(f"{what}: {error}", hint) from error

@@ -17,7 +17,7 @@ from typing import Any
 
 from restore_sdk.engines.driver import device_facts
 from restore_sdk.errors import ClosedError, DeviceError, ExecutionError, MissingDependencyError, OutOfMemoryError
-from restore_sdk.runtime.fork import release
+from restore_sdk.runtime.native import release
 
 _LOST = (
     *("illegal memory access", "launch failure", "launch timed out", "hardware stack", "illegal instruction"),

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from restore_sdk._util.telemetry import no_telemetry
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import BundleError, MissingDependencyError
 from restore_sdk.runtime import MAX_THREADS, usable_cores
 from restore_sdk.runtime.base import MAX_BATCH, U8, Inference, PooledRunner, host_buffers, mapped_errors
-from restore_sdk.runtime.fork import keep_in_children
+from restore_sdk.runtime.native import keep_in_children, no_telemetry
 
 try:
     with no_telemetry():
@@ -27,7 +26,7 @@ except ImportError as error:
 
 PROVIDER = "CPUExecutionProvider"
 
-_mapped_errors = partial(mapped_errors, no_memory="Failed to allocate memory", hint="run: restore-sdk verify")
+_mapped_errors = partial(mapped_errors, hint="run: restore-sdk verify")
 
 
 class OnnxRunner(PooledRunner):
@@ -128,9 +127,10 @@ def _open_session(bundle: Bundle, stage: StageSpec, threads: int) -> Any:
     with _mapped_errors(f"ONNX Runtime {ort.__version__} cannot load the {stage.name} stage", BundleError):
         session = ort.InferenceSession(graph, options, providers=[PROVIDER])
     keep_in_children(session)
-    for found, expected in ((session.get_inputs(), stage.inputs), (session.get_outputs(), stage.outputs)):
-        have = {tensor.name: (tensor.type, tuple(tensor.shape[1:])) for tensor in found}
-        want = {tensor.name: ("tensor(uint8)", tensor.shape[1:]) for tensor in expected}
-        if have != want:
-            raise BundleError(f"the {stage.name} graph has {have}, its manifest says {want}", "export the bundle again")
+    inputs, outputs = (
+        {tensor.name: (tensor.type.removeprefix("tensor(")[:-1], tuple(tensor.shape[1:])) for tensor in tensors}
+        for tensors in (session.get_inputs(), session.get_outputs())
+    )
+    if mismatch := stage.mismatch(inputs, outputs):
+        raise BundleError(f"the {stage.name} graph has {mismatch}", "export the bundle again")
     return session

@@ -8,14 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from restore_sdk._util.telemetry import no_telemetry
 from restore_sdk._util.terminal import install_command
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
 from restore_sdk.runtime import MAX_THREADS, Runtime, usable_cores
 from restore_sdk.runtime.base import MAX_BATCH, U8, Inference, PooledRunner, host_buffers, mapped_errors
-from restore_sdk.runtime.fork import keep_in_children
+from restore_sdk.runtime.native import keep_in_children, no_telemetry
 
 try:
     with no_telemetry():
@@ -37,9 +36,7 @@ PRECISIONS: dict[Runtime, Precision] = {"openvino": "fp32", "openvino-bf16": "bf
 #: ``int8`` that is the precision of what the graph does not compute in 8 bits.
 _HINTS: dict[Precision, tuple[str, str]] = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "int8": ("bf16", "BF16")}
 
-_mapped_errors = partial(
-    mapped_errors, no_memory="Failed to allocate", hint="run: restore-sdk verify --runtime openvino"
-)
+_mapped_errors = partial(mapped_errors, hint="run: restore-sdk verify --runtime openvino")
 
 
 class OpenVinoRunner(PooledRunner):
@@ -94,7 +91,17 @@ def _compile(core: Any, bundle: Bundle, stage: StageSpec, precision: Precision, 
     }
     with _mapped_errors(f"OpenVINO {VERSION} cannot load the {stage.name} stage", BundleError):
         model = core.read_model(graph)
-        _check_tensors(model, stage)
+        inputs, outputs = (
+            {
+                port.any_name: (port.element_type.to_dtype().name, tuple(port.partial_shape.get_max_shape())[1:])
+                for port in ports
+            }
+            for ports in (model.inputs, model.outputs)
+        )
+        # OpenVINO drops an input that no operator reads
+        dropped = {spec.name: (spec.dtype, spec.shape[1:]) for spec in stage.inputs}
+        if mismatch := stage.mismatch({**dropped, **inputs}, outputs):
+            raise BundleError(f"the {stage.name} graph has {mismatch}", "export the bundle again")
         model.reshape({port.any_name: [1, *list(port.partial_shape)[1:]] for port in model.inputs})
         compiled = core.compile_model(model, DEVICE, options)
         found = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
@@ -167,15 +174,3 @@ def _eight_bit(compiled: Any) -> int:
         each["layerType"].astype(str) == "Convolution" and each["runtimePrecision"].astype(str) in ("u8", "i8")
         for each in facts
     )
-
-
-def _check_tensors(model: Any, stage: StageSpec) -> None:
-    for found, expected, least in ((model.inputs, stage.inputs, 0), (model.outputs, stage.outputs, 1)):
-        have = {
-            port.any_name: (port.element_type.to_string(), [side.to_string() for side in port.partial_shape][1:])
-            for port in found
-        }
-        want = {tensor.name: ("u8", [str(side) for side in tensor.shape[1:]]) for tensor in expected}
-        # OpenVINO drops an input that no operator reads
-        if any(want.get(name) != tensor for name, tensor in have.items()) or len(have) < least:
-            raise BundleError(f"the {stage.name} graph has {have}, its manifest says {want}", "export the bundle again")

@@ -9,14 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk.imaging.image import MODEL_SIZE
-from restore_sdk.runtime.base import U8, Inference
+from restore_sdk.runtime.base import SHAPES, U8, Inference
 from restore_sdk.runtime.cuda import Gpu, free_all
-from restore_sdk.runtime.fork import hold, release
+from restore_sdk.runtime.native import hold, release
 from restore_sdk.runtime.trtstage import TrtContext, TrtStage
 
-_MAP = (MODEL_SIZE, MODEL_SIZE)
-_SHAPES = {"image": (*_MAP, 3), "mask": _MAP, "completed_edges": _MAP, "restored": (*_MAP, 3)}
 _UP = ("image", "mask")
 _DOWN = ("restored", "completed_edges")
 
@@ -60,7 +57,7 @@ class Pipeline:
         try:
             for _ in range(_END + 1):
                 self._marks.append(hold(cuda.Event()))
-            for name, shape in _SHAPES.items():
+            for name, shape in SHAPES.items():
                 self._pinned[name] = cuda.pagelocked_empty((batch, *shape), np.uint8)
                 hold(self._pinned[name].base)
                 self._device[name] = hold(cuda.mem_alloc(batch * int(np.prod(shape))))

@@ -22,8 +22,8 @@ from restore_sdk.errors import DriftError, RestoreError
 from restore_sdk.imaging.image import MODEL_SIZE
 from restore_sdk.runtime.base import PooledRunner, Slot
 from restore_sdk.runtime.cuda import Gpu, free_all
-from restore_sdk.runtime.fork import release
 from restore_sdk.runtime.golden import require_golden
+from restore_sdk.runtime.native import release
 from restore_sdk.runtime.pipeline import Pipeline
 from restore_sdk.runtime.trtstage import TrtStage, make_runtime
 

@@ -23,7 +23,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError(f"tritonclient does not load: {error}", f"run: {install_command('triton')}") from error
 
-_mapped_errors = partial(mapped_errors, no_memory="out of memory", hint="check that it is reachable: /v2/health/ready")
+_mapped_errors = partial(mapped_errors, hint="check that it is reachable: /v2/health/ready")
 _INPUTS = STAGE_CONTRACT[0][1]
 _OUTPUTS = ("restored", "completed_edges")
 

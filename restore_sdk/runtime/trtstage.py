@@ -13,7 +13,7 @@ from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.engines.sidecar import BUILD_AGAIN
 from restore_sdk.engines.trtlog import capture, logger
 from restore_sdk.errors import DeviceError, EngineError, ExecutionError, OutOfMemoryError
-from restore_sdk.runtime.fork import hold, release
+from restore_sdk.runtime.native import hold, release
 
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "bad_alloc")
 
@@ -90,17 +90,14 @@ class TrtStage:
 
     def _check(self, spec: StageSpec) -> int:
         """Compare tensors with the manifest, and say how large a batch may be."""
-        trt, have = self._trt, {}
-        for index in range(self._engine.num_io_tensors):
-            name = self._engine.get_tensor_name(index)
-            mode = "input" if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "output"
-            found = self._engine.get_tensor_dtype(name)
-            dtype = "uint8" if found == trt.DataType.UINT8 else str(found)
-            have[name] = (mode, dtype, tuple(self._engine.get_tensor_shape(name)))
-        want = {tensor.name: ("input", "uint8", (-1, *tensor.shape[1:])) for tensor in spec.inputs}
-        want |= {tensor.name: ("output", "uint8", (-1, *tensor.shape[1:])) for tensor in spec.outputs}
-        if have != want:
-            raise EngineError(f"this is no engine of stage {spec.name}: it has {have}, not {want}", BUILD_AGAIN)
+        engine = self._engine
+        inputs: dict[str, Any] = {}
+        outputs: dict[str, Any] = {}
+        for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
+            tensors = inputs if engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT else outputs
+            tensors[name] = (engine.get_tensor_dtype(name).name.lower(), tuple(engine.get_tensor_shape(name))[1:])
+        if mismatch := spec.mismatch(inputs, outputs):
+            raise EngineError(f"this is no engine of stage {spec.name}: it has {mismatch}", BUILD_AGAIN)
         profiles = [self._engine.get_tensor_profile_shape(tensor.name, 0) for tensor in spec.inputs]
         smallest, largest = max(p[0][0] for p in profiles), min(p[2][0] for p in profiles)
         if smallest != 1:

@@ -150,8 +150,8 @@ class RestoreQueue:
         engine = self._engines[request.model or self.models[0]]
         restored = engine.run(photo.eight, mask, color="bgr", **options)
         self._failed = False
-        for part in ("prepare", "wait", "edge", "repair", "paste"):
-            name, ms = "slot" if part == "wait" else part, getattr(restored.timings, f"{part}_ms")
+        for part, ms in restored.timings.parts().items():
+            name = "slot" if part == "wait" else part
             timings_ms[name] = round(ms, 3)
             self._metrics.parts.labels(name).observe(ms / 1e3)
         started = time.perf_counter()

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from restore_sdk import __version__
-from restore_sdk._util.atomic import check_owned, write_folder
-from restore_sdk._util.reading import read_plain
+from restore_sdk._util.disk import check_owned, read_plain, write_folder
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import InputError
 from restore_sdk.tiling import damage

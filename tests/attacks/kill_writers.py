@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from restore_sdk._util.atomic import write_folder
+from restore_sdk._util.disk import write_folder
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.store import EngineStore
 from tests.engines.conftest import HOST, made_up, write_half_bundle
@@ -34,7 +34,7 @@ def export(folder: Path) -> int:
     moments, seen = 0, set()
     while True:
         write_folder(target, old)
-        through = survives(lambda: write_folder(target, new), {"atomic.py"}, moments + 1)
+        through = survives(lambda: write_folder(target, new), {"disk.py"}, moments + 1)
         bundle = Bundle.load(target)
         bundle.verify_files()
         seen.add(bundle.manifest.version)
@@ -61,7 +61,7 @@ def store(folder: Path) -> int:
     while True:
         shutil.rmtree(found.root, ignore_errors=True)
         found.publish(plans[1], made_up(bundle, plan=plans[1]))
-        through = survives(work, {"atomic.py", "store.py", "lock.py"}, moments + 1)
+        through = survives(work, {"disk.py", "store.py"}, moments + 1)
         engine = found.find(bundle, "edge", *HOST)
         assert engine.plan in plans.values()
         assert all(entry.error is None for entry in found.entries(plans=True))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from restore_sdk._util.telemetry import ORT_SWITCH
+from restore_sdk.runtime.native import ORT_SWITCH
 from tests.child import ROOT, python
 
 #: Number of the system call ``socket`` by processor, and the processor's number for the filter.

@@ -157,7 +157,7 @@ WRITE_ALL = """
 import sys
 from pathlib import Path
 import numpy as np
-from restore_sdk._util.atomic import write_file
+from restore_sdk._util.disk import write_file
 from restore_sdk.errors import RestoreError
 from restore_sdk.files import write_image
 from restore_sdk.engines.store import EngineStore

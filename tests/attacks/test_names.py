@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from restore_sdk._util.atomic import write_file
+from restore_sdk._util.disk import write_file
 from restore_sdk._util.terminal import quote
 from restore_sdk.bundle import Bundle
 from restore_sdk.engines.store import EngineStore

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from restore_sdk._util.telemetry import ORT_SWITCH, no_telemetry
 from restore_sdk.bundle import Bundle
+from restore_sdk.runtime.native import ORT_SWITCH, no_telemetry
 from tests.attacks.sealed import run_sealed, sealable
 
 pytestmark = pytest.mark.skipif(not sealable(), reason="seals processes on Linux only")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from restore_sdk.errors import OutputError
-from restore_sdk.files import InvalidImageError, check_image, open_photo, read_mask
+from restore_sdk.files import InvalidImageError, open_photo, read_mask
 from tests.attacks.caught import error_of
 from tests.conftest import make_photo
 from tests.files.conftest import XMP, exif_block, profile
@@ -25,16 +25,16 @@ MAX_PIXELS = 500_000
 
 
 def is_harmless(data: bytes) -> None:
-    """It ends in one error, or in a picture of the claimed size that can be written and read again; never in a hang."""
+    """It ends in one error, or in a picture within the limit that can be written and read again; never in a hang."""
     started, due = time.process_time(), 32 * MAX_PIXELS + 4 * len(data) + 2**23  # the largest pixel is four doubles
     try:
         with bounded(due, "a picture"):
             photo = open_photo(data, MAX_PIXELS)
     except InvalidImageError:
         return
-    pixels, size = photo.pixels, check_image(data)
+    pixels = photo.pixels
     assert pixels.dtype in (np.uint8, np.uint16)
-    assert pixels.shape[:2] in (size, size[::-1])
+    assert pixels.shape[0] * pixels.shape[1] <= MAX_PIXELS
     error = error_of(InvalidImageError, read_mask, data, MAX_PIXELS)
     assert error is None or "white" in str(error) or "transparent" in str(error)
     for suffix in (".png", ".tiff", ".jpg", ".webp"):

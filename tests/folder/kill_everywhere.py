@@ -25,7 +25,7 @@ from restore_sdk.folder import PhotoSettings, restore_folder
 from restore_sdk.runtime.base import Inference
 from tests.killing import survives
 
-WRITERS = {"journal.py", "atomic.py", "lock.py"}
+WRITERS = {"journal.py", "disk.py"}
 NAMES = ("a.bmp", "sub/b.bmp")
 OLD, NEW = PhotoSettings(), PhotoSettings(options=RestoreOptions(dilate=1))
 

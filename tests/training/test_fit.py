@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from restore_sdk._util.lock import file_lock
+from restore_sdk._util.disk import file_lock
 from restore_sdk.errors import OutputError
 from training.checkpoint import CheckpointError, load_tensors, under_prefix
 from training.config import PARTS, Config, ConfigError, Part, from_json

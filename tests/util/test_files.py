@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from restore_sdk._util import atomic
-from restore_sdk._util.atomic import write_file, write_folder
-from restore_sdk._util.lock import file_lock
+from restore_sdk._util import disk
+from restore_sdk._util.disk import file_lock, write_file, write_folder
 from restore_sdk.errors import OutputError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -99,7 +98,7 @@ def test_what_was_written_is_not_called_a_failure(
             raise OSError(22, "Invalid argument")
         real(folder)
 
-    monkeypatch.setattr(atomic, "sync_folder", fail)
+    monkeypatch.setattr(disk, "sync_folder", fail)
     write_file(tmp_path / "out.bin", b"x")
     write_folder(tmp_path / "bundle", {"a": b"1"})
     assert sorted(os.listdir(tmp_path)) == ["bundle", "out.bin"]
@@ -169,7 +168,7 @@ def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pyt
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", fail_on_the_way_in)
-    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)  # as on systems that cannot
+    monkeypatch.setattr(disk, "_exchange", lambda *_: False)  # as on systems that cannot
     with pytest.raises(OutputError, match="Input/output error"):
         write_folder(target, {"a": b"2"})
     assert (target / "a").read_bytes() == b"1"

@@ -198,7 +198,7 @@ FORKED = """
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_can_drop_its_runner(loaded_double: Double) -> None:
-    """In a process of its own, since without :mod:`restore_sdk.runtime.fork` it ends in an abort."""
+    """In a process of its own, since without :mod:`restore_sdk.runtime.native` it ends in an abort."""
     done = python("-W", "ignore", "-c", OPENED + FORKED)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "33", "")
 

@@ -1,4 +1,4 @@
-"""Writing so that a final name never holds half a file: temporary name beside it, fsync, rename."""
+"""Files on disk: written so that a final name never holds half of one, read without surprises, locked."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from restore_sdk._util.terminal import quote
 from restore_sdk.errors import OutputError
 
 _LOG = logging.getLogger("restore_sdk")
+
+#: Seconds between two tries; waiting by polling can be given up, waiting in the kernel cannot.
+POLL_SECONDS = 0.05
 
 
 def check_writable(path: Path) -> None:
@@ -168,3 +175,53 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def read_plain(path: Path, limit: int, check: Callable[[os.stat_result, Path], None] | None = None) -> bytes:
+    """Bytes of a plain file, at most ``limit``; never through a link, a pipe or a device.
+
+    ``check`` is given what the system says of the file before it is read, to raise.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is something else or larger; the text goes on after its name.
+    """
+    if path.is_symlink():  # for systems without O_NOFOLLOW
+        raise ValueError("is a link, not a plain file")
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("is not a plain file")
+        if check is not None:
+            check(found, path)
+        if found.st_size > limit:
+            raise ValueError(f"is larger than the {limit} bytes it may have")
+        return file.read()
+
+
+@contextmanager
+def file_lock(path: Path, poll: Callable[[float], None] | None = None) -> Iterator[None]:
+    """Hold the lock at ``path`` against every other process, and every other thread of this one.
+
+    The system frees the lock of a process that dies. ``poll`` is called with the seconds waited so far before every
+    further try; it gives up by raising. :class:`OutputError`: the file cannot be made, or there are no locks.
+    """
+    lock, owner, started = FileLock(path, mode=0o600, fallback_to_soft=False), os.getpid(), time.monotonic()
+    while True:
+        try:
+            # filelock makes folders that are missing, and tries for ever where a file cannot be made (ENOENT in /proc).
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
+            lock.acquire(timeout=-1 if poll is None else 0, poll_interval=POLL_SECONDS)
+            break
+        except Timeout:
+            if poll is not None:
+                poll(time.monotonic() - started)
+            time.sleep(POLL_SECONDS)
+        except OSError as error:
+            raise OutputError(f"cannot lock {path}: {error.strerror}", "use a folder on a local disk") from error
+    try:
+        yield
+    finally:
+        if os.getpid() == owner:  # a child that was forked meanwhile must not free its parent's lock
+            lock.release()
