@@ -369,9 +369,9 @@ def _like(picture: NDArray[np.uint8], image: ImageLike) -> Any:
         return picture
     import PIL.Image
 
-    made = PIL.Image.fromarray(picture)
-    made.info = dict(image.info)
-    return made
+    pil_image = PIL.Image.fromarray(picture)
+    pil_image.info = dict(image.info)
+    return pil_image
 
 
 def _named(pairs: Iterable[tuple[ImageLike, MaskLike]]) -> Iterator[_Item]:

@@ -1,1 +1,1 @@
-"""What all use: atomic writes, locks, owned files, text for terminals, work in order, clocks, OpenCV's import."""
+"""What all use: files on disk, text for terminals, work in order, OpenCV's import."""

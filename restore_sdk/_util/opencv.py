@@ -26,12 +26,12 @@ def translate_memory_errors(function: _Function) -> _Function:
     """The function, with numpy's and OpenCV's want of memory raised as :class:`OutOfMemoryError`."""
 
     @wraps(function)
-    def told(*arguments: Any, **named: Any) -> Any:
+    def wrapper(*arguments: Any, **keywords: Any) -> Any:
         try:
-            return function(*arguments, **named)
+            return function(*arguments, **keywords)
         except (MemoryError, cv2.error) as error:
             if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
                 raise
             raise OutOfMemoryError(f"no memory for the photo: {error}", "make it smaller", reason="photo") from error
 
-    return cast(_Function, told)
+    return cast(_Function, wrapper)

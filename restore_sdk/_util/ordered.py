@@ -26,21 +26,21 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], worke
     """
     pending: deque[Future[Result]] = deque()
 
-    def submitted() -> Iterator[Future[Result]]:
+    def futures() -> Iterator[Future[Result]]:
         try:
             for item in items:
                 yield pool.submit(function, item)
         except Exception as error:
-            told, failed = error, Future[Result]()
+            raised, failed = error, Future[Result]()
             if "start new thread" in str(error):
-                told = ExecutionError(f"no thread can be started: {error}", "use fewer slots, or allow more threads")
-                told.__cause__ = error
-            failed.set_exception(told)
+                raised = ExecutionError(f"no thread can be started: {error}", "use fewer slots, or allow more threads")
+                raised.__cause__ = error
+            failed.set_exception(raised)
             yield failed
 
     with ThreadPoolExecutor(workers, thread_name_prefix="restore-sdk") as pool:
         try:
-            for future in submitted():
+            for future in futures():
                 pending.append(future)
                 while pending and (len(pending) >= 2 * workers or pending[0].done()):
                     yield pending.popleft().result()

@@ -68,14 +68,14 @@ class Bundle:
             BundleError: there is no bundle at ``path``.
             BundleError (manifest): the manifest breaks the schema, or describes another contract than this version's.
         """
-        wanted: Any = "default" if path is None else path
-        if not isinstance(wanted, str | os.PathLike) or not os.fspath(wanted):
+        source: Any = "default" if path is None else path
+        if not isinstance(source, str | os.PathLike) or not os.fspath(source):
             raise BundleError(f"{path!r} names no bundle", _NAMES)
-        named = SHIPPED.get(wanted) if isinstance(wanted, str) else None
-        folder = named or Path(wanted)
+        shipped = SHIPPED.get(source) if isinstance(source, str) else None
+        folder = shipped or Path(source)
         if not os.path.isdir(folder):
-            if named:
-                raise BundleError(f"this installation holds no {wanted} bundle", "reinstall restore-sdk")
+            if shipped:
+                raise BundleError(f"this installation holds no {source} bundle", "reinstall restore-sdk")
             raise BundleError(f"no bundle at {folder}: not a folder", _NAMES)
         data = _read_plain(folder, "manifest.json", MAX_MANIFEST_BYTES)
         return cls(folder, parse_manifest(data))

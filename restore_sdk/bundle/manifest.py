@@ -137,8 +137,8 @@ def parse_manifest(data: bytes) -> Manifest:
     try:
         root = msgspec.json.decode(data, type=dict[str, Any])
         for key, expected in CONTRACT.items():
-            if (found := root.get(key)) != expected or isinstance(found, bool):
-                raise ValueError(f"{key} is {repr(found)[:160]}, this version has {expected}")
+            if (value := root.get(key)) != expected or isinstance(value, bool):
+                raise ValueError(f"{key} is {repr(value)[:160]}, this version has {expected}")
         manifest = msgspec.convert(root, Manifest)
         _check(manifest)
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
@@ -156,17 +156,17 @@ def _check(manifest: Manifest) -> None:
     for stage, (name, inputs, outputs) in zip(manifest.stages, STAGE_CONTRACT, strict=True):
         if stage.name != name:
             raise ValueError(f"stage name is {stage.name[:80]!r}, expected {name}")
-        for label, found, wanted in (("inputs", stage.inputs, inputs), ("outputs", stage.outputs, outputs)):
-            if found != tuple(map(tensor_contract, wanted)):
+        for label, found, expected in (("inputs", stage.inputs, inputs), ("outputs", stage.outputs, outputs)):
+            if found != tuple(map(tensor_contract, expected)):
                 raise ValueError(f"{name} {label} are {str(found)[:160]}, this version has other ones")
         if not set(PRECISIONS) <= set(stage.files):
             raise ValueError(f"stage {name} must name an fp32 and an fp16 file")
     stages = list(manifest.stages)
-    if (extra := manifest.damage) is not None:
-        stages.append(extra)
-        if extra.name != DAMAGE or (*extra.inputs, *extra.outputs) != DAMAGE_TENSORS:
+    if (damage := manifest.damage) is not None:
+        stages.append(damage)
+        if damage.name != DAMAGE or (*damage.inputs, *damage.outputs) != DAMAGE_TENSORS:
             raise ValueError("its damage stage has another name or other tensors than this version's")
-        if "fp32" not in extra.files:
+        if "fp32" not in damage.files:
             raise ValueError("its damage stage must name an fp32 file")
     # A bare name: no folder, no drive, no leading dot, so that it cannot leave the bundle.
     for name in manifest.files:

@@ -28,7 +28,7 @@ def self_contained(data: bytes, read: Callable[[str], bytes]) -> bytes:
     other part of the model names a file.
     """
     files: dict[str, memoryview] = {}
-    taken: dict[str, int] = {}
+    used: dict[str, int] = {}
 
     def model(view: Value) -> bytes:
         return b"".join(_field(n, graph(value)) if n == _GRAPH else raw for n, value, raw in _fields(view))
@@ -41,26 +41,26 @@ def self_contained(data: bytes, read: Callable[[str], bytes]) -> bytes:
         entries = [dict(_texts(value)) for number, value, _ in fields if number == _EXTERNAL_DATA]
         if not entries:
             return b"".join(raw for *_, raw in fields)
-        where = {entry.get(1, ""): entry.get(2, "") for entry in entries}
-        name = where.get("location", "")
+        location = {entry.get(1, ""): entry.get(2, "") for entry in entries}
+        name = location.get("location", "")
         if name not in files:
             if files:
                 raise ValueError("its tensors are kept in more than one file")
             files[name] = memoryview(read(name))
         try:
-            offset, length = int(where.get("offset", 0)), int(where["length"])
+            offset, length = int(location.get("offset", 0)), int(location["length"])
         except (KeyError, ValueError):
             raise ValueError("a tensor of it does not say where its bytes lie") from None
-        taken[name] = taken.get(name, 0) + length
-        if not (0 <= offset <= offset + length and max(offset + length, taken[name]) <= len(files[name])):
+        used[name] = used.get(name, 0) + length
+        if not (0 <= offset <= offset + length and max(offset + length, used[name]) <= len(files[name])):
             raise ValueError(f"a tensor of it lies outside {name}, or they overlap there")
-        own = b"".join(raw for number, _, raw in fields if number not in (_EXTERNAL_DATA, _DATA_LOCATION))
-        return own + _field(_RAW_DATA, files[name][offset : offset + length])
+        others = b"".join(raw for number, _, raw in fields if number not in (_EXTERNAL_DATA, _DATA_LOCATION))
+        return others + _field(_RAW_DATA, files[name][offset : offset + length])
 
-    found = model(memoryview(data))
-    if _NAMES_A_FILE in found:
+    embedded = model(memoryview(data))
+    if _NAMES_A_FILE in embedded:
         raise ValueError("a tensor of it is kept in another file")
-    return found
+    return embedded
 
 
 def _texts(view: Value) -> Iterator[tuple[int, str]]:

@@ -75,8 +75,8 @@ def progress_line() -> Iterator[Callable[[str], None]]:
 
     with tqdm(bar_format="{desc}", miniters=1, leave=False, disable=None if sys.stderr is not None else True) as bar:
 
-        def say(text: str) -> None:
+        def show(text: str) -> None:
             bar.set_description_str(text[:78], refresh=False)
             bar.update()  # drawn at most ten times a second
 
-        yield say
+        yield show

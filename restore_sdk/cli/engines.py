@@ -49,8 +49,8 @@ def build(options: argparse.Namespace) -> Result:
     bundle, store = Bundle.load(options.bundle), EngineStore(options.store)
     plan = prepare(options.target, options.edition, options.device)
     started = time.perf_counter()
-    with progress_line() as say:
-        outcomes = build_chain(bundle, plan, store, validate=validate, force=options.force, progress=say)
+    with progress_line() as show:
+        outcomes = build_chain(bundle, plan, store, validate=validate, force=options.force, progress=show)
     seconds = time.perf_counter() - started
     report = {
         "target": plan.recipe.name,
@@ -66,8 +66,8 @@ def build(options: argparse.Namespace) -> Result:
     lines = [f"{plan.recipe.name}: {bundle.name} with {plan.trt.label}, {seconds:.1f} s, in {store.root}"]
     for outcome in outcomes:
         sidecar = outcome.sidecar
-        how = "was there already" if outcome.reused else f"built in {sidecar.build.get('seconds', 0):.1f} s"
-        lines.append(f"  {sidecar.key.stage:<7} {sidecar.plan_bytes / 1e6:5.1f} MB  {how}, {_validation(sidecar)}")
+        origin = "was there already" if outcome.reused else f"built in {sidecar.build.get('seconds', 0):.1f} s"
+        lines.append(f"  {sidecar.key.stage:<7} {sidecar.plan_bytes / 1e6:5.1f} MB  {origin}, {_validation(sidecar)}")
     return report, lines, 0
 
 

@@ -20,7 +20,7 @@ from typing import TextIO
 
 from restore_sdk import __version__
 from restore_sdk._util.terminal import escape
-from restore_sdk.cli import bench, detect, engines, host, restore, serve
+from restore_sdk.cli import detect, engines, host, restore, serve
 from restore_sdk.cli.common import Command
 from restore_sdk.errors import (
     BuildError,
@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
         command: Command = options.command
         report, lines, code = command(options)
         text = "\n".join(escape(part) for line in lines for part in line.split("\n"))
-        _say(json.dumps({"ok": code == 0, **report}, indent=2) if options.json else text, sys.stdout)
+        _print(json.dumps({"ok": code == 0, **report}, indent=2) if options.json else text, sys.stdout)
         return code
     except RestoreError as error:
         code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"restore-sdk {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an internal fault")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (restore, detect, host, engines, bench, serve):
+    for module in (restore, detect, host, engines, serve):
         module.register(commands)
     return parser
 
@@ -101,12 +101,12 @@ def _fail(options: argparse.Namespace, kind: str, message: str, hint: str, code:
     message, hint = _one_line(message), _one_line(hint)
     if options.json:
         error = {"type": kind, "reason": reason, "message": message, "hint": hint, "exit_code": code}
-        _say(json.dumps({"ok": False, "error": error}, indent=2), sys.stdout)
-    _say(f"restore-sdk: error: {message}" + (f"\n  hint: {hint}" if hint else ""), sys.stderr)
+        _print(json.dumps({"ok": False, "error": error}, indent=2), sys.stdout)
+    _print(f"restore-sdk: error: {message}" + (f"\n  hint: {hint}" if hint else ""), sys.stderr)
     return code
 
 
-def _say(text: str, stream: TextIO) -> None:
+def _print(text: str, stream: TextIO) -> None:
     if isinstance(stream, io.TextIOWrapper):  # a terminal or file of few letters; what it lacks is written as \uXXXX
         stream.reconfigure(errors="backslashreplace")
     try:

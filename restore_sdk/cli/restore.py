@@ -92,7 +92,7 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
         raise InputError(f"--quality is {options.quality}", "pass a number from 1 to 100")
     if options.mask_tolerance is not None and (options.mask_color is None or not 0 <= options.mask_tolerance <= 255):
         raise InputError(f"--mask-tolerance is {options.mask_tolerance}", "pass 0 to 255, with --mask-color")
-    how = RestoreOptions(
+    restore_options = RestoreOptions(
         dilate=options.dilate,
         feather=options.feather,
         max_crops=options.max_crops,
@@ -107,7 +107,7 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
         mask_auto=auto,
         force=options.force,
         invert_mask=options.invert_mask,
-        options=how,
+        options=restore_options,
         quality=options.quality,
         format=None if options.format is None else f".{options.format}",
     )
@@ -155,8 +155,8 @@ def _restore_photo(options: argparse.Namespace, settings: PhotoSettings) -> Resu
         "timings_ms": {name: round(ms, 3) for name, ms in times.items()},
     }
     size = f"{report['width']} x {report['height']} px"
-    done = f"{size}, restored in {times['total']:.0f} ms by {bundle.name} on {facts['runtime']}"
-    return report, [f"{options.output}: {done}", *(f"note: {note}" for note in file.notes)], 0
+    summary = f"{size}, restored in {times['total']:.0f} ms by {bundle.name} on {facts['runtime']}"
+    return report, [f"{options.output}: {summary}", *(f"note: {note}" for note in file.notes)], 0
 
 
 def _restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> Result:
@@ -170,7 +170,7 @@ def _restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> Res
         raise OutputError(f"{options.photo} is a folder, and -o {options.output} names an image", "name a folder")
     slots = min(8, usable_cores()) if options.slots is None else options.slots
     bundle = Bundle.load(options.bundle)
-    done = restore_folder(
+    summary = restore_folder(
         options.photo,
         None if settings.mask_auto else options.mask,
         options.output,
@@ -182,9 +182,15 @@ def _restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> Res
         unmarked=options.unmarked or "fail",
         overwrite=options.overwrite,
     )
-    told = {"were done before": done.resumed, "without damage marked": done.unmarked, "FAILED": done.failed}
-    counts = ", ".join([f"{done.restored} restored", *(f"{count} {what}" for what, count in told.items() if count)])
-    pace = f" in {done.seconds:.1f} s, {done.photos_per_second:.1f}/s by {done.bundle} on {done.runtime}"
-    lines = [f"{escape(done.output)}: {counts} of {done.photos} photographs{pace if done.restored else ''}"]
-    lines += [*map(escape, dict.fromkeys(done.notes)), f"log: {escape(done.log)}"]
-    return asdict(done), lines, INCOMPLETE if done.failed else 0
+    other_counts = {
+        "were done before": summary.resumed,
+        "without damage marked": summary.unmarked,
+        "FAILED": summary.failed,
+    }
+    counts = ", ".join(
+        [f"{summary.restored} restored", *(f"{count} {label}" for label, count in other_counts.items() if count)]
+    )
+    pace = f" in {summary.seconds:.1f} s, {summary.photos_per_second:.1f}/s by {summary.bundle} on {summary.runtime}"
+    lines = [f"{escape(summary.output)}: {counts} of {summary.photos} photographs{pace if summary.restored else ''}"]
+    lines += [*map(escape, dict.fromkeys(summary.notes)), f"log: {escape(summary.log)}"]
+    return asdict(summary), lines, INCOMPLETE if summary.failed else 0

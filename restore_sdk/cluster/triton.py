@@ -28,8 +28,8 @@ from restore_sdk import __version__
 from restore_sdk._util.disk import check_owned, write_folder
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec, TensorSpec
-from restore_sdk.errors import InputError
 from restore_sdk.runtime import FACTS, MODEL, MODEL_WITH_EDGES
+from restore_sdk.tiling.request import check_int
 
 MARKER = "restore-sdk.json"
 
@@ -63,13 +63,9 @@ def write_repository(
     """
     target = Path(path)
     check_owned(target, MARKER, "model repository")
-    for name, value, least, largest in (
-        ("instances", instances, 1, 64),
-        ("queue_delay_us", queue_delay_us, 0, 10**6),
-        ("max_batch", max_batch, 1, 256),
-    ):
-        if not least <= value <= largest:
-            raise InputError(f"{name} is {value}", f"pass {least} to {largest} for {name}")
+    check_int("instances", instances, 1, 64)
+    check_int("queue_delay_us", queue_delay_us, 0, 10**6)
+    check_int("max_batch", max_batch, 1, 256)
     models = [f"{MODEL}_{stage.name}" for stage in bundle.stages]
     content: dict[str, bytes] = {}
     for ensemble in (MODEL, MODEL_WITH_EDGES):
@@ -112,11 +108,16 @@ def _ensemble(models: Sequence[str], bundle: Bundle, *, edges: bool) -> dict[str
     """
     edge, repair = bundle.stages
 
-    def same(tensors: Iterable[TensorSpec]) -> list[dict[str, str]]:
+    def identity_map(tensors: Iterable[TensorSpec]) -> list[dict[str, str]]:
         return [{"key": tensor.name, "value": tensor.name} for tensor in tensors]
 
     steps = [
-        {"model_name": model, "model_version": -1, "input_map": same(stage.inputs), "output_map": same(stage.outputs)}
+        {
+            "model_name": model,
+            "model_version": -1,
+            "input_map": identity_map(stage.inputs),
+            "output_map": identity_map(stage.outputs),
+        }
         for model, stage in zip(models, (edge, repair), strict=True)
     ]
     return {

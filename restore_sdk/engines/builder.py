@@ -187,11 +187,11 @@ def add_profile(builder: Any, config: Any, network: Any, recipe: Recipe) -> None
     config.add_optimization_profile(profile)
 
 
-def failure(stage: str, label: str, said: Sequence[str], *, parsing: bool, facts: str = "") -> BuildError:
+def failure(stage: str, label: str, messages: Sequence[str], *, parsing: bool, facts: str = "") -> BuildError:
     """The error for a stage that TensorRT refuses to read or to build, from what it ``said``, the reason first."""
-    text = "; ".join(dict.fromkeys(line for line in map(_one_line, said) if line))[:1200] or "it gives no reason"
+    text = "; ".join(dict.fromkeys(line for line in map(_one_line, messages) if line))[:1200] or "it gives no reason"
     reason, hint = next(
-        ((reason, hint) for pattern, reason, hint in _KINDS if re.search(pattern, "\n".join(said), re.IGNORECASE)),
+        ((reason, hint) for pattern, reason, hint in _KINDS if re.search(pattern, "\n".join(messages), re.IGNORECASE)),
         ("parse", f"the graph is damaged or not what this SDK exports: {_EXPORT_AGAIN}")
         if parsing
         else ("", "run: restore-sdk doctor, and report the lines above with its output"),
@@ -230,8 +230,8 @@ def _require_half(trt: TensorRT, network: Any, stage: str) -> None:
     kinds = heavy or {kind for _, kind in layers if kind in FLOATS}
     if heavy - {"HALF"} or "HALF" not in kinds:
         found = " and ".join(sorted(FLOATS.get(kind, kind) for kind in kinds))
-        what = f"the FP16 graph of stage {stage} computes in {found}: {trt.label} would build it so"
-        raise BuildError(what, _EXPORT_AGAIN, reason="precision")
+        message = f"the FP16 graph of stage {stage} computes in {found}: {trt.label} would build it so"
+        raise BuildError(message, _EXPORT_AGAIN, reason="precision")
 
 
 def _layers(network: Any) -> list[tuple[str, str]]:
@@ -242,8 +242,8 @@ def _layers(network: Any) -> list[tuple[str, str]]:
 
 def _describe(error: Any) -> str:
     operator, name = error.node_operator(), error.node_name()
-    where = f"operator {operator} (node {name!r}): " if operator or name else ""
-    return f"{where}{error.desc()}"
+    location = f"operator {operator} (node {name!r}): " if operator or name else ""
+    return f"{location}{error.desc()}"
 
 
 def _one_line(message: str) -> str:

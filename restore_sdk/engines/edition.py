@@ -85,8 +85,8 @@ def load(edition: Edition | None = None) -> TensorRT:
     except (ImportError, OSError, AttributeError, RuntimeError, ValueError) as error:
         raise MissingDependencyError(f"{edition} does not load: {error}", install_command(EXTRAS[edition])) from error
     if numbers < OLDEST[edition]:
-        least = ".".join(map(str, OLDEST[edition]))
-        raise MissingDependencyError(f"{edition} {version} is older than {least}", install_command(EXTRAS[edition]))
+        oldest = ".".join(map(str, OLDEST[edition]))
+        raise MissingDependencyError(f"{edition} {version} is older than {oldest}", install_command(EXTRAS[edition]))
     return TensorRT(module, edition, version, _cuda_major(edition, version))
 
 

@@ -60,15 +60,15 @@ def names() -> list[str]:
 
 def load_recipe(target: str) -> Recipe:
     """The shipped recipe of this name, or the one in a ``.toml`` file; raises :class:`InputError`."""
-    path, there = Path(target), ", ".join(names())
+    path, shipped = Path(target), ", ".join(names())
     if not target.endswith(".toml"):
         if target.lower() not in names():
-            raise InputError(f"there is no target {target!r}", f"take one of {there}, or name a .toml file")
+            raise InputError(f"there is no target {target!r}", f"take one of {shipped}, or name a .toml file")
         path = TARGETS / f"{target.lower()}.toml"
     try:
         root = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot read the recipe {path}: {error.strerror}", f"take one of {there}") from error
+        raise InputError(f"cannot read the recipe {path}: {error.strerror}", f"take one of {shipped}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no TOML: {error}", "see the shipped recipes for the form") from error
     return parse_recipe(root, path.stem.lower())

@@ -90,7 +90,7 @@ class EngineStore:
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        self.root, self._named = default_root() if root is None else Path(root), root is not None
+        self.root, self._explicit = default_root() if root is None else Path(root), root is not None
 
     def build_command(
         self, bundle: Bundle | None, edition: Edition, target: str = "", *, device: int = 0, force: bool = False
@@ -108,7 +108,7 @@ class EngineStore:
             command += f" --target {target}"
         if bundle is not None and bundle.path != DEFAULT_BUNDLE:
             command += f" --bundle {quote(bundle.address)}"
-        return f"{command} --store {quote(self.root)}" if self._named else command
+        return f"{command} --store {quote(self.root)}" if self._explicit else command
 
     def publish(self, plan: bytes, sidecar: Sidecar) -> StoredEngine:
         """Add an engine, or replace the one of its key; its sidecar comes last. :class:`OutputError`: it cannot."""
@@ -134,12 +134,12 @@ class EngineStore:
             try:
                 return self.read(self._choose(bundle, stage, trt, gpu), bundle)
             except FileNotFoundError as error:  # replaced by another process since; its sidecar names the new plan
-                gone = error
+                missing = error
         raise EngineError(
-            f"the plan of stage {stage} is gone: {gone.filename}",
+            f"the plan of stage {stage} is gone: {missing.filename}",
             self.build_command(bundle, trt.edition, device=gpu.index),
             reason="integrity",
-        ) from gone
+        ) from missing
 
     def stored(self, key: EngineKey) -> StoredEngine | None:
         """The engine under ``key``; ``None`` where there is none, or it is not what was stored."""
@@ -174,22 +174,22 @@ class EngineStore:
             return []
         found = []
         try:
-            there = os.listdir(self.root)  # glob would say that a folder which may not be read is empty
+            listing = os.listdir(self.root)  # glob would say that a folder which may not be read is empty
         except OSError as error:
             raise EngineError(f"cannot read the engine store {self.root}: {error.strerror}", "who owns it?") from error
-        for path in (self.root / name for name in sorted(there) if _SIDECAR.fullmatch(name)):
-            sidecar = trouble = None
+        for path in (self.root / name for name in sorted(listing) if _SIDECAR.fullmatch(name)):
+            sidecar = problem = None
             try:
                 sidecar = parse_sidecar(_read_owned(path, MAX_SIDECAR_BYTES), path.name)
                 if plans:
                     self.read(sidecar)
-            except FileNotFoundError as gone:
+            except FileNotFoundError as missing:
                 if sidecar is None:
                     continue  # pruned meanwhile
-                trouble = EngineError(f"no plan {gone.filename}", "restore-sdk engines prune", reason="integrity")
+                problem = EngineError(f"no plan {missing.filename}", "restore-sdk engines prune", reason="integrity")
             except EngineError as error:
-                trouble = error
-            found.append(Entry(path, sidecar, trouble))
+                problem = error
+            found.append(Entry(path, sidecar, problem))
         return found
 
     def prune(self, *, everything: bool = False) -> list[Path]:
@@ -200,10 +200,10 @@ class EngineStore:
         if not self._check_root():
             return []
         with self.lock("store"):
-            kept = [] if everything else [entry for entry in self.entries(plans=True) if entry.error is None]
-            stay = {name for each in kept if each.sidecar for name in (each.sidecar.file, each.sidecar.plan_file)}
+            valid = [] if everything else [entry for entry in self.entries(plans=True) if entry.error is None]
+            kept = {name for entry in valid if entry.sidecar for name in (entry.sidecar.file, entry.sidecar.plan_file)}
             removed = sorted(
-                path for path in self.root.iterdir() if path.name not in stay and _ENGINE.fullmatch(path.name)
+                path for path in self.root.iterdir() if path.name not in kept and _ENGINE.fullmatch(path.name)
             )
             for path in removed:
                 path.unlink(missing_ok=True)

@@ -52,14 +52,14 @@ def capture(*, own: bool = False) -> Iterator[Capture]:
     ``own`` takes only what is said in the caller's thread, as all that an engine says while it is opened or runs: other
     threads may run engines of their own meanwhile.
     """
-    kept = Capture(threading.get_ident() if own else None)
+    captured = Capture(threading.get_ident() if own else None)
     with _LOCK:
-        _CAPTURES.append(kept)
+        _CAPTURES.append(captured)
     try:
-        yield kept
+        yield captured
     finally:
         with _LOCK:
-            _CAPTURES.remove(kept)
+            _CAPTURES.remove(captured)
 
 
 def _make_logger(trt: Any) -> Any:
@@ -79,10 +79,10 @@ def _make_logger(trt: Any) -> Any:
                 known = levels.get(int(severity))
                 if known is None:  # VERBOSE: thousands of lines a build
                     return
-                here = threading.get_ident()
-                for kept in list(_CAPTURES):
-                    if kept.thread in (None, here):
-                        kept.lines.append((known[0], str(message)))
+                thread = threading.get_ident()
+                for captured in list(_CAPTURES):
+                    if captured.thread in (None, thread):
+                        captured.lines.append((known[0], str(message)))
                 _LOG.log(known[1], "%s", message)
             except BaseException:  # an exception in here would end the process inside C++
                 return

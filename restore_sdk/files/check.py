@@ -77,15 +77,15 @@ def unreadable(error: Exception) -> Exception:
     """What Pillow or OpenCV says, as an error of ours; want of memory stays what it is."""
     if isinstance(error, MemoryError):
         return error
-    said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-    if said.startswith("decoder error"):
+    text = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    if text.startswith("decoder error"):
         what = "cannot be decoded: it is damaged, or its compression is not read"
         return InvalidImageError(what, f"get the file again, or {_AS_PNG}")
-    if "truncated" in said.lower() or isinstance(error, (struct.error, EOFError, IndexError)):
+    if "truncated" in text.lower() or isinstance(error, (struct.error, EOFError, IndexError)):
         return truncated()
-    if re.search(r"unsupported|not supported|unknown pixel mode", said, re.IGNORECASE):
-        return InvalidImageError(f"is of a kind that is not read: {said}", _AS_PNG)
-    return InvalidImageError(f"cannot be decoded, it may be damaged: {said}", f"get the file again, or {_AS_PNG}")
+    if re.search(r"unsupported|not supported|unknown pixel mode", text, re.IGNORECASE):
+        return InvalidImageError(f"is of a kind that is not read: {text}", _AS_PNG)
+    return InvalidImageError(f"cannot be decoded, it may be damaged: {text}", f"get the file again, or {_AS_PNG}")
 
 
 def identify(data: bytes) -> Format:

@@ -147,7 +147,7 @@ def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> 
         exif = b""
         notes.append("its EXIF is damaged and was left out")
     if orientation not in range(1, 9):
-        orientation = int(told[2]) if (told := _XMP_ORIENTATION.search(xmp)) else 1
+        orientation = int(match[2]) if (match := _XMP_ORIENTATION.search(xmp)) else 1
     icc = image.info.get("icc_profile") or b""
     if "icc_profile" in image.info and not icc:
         notes.append("its colour profile is incomplete and was left out")
@@ -171,11 +171,11 @@ def _exif_upright(block: bytes, *, swapped: bool) -> bytes:
     exif.load(block)
     if Base.Orientation in exif:
         exif[Base.Orientation] = 1
-    below = exif.get_ifd(IFD.Exif) if IFD.Exif in exif else {}
+    exif_ifd = exif.get_ifd(IFD.Exif) if IFD.Exif in exif else {}
     for directory, first, second in (
         (exif, Base.ImageWidth, Base.ImageLength),
         (exif, Base.XResolution, Base.YResolution),
-        (below, Base.ExifImageWidth, Base.ExifImageHeight),
+        (exif_ifd, Base.ExifImageWidth, Base.ExifImageHeight),
     ):
         if swapped and first in directory and second in directory:
             directory[first], directory[second] = directory[second], directory[first]
@@ -218,8 +218,8 @@ def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[
     parts = metadata.parts if metadata.format == kind else ()
     options: dict[str, Any] = {"dpi": metadata.dpi, "icc_profile": icc, "exif": metadata.exif, "xmp": metadata.xmp}
     if kind == "jpeg":
-        for name, most in _JPEG_MOST.items():
-            if len(options[name]) > most:
+        for name, limit in _JPEG_MOST.items():
+            if len(options[name]) > limit:
                 notes.append(f"its {name.upper()} is too large for a JPEG and was left out")
                 del options[name]
         options["extra"] = b"".join(

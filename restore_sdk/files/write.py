@@ -153,12 +153,12 @@ def keep_blocks(source: bytes, file: Encoded, changed: NDArray[np.bool_]) -> Enc
             ):
                 raise ValueError("its colours, sampling or tables are not ones that are written")
             for name, (down, right) in zip(("Y", "Cb", "Cr"), 8 * factors.max(axis=0) // factors, strict=False):
-                kept, plane = getattr(old, name), getattr(new, name)
-                rows, columns = plane.shape[:2]
-                hit = np.zeros((rows * down, columns * right), bool)
-                hit[: changed.shape[0], : changed.shape[1]] = changed
-                same = ~hit.reshape(rows, down, columns, right).any(axis=(1, 3))
-                plane[same] = kept[same]
+                old_plane, new_plane = getattr(old, name), getattr(new, name)
+                rows, columns = new_plane.shape[:2]
+                touched = np.zeros((rows * down, columns * right), bool)
+                touched[: changed.shape[0], : changed.shape[1]] = changed
+                unchanged = ~touched.reshape(rows, down, columns, right).any(axis=(1, 3))
+                new_plane[unchanged] = old_plane[unchanged]
             new.write_dct(paths[1], flags=["+OPTIMIZE_CODING"])
             data = paths[1].read_bytes()
     except Exception as error:  # hostile bytes, read by another library

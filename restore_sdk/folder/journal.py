@@ -46,8 +46,8 @@ class Journal:
 
     def is_done(self, pair: Pair) -> bool:
         """Whether the pair's result is there, made from the same files with the same settings."""
-        there = {"result": fingerprint(pair.output), "made_from": pair.made_from(), "settings": self._settings}
-        return self._announced[pair.name][-1:] == [there]
+        current = {"result": fingerprint(pair.output), "made_from": pair.made_from(), "settings": self._settings}
+        return self._announced[pair.name][-1:] == [current]
 
     def conflict(self, pair: Pair) -> OutputError | None:
         """Why no result may be put at the pair's output, whose folder is made."""
@@ -131,11 +131,11 @@ def open_journal(target: Path, settings: Mapping[str, Any], *, overwrite: bool =
     if log.is_symlink():
         raise OutputError(f"the log {log} is a link", "move it away")
 
-    def taken(_: float) -> None:
+    def refuse(_: float) -> None:
         hint = "wait until it ends, or give this one an output folder of its own"
         raise OutputError(f"another run is writing to {target}", hint)
 
-    with file_lock(lock, taken):
+    with file_lock(lock, refuse):
         try:
             file = log.open("a+b", buffering=0)
         except OSError as error:

@@ -159,16 +159,16 @@ def _images(folder: Path, without: list[Path], notes: list[str]) -> Iterator[Pat
     def unreadable(error: OSError) -> None:
         notes.append(f"the folder {error.filename} cannot be read: {error.strerror}")
 
-    for place, folders, files in os.walk(folder, onerror=unreadable):
-        here = Path(place)
-        kept = [name for name in folders if not name.startswith(".")]
-        links = [here / name for name in kept if (here / name).is_symlink()]
+    for root, folders, files in os.walk(folder, onerror=unreadable):
+        directory = Path(root)
+        visible = [name for name in folders if not name.startswith(".")]
+        links = [directory / name for name in visible if (directory / name).is_symlink()]
         notes += [f"the folder {link} is a link and was not entered" for link in links]
-        folders[:] = sorted(name for name in kept if not any(_same(here / name, other) for other in without))
+        folders[:] = sorted(name for name in visible if not any(_same(directory / name, other) for other in without))
         for name in sorted(name for name in files if not name.startswith(".")):
             suffix = Path(name).suffix.lower()
             if suffix in PHOTO_SUFFIXES:
-                yield here / name
+                yield directory / name
             else:
                 others[suffix or "no extension"] += 1
     if others:
@@ -190,10 +190,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _same(first: Path, second: Path) -> bool:
-    try:
-        return first.samefile(second)
-    except (OSError, ValueError):  # one of them is not there
-        return False
+    identity = _identity(first)
+    return identity is not None and identity == _identity(second)
 
 
 def _normal(name: str) -> str:

@@ -120,15 +120,15 @@ def tone_of(rgb: NDArray[np.uint8], *, near_grey: bool = False) -> NDArray[np.ui
     if near_grey:
         return None
     luma = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2GRAY)[0]
-    apart = rgb - luma[:, None].astype(np.float64)
-    near = np.exp(-((steps[:49] - 24.0) ** 2) / 128)
-    weight = np.convolve(np.bincount(luma, minlength=256), near, "same")
+    offsets = rgb - luma[:, None].astype(np.float64)
+    kernel = np.exp(-((steps[:49] - 24.0) ** 2) / 128)
+    weight = np.convolve(np.bincount(luma, minlength=256), kernel, "same")
     seen = weight > 1
     tone = np.empty((256, 3))
     for channel in range(3):
-        sums = np.convolve(np.bincount(luma, apart[:, channel], 256), near, "same")
+        sums = np.convolve(np.bincount(luma, offsets[:, channel], 256), kernel, "same")
         tone[:, channel] = np.interp(steps, steps[seen], sums[seen] / weight[seen])
-    if np.quantile(np.abs(apart - tone[luma]).max(axis=1), 0.95) > 5:
+    if np.quantile(np.abs(offsets - tone[luma]).max(axis=1), 0.95) > 5:
         return None
     return np.clip(np.rint(steps[:, None] + tone), 0, 255).astype(np.uint8)
 
@@ -178,9 +178,9 @@ def mask_doubt(values: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
     step = min(8, min(values.shape) // 32)
     if not step:
         return ""
-    few = values[::step, ::step]
-    share = np.count_nonzero(few if few.dtype == np.bool_ else few > MASKED_ABOVE) / few.size
-    if few.dtype == np.uint8 and np.count_nonzero((few > 32) & (few < 224)) > few.size / 5:
+    sample = values[::step, ::step]
+    share = np.count_nonzero(sample if sample.dtype == np.bool_ else sample > MASKED_ABOVE) / sample.size
+    if sample.dtype == np.uint8 and np.count_nonzero((sample > 32) & (sample < 224)) > sample.size / 5:
         return "the mask has many shades, as a photograph; white (above 127) is what to repaint"
     if share > 0.75:
         return f"the mask marks {share:.0%} of the picture; white is what to repaint"

@@ -1,4 +1,4 @@
-"""How long a request takes on the runtimes of this host, what of it is host work, and how far the result drifts."""
+"""How long a request takes on the runtimes of this host, and how far its result drifts from the reference."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.errors import DeviceError, InputError, RestoreError
 from restore_sdk.imaging.image import MASKED_ABOVE
+from restore_sdk.imaging.quality import Drift
 from restore_sdk.measure.timing import Case, Progress, time_in_blocks
 from restore_sdk.runtime import RUNTIMES, Runtime, usable_cores
 from restore_sdk.runtime.base import U8, Inference, StageRunner
-from restore_sdk.runtime.golden import golden_drift
+from restore_sdk.runtime.golden import gate_of, golden_drift
 from restore_sdk.runtime.select import open_runner
 
 #: Every runtime that has a name of its own.
@@ -41,10 +43,12 @@ _PACKAGES = (
 class Run:
     """One way of running the model: an open runner for the stages, an engine for whole requests, and their cases."""
 
-    def __init__(self, asked: Runtime, runner: StageRunner, reason: str, open_ms: float, engine: RestoreEngine) -> None:
-        self.asked, self.runner, self.engine = asked, runner, engine
+    def __init__(
+        self, runtime: Runtime, runner: StageRunner, reason: str, open_ms: float, engine: RestoreEngine
+    ) -> None:
+        self.asked, self.runner, self.engine = runtime, runner, engine
         self.name = run_name(runner.info())
-        self._about = {"name": self.name, "asked": asked, "reason": reason, "open_ms": round(open_ms, 2)}
+        self._about = {"name": self.name, "asked": runtime, "reason": reason, "open_ms": round(open_ms, 2)}
 
     def cases(self, bundle: Bundle, batch: int) -> list[Case]:
         """Its three figures, on the golden inputs.
@@ -139,6 +143,45 @@ def measure(
         "absent": absent,
         "runs": list(runs.values()),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What :func:`verify` found: by output the drift and its gate, least PSNR in dB pooled over all images and of the
+    worst one; and facts about the runner."""
+
+    drift: dict[str, Drift]
+    gates: dict[str, tuple[float, float]]
+    runtime: dict[str, Any]
+
+    @property
+    def passed(self) -> bool:
+        """Whether both outputs are within their gates."""
+        return all(drift.within(*self.gates[name]) for name, drift in self.drift.items())
+
+
+def verify(
+    bundle: Bundle, runtime: Runtime = "auto", *, min_psnr: float | None = None, device: int = 0
+) -> Verification:
+    """Run a bundle's golden vectors through a runtime, and check every file of the bundle.
+
+    Returns the figures whether they pass or not: see :attr:`Verification.passed`. ``min_psnr`` is the least PSNR in dB,
+    pooled and of every image; ``None``: the gate of the runtime's precision (:data:`restore_sdk.runtime.golden.GATES`).
+
+    Raises:
+        InputError: ``min_psnr`` is no finite number. The rest as :func:`restore_sdk.runtime.select.open_runner`.
+    """
+    if min_psnr is not None and not math.isfinite(min_psnr):
+        raise InputError(f"the gate is {min_psnr} dB", "pass a number")
+    bundle.verify_files()
+    golden = bundle.golden()
+    runner, _ = open_runner(runtime, bundle, device=device, slots=1, threads=None)
+    try:
+        drift, facts = golden_drift(runner, golden), runner.info()
+    finally:
+        runner.close()
+    given = None if min_psnr is None else (min_psnr, min_psnr)
+    return Verification(drift, {name: given or gate_of(name, facts["precision"]) for name in drift}, facts)
 
 
 def request_case(run: str, figure: str, engine: RestoreEngine, image: U8, mask: U8) -> Case:

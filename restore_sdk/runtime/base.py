@@ -18,6 +18,9 @@ from restore_sdk.imaging.image import MODEL_SIZE
 U8 = NDArray[np.uint8]
 
 _MAP = (MODEL_SIZE, MODEL_SIZE)
+#: What the chain takes and gives, by the names of its tensors.
+INPUTS, OUTPUTS = ("image", "mask"), ("restored", "completed_edges")
+
 #: Shapes of the chain's tensors by name, without the batch.
 SHAPES = {"image": (*_MAP, 3), "mask": _MAP, "completed_edges": _MAP, "restored": (*_MAP, 3)}
 
@@ -49,22 +52,22 @@ def check_batch(images: object, masks: object, largest: int) -> None:
         ShapeError: not ``uint8`` arrays of one batch of 1 to ``largest`` images; names the array and both forms.
     """
     count = len(images) if isinstance(images, np.ndarray) and images.ndim else 0
-    if misfit := _misfit(count, images=images, masks=masks):
-        raise ShapeError(misfit, "convert it")
+    if error := _form_error(count, images=images, masks=masks):
+        raise ShapeError(error, "convert it")
     if not 1 <= count <= largest:
         raise ShapeError(f"a batch of {count}, the runtime takes 1 to {largest}", "split it")
 
 
 def checked(result: Inference, count: int) -> Inference:
     """The result of a batch of ``count``, once it has the form that it must have; raises :class:`ExecutionError`."""
-    if misfit := _misfit(count, restored=result.restored, completed_edges=result.completed_edges):
-        raise ExecutionError(f"of the runtime's results, {misfit}", "run: restore-sdk verify")
+    if error := _form_error(count, restored=result.restored, completed_edges=result.completed_edges):
+        raise ExecutionError(f"of the runtime's results, {error}", "run: restore-sdk verify")
     return result
 
 
-def _misfit(count: int, **arrays: object) -> str:
+def _form_error(count: int, **arrays: object) -> str:
     """What is wrong with arrays that should be a batch of ``count``: in colour the first, maps the second."""
-    for (name, array), like in zip(arrays.items(), ("image", "mask"), strict=True):
+    for (name, array), like in zip(arrays.items(), INPUTS, strict=True):
         shape = (count, *SHAPES[like])
         if not (isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.shape == shape):
             found = f"{getattr(array, 'dtype', type(array).__name__)} {getattr(array, 'shape', '')}"

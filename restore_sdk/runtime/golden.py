@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import DriftError
 from restore_sdk.imaging.quality import Drift
-from restore_sdk.runtime.base import StageRunner
+from restore_sdk.runtime.base import INPUTS, OUTPUTS, StageRunner
 
 #: Least PSNR in dB against the float32 reference by the precision that a runtime computes in: pooled over all golden
 #: images, and of the worst one. bfloat16 has 8 bits of significand, where half precision has 11; with
@@ -21,12 +21,9 @@ GATES = {"fp32": (60.0, 60.0), "fp16": (60.0, 55.0), "bf16": (55.0, 45.0), "int8
 #: so that rounding moves a line by a pixel here and there, which the restored picture hardly shows.
 EDGES_ALLOWANCE = 10.0
 
-#: What is compared.
-OUTPUTS = ("restored", "completed_edges")
-
 
 def gate_of(output: str, precision: str) -> tuple[float, float]:
-    """Least PSNR in dB of one of :data:`OUTPUTS`, pooled and of the worst image."""
+    """Least PSNR in dB of an output, pooled and of the worst image."""
     pooled_db, worst_db = GATES[precision]
     less = EDGES_ALLOWANCE if output == "completed_edges" and precision != "fp32" else 0.0
     return pooled_db - less, worst_db - less
@@ -35,8 +32,7 @@ def gate_of(output: str, precision: str) -> tuple[float, float]:
 def golden_drift(runner: StageRunner, golden: dict[str, NDArray[np.uint8]]) -> dict[str, Drift]:
     """The golden inputs through a runner, one image at a time: the drift of both stages' outputs."""
     results = [
-        runner.infer(*(golden[name][index : index + 1] for name in ("image", "mask")))
-        for index in range(len(golden["image"]))
+        runner.infer(*(golden[name][index : index + 1] for name in INPUTS)) for index in range(len(golden["image"]))
     ]
     return {
         name: Drift().add(golden[name], np.concatenate([getattr(result, name) for result in results]))

@@ -11,7 +11,7 @@ from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import BundleError, MissingDependencyError
 from restore_sdk.runtime import MAX_THREADS, usable_cores
-from restore_sdk.runtime.base import MAX_BATCH, U8, Inference, PooledRunner, host_buffers, mapped_errors
+from restore_sdk.runtime.base import INPUTS, MAX_BATCH, U8, Inference, PooledRunner, host_buffers, mapped_errors
 from restore_sdk.runtime.native import keep_in_children, no_telemetry
 
 try:
@@ -81,10 +81,10 @@ class _Slot:
         # and the value that the edge stage writes is the one that the repair stage reads.
         values = {name: ort.OrtValue.ortvalue_from_numpy(array[:count]) for name, array in self._buffers.items()}
         edge, repair = self._edge.io_binding(), self._repair.io_binding()
-        for name in ("image", "mask"):
+        for name in INPUTS:
             edge.bind_ortvalue_input(name, values[name])
         edge.bind_ortvalue_output("completed_edges", values["completed_edges"])
-        for name in ("image", "mask", "completed_edges"):
+        for name in (*INPUTS, "completed_edges"):
             repair.bind_ortvalue_input(name, values[name])
         repair.bind_ortvalue_output("restored", values["restored"])
         self._bindings[count] = edge, repair

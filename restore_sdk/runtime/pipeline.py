@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from restore_sdk.runtime.base import SHAPES, U8, Inference
+from restore_sdk.runtime.base import INPUTS, OUTPUTS, SHAPES, U8, Inference
 from restore_sdk.runtime.cuda import Gpu, free_all
 from restore_sdk.runtime.native import hold, release
 from restore_sdk.runtime.trtstage import TrtContext, TrtStage
-
-_UP = ("image", "mask")
-_DOWN = ("restored", "completed_edges")
 
 #: ``CU_STREAM_NON_BLOCKING``: a stream that does not wait for work that others put on the legacy default stream.
 _NON_BLOCKING = 1
@@ -76,7 +73,7 @@ class Pipeline:
         """Restore a batch, copies and all; after an error nothing of the request is left running."""
         count = len(images)
         with self._gpu.current("the request failed"):
-            for name, array in zip(_UP, (images, masks), strict=True):
+            for name, array in zip(INPUTS, (images, masks), strict=True):
                 self._pinned[name][:count] = array
             try:
                 self._enqueue(count)
@@ -87,7 +84,7 @@ class Pipeline:
                 with suppress(Exception):
                     self._stream.synchronize()
                 raise
-            restored, completed = (self._pinned[name][:count].copy() for name in _DOWN)
+            restored, completed = (self._pinned[name][:count].copy() for name in OUTPUTS)
             up, edge, repair, down = (
                 float(self._marks[mark + 1].time_since(self._marks[mark])) for mark in range(_START, _END)
             )
@@ -109,13 +106,13 @@ class Pipeline:
             context.resize(count)
         # No variable of this frame holds a thing of pycuda's: an error's traceback would keep it alive.
         self._marks[_START].record(self._stream)
-        for name in _UP:
+        for name in INPUTS:
             cuda.memcpy_htod_async(self._device[name], self._pinned[name][:count], self._stream)
         self._marks[_UPLOADED].record(self._stream)
         edge.enqueue(self._stream.handle)
         self._marks[_EDGE].record(self._stream)
         repair.enqueue(self._stream.handle)
         self._marks[_REPAIR].record(self._stream)
-        for name in _DOWN:
+        for name in OUTPUTS:
             cuda.memcpy_dtoh_async(self._pinned[name][:count], self._device[name], self._stream)
         self._marks[_END].record(self._stream)

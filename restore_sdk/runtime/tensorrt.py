@@ -131,10 +131,10 @@ def open_tensorrt(
     require_driver(trt, facts)
     store = store or EngineStore()
     edge, repair = (store.find(bundle, spec.name, trt, facts) for spec in bundle.stages)
-    told = {"engines": [_describe(engine) for engine in (edge, repair)]}
+    about = {"engines": [_describe(engine) for engine in (edge, repair)]}
     runner = None
     try:
-        runner = TensorRtRunner(bundle, edge.plan, repair.plan, trt.module, device=device, slots=slots, facts=told)
+        runner = TensorRtRunner(bundle, edge.plan, repair.plan, trt.module, device=device, slots=slots, facts=about)
         require_golden(runner, bundle)
     except BaseException as error:
         if runner is not None:
@@ -176,6 +176,6 @@ def _warm_up(pipelines: Sequence[Pipeline], max_batch: int) -> None:
 
 def _describe(engine: StoredEngine) -> dict[str, Any]:
     """What its sidecar says, without the log."""
-    told = engine.sidecar.to_json()
-    build = {name: value for name, value in told["build"].items() if name != "log"}
-    return {"stage": engine.sidecar.key.stage, **told, "build": build}
+    sidecar = engine.sidecar.to_json()
+    build = {name: value for name, value in sidecar["build"].items() if name != "log"}
+    return {"stage": engine.sidecar.key.stage, **sidecar, "build": build}

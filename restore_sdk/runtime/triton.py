@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from restore_sdk._util.terminal import install_command
-from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
+from restore_sdk.bundle.manifest import tensor_contract
 from restore_sdk.errors import DeviceError, InputError, MissingDependencyError
 from restore_sdk.runtime import FACTS, MODEL_WITH_EDGES
-from restore_sdk.runtime.base import U8, Inference, PooledRunner, mapped_errors
+from restore_sdk.runtime.base import INPUTS, OUTPUTS, U8, Inference, PooledRunner, mapped_errors
 
 try:
     from tritonclient import grpc
@@ -24,8 +24,6 @@ except ImportError as error:
     raise MissingDependencyError(f"tritonclient does not load: {error}", f"run: {install_command('triton')}") from error
 
 _mapped_errors = partial(mapped_errors, hint="check that it is reachable: /v2/health/ready")
-_INPUTS = STAGE_CONTRACT[0][1]
-_OUTPUTS = ("restored", "completed_edges")
 
 
 class TritonRunner(PooledRunner):
@@ -85,16 +83,16 @@ class _Connection:
 
     def run(self, images: U8, masks: U8) -> Inference:
         inputs = []
-        for name, array in zip(_INPUTS, (images, masks), strict=True):
+        for name, array in zip(INPUTS, (images, masks), strict=True):
             tensor = grpc.InferInput(name, array.shape, "UINT8")
             tensor.set_data_from_numpy(array)
             inputs.append(tensor)
-        outputs = [grpc.InferRequestedOutput(name) for name in _OUTPUTS]
+        outputs = [grpc.InferRequestedOutput(name) for name in OUTPUTS]
         with _mapped_errors(f"the Triton server at {self._url} failed"):
             started = time.perf_counter()
             result = self._client.infer(self._model, inputs, outputs=outputs, client_timeout=self._timeout)
             # What the client gives is a view of the message.
-            restored, completed = (np.array(result.as_numpy(name)) for name in _OUTPUTS)
+            restored, completed = (np.array(result.as_numpy(name)) for name in OUTPUTS)
             return Inference(restored, completed, 0.0, 1e3 * (time.perf_counter() - started))
 
     def free(self) -> None:
@@ -105,7 +103,7 @@ def _bundle_facts(config: Any) -> dict[str, Any]:
     """The bundle's facts out of the served model's configuration, once its tensors are a restoration's."""
     served = {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in (*config.input, *config.output)}
     uint8 = grpc.model_config_pb2.TYPE_UINT8
-    wanted = {name: (uint8, tensor_contract(name).shape[1:]) for name in (*_INPUTS, *_OUTPUTS)}
+    wanted = {name: (uint8, tensor_contract(name).shape[1:]) for name in (*INPUTS, *OUTPUTS)}
     if served != wanted or FACTS not in config.parameters:
         raise InputError(
             f"the served model {config.name!r} with tensors {', '.join(sorted(served))} is none of restore-sdk's",

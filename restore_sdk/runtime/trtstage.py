@@ -37,7 +37,7 @@ class TrtStage:
 
     def __init__(self, trt: Any, runtime: Any, plan: bytes, spec: StageSpec) -> None:
         self._trt, self._spec = trt, spec
-        with _told(f"the engine of stage {spec.name} cannot be loaded", EngineError):
+        with _mapped_errors(f"the engine of stage {spec.name} cannot be loaded", EngineError):
             self._engine: Any = hold(_require(runtime.deserialize_cuda_engine(plan), "TensorRT refuses the plan"))
         self._settings: Any = None  # of RTX: how its contexts compile; its cache
         self._cache: Any = None
@@ -53,22 +53,22 @@ class TrtStage:
 
     def context(self, workspace: tuple[int, int], addresses: Mapping[str, int], stream: int) -> TrtContext:
         """A context that computes in ``workspace`` (address, size), between buffers at ``addresses``, by tensor."""
-        how = self._settings or self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        with _told(f"the {self._spec.name} stage gets no execution context", ExecutionError):
-            context = _require(self._engine.create_execution_context(how), "TensorRT makes none")
-            made, context = TrtContext(self._spec, context), None  # which is to be freed by a call
+        settings = self._settings or self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        with _mapped_errors(f"the {self._spec.name} stage gets no execution context", ExecutionError):
+            context = _require(self._engine.create_execution_context(settings), "TensorRT makes none")
+            wrapped, context = TrtContext(self._spec, context), None  # which is to be freed by a call
             try:
-                made.bind(workspace if self.workspace_bytes else None, addresses, stream)
+                wrapped.bind(workspace if self.workspace_bytes else None, addresses, stream)
             except BaseException:
-                made.free()
+                wrapped.free()
                 raise
-            return made
+            return wrapped
 
     def free(self) -> None:
         """Free the engine; its contexts must be gone."""
-        for thing in (self._settings, self._cache, self._engine):
-            release(thing)
-        self._settings = self._cache = self._engine = thing = None
+        for native in (self._settings, self._cache, self._engine):
+            release(native)
+        self._settings = self._cache = self._engine = native = None
 
     def _set_compilation(self) -> None:
         """TensorRT for RTX compiles kernels for the GPU and the shapes at hand: all at once, and once for all contexts.
@@ -79,7 +79,7 @@ class TrtStage:
         kinds = getattr(self._trt, "DynamicShapesKernelSpecializationStrategy", None)
         if kinds is None:
             return
-        with _told(f"the {self._spec.name} stage cannot be set up", EngineError):
+        with _mapped_errors(f"the {self._spec.name} stage cannot be set up", EngineError):
             self._settings = hold(_require(self._engine.create_runtime_config(), "TensorRT makes no settings"))
             self._settings.set_execution_context_allocation_strategy(
                 self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -120,25 +120,25 @@ class TrtContext:
         if workspace:
             self.context.set_device_memory(*workspace)
         for tensor in (*self._spec.inputs, *self._spec.outputs):
-            done = self.context.set_tensor_address(tensor.name, addresses[tensor.name])
-            _require(done, f"the address of {tensor.name} is refused")
+            accepted = self.context.set_tensor_address(tensor.name, addresses[tensor.name])
+            _require(accepted, f"the address of {tensor.name} is refused")
 
     def resize(self, batch: int) -> None:
         """Expect ``batch`` images from now on; raises :class:`ExecutionError` where TensorRT refuses the shape."""
         if batch == self._batch:
             return
         self._batch = 0  # unknown until all of it succeeded
-        with _told(f"the {self._spec.name} stage takes no batch of {batch}", ExecutionError):
+        with _mapped_errors(f"the {self._spec.name} stage takes no batch of {batch}", ExecutionError):
             for tensor in self._spec.inputs:
-                done = self.context.set_input_shape(tensor.name, (batch, *tensor.shape[1:]))
-                _require(done, f"the shape of {tensor.name} is refused")
+                accepted = self.context.set_input_shape(tensor.name, (batch, *tensor.shape[1:]))
+                _require(accepted, f"the shape of {tensor.name} is refused")
             missing = self.context.infer_shapes()
             _require(not missing, f"no shape or address for {', '.join(missing)}")
         self._batch = batch
 
     def enqueue(self, stream: int) -> None:
         """Queue the stage on a stream; raises :class:`ExecutionError` with TensorRT's log where it refuses."""
-        with _told(f"the {self._spec.name} stage failed", ExecutionError):
+        with _mapped_errors(f"the {self._spec.name} stage failed", ExecutionError):
             _require(self.context.execute_async_v3(stream), "TensorRT refuses to run it")
 
     def free(self) -> None:
@@ -149,7 +149,7 @@ class TrtContext:
 
 def make_runtime(trt: Any) -> Any:
     """A TensorRT ``Runtime``; only where the driver was found usable, since without one it ends the process."""
-    with _told(f"{trt.__name__} does not start", DeviceError):
+    with _mapped_errors(f"{trt.__name__} does not start", DeviceError):
         return hold(_require(trt.Runtime(logger(trt)), "no runtime"))
 
 
@@ -161,7 +161,7 @@ def _require(result: Any, refusal: str) -> Any:
 
 
 @contextmanager
-def _told(what: str, kind: _Kind) -> Iterator[None]:
+def _mapped_errors(what: str, kind: _Kind) -> Iterator[None]:
     """What the bindings raise, and :func:`_require`, as an error of the SDK with what TensorRT logged meanwhile."""
     with capture(own=True) as log:
         try:

@@ -164,21 +164,21 @@ async def _answer(request: Request, model: type[RestoreRequest] | type[DamageReq
     return Response(result.image, media_type=result.media_type, headers=headers)
 
 
-async def _result(request: Request, asked: RestoreRequest | DamageRequest) -> RestoreResponse | DamageResponse:
+async def _result(request: Request, payload: RestoreRequest | DamageRequest) -> RestoreResponse | DamageResponse:
     """The result, unless time runs out or the client leaves; then the request leaves the queue."""
     queue: RestoreQueue = request.app.state.queue
     seconds = request.app.state.settings.request_s
-    job = asyncio.ensure_future(queue.result(request, asked))
-    left = asyncio.ensure_future(_until_disconnect(request))
+    job = asyncio.ensure_future(queue.result(request, payload))
+    disconnect = asyncio.ensure_future(_until_disconnect(request))
     try:
-        await asyncio.wait({left, job}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({disconnect, job}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if job.done():
             return job.result()
-        if left.done():
+        if disconnect.done():
             raise ClientDisconnect
         raise ProblemError(504, "TooLong", f"no result within {seconds:g} s", "try again, or a smaller photograph")
     finally:
-        left.cancel()
+        disconnect.cancel()
         job.cancel()
 
 

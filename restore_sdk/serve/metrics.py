@@ -62,9 +62,9 @@ class ObserveMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = Headers(scope=scope).get("x-request-id", "")
         facts: dict[str, Any] = {
-            "id": given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8),
+            "id": request_id if _REQUEST_ID.fullmatch(request_id) else secrets.token_hex(8),
             "client": scope["client"][0] if scope.get("client") else None,
             "method": scope["method"],
             "bytes_in": 0,

@@ -1,7 +1,7 @@
 """The queue of requests and the worker threads that decode, restore and encode.
 
 Only the requests that a worker has are decoded, so memory is bounded by the workers, not by the queue. All but
-:meth:`RestoreQueue._restored` runs on the event loop, so there are no locks.
+:meth:`RestoreQueue._restore` runs on the event loop, so there are no locks.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class RestoreQueue:
         self._engines = {str(each.info().get("bundle", {}).get("name", "model")): each for each in (engine, *also)}
         self._pool = ThreadPoolExecutor(settings.workers, "restore-worker")
         self._idle = asyncio.Semaphore(settings.workers)
-        self._asked: set[object] = set()
+        self._clients: set[object] = set()
         self._running: set[object] = set()
         self._waiting = 0
         self._failed = self._probing = self.stopping = False
         metrics.waiting.set_function(lambda: self._waiting)
-        metrics.inside.set_function(lambda: len(self._asked | self._running))
+        metrics.inside.set_function(lambda: len(self._clients | self._running))
 
     @property
     def models(self) -> list[str]:
@@ -66,14 +66,14 @@ class RestoreQueue:
         """One of ``max_requests`` places, kept from before the upload to the result; 503 where there is none."""
         if self.stopping:
             raise stopping()
-        if len(self._asked | self._running) >= self._settings.max_requests:
+        if len(self._clients | self._running) >= self._settings.max_requests:
             headers = {"Retry-After": str(RETRY_AFTER_S)}
             raise ProblemError(503, "Busy", "the service is full", f"try again in {RETRY_AFTER_S} s", headers)
-        self._asked.add(key)
+        self._clients.add(key)
         try:
             yield
         finally:
-            self._asked.discard(key)
+            self._clients.discard(key)
 
     async def result(self, key: object, request: RestoreRequest | DamageRequest) -> Response:
         """Wait for a worker, and for its result; raises :class:`ProblemError`.
@@ -89,9 +89,9 @@ class RestoreQueue:
             await self._idle.acquire()
         finally:
             self._waiting -= 1
-        self._took(timings_ms, "wait", started)
+        self._observe(timings_ms, "wait", started)
         try:
-            run = asyncio.get_running_loop().run_in_executor(self._pool, self._restored, request, timings_ms)
+            run = asyncio.get_running_loop().run_in_executor(self._pool, self._restore, request, timings_ms)
         except RuntimeError:  # the system gives no thread
             self._idle.release()
             raise
@@ -134,18 +134,18 @@ class RestoreQueue:
         self.stopping = True
         await asyncio.to_thread(self._pool.shutdown)
 
-    def _took(self, timings_ms: dict[str, float], part: str, started: float) -> None:
+    def _observe(self, timings_ms: dict[str, float], part: str, started: float) -> None:
         seconds = time.perf_counter() - started
         timings_ms[part] = round(1e3 * seconds, 3)
         self._metrics.parts.labels(part).observe(seconds)
 
-    def _restored(self, request: RestoreRequest | DamageRequest, timings_ms: dict[str, float]) -> Response:
+    def _restore(self, request: RestoreRequest | DamageRequest, timings_ms: dict[str, float]) -> Response:
         """Decode, restore and encode, in a worker thread."""
         if isinstance(request, DamageRequest):
-            return self._found(request, timings_ms)
+            return self._find_damage(request, timings_ms)
         started = time.perf_counter()
         photo, mask = decode(request, self._settings.max_pixels)
-        self._took(timings_ms, "decode", started)
+        self._observe(timings_ms, "decode", started)
         options = request.model_dump(include={option.name for option in fields(RestoreOptions)})
         engine = self._engines[request.model or self.models[0]]
         restored = engine.run(photo.eight, mask, color="bgr", **options)
@@ -157,7 +157,7 @@ class RestoreQueue:
         started = time.perf_counter()
         file = photo.encode(f"photo.{request.format}", photo.with_restored(restored.image))
         edges = encode(Path("edges.png"), restored.edges).data if request.edges else None
-        self._took(timings_ms, "encode", started)
+        self._observe(timings_ms, "encode", started)
         return RestoreResponse(
             image=file.data,
             media_type=f"image/{request.format}",
@@ -170,14 +170,14 @@ class RestoreQueue:
             timings_ms=timings_ms,
         )
 
-    def _found(self, request: DamageRequest, timings_ms: dict[str, float]) -> DamageResponse:
+    def _find_damage(self, request: DamageRequest, timings_ms: dict[str, float]) -> DamageResponse:
         """Decode, find damage and encode the mask, in a worker thread."""
         started = time.perf_counter()
         photo = decode_photo(request, self._settings.max_pixels)
-        self._took(timings_ms, "decode", started)
+        self._observe(timings_ms, "decode", started)
         started = time.perf_counter()
         damage = self._engine.find_damage(photo.eight, sensitivity=request.sensitivity, color="bgr")
-        self._took(timings_ms, "damage", started)
+        self._observe(timings_ms, "damage", started)
         height, width = damage.mask.shape
         return DamageResponse(
             image=encode(Path("mask.png"), damage.mask).data,

@@ -97,7 +97,7 @@ def write_site(path: str | os.PathLike[str], bundle: Bundle, runtime: str | os.P
         "files": {**hashes, "sw.js": ""},  # it holds the others' hashes, and this file's
     }
     files[MARKER] = (json.dumps(facts, indent=2) + "\n").encode()
-    kept = {"policy": POLICY, "files": {**hashes, MARKER: hashlib.sha256(files[MARKER]).hexdigest()}}
-    files["sw.js"] = f"const SITE = {json.dumps(kept)};\n".encode() + worker
+    cached = {"policy": POLICY, "files": {**hashes, MARKER: hashlib.sha256(files[MARKER]).hexdigest()}}
+    files["sw.js"] = f"const SITE = {json.dumps(cached)};\n".encode() + worker
     write_folder(target, files)
     return facts

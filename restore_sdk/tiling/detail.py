@@ -86,7 +86,7 @@ def add_detail(picture: _U8, mask: _Bool, mine: _Bool, tile: Tile, toned: bool =
     grid = _Grid(low, None, _GRAIN_CELL, crop)
     if (drawn := _grain(grid, low_mask, low_mine)) is not None:
         strips = _strips(grid, drawn)
-        layers.append(_enlarged(_whole(strips, low.shape), mine) if scaled else strips)
+        layers.append(_enlarged(_assembled(strips, low.shape), mine) if scaled else strips)
     changed = False
     for strips in layers:
         for top, left, strip in strips:
@@ -288,7 +288,7 @@ def _strips(grid: _Grid, drawn: _Drawn) -> _Strips:
         total[hop:] = 0
 
 
-def _whole(strips: _Strips, shape: tuple[int, ...]) -> _Float:
+def _assembled(strips: _Strips, shape: tuple[int, ...]) -> _Float:
     field = np.zeros(shape, np.float32)
     for top, left, strip in strips:
         y, x = max(0, top), max(0, left)
@@ -321,10 +321,10 @@ def _add(box: _U8, mine: _Bool, tile: Tile, top: int, left: int, strip: _Float) 
     strip = strip[y - top :, x - left :][:height, :width]
     if not tile.alone:  # its variance runs out as that of its neighbours runs in
         strip = strip * np.sqrt(tile.share(*here))[..., None]
-    before, ours = box[here], mine[here][..., None]
+    before, target_here = box[here], mine[here][..., None]
     after = _with_channels(cv2.add(before, strip, dtype=cv2.CV_8U))
-    changed = bool((ours & (before != after)).any())
-    before[...] = np.where(ours, after, before)
+    changed = bool((target_here & (before != after)).any())
+    before[...] = np.where(target_here, after, before)
     return changed
 
 

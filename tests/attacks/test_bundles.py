@@ -21,7 +21,7 @@ from restore_sdk.bundle.bundle import weights_name
 from restore_sdk.bundle.onnxfile import self_contained
 from restore_sdk.engines.store import graph_sha256
 from restore_sdk.errors import BundleError
-from restore_sdk.measure.verify import verify
+from restore_sdk.measure.bench import verify
 from tests.attacks.caught import error_of
 from tests.attacks.graphs import ATTACKS, LIMIT_BYTES, SERVED
 from tests.child import python

@@ -15,7 +15,7 @@ from restore_sdk import RestoreEngine
 from restore_sdk.bundle import SHIPPED, Bundle
 from restore_sdk.files import read_mask, read_photo
 from restore_sdk.imaging.quality import psnr
-from restore_sdk.measure.verify import verify
+from restore_sdk.measure.bench import verify
 from training.measures import RealismCounts
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,7 +22,7 @@ from restore_sdk.bundle.bundle import weights_name
 from restore_sdk.bundle.onnxfile import self_contained
 from restore_sdk.files import read_photo
 from restore_sdk.imaging.quality import psnr
-from restore_sdk.measure.verify import verify
+from restore_sdk.measure.bench import verify
 from restore_sdk.runtime.onnxruntime import OnnxRunner
 from tests.export.conftest import IMAGES, Graphs, small_config
 from tests.toy_bundle import write_toy_bundle

@@ -23,7 +23,7 @@ from export.writing import add_int8
 from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.errors import BundleError, DeviceError
-from restore_sdk.measure.verify import verify
+from restore_sdk.measure.bench import verify
 from restore_sdk.runtime.onnxruntime import ort
 from restore_sdk.runtime.openvino import OpenVinoRunner, offers
 from restore_sdk.runtime.select import open_runner

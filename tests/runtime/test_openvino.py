@@ -18,7 +18,7 @@ from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.cli import main as cli
 from restore_sdk.errors import BundleError, DeviceError, MissingDependencyError
-from restore_sdk.measure.verify import verify
+from restore_sdk.measure.bench import verify
 from restore_sdk.runtime import Runtime
 from restore_sdk.runtime import openvino as runtime
 from restore_sdk.runtime.base import MAX_BATCH, Inference

@@ -91,7 +91,7 @@ def test_permissions(tmp_path: Path) -> None:
 def test_what_was_written_is_not_called_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = atomic.sync_folder
+    real = disk.sync_folder
 
     def fail(folder: Path) -> None:
         if folder == tmp_path:
