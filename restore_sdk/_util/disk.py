@@ -48,7 +48,7 @@ def write_file(path: Path, data: bytes) -> None:
     A file that is replaced keeps its permissions. :class:`OutputError`: it cannot be written.
     """
     check_writable(path)
-    temporary = _beside(path)
+    temporary = _temporary_path(path)
     try:
         if path.exists():
             write_synced(temporary, data, stat.S_IMODE(path.stat().st_mode))
@@ -73,7 +73,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
         OutputError: the parent folder does not exist, cannot be written, or the disk is full.
     """
     check_folder(path)
-    fresh, old = _beside(path), _beside(path)
+    fresh, old = _temporary_path(path), _temporary_path(path)
     try:
         fresh.mkdir()
         for name, data in files.items():
@@ -141,7 +141,7 @@ def _exchange(first: Path, second: Path) -> bool:
     return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
 
 
-def _beside(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.part")  # a long name leaves no room for more
 
 

@@ -83,7 +83,7 @@ def prepare(target: str | Recipe | None = None, edition: Edition | None = None, 
     if recipe.edition == "tensorrt_rtx":
         trt = load(recipe.edition)
         _require_capabilities(trt, recipe, f"target {recipe.name}")
-        return BuildPlan(recipe, trt, _gpu_to_try(recipe, trt, device))
+        return BuildPlan(recipe, trt, _optional_gpu(recipe, trt, device))
     try:
         gpu = device_facts(device)
     except DeviceError as error:
@@ -158,7 +158,7 @@ def build_chain(
         return [engines[name] for name in keys]
 
 
-def _gpu_to_try(recipe: Recipe, trt: TensorRT, device: int) -> DeviceFacts | None:
+def _optional_gpu(recipe: Recipe, trt: TensorRT, device: int) -> DeviceFacts | None:
     """The GPU to try engines on that are built ahead of time; none is needed."""
     try:
         gpu = device_facts(device)

@@ -15,7 +15,7 @@ from typing import Any
 
 from restore_sdk.errors import DeviceError
 
-_OTHERWISE = (
+_WITHOUT_GPU = (
     'runtime="onnxruntime" runs on every host; engines for consumer GPUs are built on any: '
     "restore-sdk build --target any-rtx"
 )
@@ -61,10 +61,10 @@ def load_driver() -> ctypes.CDLL:
         library = ctypes.CDLL(name)
         status = int(library.cuInit(0))
     except (OSError, AttributeError) as error:
-        raise DeviceError(f"no NVIDIA driver: {error}", f"install it; {_OTHERWISE}") from error
+        raise DeviceError(f"no NVIDIA driver: {error}", f"install it; {_WITHOUT_GPU}") from error
     if status:
         reason = _REASONS.get(status, "look at nvidia-smi")
-        raise DeviceError(f"the NVIDIA driver finds no usable GPU (cuInit: error {status}): {reason}", _OTHERWISE)
+        raise DeviceError(f"the NVIDIA driver finds no usable GPU (cuInit: error {status}): {reason}", _WITHOUT_GPU)
     return library
 
 

@@ -57,20 +57,20 @@ def mask_of_color(
     if not 0 <= tolerance <= 255 or not 0 <= growth <= 255:
         raise InputError(f"tolerance is {tolerance}, growth {growth}", "pass numbers from 0 to 255")
     pixels = as_pixels(image, color)
-    wanted = np.array(rgb if color == "rgb" else rgb[::-1], np.int16)
+    target = np.array(rgb if color == "rgb" else rgb[::-1], np.int16)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels == 1:
         if len(set(rgb)) > 1:
             raise ImageError("the image is grey, and the mask's colour is not", "save the marked photograph in colour")
-        wanted = wanted[:1]
-    low, high = (np.clip(wanted + sign * tolerance, 0, 255).astype(float).tolist() for sign in (-1, 1))
+        target = target[:1]
+    low, high = (np.clip(target + sign * tolerance, 0, 255).astype(float).tolist() for sign in (-1, 1))
     flat = np.ascontiguousarray(pixels if channels == 1 else pixels[..., :3])
     mask: NDArray[np.uint8] = cv2.inRange(flat, (*low,), (*high,))
     if growth:
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * growth + 1, 2 * growth + 1))
         mask = cv2.dilate(mask, disc)
-    found: NDArray[np.bool_] = mask > 0
-    return found
+    result: NDArray[np.bool_] = mask > 0
+    return result
 
 
 def mask_of_alpha(image: object) -> NDArray[np.bool_]:

@@ -38,17 +38,17 @@ _EXIF, _MORE_XMP = b"Exif\0\0", b"http://ns.adobe.com/xmp/extension/\0"
 _IPTC, _IPTC_HEAD = 0x0404, b"Photoshop 3.0\x008BIM\x04\x04\0\0"
 
 #: Largest EXIF and XMP that fit into a segment of a JPEG.
-_JPEG_MOST = {"exif": 65_527, "xmp": 65_504}
+_JPEG_LIMITS = {"exif": 65_527, "xmp": 65_504}
 
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
 
-_ONE_AT_A_TIME = threading.Lock()
+_PILLOW_LOCK = threading.Lock()
 
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
     """Pillow without its warnings and its own limit of pixels: ours is checked. Both are global, so one at a time."""
-    with _ONE_AT_A_TIME, warnings.catch_warnings():
+    with _PILLOW_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -218,7 +218,7 @@ def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[
     parts = metadata.parts if metadata.format == kind else ()
     options: dict[str, Any] = {"dpi": metadata.dpi, "icc_profile": icc, "exif": metadata.exif, "xmp": metadata.xmp}
     if kind == "jpeg":
-        for name, limit in _JPEG_MOST.items():
+        for name, limit in _JPEG_LIMITS.items():
             if len(options[name]) > limit:
                 notes.append(f"its {name.upper()} is too large for a JPEG and was left out")
                 del options[name]

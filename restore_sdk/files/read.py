@@ -288,13 +288,13 @@ def _heif_opener() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
 def _decode(data: bytes, max_pixels: int) -> Photo:
     kind, image, bits, notes = _open(data, max_pixels)
     try:
-        decoded = image if bits == 16 or kind == "tiff" else _loaded(image)
+        decoded = image if bits == 16 or kind == "tiff" else _load(image)
         with quiet_pillow():
             metadata, orientation = read_metadata(image, data, notes)
             upright = getattr(image, "tag_v2", {}).get(Base.Orientation) in range(1, 9)  # Pillow and OpenCV turn by it
             if kind == "tiff" and bits != 16:  # only now: loaded, Pillow forgets how it lay
-                decoded = _loaded(image)
-        pixels = _deep(data, image) if bits == 16 else _to_array(decoded)
+                decoded = _load(image)
+        pixels = _decode_16_bits(data, image) if bits == 16 else _to_array(decoded)
     except InvalidImageError:
         raise
     except Exception as error:
@@ -311,7 +311,7 @@ def _decode(data: bytes, max_pixels: int) -> Photo:
     )
 
 
-def _loaded(image: ImageFile.ImageFile) -> Image.Image:
+def _load(image: ImageFile.ImageFile) -> Image.Image:
     """The decoded image in grey, RGB or RGBA."""
     image.load()
     transparent = "transparency" in image.info and image.mode in ("P", "L", "RGB", "1")
@@ -326,7 +326,7 @@ def _to_array(image: Image.Image) -> NDArray[np.uint8]:
     return swapped
 
 
-def _deep(data: bytes, image: Image.Image) -> Pixels:
+def _decode_16_bits(data: bytes, image: Image.Image) -> Pixels:
     """The pixels of a PNG or TIFF with 16 bits a channel; a TIFF's are upright."""
     pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:

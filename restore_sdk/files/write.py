@@ -31,7 +31,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 JPEG_QUALITY = 95
 
 #: jpeglib keeps what it reads in variables of its own.
-_ONE_AT_A_TIME = threading.Lock()
+_LIBJPEG_LOCK = threading.Lock()
 
 FORMATS: dict[str, Format] = {
     **dict.fromkeys((".png", ".apng"), "png"),
@@ -116,7 +116,7 @@ def encode(
             quality = JPEG_QUALITY if quality is None else quality
             options["quality"] = quality
     try:
-        data = _deep(kind, picture, options) if picture.dtype == np.uint16 else _save(kind, picture, options)
+        data = _encode_16_bits(kind, picture, options) if picture.dtype == np.uint16 else _save(kind, picture, options)
         if kind == "tiff" and metadata != Metadata():
             with quiet_pillow():
                 data = into_tiff(data, metadata, icc)
@@ -140,7 +140,7 @@ def keep_blocks(source: bytes, file: Encoded, changed: NDArray[np.bool_]) -> Enc
     except ImportError:
         return file
     try:
-        with _ONE_AT_A_TIME, tempfile.TemporaryDirectory() as folder:
+        with _LIBJPEG_LOCK, tempfile.TemporaryDirectory() as folder:
             paths = Path(folder) / "old.jpg", Path(folder) / "new.jpg"
             for path, data in zip(paths, (source, file.data), strict=True):
                 path.write_bytes(data)
@@ -207,7 +207,7 @@ def _save(kind: Format, picture: Pixels, options: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _deep(kind: Format, picture: Pixels, options: dict[str, Any]) -> bytes:
+def _encode_16_bits(kind: Format, picture: Pixels, options: dict[str, Any]) -> bytes:
     """A PNG or TIFF of 16 bits, by OpenCV; a PNG with the metadata that Pillow writes into another one."""
     settings = [cv2.IMWRITE_TIFF_COMPRESSION, _TIFF_LZW] if kind == "tiff" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
     done, encoded = cv2.imencode(f".{kind}", np.ascontiguousarray(picture), settings)

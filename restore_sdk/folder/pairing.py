@@ -96,11 +96,11 @@ def find_pairs(
     folder = masks if masks is not None and os.path.isdir(masks) else None
     if mask_suffix and folder is None:
         raise InputError("--mask-suffix is for a folder of masks, and there is none", "leave it out")
-    mixed = folder is not None and _same(folder, source)
+    mixed = folder is not None and _same_file(folder, source)
     if mixed and not mask_suffix:
         raise InputError("photographs and masks lie in one folder", "tell them apart: --mask-suffix _mask")
     folders = [source] if folder is None else [source, folder]
-    if any(_same(target, other) for other in folders):
+    if any(_same_file(target, other) for other in folders):
         raise OutputError(f"the output folder {target} holds the input", "name another output folder")
 
     notes: list[str] = []
@@ -112,15 +112,15 @@ def find_pairs(
             if (key := _key(folder, path)).endswith(ending):
                 masks_of[key.removesuffix(ending)].append(path)
     given = {path for paths in masks_of.values() for path in paths}
-    photos = [path for path in photos if path not in given and not (masks and _same(path, masks))]
+    photos = [path for path in photos if path not in given and not (masks and _same_file(path, masks))]
     if not photos:
         hint = "; ".join(["PNG, JPEG, WebP, BMP, TIFF, AVIF and HEIC are read", *notes])
         raise InputError(f"there is no photograph in {source}", hint)
 
     keys = {photo: _key(source, photo) for photo in photos}
     outputs = {photo: (target / photo.relative_to(source)).with_suffix(suffix or photo.suffix) for photo in photos}
-    of_key, of_output = Counter(keys.values()), Counter(map(_fold, outputs.values()))
-    of_proposal = Counter(_fold(proposed_mask(output)) for output in outputs.values())
+    of_key, of_output = Counter(keys.values()), Counter(map(_casefold, outputs.values()))
+    of_proposal = Counter(_casefold(proposed_mask(output)) for output in outputs.values())
     inputs = {_identity(path) for path in (*photos, *given, *([masks] if masks else []))} - {None}
     pairs = []
     for photo, key in keys.items():
@@ -131,7 +131,7 @@ def find_pairs(
         problem: RestoreError | None = None
         if folder is not None and of_key[key] > 1:
             problem = InputError(f"several photographs share the name {key}", "rename one: whose mask is it?")
-        elif of_output[_fold(output)] > 1:
+        elif of_output[_casefold(output)] > 1:
             problem = InputError(f"several photographs would become {output}", "rename one, or leave out --format")
         elif len(found) > 1:
             names = ", ".join(path.name for path in found)
@@ -141,7 +141,7 @@ def find_pairs(
             problem = NothingMaskedError(f"no mask has its name in {folder}", hint)
         elif _identity(output) in inputs:  # links, and folders in folders, make that possible
             problem = InputError(f"its output {output} is an input", "name another output folder")
-        elif auto and mask is not None and of_proposal[_fold(mask)] + of_output[_fold(mask)] > 1:
+        elif auto and mask is not None and of_proposal[_casefold(mask)] + of_output[_casefold(mask)] > 1:
             problem = InputError(f"its mask would be {mask}, which another one needs", "rename one")
         pairs.append(Pair(photo.relative_to(source).as_posix(), photo, mask, output, problem))
     if orphans := [path for key in masks_of.keys() - set(keys.values()) for path in masks_of[key]]:
@@ -164,7 +164,7 @@ def _images(folder: Path, without: list[Path], notes: list[str]) -> Iterator[Pat
         visible = [name for name in folders if not name.startswith(".")]
         links = [directory / name for name in visible if (directory / name).is_symlink()]
         notes += [f"the folder {link} is a link and was not entered" for link in links]
-        folders[:] = sorted(name for name in visible if not any(_same(directory / name, other) for other in without))
+        folders[:] = sorted(name for name in visible if not any(_same_file(directory / name, path) for path in without))
         for name in sorted(name for name in files if not name.startswith(".")):
             suffix = Path(name).suffix.lower()
             if suffix in PHOTO_SUFFIXES:
@@ -189,7 +189,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _same(first: Path, second: Path) -> bool:
+def _same_file(first: Path, second: Path) -> bool:
     identity = _identity(first)
     return identity is not None and identity == _identity(second)
 
@@ -198,6 +198,6 @@ def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _fold(path: Path) -> str:
+def _casefold(path: Path) -> str:
     """A name as file systems compare it that know no capitals."""
     return _normal(str(path)).casefold()

@@ -90,8 +90,8 @@ def load(pair: Pair, settings: PhotoSettings, engine: RestoreEngine) -> tuple[Ph
     """
     photo = open_photo(pair.photo, settings.max_pixels)
     if settings.mask_auto:
-        photo = _propose(engine, pair, photo)
-    mask = _mask_of(pair, photo, settings)
+        photo = _propose_mask(engine, pair, photo)
+    mask = _find_mask(pair, photo, settings)
     share = _masked_share(mask) if settings.mask_auto and not settings.force else 0.0
     if share > TOO_MUCH:
         raise MaskError(
@@ -160,7 +160,7 @@ def _masked_share(mask: NDArray[Any]) -> float:
     return float(np.count_nonzero(mask if mask.dtype == bool else mask > MASKED_ABOVE)) / mask.size
 
 
-def _propose(engine: RestoreEngine, pair: Pair, photo: Photo) -> Photo:
+def _propose_mask(engine: RestoreEngine, pair: Pair, photo: Photo) -> Photo:
     """The photograph with a note of its mask, which is proposed and written unless one is there."""
     assert pair.mask is not None
     if pair.mask.exists():
@@ -177,7 +177,7 @@ def _propose(engine: RestoreEngine, pair: Pair, photo: Photo) -> Photo:
     return photo.with_note(f"the mask {pair.mask} was proposed, {damage.share:.2%} of the photo: look at it")
 
 
-def _mask_of(pair: Pair, photo: Photo, settings: PhotoSettings) -> NDArray[Any]:
+def _find_mask(pair: Pair, photo: Photo, settings: PhotoSettings) -> NDArray[Any]:
     mask: NDArray[Any]
     if pair.mask is not None:
         mask = read_mask(pair.mask, settings.max_pixels)

@@ -122,8 +122,8 @@ def _probe(name: str, code: str, hint: str, *, required: bool = False, absent: s
 
 
 def _driver() -> Finding:
-    found, text = _run(_DRIVER)
-    if found:
+    works, text = _run(_DRIVER)
+    if works:
         return Finding("nvidia driver", "ok", text)
     if "cuInit" in text and "error 100)" not in text:  # it is installed, and does not work
         return Finding("nvidia driver", "broken", text, "look at nvidia-smi; without a GPU nothing is lost")
@@ -144,7 +144,7 @@ def _run(code: str) -> tuple[bool, str]:
     home = str(Path(__file__).resolve().parents[2])
     code = f"import sys; sys.path.insert(0, {home!r})\n{code}"
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-P", "-c", code],
             capture_output=True,
             text=True,
@@ -155,8 +155,8 @@ def _run(code: str) -> tuple[bool, str]:
         )
     except (OSError, subprocess.SubprocessError) as error:
         return False, f"{type(error).__name__}: {error}"
-    if done.returncode < 0:
-        return False, f"the import crashed with signal {-done.returncode}"
-    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    text = lines[-1] if lines else f"exit code {done.returncode}"
-    return done.returncode == 0, re.sub(r"^restore_sdk\.errors\.\w+: ", "", text)[:300]
+    if process.returncode < 0:
+        return False, f"the import crashed with signal {-process.returncode}"
+    lines = (process.stdout if process.returncode == 0 else process.stderr).strip().splitlines()
+    text = lines[-1] if lines else f"exit code {process.returncode}"
+    return process.returncode == 0, re.sub(r"^restore_sdk\.errors\.\w+: ", "", text)[:300]

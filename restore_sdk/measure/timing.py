@@ -62,8 +62,8 @@ def time_in_blocks(
     for case in cases:
         progress(f"warm-up: {case.run}, {case.figure}")
         took = _warm_up(case)
-        most = min(requests / case.requests, seconds / took)
-        calls = max(1, round(most))
+        limit = min(requests / case.requests, seconds / took)
+        calls = max(1, round(limit))
         blocks = min(BLOCKS, calls)
         shares.append([calls * (block + 1) // blocks - calls * block // blocks for block in range(blocks)])
     times: list[list[list[float]]] = [[] for _ in cases]

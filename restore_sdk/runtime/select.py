@@ -64,7 +64,7 @@ def _built_engine(bundle: Bundle, *, device: int, slots: int) -> tuple[StageRunn
     """A runner on engines from the store, or why there is none; costs nothing where nothing was built."""
     from restore_sdk.engines.store import EngineStore, graph_sha256
 
-    wanted = {graph_sha256(bundle, spec.name) for spec in bundle.stages}
+    required = {graph_sha256(bundle, spec.name) for spec in bundle.stages}
     try:
         entries = EngineStore().entries()
     except RestoreError as error:
@@ -73,7 +73,7 @@ def _built_engine(bundle: Bundle, *, device: int, slots: int) -> tuple[StageRunn
     reasons = []
     for edition in EDITIONS:
         keys = [entry.sidecar.key for entry in entries if entry.sidecar is not None]
-        if not wanted <= {key.onnx_sha256 for key in keys if key.edition == edition}:
+        if not required <= {key.onnx_sha256 for key in keys if key.edition == edition}:
             continue  # models may share a stage, so that the engine of one was built for another model
         from restore_sdk.runtime.tensorrt import open_tensorrt
 

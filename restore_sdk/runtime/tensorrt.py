@@ -117,7 +117,6 @@ def open_tensorrt(
     *,
     device: int = 0,
     slots: int = 1,
-    store: EngineStore | None = None,
 ) -> TensorRtRunner:
     """A runner on the engines that the store holds for this bundle, TensorRT and GPU.
 
@@ -129,7 +128,7 @@ def open_tensorrt(
     facts = device_facts(device)
     trt = load(edition)
     require_driver(trt, facts)
-    store = store or EngineStore()
+    store = EngineStore()
     edge, repair = (store.find(bundle, spec.name, trt, facts) for spec in bundle.stages)
     about = {"engines": [_describe(engine) for engine in (edge, repair)]}
     runner = None

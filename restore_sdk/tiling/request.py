@@ -124,9 +124,9 @@ class Request:
         self._options, self._name = options, name
         with self._named():
             self._source = as_pixels(image, options.color)
-            given = mask_values(mask, self._source.shape[:2])
-            self._mask = masked_pixels(given)
-            doubts = [mask_doubt(given)]
+            values = mask_values(mask, self._source.shape[:2])
+            self._mask = masked_pixels(values)
+            doubts = [mask_doubt(values)]
             dilate(self._mask, options.dilate)
             framed = frames(() if options.faces is None else options.faces, self._mask.shape)
             self.plan = plan(self._mask, options.max_crops, framed)

@@ -94,7 +94,7 @@ def test_a_runtime_that_fails_in_the_middle_of_a_batch(faulty: tuple[RestoreEngi
     assert np.array_equal(engine.restore(PHOTO, MASKED), expected)
 
 
-def test_a_fault_in_one_thread_is_nobody_else_s(faulty: tuple[RestoreEngine, Faulty]) -> None:
+def test_a_fault_in_one_thread_stays_in_it(faulty: tuple[RestoreEngine, Faulty]) -> None:
     engine, runner = faulty
     expected = engine.restore(PHOTO, MASKED)
     runner.spoil, runner.at = FAULTS["raises"], 9

@@ -74,7 +74,7 @@ def test_restoring_needs_no_socket_and_no_library_reports_it(toy_bundle: Bundle,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_the_caller_said_of_telemetry_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_callers_own_telemetry_setting_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ORT_SWITCH, "0")
     monkeypatch.setitem(sys.modules, "openvino_telemetry", sys)
     with no_telemetry():

@@ -108,7 +108,7 @@ def test_drift_over_the_golden_vectors_has_a_gate(capsys: pytest.CaptureFixture[
     assert 60 < found["restored"]["worst_db"] <= found["restored"]["pooled_db"]
 
 
-def test_a_runtime_that_is_not_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def missing(*_: object, **__: object) -> None:
         raise DeviceError("no such device", "buy one")
 
@@ -128,7 +128,7 @@ def test_a_runtime_that_is_not_here(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         (["drift", "--min-psnr", "nan"], "the gate is nan dB"),
     ],
 )
-def test_what_cannot_be_measured_is_said(
+def test_what_cannot_be_measured_is_reported(
     arguments: list[str], message: str, tmp_path: Path, toy_bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "notes.txt").write_text("no face")

@@ -82,7 +82,7 @@ def test_closing_waits_for_those_inside_and_wakes_those_outside() -> None:
 
 
 @pytest.mark.parametrize("started", [0, 1])
-def test_without_threads_the_reason_is_told_after_what_was_done(monkeypatch: pytest.MonkeyPatch, started: int) -> None:
+def test_without_threads_an_error_follows_the_finished_results(monkeypatch: pytest.MonkeyPatch, started: int) -> None:
     real, left = threading.Thread.start, started
 
     def start(thread: threading.Thread) -> None:

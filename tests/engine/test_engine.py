@@ -29,7 +29,7 @@ def test_the_chain(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArra
     assert restored.flags.owndata
 
 
-def test_run_tells_everything(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+def test_run_returns_everything(engine: RestoreEngine, photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
     result = engine.run(photo, mask, detail="none")
     assert np.array_equal(result.image, expected(photo, mask))
     assert np.array_equal(result.edges, toy_edge(photo, mask))

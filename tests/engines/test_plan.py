@@ -99,7 +99,7 @@ class TestPlans:
                 prepare(target)
         assert prepare("rtx3090").gpu is None  # built ahead of time: the GPU is for trying the engine alone
 
-    def test_a_device_that_was_named_and_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_named_device_that_does_not_exist(self, monkeypatch: pytest.MonkeyPatch) -> None:
         on(None, monkeypatch)
         with pytest.raises(DeviceError):
             prepare(rtx_recipe("7.5"), device=7)

@@ -84,9 +84,7 @@ def test_a_folder_that_marks_itself(folder: Folder) -> None:
         assert image.size == (WIDTH, HEIGHT)
 
 
-def test_masks_that_cannot_be_meant_are_told_with_the_option_that_helps(
-    folder: Folder, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_odd_masks_are_noted_with_the_option_that_helps(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     photo, mask = folder.photo("a.png"), folder.mask("m.png")
     with Image.open(mask) as image:
         Image.fromarray(255 - np.asarray(image)).save(folder.place / "inverted.png")

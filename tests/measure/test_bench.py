@@ -85,7 +85,7 @@ def test_all_that_opens_is_measured_and_the_rest_named(toy_bundle: Bundle, capsy
     assert all(entry["why"] for entry in found["absent"])
 
 
-def test_a_runtime_asked_for_by_name_is_never_replaced(
+def test_a_named_runtime_is_never_replaced(
     toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing(*_: object, **__: object) -> None:

@@ -104,7 +104,7 @@ def test_a_precision_that_is_not_taken_is_an_error(toy_bundle: Bundle, monkeypat
         open_runner("openvino-bf16", toy_bundle, device=0, slots=1, threads=None)
 
 
-def test_a_cpu_without_bf16_is_told_so(toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_without_bf16_is_refused(toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     class Old(ov.Core):  # stands for a CPU of before 2020
         def get_property(self, *_: object) -> list[str]:
             return ["FP32", "INT8", "BIN"]

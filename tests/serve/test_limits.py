@@ -119,7 +119,7 @@ def test_everybody_gets_his_own(launch: Launch, engine: RestoreEngine) -> None:
             assert np.array_equal(answer.image(), engine(photo, mask, color="bgr"))
 
 
-def test_who_is_not_served_by_the_end_of_the_grace_is_told(launch: Launch) -> None:
+def test_requests_not_served_by_the_end_of_the_grace_get_an_answer(launch: Launch) -> None:
     with launch(workers=1, grace_s=1.0) as service, ThreadPoolExecutor(3) as pool:
         running = [pool.submit(service.post, upload(HELD)) for _ in range(2)]
         service.wait_until_waiting(1)

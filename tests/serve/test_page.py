@@ -363,7 +363,7 @@ def drop(page: Any, data: bytes, name: str, kind: str) -> None:
     page.dispatch_event("#pick", "drop", {"dataTransfer": handle})
 
 
-def test_what_is_refused_or_converted_is_told_at_once(visit: Visit, launch: Launch) -> None:
+def test_what_is_refused_or_converted_is_reported_at_once(visit: Visit, launch: Launch) -> None:
     with launch(ui=1, max_pixels=10_000, max_body_bytes=20_000) as service:
         visitor = visit(service.url)
         page = visitor.page

@@ -102,7 +102,7 @@ def test_options_are_fields_of_the_body_and_nothing_else(service: Service) -> No
     assert "curl -F" in answer.json()["error"]["hint"]
 
 
-def test_a_mask_that_cannot_be_meant_is_told(service: Service) -> None:
+def test_an_odd_mask_is_noted(service: Service) -> None:
     photo, mask = pair()
     assert "marks 96% of the picture" in service.restore_json(encoded(photo), encoded(255 - mask))["notes"][0]
     assert service.restore_json(encoded(photo), encoded(mask))["notes"] == []

@@ -223,7 +223,7 @@ def test_a_file_that_is_not_its_own_is_refused(browser: Any, toy_site: Path) -> 
     assert "model/repair.onnx is not the file that belongs here" in refused(browser, toy_site, lambda _: None)
 
 
-def test_a_browser_without_simd_is_told(browser: Any, toy_site: Path) -> None:
+def test_a_browser_without_simd_gets_a_message(browser: Any, toy_site: Path) -> None:
     lacks = "WebAssembly.validate = () => false"
     assert "lacks WebAssembly SIMD" in refused(browser, toy_site, lambda page: page.context.add_init_script(lacks))
 

@@ -172,7 +172,7 @@ def test_colours_are_those_of_the_model() -> None:
     assert (restored(make_photo(256, 256)) == TINTED[0, 0]).all()
 
 
-def test_a_mask_that_cannot_be_meant_is_told(engine: RestoreEngine) -> None:
+def test_an_odd_mask_is_noted(engine: RestoreEngine) -> None:
     mask = np.full((256, 256), 255, np.uint8)
     mask[253:] = 0
     assert engine.run(greys(), mask).notes == ("the mask marks 100% of the picture; white is what to repaint",)

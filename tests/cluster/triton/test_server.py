@@ -82,7 +82,7 @@ def test_the_shipped_model(tmp_path: Path, server: Server) -> None:
             remote.run(photo, mask)
 
 
-def test_what_cannot_be_used_is_said(server: Server) -> None:
+def test_what_cannot_be_used_is_reported(server: Server) -> None:
     with pytest.raises(DeviceError, match=r"127\.0\.0\.1:9 cannot be used"):
         TritonRunner("127.0.0.1:9", timeout_s=5)
     with pytest.raises(DeviceError, match="serves no model 'none'"):

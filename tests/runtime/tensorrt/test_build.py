@@ -60,7 +60,7 @@ def test_engines_that_compute_what_the_reference_did_are_published(
     assert double.counters().living == before
 
 
-def test_engines_that_drift_or_find_no_room_are_not(
+def test_engines_that_drift_or_find_no_memory_are_not(
     plan: chain.BuildPlan, store: EngineStore, toy_bundle: Bundle, double: Double, tmp_path: Path
 ) -> None:
     golden = golden_vectors()

@@ -148,7 +148,7 @@ def test_the_primary_context_of_others_is_left_alone(open_runner: Open, double: 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_after_a_fork_the_child_is_told_and_the_parent_goes_on(
+def test_after_a_fork_the_child_raises_and_the_parent_goes_on(
     open_runner: Open, reference: OnnxRunner, toy_bundle: Bundle, trt: ModuleType
 ) -> None:
     (request,) = requests(1)
