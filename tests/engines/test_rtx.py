@@ -65,7 +65,7 @@ class TestRefusals:
                 r"operator Frobnicate \(node 'maps'\): .*Plugin not found",
             ),
             (half_graph("edge", compute=TensorProto.FLOAT), "precision", "in float32"),
-            (half_graph("repair"), "parse", "completed_edges.* is expected"),
+            (half_graph("repair"), "parse", "completed_edges.*its manifest says"),
             *(
                 (graph, "parse", "stage edge")
                 for graph in (b"", b"hello" * 100, b"vtrt" + bytes(100), b"\x08\x09", half_graph("edge")[:200])
