@@ -60,7 +60,7 @@ class Timings:
 
     @property
     def total_ms(self) -> float:
-        """The whole request, with :attr:`wait_ms`: waiting for a free slot, and the slot's first set-up."""
+        """All of the request, with :attr:`wait_ms`: waiting for a free slot, and the slot's first set-up."""
         return self.host_ms + self.wait_ms + self.edge_ms + self.repair_ms
 
 
@@ -312,7 +312,7 @@ class RestoreEngine:
         return self._runner
 
     def _restore(self, items: Sequence[_Item], options: RestoreOptions) -> list[Any]:
-        """Restore some images together; what stands before what messages say of each comes first."""
+        """Restore some images together; of each item, the first part is a prefix of its messages."""
         self._open()
         requests: list[Request] = []
         for name, image, mask in items:

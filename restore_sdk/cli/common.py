@@ -1,4 +1,4 @@
-"""What the commands share: what each gives back, and the options that many have, each with its one help text."""
+"""What the commands share: the form of their results, and common options, each with its one help text."""
 
 from __future__ import annotations
 

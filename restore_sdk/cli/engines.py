@@ -1,4 +1,4 @@
-"""The commands ``restore-sdk build`` and ``restore-sdk engines``: each gives report, lines and exit code."""
+"""The commands ``restore-sdk build`` and ``restore-sdk engines``."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def serve(options: argparse.Namespace) -> Result:
     if not (0 < options.max_megapixels < 1e6 and 0 < options.max_megabytes < 1e6):
         raise InputError("--max-megapixels and --max-megabytes must be above 0", "leave them out")
     slots = min(8, usable_cores()) if options.slots is None else options.slots
-    # What is wrong with them is said before the model is loaded.
+    # Checked before the model is loaded.
     settings = check_settings(
         host=options.host,
         port=options.port,

@@ -24,7 +24,7 @@ from restore_sdk.engines.recipe import Recipe
 from restore_sdk.engines.trtlog import Capture, capture, logger
 from restore_sdk.errors import BuildError
 
-#: Takes what is going on; a part of it that changes often stands behind a colon.
+#: Called with the current step; details that change often follow a colon.
 Progress = Callable[[str], None]
 
 #: Floating-point types by their name in TensorRT.
@@ -188,7 +188,7 @@ def add_profile(builder: Any, config: Any, network: Any, recipe: Recipe) -> None
 
 
 def failure(stage: str, label: str, messages: Sequence[str], *, parsing: bool, facts: str = "") -> BuildError:
-    """The error for a stage that TensorRT refuses to read or to build, from what it ``said``, the reason first."""
+    """The error for a stage that TensorRT refuses to read or to build, from its ``messages``, the reason first."""
     text = "; ".join(dict.fromkeys(line for line in map(_one_line, messages) if line))[:1200] or "it gives no reason"
     reason, hint = next(
         ((reason, hint) for pattern, reason, hint in _KINDS if re.search(pattern, "\n".join(messages), re.IGNORECASE)),
@@ -247,6 +247,6 @@ def _describe(error: Any) -> str:
 
 
 def _one_line(message: str) -> str:
-    """A message without what stands in every one and says nothing."""
+    """A message without the boilerplate of TensorRT."""
     lines = [line for line in message.splitlines() if line.strip() and not _NOISE.search(line)]
     return re.sub(r"\s+In \w+ at \S+\)", ")", " ".join(" ".join(lines).split()))

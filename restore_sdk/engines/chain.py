@@ -58,7 +58,7 @@ class BuildPlan:
         )
 
 
-#: Runs the golden vectors on plans by stage, before they are published: gives the figures, or raises DriftError.
+#: Runs the golden vectors on plans by stage, before they are published: returns the figures, or raises DriftError.
 Validator = Callable[[Bundle, Mapping[str, bytes], BuildPlan], Mapping[str, Any]]
 
 

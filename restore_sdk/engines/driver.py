@@ -116,7 +116,7 @@ def _facts(library: ctypes.CDLL, index: int) -> DeviceFacts:
 
 
 def _number(library: ctypes.CDLL, entry: str, *arguments: Any, kind: Any = ctypes.c_int) -> int:
-    """The number that an entry point gives through its first argument."""
+    """The number that an entry point returns through its first argument."""
     number = kind()
     _call(library, entry, ctypes.byref(number), *arguments)
     return int(number.value)

@@ -19,12 +19,12 @@ SCHEMA = 3
 #: Which GPUs a plan runs on: the very device model it was built on, or every device of its compute capabilities.
 Hardware = Literal["device", "capability"]
 
-#: The hint of an error about an engine where the bundle is not known: who knows it puts the whole command there.
+#: The hint of an error about an engine where the bundle is not known; callers that know it replace the hint.
 BUILD_AGAIN = "build it again: restore-sdk build"
 
 
 class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that decides what a built engine is: two builds of one key can stand for each other.
+    """Everything that decides what a built engine is: two builds of one key are interchangeable.
 
     Attributes:
         onnx_sha256: of the FP16 graph that was built.
@@ -51,11 +51,11 @@ class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def digest(self) -> str:
-        """24 hexadecimal characters that stand for the whole key in file names."""
+        """24 hexadecimal characters that identify the key in file names."""
         return _sha256(msgspec.to_builtins(self))[:24]
 
     def mismatch(self, trt: TensorRT, gpu: DeviceFacts) -> tuple[str, str, str] | None:
-        """The first thing in which the engine does not fit this host (what, the engine's, the host's), or ``None``."""
+        """The first property that does not fit this host (what, the engine's, the host's), or ``None``."""
         if self.edition != trt.edition:
             return "TensorRT edition", self.edition, trt.edition
         if self.version != trt.version:
@@ -72,7 +72,7 @@ class EngineKey(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sidecar(Struct, frozen=True, forbid_unknown_fields=True):
-    """What stands in the JSON file beside a plan.
+    """The JSON file beside a plan.
 
     Attributes:
         target: name of the recipe that it was built from. ``bundle``: name and version of the model.

@@ -1,7 +1,7 @@
 """TensorRT's log, into :mod:`logging` and kept for the error that may follow.
 
 TensorRT keeps the first logger of a process and ignores every later one, so there is one an edition, shared by
-whoever builds and whoever runs; :func:`capture` sets apart what was said during one piece of work.
+building and running; :func:`capture` collects the messages of one piece of work.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 KEEP = 200
 
 _LOG = logging.getLogger("restore_sdk.tensorrt")
-_LOG.addHandler(logging.NullHandler())  # what it says reaches the caller in errors; standard error only where asked
+_LOG.addHandler(logging.NullHandler())  # its messages reach the caller in errors; standard error only where configured
 _LOCK = threading.Lock()
 _LOGGERS: dict[str, Any] = {}
 _CAPTURES: list[Capture] = []
@@ -47,10 +47,10 @@ def logger(trt: Any) -> Any:
 
 @contextmanager
 def capture(*, own: bool = False) -> Iterator[Capture]:
-    """Collect what TensorRT says while the block runs, whichever thread it says it in: a builder has several.
+    """Collect TensorRT's messages while the block runs, from all threads: a builder has several.
 
-    ``own`` takes only what is said in the caller's thread, as all that an engine says while it is opened or runs: other
-    threads may run engines of their own meanwhile.
+    ``own`` takes only those of the caller's thread, as all of an engine that is opened or runs: other threads may run
+    engines of their own meanwhile.
     """
     captured = Capture(threading.get_ident() if own else None)
     with _LOCK:

@@ -31,7 +31,7 @@ _IN_16 = "save it with 16 bits: magick IN -depth 16 OUT.png"
 
 CMYK = "CMYK, for print, whose colours no formula brings back"
 
-#: Pixels that a tile of a TIFF may have beyond those of the picture: a whole one is decoded, however little is shown.
+#: Pixels that a tile of a TIFF may have beyond those of the picture: all of a tile is decoded, however little is shown.
 _TILE_PIXELS = 1 << 22
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # of a JPEG: what ends the pixels of a scan
@@ -196,7 +196,7 @@ def tiff_pages(data: bytes) -> list[ImageFileDirectory_v2]:
 
 
 def tiff_number(directory: ImageFileDirectory_v2, tag: int, default: int = 0) -> int:
-    """The first value of a tag; ``default`` where that is missing, or no whole number."""
+    """The first value of a tag; ``default`` where that is missing, or no integer."""
     value = directory.get(tag)
     first = next(iter(value), None) if isinstance(value, tuple) else value
     return first if isinstance(first, int) else default

@@ -1,7 +1,7 @@
 """What a file says about its photograph, read by Pillow and written by Pillow into another file.
 
 Kept: EXIF, the ICC colour profile, XMP, the resolution; and where the format stays the same what only that has:
-comments and IPTC in JPEG, text and colour chunks in PNG, IPTC in TIFF. What is left out is told.
+comments and IPTC in JPEG, text and colour chunks in PNG, IPTC in TIFF. What is left out is noted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TIFF_XMP, _TIFF_IPTC, _TIFF_ICC, _TIFF_OFFSETS = 700, 33723, 34675, 273
 
 _EXIF, _MORE_XMP = b"Exif\0\0", b"http://ns.adobe.com/xmp/extension/\0"
 
-#: IPTC among Photoshop's resources: its number, and what stands before it in a JPEG.
+#: IPTC among Photoshop's resources: its number, and its header in a JPEG.
 _IPTC, _IPTC_HEAD = 0x0404, b"Photoshop 3.0\x008BIM\x04\x04\0\0"
 
 #: Largest EXIF and XMP that fit into a segment of a JPEG.
@@ -104,7 +104,7 @@ class Metadata:
 
 
 def read_metadata(image: ImageFile.ImageFile, data: bytes, notes: list[str]) -> tuple[Metadata, int]:
-    """The metadata of an opened image, and its orientation; what is broken is left out and told in ``notes``.
+    """The metadata of an opened image, and its orientation; what is broken is left out, with a note in ``notes``.
 
     A TIFF is not to be loaded before: Pillow then turns it upright, and forgets how it lay.
     """
@@ -241,7 +241,7 @@ def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[
 
 
 def into_tiff(encoded: bytes, metadata: Metadata, icc: bytes) -> bytes:
-    """A TIFF with metadata in it: a new directory stands before the file, and points into it."""
+    """A TIFF with metadata in it: a new directory is put before the file, and points into it."""
     found = TiffImagePlugin.TiffImageFile(io.BytesIO(encoded)).tag_v2
     directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=found.prefix)
     for tag in found:

@@ -77,7 +77,7 @@ _OPENERS: dict[Format, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 #: Compressions of TIFF that lose something, by Pillow's names.
 _TIFF_LOSSY = ("jpeg", "tiff_jpeg", "webp", "jpeg2000")
 
-#: What a mode of Pillow becomes; a mode that stands here by itself stays. Others are refused.
+#: What a mode of Pillow is converted to. Others are refused.
 _MODES = {
     **dict.fromkeys(("1", "L"), "L"),
     **dict.fromkeys(("RGB", "RGBX", "YCbCr", "P"), "RGB"),
@@ -112,7 +112,7 @@ class Photo:
         return ((self.pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
     def with_note(self, note: str) -> Photo:
-        """The same, with one more note on it, which stands first in all of its files' notes."""
+        """The same, with one more note, the first among the notes of its files."""
         return replace(self, metadata=replace(self.metadata, notes=(note, *self.metadata.notes)))
 
     def with_restored(self, restored: NDArray[np.uint8]) -> Pixels:

@@ -72,7 +72,7 @@ def find_pairs(
     mask_suffix: str = "",
     auto: bool = False,
 ) -> tuple[list[Pair], list[str]]:
-    """Pair every photograph below ``source`` with its mask; also gives a line for all else that was left alone.
+    """Pair every photograph below ``source`` with its mask; also returns a note on all else that was left alone.
 
     A mask has the name of its photograph, ``mask_suffix`` and any image extension, in the same subfolder of ``masks``;
     names are compared in Unicode's composed form (NFC). Folders that are links are not entered, files that are links

@@ -12,8 +12,8 @@ Runtime = Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "openvino-
 
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 
-#: What NVIDIA Triton's model repository and its client agree on: the ensembles that give the restored image, and with
-#: it the completed edges (the stages are called after the first); the parameter that holds
+#: What NVIDIA Triton's model repository and its client agree on: the ensembles that return the restored image, and with
+#: it the completed edges (the stages are named after the first); the parameter that holds
 #: :meth:`restore_sdk.bundle.Bundle.facts` as JSON.
 MODEL, MODEL_WITH_EDGES, FACTS = "restore", "restore_with_edges", "restore_sdk"
 

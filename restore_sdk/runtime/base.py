@@ -18,7 +18,7 @@ from restore_sdk.imaging.image import MODEL_SIZE
 U8 = NDArray[np.uint8]
 
 _MAP = (MODEL_SIZE, MODEL_SIZE)
-#: What the chain takes and gives, by the names of its tensors.
+#: Names of the chain's inputs and outputs.
 INPUTS, OUTPUTS = ("image", "mask"), ("restored", "completed_edges")
 
 #: Shapes of the chain's tensors by name, without the batch.
@@ -160,7 +160,7 @@ class PooledRunner:
                 self._changed.notify_all()
 
     def _close(self) -> list[Slot]:
-        """Let nobody in any more, wait until every slot is back, and give them out to be freed (once)."""
+        """Refuse new calls, wait until every slot is idle, and return them to be freed (once)."""
         with self._changed:
             self._open = False
             self._changed.notify_all()

@@ -1,7 +1,7 @@
 """A GPU through pycuda, on its primary context: the one that TensorRT and PyTorch use.
 
 The only file that imports pycuda. Every use of it stands inside :meth:`Gpu.current`, which pushes the context and pops
-it. Everything is freed by a call, never by dropping a reference: the traceback of an error that somebody keeps holds
+it. Everything is freed by a call, never by dropping a reference: a traceback that is kept holds
 references, and what is freed later, in some other thread, is freed without the context it needs.
 """
 

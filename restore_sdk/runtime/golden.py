@@ -41,7 +41,7 @@ def golden_drift(runner: StageRunner, golden: dict[str, NDArray[np.uint8]]) -> d
 
 
 def require_golden(runner: StageRunner, bundle: Bundle) -> dict[str, Any]:
-    """Hold a built engine, which computes in half precision, to the gate; gives the figures, of JSON types.
+    """Hold a built engine, which computes in half precision, to the gate; returns the figures, of JSON types.
 
     Raises:
         DriftError: an output is beyond the gate; names the output, the figures and the gate.

@@ -29,13 +29,13 @@ _WATCHED: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def keep_in_children(native: Held) -> Held:
-    """Keep it alive for ever in children forked while it lives; in this process it goes as always. Gives it back."""
+    """Keep it alive for ever in children forked while it lives; in this process it is freed as always. Returns it."""
     _WATCHED.add(native)
     return native
 
 
 def hold(native: Held) -> Held:
-    """Keep it alive until :func:`release`, and for ever in children forked meanwhile; gives it back."""
+    """Keep it alive until :func:`release`, and for ever in children forked meanwhile; returns it."""
     _HELD[id(native)] = native
     return native
 

@@ -77,7 +77,7 @@ class _Slot:
         return Inference(restored, completed, 1e3 * (between - started), 1e3 * (ended - between))
 
     def _bind(self, count: int) -> tuple[Any, Any]:
-        # On the CPU an OrtValue made from an array stands on the array's own memory: filling the array fills the input,
+        # On the CPU an OrtValue made from an array shares the array's memory: filling the array fills the input,
         # and the value that the edge stage writes is the one that the repair stage reads.
         values = {name: ort.OrtValue.ortvalue_from_numpy(array[:count]) for name, array in self._buffers.items()}
         edge, repair = self._edge.io_binding(), self._repair.io_binding()

@@ -128,7 +128,7 @@ class _Slot:
 
     def __init__(self, edge: Any, repair: Any) -> None:
         self._buffers = host_buffers(1)
-        # A tensor with shared memory stands on the array's own: filling the array fills the input, and what the edge
+        # A tensor with shared memory uses the array's own: filling the array fills the input, and what the edge
         # stage writes is what the repair stage reads.
         tensors = {name: ov.Tensor(array, shared_memory=True) for name, array in self._buffers.items()}
         self._requests = []

@@ -104,7 +104,7 @@ class Pipeline:
         cuda, (edge, repair) = self._gpu.cuda, self._contexts
         for context in self._contexts:
             context.resize(count)
-        # No variable of this frame holds a thing of pycuda's: an error's traceback would keep it alive.
+        # No local variable holds an object of pycuda: an error's traceback would keep it alive.
         self._marks[_START].record(self._stream)
         for name in INPUTS:
             cuda.memcpy_htod_async(self._device[name], self._pinned[name][:count], self._stream)

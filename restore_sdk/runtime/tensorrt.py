@@ -148,7 +148,7 @@ def open_tensorrt(
 
 
 def validate(bundle: Bundle, plans: Mapping[str, bytes], plan: BuildPlan) -> Mapping[str, Any]:
-    """Run both stages as they will serve, compare with the reference; gives the figures, the device and the driver.
+    """Run both stages as they will serve, compare with the reference; returns the figures, the device and the driver.
 
     Raises:
         DriftError: beyond the gate. MissingDependencyError: pycuda is not installed.

@@ -91,7 +91,7 @@ class _Connection:
         with _mapped_errors(f"the Triton server at {self._url} failed"):
             started = time.perf_counter()
             result = self._client.infer(self._model, inputs, outputs=outputs, client_timeout=self._timeout)
-            # What the client gives is a view of the message.
+            # What the client returns is a view of the message.
             restored, completed = (np.array(result.as_numpy(name)) for name in OUTPUTS)
             return Inference(restored, completed, 0.0, 1e3 * (time.perf_counter() - started))
 

@@ -54,7 +54,7 @@ def stopping() -> ProblemError:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing that pydantic found, with its field's name."""
+    """The first error that pydantic found, with its field's name."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))[:80]
     return f"{place}: {first['msg']}" if place else first["msg"]

@@ -103,7 +103,7 @@ class RestoreQueue:
             raise problem_of(error) from error
 
     def _finished(self, key: object, run: asyncio.Future[Response]) -> None:
-        """Make room for the next; an error that its client is not to blame for is logged."""
+        """Free the worker; an error that the client did not cause is logged."""
         self._running.discard(key)
         self._idle.release()
         error = run.exception()

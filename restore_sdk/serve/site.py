@@ -47,7 +47,7 @@ FINDER = {
 
 
 def write_site(path: str | os.PathLike[str], bundle: Bundle, runtime: str | os.PathLike[str]) -> dict[str, Any]:
-    """Write the static site in one step; one that stands at ``path`` is replaced.
+    """Write the static site in one step; one at ``path`` is replaced.
 
     Args:
         path: the folder to write; its parent must exist.

@@ -24,7 +24,7 @@ from restore_sdk.serve.settings import Settings
 
 Asked = TypeVar("Asked", bound=PhotoRequest)
 
-#: Longest field that is no file: room for all faces, in numbers as long as programs write them.
+#: Longest field that is no file: enough for all faces, in numbers as long as programs write them.
 MAX_TEXT_BYTES = 256 * MAX_FACES
 
 
@@ -46,7 +46,7 @@ def check_headers(request: Request, settings: Settings) -> None:
 
 
 async def read_request(request: Request, settings: Settings, model: type[Asked]) -> Asked:
-    """Read and check the whole body.
+    """Read and check the body.
 
     Raises:
         ProblemError: 408 too slow, 413 too large, 400 no valid multipart, 422 fields that are missing or wrong.

@@ -80,7 +80,7 @@ def _span(middle: float, available: int, side: int) -> tuple[int, int, int, int]
 def cut(
     pixels: NDArray[np.uint8], mask: NDArray[np.bool_], crop: Crop, color: Color = "rgb"
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The crop in the model's size; what stands in the picture under the mask reaches no known pixel of it.
+    """The crop in the model's size; masked pixels of the picture reach no known pixel of it.
 
     Where the crop is scaled down, a pixel is the mean of the known pixels under it, and masked where less than half of
     them are known. Where it is scaled up, a pixel is masked as soon as any pixel that it is made from is.
@@ -165,7 +165,7 @@ def _scaled(
         factor = (255.0 / share[partly]).reshape(-1, *[1] * (small.ndim - 2))
         small[partly] = np.minimum(np.rint(small[partly] * factor), 255).astype(np.uint8)
         return small, share < 128
-    # Linear where it grows: a wider kernel would carry what stands under the mask further into known pixels.
+    # Linear where it grows: a wider kernel would carry masked pixels further into known ones.
     weight: NDArray[np.float32] = cv2.resize(mask.astype(np.float32), (width, height))
     larger: NDArray[np.uint8] = cv2.resize(tile, (width, height), interpolation=cv2.INTER_LINEAR)
     return larger, weight > 0

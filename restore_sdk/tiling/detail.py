@@ -34,7 +34,7 @@ _SCALED = 1.25
 #: A patch takes the best match of one in so many parts of the known ones: more repeat less, and match worse.
 _PARTS = 5
 
-#: Known patches that are looked at, at most; evenly chosen.
+#: Known patches that are compared, at most; evenly chosen.
 _MOST = 1500
 
 #: Known patches of like contrast that tell how strong a residual may be; and of like brightness, to draw grain from.
@@ -143,7 +143,7 @@ class _Grid:
         return mean
 
     def _windows(self, cells: NDArray[Any], fill: int | None = None) -> NDArray[Any]:
-        """``(I, J, ..., 4, 4)``: the cells of each patch; beyond those that there are stands ``fill``, or the last."""
+        """``(I, J, ..., 4, 4)``: the cells of each patch; outside the picture ``fill``, or the last cell."""
         after = (-(-length // self.hop) * _HOP + _HOP for length in self.shape[:2])
         below, right = (end - had for end, had in zip(after, cells.shape[:2], strict=True))
         how = (cv2.BORDER_REPLICATE, 0) if fill is None else (cv2.BORDER_CONSTANT, fill)
@@ -162,7 +162,7 @@ class _Grid:
         return np.array(np.nonzero(self._windows(pooled(mask, self.cell), 0).any(axis=(2, 3))))
 
     def looks(self, patches: _Int) -> tuple[_Float, _Float]:
-        """Cells less their mean, ``(N, C, 4, 4)``, and that mean, ``(N, C)``; in whole numbers."""
+        """Cells less their mean, ``(N, C, 4, 4)``, and that mean, ``(N, C)``; rounded."""
         cells = self._looks[tuple(patches)].astype(np.float32)
         means = np.rint(cells.mean(axis=(2, 3)))
         return cells - means[..., None, None], means
@@ -182,7 +182,7 @@ class _Grid:
         return found
 
     def chances(self, patches: _Int, below: int) -> _Int:
-        """A whole number from 0 up for each patch, by its place in the picture: ``(N,)``."""
+        """A hash from 0 up to ``below`` for each patch, of its place in the picture: ``(N,)``."""
         rows, columns = patches.astype(np.uint64)
         mixed = (rows + np.uint64(7919 * self._crop.y)) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= (columns + np.uint64(104729 * self._crop.x)) * np.uint64(0xC2B2AE3D27D4EB4F)

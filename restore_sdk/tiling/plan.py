@@ -49,7 +49,7 @@ Faces: TypeAlias = Sequence[Sequence[float]]
 #: 1.5 times as high as a face's box. How far the frame's middle lies above the box's, in frame sides.
 _FRAME, _RAISED = 1.75, 0.07
 
-#: The mask is looked at, and its levels are kept, in blocks of so many pixels a side.
+#: The mask and its levels are planned in blocks of so many pixels a side.
 POOL = 4
 
 

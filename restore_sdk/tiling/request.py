@@ -228,7 +228,7 @@ class Request:
 
 
 def check_int(name: str, value: object, least: int, most: int) -> int:
-    """``value`` as an ``int``; numpy's whole numbers are taken too.
+    """``value`` as an ``int``; numpy's integers are taken, too.
 
     Raises :class:`InputError` unless it is a whole number from ``least`` to ``most``.
     """
