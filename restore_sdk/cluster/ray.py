@@ -73,8 +73,8 @@ class RestoreBatches:
                 except InputError as error:
                     errors[row] = f"{type(error).__name__}: {error}"
                     restored.append(np.zeros((0, 0, *np.shape(image)[2:]), np.uint8))
-        answer = {**batch, "restored": _column(restored)}
-        return {**answer, "error": np.array(errors, dtype=object)} if self._column else answer
+        result = {**batch, "restored": _column(restored)}
+        return {**result, "error": np.array(errors, dtype=object)} if self._column else result
 
 
 def _column(pictures: list[NDArray[np.uint8]]) -> NDArray[Any]:

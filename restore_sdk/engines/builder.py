@@ -151,8 +151,11 @@ def parse(trt: TensorRT, builder: Any, log_object: Any, graph: bytes, stage: Sta
         errors = [_describe(parser.get_error(index)) for index in range(parser.num_errors)]
         raise failure(stage.name, trt.label, errors or log.errors, parsing=True)
     inputs, outputs = (
-        {tensor.name: (tensor.dtype.name.lower(), tuple(tensor.shape)[1:]) for tensor in map(get, range(count))}
-        for get, count in ((network.get_input, network.num_inputs), (network.get_output, network.num_outputs))
+        {tensor.name: (tensor.dtype.name.lower(), tuple(tensor.shape)[1:]) for tensor in tensors}
+        for tensors in (
+            [network.get_input(index) for index in range(network.num_inputs)],
+            [network.get_output(index) for index in range(network.num_outputs)],
+        )
     )
     # TensorRT reads some garbage as a network of no tensors, and calls that a success.
     if mismatch := stage.mismatch(inputs, outputs):

@@ -87,8 +87,8 @@ def prepare(target: str | Recipe | None = None, edition: Edition | None = None, 
     try:
         gpu = device_facts(device)
     except DeviceError as error:
-        what = f"target {recipe.name} is built on the GPU that it is for: {error.message}"
-        raise DeviceError(what, f"build it on such a host; {error.hint}") from error
+        message = f"target {recipe.name} is built on the GPU that it is for: {error.message}"
+        raise DeviceError(message, f"build it on such a host; {error.hint}") from error
     if gpu.compute_capability not in recipe.compute_capabilities:
         raise DeviceError(
             f"target {recipe.name} is for compute capability {' '.join(recipe.compute_capabilities)}, GPU {device} "

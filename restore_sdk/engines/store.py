@@ -215,11 +215,11 @@ class EngineStore:
         return file_lock(self.root / f".{name}.lock", poll)
 
     def _choose(self, bundle: Bundle, stage: str, trt: TensorRT, gpu: DeviceFacts) -> Sidecar:
-        wanted = graph_sha256(bundle, stage)
+        graph_hash = graph_sha256(bundle, stage)
         entries = [entry for entry in self.entries() if entry.path.name.startswith(f"{stage}.")]
         sidecars = [entry.sidecar for entry in entries if entry.sidecar is not None]
         invalid = [entry.error for entry in entries if entry.error is not None]
-        fitting = [s for s in sidecars if s.key.onnx_sha256 == wanted and s.key.mismatch(trt, gpu) is None]
+        fitting = [s for s in sidecars if s.key.onnx_sha256 == graph_hash and s.key.mismatch(trt, gpu) is None]
         if fitting:
             for error in invalid:
                 _LOG.warning("engine store: %s", error)
@@ -229,13 +229,13 @@ class EngineStore:
         command = self.build_command(bundle, trt.edition, device=gpu.index)
         if not sidecars:
             raise EngineError(f"no engine of stage {stage} in {self.root}", f"build it: {command}", reason="not-built")
-        best = max(sidecars, key=lambda s: (s.key.onnx_sha256 == wanted, s.created))
-        what, built, here = best.key.mismatch(trt, gpu) or ("", "", "")
-        if best.key.onnx_sha256 != wanted:
+        best = max(sidecars, key=lambda s: (s.key.onnx_sha256 == graph_hash, s.created))
+        what, built, host = best.key.mismatch(trt, gpu) or ("", "", "")
+        if best.key.onnx_sha256 != graph_hash:
             what, built = "model", f"{best.bundle} ({best.key.onnx_sha256[:12]})"
-            here = f"{bundle.name} ({wanted[:12]})"
+            host = f"{bundle.name} ({graph_hash[:12]})"
         raise EngineError(
-            f"the engine of stage {stage} does not fit: {what} of the engine {built}, here {here}",
+            f"the engine of stage {stage} does not fit: {what} of the engine {built}, here {host}",
             f"build one for this host: {command}",
             reason="incompatible",
         )

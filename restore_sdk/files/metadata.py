@@ -242,10 +242,10 @@ def save_options(kind: Format, metadata: Metadata, *, grey: bool) -> tuple[dict[
 
 def into_tiff(encoded: bytes, metadata: Metadata, icc: bytes) -> bytes:
     """A TIFF with metadata in it: a new directory is put before the file, and points into it."""
-    found = TiffImagePlugin.TiffImageFile(io.BytesIO(encoded)).tag_v2
-    directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=found.prefix)
-    for tag in found:
-        directory[tag], directory.tagtype[tag] = found[tag], found.tagtype[tag]
+    original = TiffImagePlugin.TiffImageFile(io.BytesIO(encoded)).tag_v2
+    directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=original.prefix)
+    for tag in original:
+        directory[tag], directory.tagtype[tag] = original[tag], original.tagtype[tag]
     directory.tagtype[_TIFF_OFFSETS] = 4  # they grow
     parts = [(_TIFF_IPTC, content) for _, content in metadata.parts if metadata.format == "tiff"]
     for tag, content in [(_TIFF_XMP, metadata.xmp), (_TIFF_ICC, icc), *parts]:

@@ -76,8 +76,8 @@ class Journal:
             write_synced(self._part, result.data)
             line = {"result": fingerprint(self._part), "made_from": result.made_from, "settings": self._settings}
             output = pair.output.relative_to(self._target).as_posix()
-            about = {"event": "photo", "status": "restored", "photo": pair.name, "output": output}
-            self.note({**about, **line, **result.facts})
+            entry = {"event": "photo", "status": "restored", "photo": pair.name, "output": output}
+            self.note({**entry, **line, **result.facts})
             self._part.replace(pair.output)
             with suppress(OSError):  # only a power cut could still undo the renaming, and then it is done again
                 sync_folder(pair.output.parent)

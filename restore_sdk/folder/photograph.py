@@ -145,7 +145,7 @@ def restore_pair(engine: RestoreEngine, pair: Pair, settings: PhotoSettings) -> 
 
 
 def facts_of(file: Encoded, mask: NDArray[Any]) -> dict[str, Any]:
-    """What is told of a restored photograph, of JSON types."""
+    """What is reported of a restored photograph, of JSON types."""
     return {
         "width": mask.shape[1],
         "height": mask.shape[0],

@@ -117,13 +117,13 @@ def _record(
                     if note.startswith("the mask"):  # which the user may not have meant; the log has all notes
                         tqdm.write(f"restore-sdk: {escape(pair.name)}: note: {note}", file=sys.stderr)
                 continue
-            about = {"event": "photo", "photo": pair.name}
+            entry = {"event": "photo", "photo": pair.name}
             if isinstance(outcome, NothingMaskedError) and unmarked == "skip":
-                journal.note({**about, "status": "unmarked", "message": outcome.message})
+                journal.note({**entry, "status": "unmarked", "message": outcome.message})
                 summary.unmarked += 1
                 continue
             error = {"type": type(outcome).__name__, "message": outcome.message, "hint": outcome.hint}
-            journal.note({**about, "status": "failed", "error": error})
+            journal.note({**entry, "status": "failed", "error": error})
             summary.failed += 1
             summary.failures.append({"photo": pair.name, **error})
             line = f"restore-sdk: {escape(pair.name)}: {escape(outcome.message)} ({escape(outcome.hint)})"

@@ -227,8 +227,8 @@ def _from_pil(image: Any, modes: tuple[str, ...], error: type[ImageError | MaskE
             if hasattr(image, "load"):
                 image.load()
         return np.asarray(image)
-    except (OSError, ValueError, SyntaxError) as problem:  # PIL decodes a file only now
-        raise error(f"the PIL image cannot be decoded: {problem}", "get the file again") from problem
+    except (OSError, ValueError, SyntaxError) as cause:  # PIL decodes a file only now
+        raise error(f"the PIL image cannot be decoded: {cause}", "get the file again") from cause
 
 
 def _to_uint8(dtype: np.dtype[Any]) -> str:

@@ -62,7 +62,7 @@ print(t.version, f'for CUDA {{t.cuda}},' * bool(t.cuda), 'builds on',
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; ``required`` ones must not be broken for ``restore-sdk restore`` to work."""
+    """One finding; ``required`` ones must not be broken for ``restore-sdk restore`` to work."""
 
     name: str
     status: Status

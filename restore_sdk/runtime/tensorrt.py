@@ -71,13 +71,13 @@ class TensorRtRunner(PooledRunner):
                 for _ in range(slots):
                     pipelines.append(Pipeline(self._gpu, *self._stages))
                 _warm_up(pipelines, max_batch)
-                taken = max(0, before - self._gpu.cuda.mem_get_info()[0])
+                used = max(0, before - self._gpu.cuda.mem_get_info()[0])
             except BaseException:
                 with suppress(Exception):  # the failure that brought us here is the one to report
                     self._free_all(pipelines)
                 raise
         gpu = self._gpu.facts
-        about = {
+        own_facts = {
             "runtime": trt.__name__,
             "runtime_version": str(trt.__version__),
             "device": gpu.name,
@@ -85,9 +85,9 @@ class TensorRtRunner(PooledRunner):
             "compute_capability": gpu.compute_capability,
             "driver_cuda": gpu.cuda,
             "precision": "fp16",
-            "device_memory_bytes": int(taken),
+            "device_memory_bytes": int(used),
         }
-        super().__init__(pipelines, max_batch, {**about, **(facts or {})})
+        super().__init__(pipelines, max_batch, {**own_facts, **(facts or {})})
 
     def close(self) -> None:
         """Wait for running calls, then free buffers, contexts and engines, in this order. Idempotent."""

@@ -103,8 +103,8 @@ def _bundle_facts(config: Any) -> dict[str, Any]:
     """The bundle's facts out of the served model's configuration, once its tensors are a restoration's."""
     served = {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in (*config.input, *config.output)}
     uint8 = grpc.model_config_pb2.TYPE_UINT8
-    wanted = {name: (uint8, tensor_contract(name).shape[1:]) for name in (*INPUTS, *OUTPUTS)}
-    if served != wanted or FACTS not in config.parameters:
+    expected = {name: (uint8, tensor_contract(name).shape[1:]) for name in (*INPUTS, *OUTPUTS)}
+    if served != expected or FACTS not in config.parameters:
         raise InputError(
             f"the served model {config.name!r} with tensors {', '.join(sorted(served))} is none of restore-sdk's",
             f"name the ensemble that restore-sdk triton wrote: {MODEL_WITH_EDGES}",

@@ -90,12 +90,13 @@ class TrtStage:
 
     def _check(self, spec: StageSpec) -> int:
         """Compare tensors with the manifest, and say how large a batch may be."""
-        engine = self._engine
         inputs: dict[str, Any] = {}
         outputs: dict[str, Any] = {}
-        for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
-            tensors = inputs if engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT else outputs
-            tensors[name] = (engine.get_tensor_dtype(name).name.lower(), tuple(engine.get_tensor_shape(name))[1:])
+        for index in range(self._engine.num_io_tensors):
+            name = self._engine.get_tensor_name(index)
+            tensors = inputs if self._engine.get_tensor_mode(name) == self._trt.TensorIOMode.INPUT else outputs
+            dtype = self._engine.get_tensor_dtype(name).name.lower()
+            tensors[name] = (dtype, tuple(self._engine.get_tensor_shape(name))[1:])
         if mismatch := spec.mismatch(inputs, outputs):
             raise EngineError(f"this is no engine of stage {spec.name}: it has {mismatch}", BUILD_AGAIN)
         profiles = [self._engine.get_tensor_profile_shape(tensor.name, 0) for tensor in spec.inputs]

@@ -110,11 +110,11 @@ _BEARER = HTTPBearer(scheme_name="bearer", auto_error=False)
 
 
 async def check_token(
-    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
 ) -> None:
     """Refuse a request without the token."""
-    wanted = request.app.state.settings.token.encode()
-    if given is None or not hmac.compare_digest(given.credentials.strip().encode(), wanted):
+    token = request.app.state.settings.token.encode()
+    if credentials is None or not hmac.compare_digest(credentials.credentials.strip().encode(), token):
         hint, headers = "send the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"}
         raise ProblemError(401, "Unauthorized", "a bearer token is needed", hint, headers)
 

@@ -104,9 +104,9 @@ def cut(
         tile = to_rgb(tile, color)
     if crop.padded:
         below, right = MODEL_SIZE - crop.top - crop.inner_height, MODEL_SIZE - crop.left - crop.inner_width
-        beside = crop.top, below, crop.left, right
-        tile = cv2.copyMakeBorder(tile, *beside, cv2.BORDER_REFLECT_101)
-        mask = cv2.copyMakeBorder(mask.view(np.uint8), *beside, cv2.BORDER_REFLECT_101).view(np.bool_)
+        borders = crop.top, below, crop.left, right
+        tile = cv2.copyMakeBorder(tile, *borders, cv2.BORDER_REFLECT_101)
+        mask = cv2.copyMakeBorder(mask.view(np.uint8), *borders, cv2.BORDER_REFLECT_101).view(np.bool_)
     return np.ascontiguousarray(tile), mask
 
 

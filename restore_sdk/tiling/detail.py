@@ -201,16 +201,16 @@ def _detail(grid: _Grid, mask: _Bool, mine: _Bool) -> _Drawn | None:
     if not count or not wanted.shape[1]:
         return None
     (shapes, means), (shapes_wanted, means_wanted) = grid.looks(known), grid.looks(wanted)
-    offered = np.concatenate([_described(shapes, means), _described(shapes[..., ::-1], means)])
+    candidates = np.concatenate([_described(shapes, means), _described(shapes[..., ::-1], means)])
     parts = min(_PARTS, count)
     part, chance = np.arange(2 * count) % count % parts, grid.chances(wanted, parts)
     best = np.empty(wanted.shape[1], np.int64)
     for number in range(parts):
         of, among = chance == number, np.flatnonzero(part == number)
         if of.any():
-            asked = _described(shapes_wanted[of], means_wanted[of])
+            queries = _described(shapes_wanted[of], means_wanted[of])
             # Not by matrix products: BLAS waits long where cores are busy, and its sums differ with its threads.
-            nearest = cv2.batchDistance(asked, offered[among], cv2.CV_32F, normType=cv2.NORM_L2SQR, K=1)[1]
+            nearest = cv2.batchDistance(queries, candidates[among], cv2.CV_32F, normType=cv2.NORM_L2SQR, K=1)[1]
             best[of] = among[nearest[:, 0]]
     _, energy = grid.energy(known)
     contrast, contrast_wanted = (np.square(each).sum(axis=(1, 2, 3)) for each in (shapes, shapes_wanted))

@@ -267,9 +267,9 @@ class _Blocks:
 
     def _serves(self, face: Frame) -> bool:
         """Whether there is damage in the frame, and around it something that is known."""
-        where = self._within(face)
-        inside = self._mask[where]
-        return bool(inside.any()) and LEAST_CONTEXT * self._thickness(self._depth[where][inside]) <= face.side
+        area = self._within(face)
+        inside = self._mask[area]
+        return bool(inside.any()) and LEAST_CONTEXT * self._thickness(self._depth[area][inside]) <= face.side
 
     def _face_tile(self, face: Frame) -> Tile:
         (top, bottom), (left, right) = ((each.start * POOL, each.stop * POOL) for each in self._within(face))
@@ -330,14 +330,14 @@ class _Blocks:
         columns = _blocks_of(box.left - self._left, box.right - self._left)
         thickness = self._thickness(self._depth[rows, columns][part[rows, columns]])
         # Not ``base``: where that had to grow, a part that stands alone is still shown as close as it may be.
-        wanted = max(float(MODEL_SIZE), CONTEXT * thickness, box.longest / (1 - 2 * MARGIN))
-        taken = _limited(min(side, wanted), box, self._shape)
-        crop = place(box.middle, taken, self._shape)
-        around = [face for face in faces if base <= face.side <= 2 * taken and box.lies_in(face)]
+        ideal = max(float(MODEL_SIZE), CONTEXT * thickness, box.longest / (1 - 2 * MARGIN))
+        actual = _limited(min(side, ideal), box, self._shape)
+        crop = place(box.middle, actual, self._shape)
+        around = [face for face in faces if base <= face.side <= 2 * actual and box.lies_in(face)]
         if around:
             face = min(around, key=lambda face: math.dist(box.middle, (face.y, face.x)))
             crop = place((face.y, face.x), face.side, self._shape)
-        return Tile(crop, cell, level, max(1, int(RAMP * taken)))
+        return Tile(crop, cell, level, max(1, int(RAMP * actual)))
 
 
 def _limited(side: float, box: Box, shape: tuple[int, int]) -> int:
