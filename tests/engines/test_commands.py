@@ -110,29 +110,22 @@ class TestEngines:
         assert [run("engines", command)[0] for command in ("list", "prune")] == [0, 0]
         assert not run.store.root.exists()
 
-    def test_a_torn_one(self, run: Run, half_bundle: Bundle) -> None:
+    def test_a_torn_one_is_listed_and_pruned(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle
+    ) -> None:
         (run.store.root / made_up(half_bundle).plan_file).write_bytes(b"torn")
         code, report = run.json("engines", "list")
         assert (code, report["ok"]) == (5, False)
         assert [one["valid"] for one in report["engines"]] == [False, True]
         assert "4 of 504 bytes" in run("engines", "list")[1]
-
-    def test_an_invalid_one_is_listed_and_pruned(self, run: Run) -> None:
-        path = next(run.store.root.glob("edge.*.json"))
-        path.write_text("{")
-        assert "not valid" in run("engines", "list")[1]
+        monkeypatch.setenv("RESTORE_SDK_STORE", str(run.store.root))
+        found = next(one for one in examine() if one.name == "engines")
+        assert (found.status, found.detail.split(" in ")[0]) == ("broken", "1 of 2")
+        assert "engines prune" in found.hint
         assert len(run.json("engines", "prune")[1]["removed"]) == 2
         assert [one["key"]["stage"] for one in run.json("engines", "list")[1]["engines"]] == ["repair"]
         run.json("engines", "prune", "--all")
         assert run.json("engines", "list")[1]["engines"] == []
-
-    def test_doctor(self, run: Run, monkeypatch: pytest.MonkeyPatch, half_bundle: Bundle) -> None:
-        monkeypatch.setenv("RESTORE_SDK_STORE", str(run.store.root))
-
-        (run.store.root / made_up(half_bundle).plan_file).write_bytes(b"torn")
-        found = next(one for one in examine() if one.name == "engines")
-        assert (found.status, found.detail.split(" in ")[0]) == ("broken", "1 of 2")
-        assert "engines prune" in found.hint
 
 
 class TestFleet:
