@@ -24,8 +24,8 @@ INPUTS, OUTPUTS = ("image", "mask"), ("restored", "completed_edges")
 #: Shapes of the chain's tensors by name, without the batch.
 SHAPES = {"image": (*_MAP, 3), "mask": _MAP, "completed_edges": _MAP, "restored": (*_MAP, 3)}
 
-#: What runtimes say when memory is short.
-_NO_MEMORY = ("bad_alloc", "Failed to allocate", "out of memory")
+#: What runtimes say when memory is short, in lower case.
+NO_MEMORY = ("bad_alloc", "failed to allocate", "out of memory", "outofmemory", "cudaerrormemoryallocation")
 
 #: Largest batch of a call on the CPU. Four images give its threads longer pieces of work; more only costs memory.
 MAX_BATCH = 4
@@ -185,6 +185,6 @@ def mapped_errors(what: str, kind: type[RestoreError] = ExecutionError, *, hint:
     except MemoryError as error:
         raise OutOfMemoryError(f"{what}: out of memory", "free memory, or use fewer slots") from error
     except Exception as error:
-        if any(sign in str(error) for sign in _NO_MEMORY):
+        if any(sign in str(error).lower() for sign in NO_MEMORY):
             raise OutOfMemoryError(f"{what}: {error}", "free memory, or use fewer slots") from error
         raise kind(f"{what}: {error}", hint) from error

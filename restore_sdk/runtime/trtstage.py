@@ -13,9 +13,8 @@ from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.engines.sidecar import BUILD_AGAIN
 from restore_sdk.engines.trtlog import capture, logger
 from restore_sdk.errors import DeviceError, EngineError, ExecutionError, OutOfMemoryError
+from restore_sdk.runtime.base import NO_MEMORY
 from restore_sdk.runtime.native import hold, release
-
-_OUT_OF_MEMORY = ("out of memory", "outofmemory", "cudaerrormemoryallocation", "bad_alloc")
 
 _Kind = type[EngineError] | type[ExecutionError] | type[DeviceError]
 _HINTS: dict[_Kind, str] = {
@@ -169,7 +168,7 @@ def _mapped_errors(what: str, kind: _Kind) -> Iterator[None]:
             yield
         except (RuntimeError, TypeError, MemoryError, OverflowError) as error:
             text = f"{what}: {'; '.join(log.errors[-4:]) or error}"
-            if any(sign in text.lower() for sign in _OUT_OF_MEMORY):
+            if any(sign in text.lower() for sign in NO_MEMORY):
                 hint = "free GPU memory, use fewer slots, or build engines for a smaller batch"
                 raise OutOfMemoryError(text, hint) from error
             raise kind(text, _HINTS[kind], "incompatible" if kind is EngineError else "") from error
