@@ -118,8 +118,8 @@ def restore(
         pixels = pixels[..., :3]
     file = photo.encode(output, pixels, settings.quality)
     hint = ": see --invert-mask or --mask-color"
-    doubts = (note + hint * note.startswith("the mask") for note in result.notes)
-    return result, replace(file, notes=(*doubts, *file.notes))
+    mask_notes = (note + hint * note.startswith("the mask") for note in result.notes)
+    return result, replace(file, notes=(*mask_notes, *file.notes))
 
 
 def restore_pair(engine: RestoreEngine, pair: Pair, settings: PhotoSettings) -> Result | RestoreError:

@@ -169,7 +169,7 @@ class MaskWarning(UserWarning):
     """A mask that is taken as it is, and probably not meant so."""
 
 
-def mask_doubt(values: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
+def mask_note(values: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
     """Why a mask cannot be meant as it is; empty where nothing is odd.
 
     Looked at is about every 8th pixel of rows and columns, from 32 x 32 px on. Odd are more than 3/4 of the picture

@@ -147,8 +147,8 @@ def paste_edges(frame: NDArray[np.uint8], crop: Crop, edges: NDArray[np.uint8]) 
     patch = np.ascontiguousarray(edges[crop.inner])
     if crop.resized:
         shrinks = crop.height <= crop.inner_height and crop.width <= crop.inner_width
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        patch = cv2.resize(patch, (crop.width, crop.height), interpolation=how)
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        patch = cv2.resize(patch, (crop.width, crop.height), interpolation=interpolation)
     np.maximum(frame[crop.box], patch, out=frame[crop.box])
 
 
@@ -190,8 +190,8 @@ def _enlarged(restored: NDArray[np.uint8], crop: Crop, window: tuple[slice, slic
     from_x, at_x, width = _aligned(window[1], crop.width, crop.inner_width)
     source = np.ascontiguousarray(patch[from_y, from_x])
     shrinks = height <= source.shape[0] and width <= source.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    larger = cv2.resize(source, (width, height), interpolation=how)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    larger = cv2.resize(source, (width, height), interpolation=interpolation)
     rows, columns = (slice(each.start - at, each.stop - at) for each, at in zip(window, (at_y, at_x), strict=True))
     return np.ascontiguousarray(larger[rows, columns])
 

@@ -146,8 +146,8 @@ class _Grid:
         """``(I, J, ..., 4, 4)``: the cells of each patch; outside the picture ``fill``, or the last cell."""
         after = (-(-length // self.hop) * _HOP + _HOP for length in self.shape[:2])
         below, right = (end - had for end, had in zip(after, cells.shape[:2], strict=True))
-        how = (cv2.BORDER_REPLICATE, 0) if fill is None else (cv2.BORDER_CONSTANT, fill)
-        padded = cv2.copyMakeBorder(cells, _HOP, below, _HOP, right, how[0], value=how[1])
+        border = (cv2.BORDER_REPLICATE, 0) if fill is None else (cv2.BORDER_CONSTANT, fill)
+        padded = cv2.copyMakeBorder(cells, _HOP, below, _HOP, right, border[0], value=border[1])
         padded = padded.reshape(*padded.shape[:2], *cells.shape[2:])
         return sliding_window_view(padded, (_SIDE, _SIDE), axis=(0, 1))[::_HOP, ::_HOP]
 
@@ -304,9 +304,9 @@ def _enlarged(field: _Float, mine: _Bool) -> _Strips:
     for row in range(0, len(mine), _ROWS):
         left, top, width, height = cv2.boundingRect(mine[row : row + _ROWS].view(np.uint8))
         if width:
-            turn = np.array([[across, 0, (left + 0.5) * across - 0.5], [0, down, (row + top + 0.5) * down - 0.5]])
-            how = {"flags": cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
-            yield row + top, left, _with_channels(cv2.warpAffine(field, turn, (width, height), **how))
+            transform = np.array([[across, 0, (left + 0.5) * across - 0.5], [0, down, (row + top + 0.5) * down - 0.5]])
+            options = {"flags": cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
+            yield row + top, left, _with_channels(cv2.warpAffine(field, transform, (width, height), **options))
 
 
 def _add(box: _U8, mine: _Bool, tile: Tile, top: int, left: int, strip: _Float) -> bool:

@@ -17,7 +17,7 @@ from restore_sdk.imaging.border import dilate, feather
 from restore_sdk.imaging.image import (
     Color,
     as_pixels,
-    mask_doubt,
+    mask_note,
     mask_values,
     masked_pixels,
     to_rgb,
@@ -122,22 +122,22 @@ class Request:
         name: str = "",
     ) -> None:
         self._options, self._name = options, name
-        with self._named():
+        with self._prefixed_errors():
             self._source = as_pixels(image, options.color)
             values = mask_values(mask, self._source.shape[:2])
             self._mask = masked_pixels(values)
-            doubts = [mask_doubt(values)]
+            notes = [mask_note(values)]
             dilate(self._mask, options.dilate)
             framed = frames(() if options.faces is None else options.faces, self._mask.shape)
             self.plan = plan(self._mask, options.max_crops, framed)
-            doubts += [self._face_doubt(face) for face in framed if face.side >= LEAST_FACE]
-            self.notes = tuple(self._name + doubt for doubt in doubts if doubt)
+            notes += [self._face_note(face) for face in framed if face.side >= LEAST_FACE]
+            self.notes = tuple(self._name + note for note in notes if note)
         self._picture = np.array(self._source, order="C")  # what is put back is put into this copy
         self.edges = np.zeros(self._mask.shape, np.uint8) if edges else None
         # Level + 1 of the last wave that wrote a pixel; where one tile does it all, nobody asks.
         self._written = np.zeros(self._mask.shape, np.uint8) if len(self.plan.tiles) > 1 else None
         self._tones: dict[Crop, NDArray[np.uint8] | None] = {}
-        self._toned = self._has_one_tone() if self.plan.tiles else False
+        self._one_tone = self._has_one_tone() if self.plan.tiles else False
         #: What :meth:`finish` added.
         self.detail: Detail = "none"
 
@@ -152,11 +152,11 @@ class Request:
         levels = self.plan.level_of(tile.crop)
         if levels is not None:
             mask = mask & (levels <= tile.level)
-        with self._named():
+        with self._prefixed_errors():
             image, mask = cut(self._picture, mask, tile.crop, self._options.color)
         known = image[::4, ::4][~mask[::4, ::4]]
         known = known if len(known) >= 64 else image[~mask]  # little is known, perhaps between those
-        self._tones[tile.crop] = tone_of(known, near_grey=not self._toned)
+        self._tones[tile.crop] = tone_of(known, near_grey=not self._one_tone)
         return Sample(image, mask.view(np.uint8) * np.uint8(255))
 
     @translate_memory_errors
@@ -186,7 +186,7 @@ class Request:
         feather(self._picture, self._source, self._mask, self._options.feather)
         return self._picture
 
-    def _face_doubt(self, face: Frame) -> str:
+    def _face_note(self, face: Frame) -> str:
         """Why a face whose frame is mostly masked has no tile of its own; empty where it has one, or needs none."""
         frame = place((face.y, face.x), face.side, self._mask.shape)
         if any(tile.crop == frame for tile in self.plan.tiles) or self._mask[frame.box].mean() <= 0.5:
@@ -207,7 +207,7 @@ class Request:
                 self.detail = "match"
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
+    def _prefixed_errors(self) -> Iterator[None]:
         try:
             yield
         except InputError as error:
