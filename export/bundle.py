@@ -80,7 +80,7 @@ def export_bundle(
         **parts,
         golden=golden_vectors(model, golden_inputs(portrait)),
         training={
-            **card,
+            **{key: value for key, value in card.items() if key != "damage"},  # that stage is added later
             "images_seen": sum(model.images.values()),
             "images_seen_by_part": model.images,
             "config": model.config.to_json(),

@@ -127,7 +127,7 @@ def _int8(options: argparse.Namespace) -> None:
 
 def _damage_arguments(parser: argparse.ArgumentParser) -> None:
     add_bundle(parser)
-    parser.add_argument("--weights", type=Path, required=True, help="such as training/damage/weights.safetensors")
+    parser.add_argument("--weights", type=Path, required=True, help="as python -m training.damage weights writes them")
 
 
 def _damage(options: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from export import ExportError, GateError
+from export.bundle import read_card
 from export.graph import OPSET
 from export.stages import cpu_session
 from export.writing import add_damage_stage
@@ -38,7 +39,7 @@ def add_damage(bundle: Bundle, weights: Path) -> None:
     graph, macs = damage_graph(net)
     check(graph, net)
     count = sum(value.numel() for value in net.parameters())
-    made = add_damage_stage(bundle, graph, count, macs)
+    made = add_damage_stage(bundle, graph, count, macs, read_card()["damage"])
     size = f"{macs / 1e9:.2f} GMAC at 256 x 256, {len(graph) / 1e6:.2f} MB more"
     print(f"wrote {made.path}: {count} parameters, {size}")
 

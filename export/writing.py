@@ -131,12 +131,13 @@ def write_bundle(
     return _write(path, manifest, files)
 
 
-def add_damage_stage(bundle: Bundle, graph: bytes, parameters: int, macs: int) -> Bundle:
+def add_damage_stage(bundle: Bundle, graph: bytes, parameters: int, macs: int, data: list[dict[str, Any]]) -> Bundle:
     """Write a bundle anew where it stands, with a damage stage in place of one that it may have, and open it.
 
     Args:
         bundle: its other files stay as they are, after a check of their hashes.
         graph: serialised ONNX. ``parameters`` and ``macs``: its cost, for 256 x 256 pixels.
+        data: what it was trained on, as in the data card; kept as ``training.damage``.
 
     Raises:
         BundleError: a file of the bundle is missing or altered. OutputError: its folder cannot be written.
@@ -145,7 +146,8 @@ def add_damage_stage(bundle: Bundle, graph: bytes, parameters: int, macs: int) -
     files = {other: bundle.checked(other) for other in bundle.manifest.files} | {name: graph}
     image, damage = DAMAGE_TENSORS
     stage = StageSpec(DAMAGE, {"fp32": name}, (image,), (damage,), parameters, macs)
-    return _write(bundle.path, msgspec.structs.replace(bundle.manifest, damage=stage), files)
+    training = {**bundle.manifest.training, "damage": data}
+    return _write(bundle.path, msgspec.structs.replace(bundle.manifest, damage=stage, training=training), files)
 
 
 def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Mapping[str, Any]) -> Bundle:

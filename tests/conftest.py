@@ -40,7 +40,7 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def seeing_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The toy bundle with a damage stage; do not write into it."""
     bundle = write_toy_bundle(tmp_path_factory.mktemp("bundles") / "seeing")
-    return add_damage_stage(bundle, damage_graph(), 0, 256 * 256)
+    return add_damage_stage(bundle, damage_graph(), 0, 256 * 256, [])
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,7 @@ class Bundle:
     def damage(self) -> StageSpec:
         """The stage that proposes a mask; raises :class:`BundleError` (absent) where the bundle has none."""
         if self.manifest.damage is None:
-            hint = "mark it by hand; to make that stage, which no bundle ships with yet: docs/training.md in a checkout"
+            hint = "mark it by hand, or take the bundle default or faithful; to add the stage: docs/training.md"
             raise BundleError(f"bundle {self.name} has no stage that finds damage", hint, reason="absent")
         return self.manifest.damage
 

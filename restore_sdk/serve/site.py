@@ -42,6 +42,7 @@ FINDER = {
     "margin": damage.MARGIN,
     "multiple": damage.MULTIPLE,
     "minPixels": damage.MIN_PIXELS,
+    "long": damage.LONG,
     "levels": damage.LEVELS,
 }
 

@@ -21,8 +21,16 @@ from restore_sdk.imaging.image import Color, as_pixels, to_rgb
 U8 = NDArray[np.uint8]
 Sensitivity = Literal["low", "normal", "high"]
 
-#: By sensitivity, of the probability in 1/255: what damage must reach somewhere, and where it ends.
-LEVELS: dict[Sensitivity, tuple[int, int]] = {"low": (246, 120), "normal": (240, 70), "high": (200, 80)}
+#: By sensitivity, of the probability in 1/255: what damage must reach somewhere, what is enough where it is
+#: :data:`LONG`, and where it ends. What is taken for damage and is none is mostly small.
+LEVELS: dict[Sensitivity, tuple[int, int, int]] = {
+    "low": (248, 220, 90),
+    "normal": (240, 180, 60),
+    "high": (215, 140, 45),
+}
+
+#: Long damage: pixels of the longer side of its bounding box.
+LONG = 64
 
 #: Side of a window, how far from its border it is not trusted (the network sees about so far), and what divides it.
 WINDOW, MARGIN, MULTIPLE = 1024, 64, 16
@@ -82,10 +90,15 @@ def _windows(stage: Callable[[U8], U8], pixels: U8) -> U8:
     return chance
 
 
-def _components(chance: U8, seed: int, edge: int) -> U8:
-    """What is connected over ``edge`` and somewhere reaches ``seed``, a pixel wider: 255, else 0."""
+def _components(chance: U8, seed: int, seed_of_long: int, edge: int) -> U8:
+    """What is connected over ``edge`` and somewhere reaches its seed, a pixel wider: 255, else 0."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats((chance >= edge).astype(np.uint8), connectivity=8)
-    strong = np.bincount(labels[chance >= seed], minlength=len(stats)) > 0
+
+    def reaching(least: int) -> NDArray[np.bool_]:
+        return np.bincount(labels[chance >= least], minlength=len(stats)) > 0
+
+    longer_side = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(1)
+    strong = reaching(seed) | (reaching(seed_of_long) & (longer_side >= LONG))
     strong &= stats[:, cv2.CC_STAT_AREA] >= MIN_PIXELS
     strong[0] = False
     mask: U8 = cv2.dilate(strong.astype(np.uint8)[labels] * 255, np.ones((3, 3), np.uint8))

@@ -45,7 +45,7 @@ def test_every_mark_is_found_and_nothing_else(seeing: RestoreEngine, height: int
 
 def test_sensitivity_decides_what_is_certain_enough(seeing: RestoreEngine) -> None:
     picture = scratched(200, 400, (20, 20, 30, 80))
-    picture[60:70, 20:80], picture[100:110, 20:80], picture[150, 50] = (242, 0, 0), (210, 0, 0), (255, 0, 0)
+    picture[60:70, 20:80], picture[100:110, 20:80], picture[150, 50] = (242, 0, 0), (225, 0, 0), (255, 0, 0)
     shares = [seeing.find_damage(picture, sensitivity=name).share for name in ("low", "normal", "high")]
     assert 0 < shares[0] < shares[1] < shares[2]
     assert not seeing.find_damage(picture, sensitivity="high").mask[140:160].any()  # grain
@@ -53,6 +53,11 @@ def test_sensitivity_decides_what_is_certain_enough(seeing: RestoreEngine) -> No
         seeing.find_damage(picture, sensitivity="very")  # type: ignore[arg-type]
     with pytest.raises(ImageError):
         seeing.find_damage(picture.astype(np.float32))
+
+
+def test_long_damage_need_not_be_as_certain(seeing: RestoreEngine) -> None:
+    assert seeing.find_damage(scratched(200, 400, (20, 20, 24, 84), level=190)).share
+    assert not seeing.find_damage(scratched(200, 400, (20, 20, 24, 83), level=190)).share
 
 
 def test_what_a_damaged_line_fades_into_belongs_to_it(seeing: RestoreEngine) -> None:
@@ -80,7 +85,7 @@ def test_the_stage_is_added_once_and_the_rest_stays(tmp_path: Path, seeing_bundl
     assert b'"damage"' not in (plain.path / "manifest.json").read_bytes()  # what older versions read
     before = {name: (plain.path / name).read_bytes() for name in plain.manifest.files}
     for _ in range(2):
-        made = add_damage_stage(Bundle.load(plain.path), damage_graph(), 7, 8)
+        made = add_damage_stage(Bundle.load(plain.path), damage_graph(), 7, 8, [])
     assert {name: (made.path / name).read_bytes() for name in before} == before
     assert made.manifest.files.keys() == before.keys() | {"damage.onnx"}
     assert (made.damage.parameters, made.damage.macs) == (7, 8)
@@ -88,7 +93,7 @@ def test_the_stage_is_added_once_and_the_rest_stays(tmp_path: Path, seeing_bundl
 
 
 def test_another_graph_or_other_tensors_are_refused(tmp_path: Path) -> None:
-    wrong = add_damage_stage(write_toy_bundle(tmp_path / "wrong"), edge_graph(), 0, 0)
+    wrong = add_damage_stage(write_toy_bundle(tmp_path / "wrong"), edge_graph(), 0, 0, [])
     with RestoreEngine(wrong) as engine, pytest.raises(BundleError, match="graph has"):
         engine.find_damage(scratched(20, 20))
     manifest = json.loads((wrong.path / "manifest.json").read_bytes())

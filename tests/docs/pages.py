@@ -47,10 +47,10 @@ def commands(page: Path) -> list[list[str]]:
     return block_commands(page) + inline
 
 
-def assert_restored(path: Path) -> None:
+def assert_restored(path: Path, mask: Path = ROOT / "examples" / "portrait_mask.png") -> None:
     """The file is the example with masked pixels, and nothing else, repainted."""
     restored, damaged = (cv2.imread(str(each)) for each in (path, ROOT / "examples" / "portrait_damaged.png"))
-    masked = cv2.imread(str(ROOT / "examples" / "portrait_mask.png"), cv2.IMREAD_GRAYSCALE) > 127
+    masked = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE) > 127
     assert restored.shape == damaged.shape
     assert np.array_equal(restored[~masked], damaged[~masked])
     assert not np.array_equal(restored, damaged)

@@ -26,6 +26,7 @@ def run(script: str, *arguments: str, folder: Path) -> subprocess.CompletedProce
 
 SCRIPTS = [
     ("restore_photo.py", (), "restored.png"),
+    ("find_damage.py", (), "found.jpg"),
     ("batch.py", (), "restored/portrait.png"),
     ("before_after.py", ("--out", "out.png"), "out.png"),
     ("failures.py", ("--out", "out.png"), "out.png"),

@@ -41,7 +41,10 @@ def test_commands_run(command: list[str], checkout: Path, capsys: pytest.Capture
     assert cli.main([*command[1:], *quick]) == 0, capsys.readouterr().err
     if command[1] == "restore":
         output = checkout / command[command.index("-o") + 1]
-        assert_restored(output / "portrait_damaged.png" if output.is_dir() else output)
+        if "auto" in command:
+            assert_restored(output, output.with_name(f"{output.stem}_mask.png"))
+        else:
+            assert_restored(output / "portrait_damaged.png" if output.is_dir() else output)
 
 
 def test_there_is_something_to_run() -> None:

@@ -35,9 +35,10 @@ def test_it_is_sound_and_within_the_budgets(name: str) -> None:
     bundle.verify_files()
     assert sum(stage.parameters for stage in bundle.stages) <= 6_000_000
     assert sum(stage.macs for stage in bundle.stages) <= 4_100_000_000
+    assert bundle.damage.parameters < 1_000_000
     assert sum(spec.bytes for spec in bundle.manifest.files.values()) < 20_000_000
     assert bundle.manifest.training["data"]
-    for source in bundle.manifest.training["data"]:
+    for source in (*bundle.manifest.training["data"], *bundle.manifest.training["damage"]):
         assert source["licence"]
 
 
@@ -46,6 +47,16 @@ def test_this_host_computes_what_the_reference_computed(name: str) -> None:
     found = verify(Bundle.load(name))
     assert found.passed, found.drift
     assert found.drift["restored"].pictures >= 2
+
+
+def test_damage_is_found_where_it_is(engine: RestoreEngine) -> None:
+    damaged, mask = (ROOT / "examples" / f"portrait_{end}.png" for end in ("damaged", "mask"))
+    found = engine.find_damage(read_photo(damaged), color="bgr").mask > 0
+    truth = read_mask(mask) > 127
+    assert (found & truth).sum() > 0.6 * found.sum()
+    assert (found & truth).sum() > 0.6 * truth.sum()
+    whole = read_photo(ROOT / "examples" / "portrait.png")
+    assert engine.find_damage(whole, color="bgr").share < 0.001
 
 
 def test_the_default_paints_more_detail_than_the_faithful_one() -> None:

@@ -24,7 +24,7 @@ def ask(service: Service, body: bytes, **headers: str) -> Answer:
 
 
 def test_the_mask_is_what_the_engine_finds(seeing: Service, seeing_bundle: Bundle) -> None:
-    picture = scratched(300, 400, (50, 20, 56, 220), level=220)
+    picture = scratched(300, 400, (50, 20, 56, 220), level=170)
     photo = encoded(np.ascontiguousarray(picture[..., ::-1]))
     with RestoreEngine(seeing_bundle) as engine:
         wanted = engine.find_damage(picture, sensitivity="high")

@@ -233,7 +233,7 @@ def test_masks(visit: Visit) -> None:
 
 
 def test_damage_is_found_and_corrected_by_hand(visit: Visit, seeing_bundle: Bundle) -> None:
-    photo = np.ascontiguousarray(scratched(300, 400, (50, 20, 56, 220), level=220)[..., ::-1])
+    photo = np.ascontiguousarray(scratched(300, 400, (50, 20, 56, 220), level=170)[..., ::-1])
     with start("restore_sdk", "serve", "--port", "0", "--ui", "--bundle", str(seeing_bundle.path)) as service:
         visitor = visit(service.url)
         page = visitor.page

@@ -129,6 +129,33 @@ def _bands(rng: np.random.Generator, image: Array) -> None:
         image[:] = image * (1 - band) + (level + shade[..., None]) * band
 
 
+def _emblems(rng: np.random.Generator, image: Array) -> None:
+    """Rows of stars, dots or crosses on cloth that hangs in folds: flags, ties, wallpaper."""
+    size, spacing = image.shape[0], rng.uniform(9, 40)
+    cloth = np.zeros_like(image) + rng.uniform(10, 110, 3).astype(np.float32)
+    corners = 2 * int(rng.integers(2, 6))  # a star's; of 4 a diamond
+    radius, waist, turn = spacing * rng.uniform(0.2, 0.42), rng.uniform(0.3, 1), rng.uniform(0, 6.3)
+    angles = np.arange(corners) * 2 * np.pi / corners + turn
+    outline = np.stack([np.cos(angles), np.sin(angles)], 1) * np.where(np.arange(corners) % 2, waist, 1)[:, None]
+    light = rng.uniform(170, 255, 3) if rng.random() < 0.5 else np.full(3, rng.uniform(190, 255))
+    for row, y in enumerate(np.arange(0, size, spacing * rng.uniform(0.5, 1))):
+        for x in np.arange(row % 2 * spacing / 2, size, spacing):
+            star = outline * radius + (x, y) + rng.normal(0, spacing * 0.03, 2)
+            cv2.fillPoly(cloth, [np.round(star * 16).astype(np.int32)], light.tolist(), cv2.LINE_AA, 4)
+    shift = (noise(rng, size, rng.uniform(1, 5)) - 0.5) * rng.uniform(0, 80)
+    yy, xx = np.mgrid[:size, :size].astype(np.float32)
+    tilt = rng.normal(0, 0.4)
+    cloth = cv2.remap(
+        cloth, xx + shift + tilt * yy, yy + shift * 0.5 - tilt * xx, cv2.INTER_LINEAR, None, cv2.BORDER_WRAP
+    )
+    cloth *= 1 + (noise(rng, size, rng.uniform(2, 10)) - 0.6)[..., None] * rng.uniform(0, 0.9)
+    where = np.clip((noise(rng, size, 2) - rng.uniform(0.4, 0.7)) * 40, 0, 1)[..., None]
+    soft = rng.uniform(0, 1.2)
+    if soft > 0.3:
+        cloth = cv2.GaussianBlur(cloth, (0, 0), soft)
+    image[:] = image * (1 - where) + np.clip(cloth, 0, 255) * where
+
+
 def _cloth(rng: np.random.Generator, size: int) -> Array:
     """Stripes, checks, dots, knit, wood and leaves, warped a little: (size, size, 3) float32 in [0, 255]."""
     yy, xx = np.mgrid[:size, :size].astype(np.float32)
@@ -234,7 +261,9 @@ class Pictures:
             if rng.random() < 0.1:
                 where = np.clip((noise(rng, size, 3) - rng.uniform(0.3, 0.7)) * 40, 0, 1)[..., None]
                 image = image * (1 - where) + _cloth(rng, size) * where
-            for thing, chance in ((_text, 0.07), (_strands, 0.05), (_wires, 0.08), (_bands, 0.05), (_margin, 0.12)):
+            for thing, chance in (
+                (_emblems, 0.1), (_text, 0.07), (_strands, 0.05), (_wires, 0.08), (_bands, 0.05), (_margin, 0.12)
+            ):  # fmt: skip
                 if rng.random() < chance:
                     thing(rng, image)
         return np.clip(image, 0, 255)

@@ -29,8 +29,8 @@ SIZE, CROP = 256, 160
 class Pool:
     """Rendered prints, each used a few times in other crops and turns; of whole ones the hard ones stay longer."""
 
-    def __init__(self, room: int, whole: bool) -> None:
-        self.room, self.whole = room, whole
+    def __init__(self, capacity: int, whole: bool) -> None:
+        self.capacity, self.whole = capacity, whole
         self.items: list[tuple[Any, Any]] = []
         self.score: list[float] = []
         self.uses: list[int] = []
@@ -38,14 +38,14 @@ class Pool:
     def add(self, rng: np.random.Generator, pictures: Pictures) -> None:
         image, truth, _ = render(rng, pictures, SIZE, whole=self.whole)
         item = np.ascontiguousarray(image), truth
-        if len(self.items) < self.room:
+        if len(self.items) < self.capacity:
             self.items.append(item)
             self.score.append(math.inf)
             self.uses.append(0)
             return
         i = int(np.argmax(self.uses))
         if self.whole and self.uses[i] < 12:  # the easiest of a few: what stays is harder than what comes
-            i = min(rng.integers(0, self.room, 4).tolist(), key=self.score.__getitem__)
+            i = min(rng.integers(0, self.capacity, 4).tolist(), key=self.score.__getitem__)
         self.items[i], self.score[i], self.uses[i] = item, math.inf, 0
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[list[int], Tensor, Tensor]:
@@ -71,8 +71,8 @@ class Pool:
 def loss_of(logit: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
     """The loss of a batch and, by picture, the mean of its worst hundredth of pixels (how hard it is)."""
     truth, judged = ((kind > 0) & (kind < 255)).float(), (kind < 255).float()
-    weighty = torch.tensor(3.0)  # damage is a few hundredths of the pixels
-    each = F.binary_cross_entropy_with_logits(logit, truth, reduction="none", pos_weight=weighty) * judged
+    positive = torch.tensor(3.0)  # damage is a few hundredths of the pixels
+    each = F.binary_cross_entropy_with_logits(logit, truth, reduction="none", pos_weight=positive) * judged
     worst = each.detach().flatten(1).topk(CROP * CROP // 100).values.mean(1)
     chance = torch.sigmoid(logit) * judged
     damaged = truth.flatten(1).sum(1) > 0
@@ -93,22 +93,22 @@ def train(
     net = DamageNet()
     net.load_encoder()
     net = net.to(memory_format=torch.channels_last)
-    steady = copy.deepcopy(net)
+    average = copy.deepcopy(net)
     optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], rate, weight_decay=1e-3)
-    step, gone, last = 0, 0.0, out / "last.pt"
+    step, elapsed, last = 0, 0.0, out / "last.pt"
     if last.exists():
         state = torch.load(last, weights_only=True)
         net.load_state_dict(state["net"])
-        steady.load_state_dict(state["steady"])
+        average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        step, gone = state["step"], state["gone"]
+        step, elapsed = state["step"], state["elapsed"]
     pools = Pool(1200, False), Pool(500, True)
     for pool in pools:
-        for _ in range(pool.room // 4):
+        for _ in range(pool.capacity // 4):
             pool.add(rng, pictures)
     counts = batch - batch // 3, batch // 3
-    began, saved, told, sums = time.monotonic() - gone, time.monotonic(), step, 0.0
-    while (gone := time.monotonic() - began) < minutes * 60:
+    began, saved, reported, sums = time.monotonic() - elapsed, time.monotonic(), step, 0.0
+    while (elapsed := time.monotonic() - began) < minutes * 60:
         parts = []
         for pool, count in zip(pools, counts, strict=True):
             for _ in range(int(rng.binomial(count, 0.25))):
@@ -117,7 +117,7 @@ def train(
         scan = torch.cat([p[1] for p in parts]).to(memory_format=torch.channels_last)
         kind = torch.cat([p[2] for p in parts])
         rate_now = (
-            rate * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * gone / (minutes * 60))))
+            rate * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * elapsed / (minutes * 60))))
         )
         for group in optimizer.param_groups:
             group["lr"] = rate_now
@@ -132,26 +132,26 @@ def train(
             pools[1].score[place] = score
         keep = min(0.996, 1 - 1 / (step + 1))
         with torch.no_grad():
-            for kept, new in zip(steady.state_dict().values(), net.state_dict().values(), strict=True):
+            for kept, new in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
                 kept.lerp_(new, 1 - keep) if kept.is_floating_point() else kept.copy_(new)
         if step % 100 == 0:
             hard = float(np.mean([s for s in pools[1].score if s < math.inf] or [0]))
-            told_now = f"step {step} loss {sums / (step - told):.4f} hard {hard:.3f} rate {rate_now:.5f}"
-            print(time.strftime("%H:%M:%S"), told_now, flush=True)
-            told, sums = step, 0.0
+            line = f"step {step} loss {sums / (step - reported):.4f} hard {hard:.3f} rate {rate_now:.5f}"
+            print(time.strftime("%H:%M:%S"), line, flush=True)
+            reported, sums = step, 0.0
         if time.monotonic() - saved > 180:
             saved = time.monotonic()
-            _save(last, net, steady, optimizer, step, gone)
-    _save(last, net, steady, optimizer, step, gone)
+            _save(last, net, average, optimizer, step, elapsed)
+    _save(last, net, average, optimizer, step, elapsed)
 
 
-def _save(path: Path, net: Any, steady: Any, optimizer: Any, step: int, gone: float) -> None:
+def _save(path: Path, net: Any, average: Any, optimizer: Any, step: int, elapsed: float) -> None:
     state = {
         "net": net.state_dict(),
-        "steady": steady.state_dict(),
+        "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
         "step": step,
-        "gone": gone,
+        "elapsed": elapsed,
     }
     torch.save(state, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
@@ -160,5 +160,5 @@ def _save(path: Path, net: Any, steady: Any, optimizer: Any, step: int, gone: fl
 def averaged(run: Path) -> DamageNet:
     """The averaged network of a run, in evaluation mode."""
     net = DamageNet()
-    net.load_state_dict(torch.load(run / "last.pt", weights_only=True)["steady"])
+    net.load_state_dict(torch.load(run / "last.pt", weights_only=True)["average"])
     return net.eval()

@@ -1,7 +1,7 @@
 // Finding damage: restore_sdk/tiling/damage.py in JavaScript, with the same results but for rounding. The reasons stand there.
 
 // The mask, 255 where damage is, from the stage `run(rgb, height, width)`, which gives a probability a pixel.
-export async function findDamage({ data, width, height }, { window, margin, multiple, minPixels, levels }, sensitivity, run) {
+export async function findDamage({ data, width, height }, { window, margin, multiple, minPixels, long, levels }, sensitivity, run) {
   const rgb = new Uint8Array(3 * width * height);
   for (let at = 0; at < width * height; at++) rgb.set(data.subarray(4 * at, 4 * at + 3), 3 * at);
   const inWindows = (pixels, h, w) => windows(pixels, h, w, { window, margin, multiple }, run);
@@ -16,7 +16,7 @@ export async function findDamage({ data, width, height }, { window, margin, mult
       }
     }
   }
-  return components(chance, height, width, ...levels[sensitivity], minPixels);
+  return components(chance, height, width, ...levels[sensitivity], long, minPixels);
 }
 
 async function windows(rgb, height, width, { window, margin, multiple }, run) {
@@ -43,20 +43,35 @@ async function windows(rgb, height, width, { window, margin, multiple }, run) {
   return chance;
 }
 
+// The mean of what each pixel of the half covers, as OpenCV's INTER_AREA.
 function halved(rgb, height, width, h, w) {
+  const [rows, columns] = [spans(height, h), spans(width, w)];
   const half = new Uint8Array(3 * h * w);
   for (let y = 0; y < h; y++) {
-    const rows = [2 * y, Math.min(2 * y + 1, height - 1)];
     for (let x = 0; x < w; x++) {
-      const columns = [2 * x, Math.min(2 * x + 1, width - 1)];
-      for (let colour = 0; colour < 3; colour++) {
-        let sum = 2;
-        for (const row of rows) for (const column of columns) sum += rgb[3 * (row * width + column) + colour];
-        half[3 * (y * w + x) + colour] = sum >> 2;
+      const sums = [0, 0, 0];
+      for (const [row, high] of rows[y]) {
+        for (const [column, wide] of columns[x]) {
+          for (let colour = 0; colour < 3; colour++) sums[colour] += high * wide * rgb[3 * (row * width + column) + colour];
+        }
       }
+      for (let colour = 0; colour < 3; colour++) half[3 * (y * w + x) + colour] = Math.round(sums[colour]);
     }
   }
   return half;
+}
+
+// For each of `few` pixels: which of `many` it covers, and what share of it each is.
+function spans(many, few) {
+  const scale = many / few;
+  return Array.from({ length: few }, (_, at) => {
+    const [from, to] = [at * scale, Math.min((at + 1) * scale, many)];
+    const covered = [];
+    for (let pixel = Math.floor(from); pixel < to - 1e-9; pixel++) {
+      covered.push([pixel, (Math.min(pixel + 1, to) - Math.max(pixel, from)) / scale]);
+    }
+    return covered;
+  });
 }
 
 // A value between pixels, of the nearest where there are none.
@@ -68,8 +83,8 @@ function between(values, height, width, y, x) {
   return row(top) * (1 - down) + row(bottom) * down;
 }
 
-// What is connected over `edge` and somewhere reaches `seed`, a pixel wider.
-function components(chance, height, width, seed, edge, minPixels) {
+// What is connected over `edge` and somewhere reaches its seed, a pixel wider.
+function components(chance, height, width, seed, seedOfLong, edge, long, minPixels) {
   const [seen, mask] = [new Uint8Array(chance.length), new Uint8Array(chance.length)];
   const around = (at, use) => {
     const [y, x] = [Math.floor(at / width), at % width];
@@ -78,15 +93,20 @@ function components(chance, height, width, seed, edge, minPixels) {
     }
   };
   for (let start = 0; start < chance.length; start++) {
-    if (seen[start] || chance[start] < seed) continue;
+    if (seen[start] || chance[start] < seedOfLong) continue;
     const part = [start];
+    let [most, top, left, bottom, right] = [0, height, width, 0, 0];
     seen[start] = 1;
     for (let at = 0; at < part.length; at++) {
+      const [y, x] = [Math.floor(part[at] / width), part[at] % width];
+      [top, left, bottom, right] = [Math.min(top, y), Math.min(left, x), Math.max(bottom, y), Math.max(right, x)];
+      most = Math.max(most, chance[part[at]]);
       around(part[at], (next) => {
         if (!seen[next] && chance[next] >= edge) seen[next] = part.push(next) && 1;
       });
     }
-    if (part.length >= minPixels) for (const at of part) around(at, (near) => (mask[near] = 255));
+    const enough = most >= seed || Math.max(bottom - top, right - left) + 1 >= long;
+    if (enough && part.length >= minPixels) for (const at of part) around(at, (near) => (mask[near] = 255));
   }
   return mask;
 }
