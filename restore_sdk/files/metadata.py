@@ -167,19 +167,20 @@ def _jpeg_parts(image: JpegImagePlugin.JpegImageFile) -> list[tuple[bytes, bytes
 
 def _exif_upright(block: bytes, *, swapped: bool) -> bytes:
     """An EXIF block for the upright picture: orientation 1; sizes and resolutions change places when ``swapped``."""
-    exif = Image.Exif()
-    exif.load(block)
-    if Base.Orientation in exif:
-        exif[Base.Orientation] = 1
-    exif_ifd = exif.get_ifd(IFD.Exif) if IFD.Exif in exif else {}
-    for directory, first, second in (
-        (exif, Base.ImageWidth, Base.ImageLength),
-        (exif, Base.XResolution, Base.YResolution),
-        (exif_ifd, Base.ExifImageWidth, Base.ExifImageHeight),
-    ):
-        if swapped and first in directory and second in directory:
-            directory[first], directory[second] = directory[second], directory[first]
-    return exif.tobytes().removeprefix(_EXIF)
+    with quiet_pillow():  # of what is truncated in the block
+        exif = Image.Exif()
+        exif.load(block)
+        if Base.Orientation in exif:
+            exif[Base.Orientation] = 1
+        exif_ifd = exif.get_ifd(IFD.Exif) if IFD.Exif in exif else {}
+        for directory, first, second in (
+            (exif, Base.ImageWidth, Base.ImageLength),
+            (exif, Base.XResolution, Base.YResolution),
+            (exif_ifd, Base.ExifImageWidth, Base.ExifImageHeight),
+        ):
+            if swapped and first in directory and second in directory:
+                directory[first], directory[second] = directory[second], directory[first]
+        return exif.tobytes().removeprefix(_EXIF)
 
 
 def xmp_without_thumbnails(xmp: bytes) -> bytes:

@@ -36,6 +36,7 @@ def test_commands_exist(
     """The subcommand's own help names every option that the page shows."""
     module, words = ("restore_sdk", words[1:]) if words[0] == "restore-sdk" else (words[2], words[3:])
     subcommand = [word for word in words[:1] if not word.startswith("-")]
+    monkeypatch.delitem(sys.modules, f"{module}.__main__", raising=False)  # another test imported it
     monkeypatch.setattr(sys, "argv", [module, *subcommand, "--help"])
     with pytest.raises(SystemExit) as exit_:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
