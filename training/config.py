@@ -111,11 +111,11 @@ def _coarse() -> Part:
 
 
 def _repair() -> Part:
-    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 1.0, "texture": 0.3, "adversarial": 0.6, "small": 0.15,
+    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 1.0, "texture": 0.3, "adversarial": 0.4, "small": 0.1,
               "grid": 1.0}  # fmt: skip
     paired = {"l1": 0.5, "rim": 0.3, "perceptual": 1.0}
     return Part(
-        400_000, 8, 1e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=4_000, paired=paired,
+        400_000, 8, 5e-5, losses=shares, balanced=True, critic_rate=4e-4, critic_from=4_000, paired=paired,
         ema=0.9995, wide=0.6, fresh=2, sharpness=120.0, frozen=["coarse"]
     )  # fmt: skip
 
