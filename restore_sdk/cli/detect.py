@@ -20,6 +20,7 @@ def register(commands: Any) -> None:
         default="normal",
         help="low: only what is certain; high: also what may be part of the picture (default: normal)",
     )
+    command.add_argument("--overwrite", action="store_true", help="also where MASK exists: corrections in it are lost")
     command.add_argument("--overlay", type=Path, metavar="FILE", help="also write the photo with the damage in red")
     add_max_megapixels(command)
     add_bundle(command)
@@ -31,12 +32,15 @@ def detect(options: argparse.Namespace) -> Result:
     import numpy as np
 
     from restore_sdk.bundle import Bundle
+    from restore_sdk.errors import OutputError
     from restore_sdk.files import open_photo, write_image
     from restore_sdk.imaging.image import to_rgb
     from restore_sdk.runtime.onnxruntime import open_damage
     from restore_sdk.tiling.damage import TOO_MUCH, find_damage
 
     check_outputs(options.photo, output=options.output, overlay=options.overlay)
+    if options.output.exists() and not options.overwrite:
+        raise OutputError(f"{options.output} exists, and may hold corrections", "name another file, or add --overwrite")
     photo = open_photo(options.photo, max_pixels(options)).eight
     stage = open_damage(Bundle.load(options.bundle))
     damage = find_damage(stage, photo, sensitivity=options.sensitivity, color="bgr")

@@ -43,6 +43,7 @@ FINDER = {
     "multiple": damage.MULTIPLE,
     "minPixels": damage.MIN_PIXELS,
     "long": damage.LONG,
+    "large": damage.LARGE,
     "levels": damage.LEVELS,
 }
 

@@ -2,7 +2,8 @@
 
 The damage stage runs in overlapping windows at the photograph's own resolution, where scratches are thin, and once more
 at half of it, where wide damage fits into its sight; the probability is their mean, the first counting twice: fewer
-pixels of whole photographs are marked than with either alone, or with the larger of both.
+pixels of whole photographs are marked than with either alone, or with the larger of both. In a large scan damage may be
+too wide for both: the same is done at a quarter, and the larger of the two taken.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ LEVELS: dict[Sensitivity, tuple[int, int, int]] = {
     "high": (215, 140, 45),
 }
 
-#: Long damage: pixels of the longer side of its bounding box.
+#: Long damage: pixels of the longer side of its bounding box; in pictures of more than 1,024 px in proportion.
 LONG = 64
+
+#: Pictures are looked at once more at a quarter of their size from this shorter side on.
+LARGE = 1024
 
 #: Side of a window, how far from its border it is not trusted (the network sees about so far), and what divides it.
 WINDOW, MARGIN, MULTIPLE = 1024, 64, 16
@@ -65,13 +69,29 @@ def find_damage(
         raise InputError(f"sensitivity is {sensitivity!r}", "pass low, normal or high")
     pixels = to_rgb(as_pixels(image, color), color)
     height, width = pixels.shape[:2]
-    chance = _windows(stage, pixels)
-    if min(height, width) >= 256:
-        half = cv2.resize(pixels, (-(-width // 2), -(-height // 2)), interpolation=cv2.INTER_AREA)
-        coarse = cv2.resize(_windows(stage, half), (width, height), interpolation=cv2.INTER_LINEAR)
-        cv2.addWeighted(chance, 2 / 3, coarse, 1 / 3, 0, dst=chance)
+    half = _halved(pixels)
+    chance = _at_two_scales(stage, pixels, half)
+    if min(height, width) >= LARGE:
+        quarter = _halved(half)
+        wide = _at_two_scales(stage, quarter, _halved(quarter))
+        np.maximum(chance, cv2.resize(wide, (width, height), interpolation=cv2.INTER_LINEAR), out=chance)
     mask = _components(chance, *LEVELS[sensitivity])
     return Damage(mask, chance, float(np.count_nonzero(mask)) / mask.size)
+
+
+def _halved(pixels: U8) -> U8:
+    height, width = pixels.shape[:2]
+    half: U8 = cv2.resize(pixels, (-(-width // 2), -(-height // 2)), interpolation=cv2.INTER_AREA)
+    return half
+
+
+def _at_two_scales(stage: Callable[[U8], U8], pixels: U8, half: U8) -> U8:
+    chance = _windows(stage, pixels)
+    height, width = chance.shape
+    if min(height, width) >= 256:
+        coarse = cv2.resize(_windows(stage, half), (width, height), interpolation=cv2.INTER_LINEAR)
+        cv2.addWeighted(chance, 2 / 3, coarse, 1 / 3, 0, dst=chance)
+    return chance
 
 
 def _windows(stage: Callable[[U8], U8], pixels: U8) -> U8:
@@ -98,7 +118,8 @@ def _components(chance: U8, seed: int, seed_of_long: int, edge: int) -> U8:
         return np.bincount(labels[chance >= least], minlength=len(stats)) > 0
 
     longer_side = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(1)
-    strong = reaching(seed) | (reaching(seed_of_long) & (longer_side >= LONG))
+    long = longer_side >= LONG * max(1.0, max(chance.shape) / 1024)
+    strong = reaching(seed) | (reaching(seed_of_long) & long)
     strong &= stats[:, cv2.CC_STAT_AREA] >= MIN_PIXELS
     strong[0] = False
     mask: U8 = cv2.dilate(strong.astype(np.uint8)[labels] * 255, np.ones((3, 3), np.uint8))

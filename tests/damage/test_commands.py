@@ -41,7 +41,10 @@ def test_detect_writes_mask_and_overlay(
     assert red[2] > 200 > red[0]
     assert np.array_equal(seen[found == 0], read(photo)[found == 0])
     write(photo, scratched(100, 200))
-    assert run(capsys, seeing_bundle, "detect", photo, "-o", mask)["share"] == 0
+    refused = run(capsys, seeing_bundle, "detect", photo, "-o", mask, code=2)
+    assert "may hold corrections" in refused["error"]["message"]
+    assert np.array_equal(read(mask), found)
+    assert run(capsys, seeing_bundle, "detect", photo, "-o", mask, "--overwrite")["share"] == 0
     assert not read(mask).any()
 
 

@@ -1,25 +1,39 @@
 // Finding damage: restore_sdk/tiling/damage.py in JavaScript, with the same results but for rounding. The reasons stand there.
 
 // The mask, 255 where damage is, from the stage `run(rgb, height, width)`, which gives a probability a pixel.
-export async function findDamage({ data, width, height }, { window, margin, multiple, minPixels, long, levels }, sensitivity, run) {
+export async function findDamage({ data, width, height }, finder, sensitivity, run) {
   const rgb = new Uint8Array(3 * width * height);
   for (let at = 0; at < width * height; at++) rgb.set(data.subarray(4 * at, 4 * at + 3), 3 * at);
-  const inWindows = (pixels, h, w) => windows(pixels, h, w, { window, margin, multiple }, run);
-  const chance = await inWindows(rgb, height, width);
-  if (Math.min(height, width) >= 256) {
-    const [h, w] = [Math.ceil(height / 2), Math.ceil(width / 2)];
-    const coarse = await inWindows(halved(rgb, height, width, h, w), h, w);
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const at = y * width + x;
-        chance[at] = Math.round((2 * chance[at] + between(coarse, h, w, ((y + 0.5) * h) / height - 0.5, ((x + 0.5) * w) / width - 0.5)) / 3);
-      }
-    }
+  const whole = { rgb, height, width };
+  const half = halved(whole);
+  const chance = await atTwoScales(whole, half, finder, run);
+  if (Math.min(height, width) >= finder.large) {
+    const quarter = halved(half);
+    const wide = await atTwoScales(quarter, halved(quarter), finder, run);
+    enlarge(wide, quarter, whole, (at, value) => (chance[at] = Math.max(chance[at], Math.round(value))));
   }
-  return components(chance, height, width, ...levels[sensitivity], long, minPixels);
+  const long = finder.long * Math.max(1, Math.max(height, width) / 1024);
+  return components(chance, height, width, ...finder.levels[sensitivity], long, finder.minPixels);
 }
 
-async function windows(rgb, height, width, { window, margin, multiple }, run) {
+async function atTwoScales(picture, half, finder, run) {
+  const chance = await windows(picture, finder, run);
+  if (Math.min(picture.height, picture.width) < 256) return chance;
+  const coarse = await windows(half, finder, run);
+  enlarge(coarse, half, picture, (at, value) => (chance[at] = Math.round((2 * chance[at] + Math.round(value)) / 3)));
+  return chance;
+}
+
+// Each value of the larger picture, by its place.
+function enlarge(values, { height: h, width: w }, { height, width }, use) {
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      use(y * width + x, between(values, h, w, ((y + 0.5) * h) / height - 0.5, ((x + 0.5) * w) / width - 0.5));
+    }
+  }
+}
+
+async function windows({ rgb, height, width }, { window, margin, multiple }, run) {
   const chance = new Uint8Array(height * width);
   const step = window - 2 * margin;
   for (let top = 0; top < Math.max(1, height - 2 * margin); top += step) {
@@ -44,7 +58,8 @@ async function windows(rgb, height, width, { window, margin, multiple }, run) {
 }
 
 // The mean of what each pixel of the half covers, as OpenCV's INTER_AREA.
-function halved(rgb, height, width, h, w) {
+function halved({ rgb, height, width }) {
+  const [h, w] = [Math.ceil(height / 2), Math.ceil(width / 2)];
   const [rows, columns] = [spans(height, h), spans(width, w)];
   const half = new Uint8Array(3 * h * w);
   for (let y = 0; y < h; y++) {
@@ -58,7 +73,7 @@ function halved(rgb, height, width, h, w) {
       for (let colour = 0; colour < 3; colour++) half[3 * (y * w + x) + colour] = Math.round(sums[colour]);
     }
   }
-  return half;
+  return { rgb: half, height: h, width: w };
 }
 
 // For each of `few` pixels: which of `many` it covers, and what share of it each is.
