@@ -217,7 +217,9 @@ def pooled(mask: NDArray[np.bool_], cell: int) -> NDArray[np.uint8]:
     if width:
         top, left = y // cell, x // cell
         part = mask[top * cell : y + height, left * cell : x + width]
-        for axis in (0, 1):
-            part = np.logical_or.reduceat(part, np.arange(0, part.shape[axis], cell), axis=axis)
-        cells[top : top + len(part), left : left + part.shape[1]] = part
+        rows, columns = (-(-length // cell) for length in part.shape)
+        padded = np.zeros((rows * cell, columns * cell), bool)
+        padded[: part.shape[0], : part.shape[1]] = part
+        tall = padded.reshape(rows, cell, columns * cell).any(axis=1)
+        cells[top : top + rows, left : left + columns] = tall.reshape(rows, columns, cell).any(axis=2)
     return cells
