@@ -20,6 +20,7 @@ from typing import Any
 from restore_sdk import __version__
 from restore_sdk._util.disk import check_owned, read_plain, write_folder
 from restore_sdk.bundle import Bundle
+from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import InputError
 from restore_sdk.tiling import damage
 
@@ -71,16 +72,16 @@ def write_site(path: str | os.PathLike[str], bundle: Bundle, runtime: str | os.P
     except (OSError, ValueError) as error:
         hint = "run: npm install onnxruntime-web, and pass the folder node_modules/onnxruntime-web"
         raise InputError(f"no onnxruntime-web at {runtime}: {error}", hint) from error
-    stages = []
-    for stage in bundle.stages:
-        name = bundle.file(stage.name, "fp32")
-        files[f"model/{name}"] = bundle.read(name)
-        stages.append({"file": f"model/{name}", "inputs": [tensor.name for tensor in stage.inputs]})
+
+    def add_graph(stage: StageSpec) -> str:
+        name = f"model/{stage.files['fp32']}"
+        files[name] = bundle.read(stage.files["fp32"])
+        return name
+
+    stages = [{"file": add_graph(stage), "inputs": [tensor.name for tensor in stage.inputs]} for stage in bundle.stages]
     finder = None
-    if (found := bundle.manifest.damage) is not None:
-        name = found.files["fp32"]
-        files[f"model/{name}"] = bundle.read(name)
-        finder = {"file": f"model/{name}", "input": found.inputs[0].name, "output": found.outputs[0].name, **FINDER}
+    if (stage := bundle.manifest.damage) is not None:
+        finder = {"file": add_graph(stage), "input": stage.inputs[0].name, "output": stage.outputs[0].name, **FINDER}
     page = {file.name: file.read_bytes() for file in PAGE.iterdir()}
     page["config.js"] = page["config.js"].replace(b"server = true", b"server = false")
     worker, index = page.pop("sw.js"), page.pop("index.html")
