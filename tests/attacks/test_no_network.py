@@ -13,6 +13,7 @@ import pytest
 from restore_sdk.bundle import Bundle
 from restore_sdk.runtime.native import ORT_SWITCH, no_telemetry
 from tests.attacks.sealed import run_sealed, sealable
+from tests.needs import unavailable
 
 pytestmark = pytest.mark.skipif(not sealable(), reason="seals processes on Linux only")
 
@@ -67,7 +68,7 @@ print("ORT_DISABLE_TELEMETRY" in os.environ, sys.modules.get("openvino_telemetry
 def test_restoring_needs_no_socket_and_no_library_reports_it(toy_bundle: Bundle, tmp_path: Path, runtime: str) -> None:
     """Nor keeps a name for this host to report it by; and the environment is as it was."""
     if importlib.util.find_spec(runtime) is None:
-        pytest.skip(f"{runtime} is not installed")
+        unavailable(f"{runtime} is not installed")
     done = run_sealed(TELL, str(toy_bundle.path), runtime, str(LATER), home=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "False not there"

@@ -24,6 +24,7 @@ from restore_sdk.files import InvalidImageError, open_photo, read_mask, read_pho
 from tests.conftest import make_photo
 from tests.files.conftest import tiff
 from tests.memory import bounded
+from tests.needs import unavailable
 
 RGB = make_photo(40, 60)
 GREY = np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))
@@ -84,7 +85,7 @@ def test_phones(tmp_path: Path, kind: str) -> None:
         pytest.importorskip("pillow_heif").register_heif_opener()
     Image.init()
     if kind not in Image.SAVE:
-        pytest.skip("this Pillow has no AVIF")
+        unavailable("this Pillow has no AVIF")
     exif = Image.Exif()
     exif[271], exif[274] = "A camera", 6
     image = Image.fromarray(cv2.GaussianBlur(RGB, (0, 0), 3))
