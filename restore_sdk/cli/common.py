@@ -47,6 +47,16 @@ def add_max_megapixels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-megapixels", type=float, default=100.0, metavar="N", help="largest input (default 100)")
 
 
+def add_sensitivity(parser: argparse.ArgumentParser, when: str = "") -> None:
+    """The option that says how much is taken for damage."""
+    parser.add_argument(
+        "--sensitivity",
+        choices=("low", "normal", "high"),
+        help=f"{when}{': ' * bool(when)}low: only what is certain; high: also what may be part of the picture "
+        "(default: normal)",
+    )
+
+
 def max_pixels(options: argparse.Namespace) -> int:
     """Most pixels of an input file."""
     if not 0 < options.max_megapixels < 1e6:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restore_sdk._util.terminal import escape
-from restore_sdk.cli.common import Result, add_max_megapixels, check_outputs, finish, max_pixels
+from restore_sdk.cli.common import Result, add_max_megapixels, add_sensitivity, check_outputs, finish, max_pixels
 from restore_sdk.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def register(commands: Any) -> None:
     )
     marks.add_argument("--mask-color", metavar="'#RRGGBB'", help="repaint what is painted over in this colour")
     marks.add_argument("--mask-alpha", action="store_true", help="repaint what is transparent")
+    add_sensitivity(command, "with --mask auto")
     command.add_argument("--force", action="store_true", help="with --mask auto: also where more than half is damaged")
     command.add_argument("--invert-mask", action="store_true", help="black in the mask file is what to repaint")
     command.add_argument("--mask-tolerance", type=int, metavar="N", help="distance from it (default 0; of JPEG 64)")
@@ -59,7 +60,11 @@ def register(commands: Any) -> None:
     group = command.add_argument_group("a folder of photographs")
     group.add_argument("--format", choices=("png", "jpg", "webp", "tiff", "bmp"), help="default: each as it is")
     group.add_argument("--mask-suffix", metavar="TEXT", help="masks are named PHOTO_mask: --mask-suffix _mask")
-    group.add_argument("--unmarked", choices=("fail", "skip"), help="photographs without a mask (default: fail)")
+    group.add_argument(
+        "--unmarked",
+        choices=("fail", "skip"),
+        help="photographs without a mask, or damage that is found (default: fail; with --mask auto: skip)",
+    )
     group.add_argument("--overwrite", action="store_true", help="replace files that no run has written")
     group.add_argument("--slots", type=int, metavar="N", help="how many compute at a time (default: the cores, <= 8)")
     finish(command, restore, model=True)
@@ -86,8 +91,9 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
     auto = options.mask == Path("auto")
     if options.invert_mask and (options.mask is None or auto):
         raise InputError("--invert-mask is for a mask file", "pass --mask")
-    if options.force and not auto:
-        raise InputError("--force is for --mask auto", "leave it out")
+    for name in ("force", "sensitivity"):
+        if getattr(options, name) and not auto:
+            raise InputError(f"--{name} is for --mask auto", "leave it out")
     if options.quality is not None and not 1 <= options.quality <= 100:
         raise InputError(f"--quality is {options.quality}", "pass a number from 1 to 100")
     if options.mask_tolerance is not None and (options.mask_color is None or not 0 <= options.mask_tolerance <= 255):
@@ -104,7 +110,7 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
         mask_color=None if options.mask_color is None else parse_color(options.mask_color),
         mask_tolerance=options.mask_tolerance,
         mask_alpha=options.mask_alpha,
-        mask_auto=auto,
+        mask_auto=(options.sensitivity or "normal") if auto else None,
         force=options.force,
         invert_mask=options.invert_mask,
         options=restore_options,
@@ -179,7 +185,7 @@ def _restore_folder(options: argparse.Namespace, settings: PhotoSettings) -> Res
         open_engine=lambda: RestoreEngine(bundle, runtime=options.runtime, slots=slots),
         mask_suffix=options.mask_suffix or "",
         workers=slots + 1,  # one decodes or encodes while as many compute as may
-        unmarked=options.unmarked or "fail",
+        unmarked=options.unmarked or ("skip" if settings.mask_auto else "fail"),
         overwrite=options.overwrite,
     )
     other_counts = {

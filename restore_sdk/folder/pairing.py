@@ -112,6 +112,11 @@ def find_pairs(
             if (key := _key(folder, path)).endswith(ending):
                 masks_of[key.removesuffix(ending)].append(path)
     given = {path for paths in masks_of.values() for path in paths}
+    if auto:  # made by hand, or proposed when the results lay here
+        own = {proposed_mask(path).with_suffix("") for path in photos}
+        if beside := {path for path in photos if path.with_suffix("") in own}:
+            notes.append(f"{len(beside)} mask(s) beside photographs left alone, the first: {min(beside)}; see --masks")
+            given |= beside
     photos = [path for path in photos if path not in given and not (masks and _same_file(path, masks))]
     if not photos:
         hint = "; ".join(["PNG, JPEG, WebP, BMP, TIFF, AVIF and HEIC are read", *notes])

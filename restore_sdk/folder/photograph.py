@@ -29,11 +29,12 @@ from restore_sdk.files import (
 )
 from restore_sdk.folder.pairing import NothingMaskedError, Pair, fingerprint
 from restore_sdk.imaging.image import MASKED_ABOVE
-from restore_sdk.tiling.damage import TOO_MUCH
+from restore_sdk.tiling.damage import TOO_MUCH, Sensitivity
 from restore_sdk.tiling.request import RestoreOptions
 
-#: Settings that no result depends on: a limit, a container, an order that is fixed here, a consent.
-_NO_EFFECT = ("max_pixels", "options", "color", "force")
+#: Settings that no result depends on: a limit, a container, an order that is fixed here, a consent, whence
+#: a mask that is kept.
+_NO_EFFECT = ("max_pixels", "options", "color", "force", "mask_auto")
 
 _LOG = logging.getLogger("restore_sdk")
 
@@ -46,7 +47,7 @@ class PhotoSettings:
         mask_color: red, green and blue of what is to be repainted, where no mask says it.
         mask_tolerance: largest distance from that colour; ``None``: 0, or :data:`LOSSY_TOLERANCE` after a lossy file.
         mask_alpha: what is transparent is to be repainted; the result is opaque.
-        mask_auto: where a pair's mask is not there yet, it is proposed and written; one that is there is taken.
+        mask_auto: the sensitivity at which a mask that is not there yet is proposed, and written; ``None`` for never.
         force: also restore what is damaged by more than half, as far as a proposed mask says.
         invert_mask: in mask files, black is what to repaint.
         quality: of JPEG and WebP outputs, see :meth:`restore_sdk.files.Photo.encode`.
@@ -57,7 +58,7 @@ class PhotoSettings:
     mask_color: tuple[int, int, int] | None = None
     mask_tolerance: int | None = None
     mask_alpha: bool = False
-    mask_auto: bool = False
+    mask_auto: Sensitivity | None = None
     force: bool = False
     invert_mask: bool = False
     options: RestoreOptions = field(default_factory=RestoreOptions)
@@ -90,7 +91,7 @@ def load(pair: Pair, settings: PhotoSettings, engine: RestoreEngine) -> tuple[Ph
     """
     photo = open_photo(pair.photo, settings.max_pixels)
     if settings.mask_auto:
-        photo = _propose_mask(engine, pair, photo)
+        photo = _propose_mask(engine, pair, photo, settings.mask_auto)
     mask = _find_mask(pair, photo, settings)
     share = _masked_share(mask) if settings.mask_auto and not settings.force else 0.0
     if share > TOO_MUCH:
@@ -160,14 +161,14 @@ def _masked_share(mask: NDArray[Any]) -> float:
     return float(np.count_nonzero(mask if mask.dtype == bool else mask > MASKED_ABOVE)) / mask.size
 
 
-def _propose_mask(engine: RestoreEngine, pair: Pair, photo: Photo) -> Photo:
+def _propose_mask(engine: RestoreEngine, pair: Pair, photo: Photo, sensitivity: Sensitivity) -> Photo:
     """The photograph with a note of its mask, which is proposed and written unless one is there."""
     assert pair.mask is not None
     if pair.mask.exists():
         return photo.with_note(f"the mask {pair.mask} was there and was taken; remove it to have one proposed")
-    damage = engine.find_damage(photo.eight, color="bgr")
+    damage = engine.find_damage(photo.eight, sensitivity=sensitivity, color="bgr")
     if not damage.share:
-        hint = "mark it by hand, or look with restore-sdk detect --sensitivity high"
+        hint = "mark it by hand" if sensitivity == "high" else "mark it by hand, or try --sensitivity high"
         raise NothingMaskedError(f"no damage was found in the photo {pair.photo}", hint)
     try:
         pair.mask.parent.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,7 @@ def restore_folder(
     if settings.mask_auto:
         _ = bundle.damage  # or an error, before any work
     pairs, notes = find_pairs(
-        source, masks, target, suffix=settings.format, mask_suffix=mask_suffix, auto=settings.mask_auto
+        source, masks, target, suffix=settings.format, mask_suffix=mask_suffix, auto=settings.mask_auto is not None
     )
     identity = {"bundle": bundle.name, "model": bundle.fingerprint, **settings.identity()}
     with open_journal(target, identity, overwrite=overwrite) as journal:

@@ -111,27 +111,29 @@ def test_a_folder(
     auto = "restore", source, "--mask", "auto", "-o", target
     assert run(capsys, toy_bundle, *auto, code=2)["ok"] is False
     assert not target.exists()
-    told = run(capsys, seeing_bundle, *auto, "--unmarked", "skip")
+    told = run(capsys, seeing_bundle, *auto)
     assert (told["restored"], told["unmarked"], told["failed"]) == (2, 1, 0)
     assert (read(target / "sub/b_mask.png")[40:46, 30:150] == 255).all()
     lines = [json.loads(line) for line in (target / "restore-sdk.jsonl").read_text().splitlines()]
     (fact,) = (line["masked"] for line in lines if line.get("photo") == "a.png")
     assert 0.03 < fact < 0.06
-    assert run(capsys, seeing_bundle, *auto, "--unmarked", "skip")["resumed"] == 2
+    assert run(capsys, seeing_bundle, *auto, "--sensitivity", "high", "--unmarked", "fail", code=9)["resumed"] == 2
     mask = np.zeros((100, 200), np.uint8)
     mask[10:12, 10:100] = 255
     cv2.imwrite(str(target / "a_mask.png"), mask)  # a person corrected it
-    told = run(capsys, seeing_bundle, *auto, "--unmarked", "skip")
+    told = run(capsys, seeing_bundle, *auto)
     assert (told["restored"], told["resumed"]) == (1, 1)
     assert np.array_equal(read(target / "a_mask.png"), mask)
 
 
-def test_masks_of_a_folder_do_not_collide(
+def test_masks_in_a_folder_are_no_photographs_and_do_not_collide(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], seeing_bundle: Bundle
 ) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     for name in ("a.png", "a.jpg", "b.png", "b_mask.png"):
         write(source / name, scratched(100, 200, BOX))
     told = run(capsys, seeing_bundle, "restore", source, "--mask", "auto", "-o", target, code=9)
-    assert {failure["photo"] for failure in told["failures"]} == {"a.png", "a.jpg", "b.png"}
+    assert (told["restored"], {failure["photo"] for failure in told["failures"]}) == (1, {"a.png", "a.jpg"})
+    assert "1 mask(s) beside photographs left alone" in told["notes"][0]
+    assert (target / "b_mask.png").exists()
     assert all("which another one needs" in failure["message"] for failure in told["failures"])
