@@ -20,6 +20,7 @@ from export.stages import Bytes, Chain, OnnxStage, Outcome, Probe, TorchStage, b
 from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
 from restore_sdk.imaging.image import MASKED_ABOVE as HOLE_ABOVE
 from restore_sdk.imaging.quality import Drift, psnr
+from training.networks.layers import heard_layers
 
 #: Float32 graphs against PyTorch: largest absolute error before rounding, as a share of full scale.
 #: The edge map chooses between neighbours by steep steps, which make more of what rounding leaves.
@@ -189,13 +190,18 @@ def measure_half(
         Drift by form and part (:data:`PARTS`); and ``fp16_headroom`` and ``largest_activation`` by stage and layer.
 
     Raises:
-        GateError: NaN, infinity, a changed known pixel, or a layer without headroom.
+        GateError: NaN, infinity, a changed known pixel, a layer without headroom, or one that has died.
     """
     reference = Chain("PyTorch float32", TorchStage(edge), TorchStage(repair))
     forms = _half_chains(edge, repair, graphs)
     found = {name: {part: Drift() for part in PARTS} for name in forms}
     done = 0
-    with watch(edge.generator) as edge_peaks, watch(repair.generator) as repair_peaks:
+    with (
+        watch(edge.generator) as edge_peaks,
+        watch(repair.generator) as repair_peaks,
+        heard_layers(edge.generator) as edge_heard,
+        heard_layers(repair.generator) as repair_heard,
+    ):
         for batch in batches(probes):
             inputs = stack(batch)
             wanted = reference(*inputs)
@@ -214,6 +220,8 @@ def measure_half(
                     found[name][part].add(right, ours)
             done += len(batch)
             progress(done)
+    for stage, heard in (("edge", edge_heard), ("repair", repair_heard)):
+        check_alive(stage, heard)
     peaks = {"edge": edge_peaks, "repair": repair_peaks}
     largest = max(check_headroom(stage, layers) for stage, layers in peaks.items())
     return found, {
@@ -322,6 +330,16 @@ def watch(generator: nn.Module) -> Iterator[dict[str, float]]:
             hooks.callback(left.remove)
         hooks.enter_context(Operations())
         yield peaks
+
+
+def check_alive(stage: str, heard: Mapping[str, bool]) -> None:
+    """Raises :class:`GateError` where an activation has died: see :func:`training.networks.layers.heard_layers`."""
+    dead = [name for name, alive in heard.items() if not alive]
+    if dead:
+        raise GateError(
+            f"{stage} stage: {len(dead)} layer(s) give zeros on every picture, first {dead[0]}",
+            "nothing below is heard: begin these layers anew, and train on",
+        )
 
 
 def check_headroom(stage: str, peaks: dict[str, float]) -> float:

@@ -22,6 +22,7 @@ from training import checkpoint
 from training.config import BY_CRITICS, PARTS, POOL, Config, ConfigError, Part
 from training.faces import DamagedViews, Faces, mask_bank
 from training.log import RunLog
+from training.networks.layers import heard_layers
 from training.objectives import CoarseObjective, EdgeObjective, Objective, RepairObjective, ShapeObjective, Views
 from training.optimizer import optimizers_for
 from training.sheet import Sheet
@@ -222,14 +223,21 @@ class PartTrainer:
         bar = tqdm(total=settings.images, initial=self.seen, unit="img", desc=self.name, disable=None, smoothing=0.02)
         while self.seen + settings.batch <= settings.images:
             before = self.seen
-            for name, value in self.step(views).items():
+            with ExitStack() as watched:
+                if count + 1 == _LOG_EVERY:
+                    heard = watched.enter_context(heard_layers(self.generator))
+                found = self.step(views)
+            for name, value in found.items():
                 sums[name] = sums.get(name, 0.0) + value
             bar.update(settings.batch)
             count += 1
             if count == _LOG_EVERY:
                 pace = (self.seen - first) / (time.monotonic() - began)
                 figures = {name: round(value / count, 5) for name, value in sums.items()}
-                log.write(self.name, self.seen, {**figures, "pace": round(pace, 1)})
+                dead = [name for name, alive in heard.items() if not alive]
+                if dead:
+                    tqdm.write(f"{self.name}: layers that give zeros only, and learn no more: {', '.join(dead)}")
+                log.write(self.name, self.seen, {**figures, "dead_layers": len(dead), "pace": round(pace, 1)})
                 sums, count, first, began = {}, 0, self.seen, time.monotonic()
             stopping = stop()
             if options.sheet and (stopping or self.seen // options.sheet_every != before // options.sheet_every):

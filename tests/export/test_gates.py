@@ -11,14 +11,16 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from export import GateError, gates
 from export.cli import main
-from export.gates import Probe, check_headroom, check_numbers, check_structure, make_probes, watch
+from export.gates import Probe, check_alive, check_headroom, check_numbers, check_structure, make_probes, watch
 from export.model import Model
 from export.stages import Bytes, Outcome, TorchStage
 from restore_sdk.imaging.quality import psnr
 from tests.export.conftest import Graphs, write_weights
+from training.networks.layers import ConvAct, heard_layers
 
 
 def few(probes: list[Probe]) -> list[Probe]:
@@ -101,6 +103,19 @@ def test_a_wrong_number_stops_it(
     monkeypatch.setattr(gates, kind, Spoiled)
     with pytest.raises(GateError, match=f"^repair stage, .*{message}|^{message}"):
         check_numbers(model, exported, probes)
+
+
+def test_a_layer_that_has_died_stops_it() -> None:
+    network = nn.Sequential(ConvAct(3, 8, stride=2), ConvAct(8, 8))
+    first = network[0][0]
+    with heard_layers(network) as heard:
+        network(torch.ones(1, 3, 8, 8))
+    check_alive("edge", heard)
+    nn.init.constant_(first.bias, -1e3)
+    with heard_layers(network) as heard:
+        network(torch.ones(1, 3, 8, 8))
+    with pytest.raises(GateError, match=r"edge stage: \d layer\(s\) give zeros on every picture, first 0.1"):
+        check_alive("edge", heard)
 
 
 def test_activations_without_headroom_stop_it() -> None:

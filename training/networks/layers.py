@@ -7,7 +7,8 @@ largest value of every layer and refuses a model that comes near the end of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,28 @@ class BoundedReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # a clamp whose backward pass is one kernel; see docs/lab/experiments.md for what that saves
         return F.hardtanh(x, 0.0, ACTIVATION_BOUND)
+
+
+@contextmanager
+def heard_layers(network: nn.Module) -> Iterator[dict[str, bool]]:
+    """Whether each activation that runs while the context lasts ever gives more than zeros, by name.
+
+    One that does not has died: its gradients are zero for good, and nothing below it is heard. No loss tells, since
+    what lies beside it learns to do without.
+    """
+    heard: dict[str, bool] = {}
+
+    def hook(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def hear(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            heard[name] = heard.get(name, False) or bool((output > 0.0).any())
+
+        return hear
+
+    with ExitStack() as hooks:
+        for name, module in network.named_modules():
+            if isinstance(module, BoundedReLU):
+                hooks.callback(module.register_forward_hook(hook(name)).remove)
+        yield heard
 
 
 class ConvAct(nn.Sequential):
