@@ -78,7 +78,7 @@ class PartTrainer:
         self.generator.to(memory_format=torch.channels_last)
         self.average = Networks(config).part(name).to(options.device).requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())
-        self.optimizers = optimizers_for(self.generator, self.settings.rate)
+        self.optimizers = optimizers_for(nn.ModuleList([self.generator, self.objective.helpers]), self.settings.rate)
         critics = [each for each in self.objective.critics.parameters() if each.requires_grad]
         if critics and self.settings.critic_rate:
             self.optimizers["critics"] = optim.Adam(critics, self.settings.critic_rate, (0.0, 0.99))
@@ -155,7 +155,8 @@ class PartTrainer:
         due = self.seen // self.settings.batch % _BALANCE_EVERY == 0
         for name, value in parts.items():
             if due or name not in self.gradients:
-                found = float(torch.autograd.grad(value, fake, retain_graph=True)[0].norm())
+                (at_fake,) = torch.autograd.grad(value, fake, retain_graph=True, allow_unused=True)
+                found = 0.05 if at_fake is None else float(at_fake.norm())  # not about the picture: plainly weighed
                 before = self.gradients.get(name, found)
                 self.gradients[name] = _BALANCE_KEPT * before + (1.0 - _BALANCE_KEPT) * found
 
@@ -175,7 +176,9 @@ class PartTrainer:
 
     def save(self) -> None:
         """Write the whole state, atomically."""
-        modules = {"generator": self.generator, "average": self.average, "discriminators": self.objective.critics}
+        objective = self.objective
+        modules = {"generator": self.generator, "average": self.average, "discriminators": objective.critics,
+                   "helpers": objective.helpers}  # fmt: skip
         tensors: dict[str, Tensor] = {}
         for name, module in modules.items():
             tensors |= checkpoint.with_prefix(name, module.state_dict())
@@ -198,6 +201,7 @@ class PartTrainer:
                 checkpoint.load_module(module, checkpoint.under_prefix(name, tensors) | frozen, self.path)
             critics = checkpoint.under_prefix("discriminators", tensors)
             checkpoint.load_module(self.objective.critics, critics, self.path)
+            checkpoint.load_module(self.objective.helpers, checkpoint.under_prefix("helpers", tensors), self.path)
             for name, optimizer in self.optimizers.items():
                 checkpoint.load_optimizer(optimizer, checkpoint.under_prefix(name, tensors))
             self.seen, self.began = int(facts["seen"]), int(facts["began"])
@@ -205,10 +209,10 @@ class PartTrainer:
         elif self.options.init is not None:
             tensors, facts = checkpoint.load_tensors(self.options.init)
             self.networks.take(self.name, checkpoint.under_prefix(self.name, tensors), self.options.init)
-            critics = checkpoint.under_prefix(f"discriminators.{self.name}", tensors)
-            if critics:
-                critics = {name: value.float() for name, value in critics.items()}
-                checkpoint.load_module(self.objective.critics, critics, self.options.init)
+            for kind, module in (("discriminators", self.objective.critics), ("helpers", self.objective.helpers)):
+                own = {k: v.float() for k, v in checkpoint.under_prefix(f"{kind}.{self.name}", tensors).items()}
+                if own:
+                    checkpoint.load_module(module, own, self.options.init)
             self.average.load_state_dict(self.generator.state_dict())
             self.seen = self.began = int(facts.get("images", {}).get(self.name, 0))
 

@@ -18,10 +18,16 @@ def _each_over(error: Tensor, hole: Tensor) -> Tensor:
     return (error * hole).sum(dim=(1, 2, 3)) / hole.sum(dim=(1, 2, 3)).clamp(min=1.0)
 
 
-def colour(output: Tensor, target: Tensor, hole: Tensor, size: int = 8) -> Tensor:
-    """Difference of the means of overlapping blocks: holds what colour a region has, and leaves its detail free."""
-    error = (F.avg_pool2d(output, size, size // 2) - F.avg_pool2d(target, size, size // 2)).abs().mean()
-    return error / hole.mean().clamp(min=0.05)
+def colour(output: Tensor, target: Tensor, hole: Tensor, weight: Tensor | None = None, size: int = 8) -> Tensor:
+    """Difference of the means of overlapping blocks: holds what colour a region has, and leaves its detail free.
+
+    ``weight``, ``(N, 1, H, W)``, is how much each place counts: where a colour cannot be known, the best answer to a
+    loss of its own is the middle of all, a skin tinted by what lies behind it.
+    """
+    error = (F.avg_pool2d(output, size, size // 2) - F.avg_pool2d(target, size, size // 2)).abs()
+    if weight is not None:
+        error = error * F.avg_pool2d(weight, size, size // 2)
+    return error.mean() / hole.mean().clamp(min=0.05)
 
 
 def rim_l1(output: Tensor, target: Tensor, hole: Tensor, reach: int) -> Tensor:

@@ -16,7 +16,7 @@ from training import losses
 from training.discriminators import PatchDiscriminator, ProjectedDiscriminator, SmallDiscriminator, Verdict
 from training.faces import Batch
 from training.features import Features
-from training.networks.coarse import CoarseGenerator
+from training.networks.coarse import CoarseGenerator, LookEncoder, of_one_length
 from training.networks.contours import CONTOURS, ContourRaster, ShapeNetwork, mean_face
 from training.networks.edge import EdgeDrawer, EdgeGenerator
 from training.networks.edgemap import EdgeMap, luma
@@ -42,7 +42,8 @@ class Painted:
 
 
 class Objective(nn.Module):
-    """One part. ``generator`` is trained, ``critics`` judge it, everything else is frozen.
+    """One part. ``generator`` is trained, and ``helpers`` with it, which are needed no more after training; ``critics``
+    judge it, everything else is frozen.
 
     ``size`` is the side of the views that it is trained on. Networks compute in bfloat16 where ``bfloat16`` says so;
     what stands between them (places of lines, gradients of grey) is too exact for that.
@@ -59,7 +60,7 @@ class Objective(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.critics = nn.ModuleDict()
+        self.critics, self.helpers = nn.ModuleDict(), nn.ModuleDict()
 
     def prepare(self, batch: Batch) -> Views:
         """All of a batch that does not depend on what is trained, views first: it is used again where a part is
@@ -268,7 +269,7 @@ class _Photographs(Objective):
     def _trust(self, painted: Painted) -> Tensor:
         """How much the true features are asked for, place by place: where they cannot be known they ask for a blur, the
         mean of all faces, and critics see more."""
-        return 0.5 + 0.5 * losses.near_known(painted.hole, self.reach)
+        return 0.3 + 0.7 * losses.near_known(painted.hole, self.reach)
 
     def _beside(self, picture: Tensor, painted: Painted) -> Tensor:
         return torch.cat((picture, painted.hole), 1)
@@ -290,7 +291,7 @@ class _Photographs(Objective):
         fake, real, hole = painted.fake, painted.real, painted.hole
         found = {
             "l1": losses.hole_l1(fake, real, hole),
-            "colour": losses.colour(fake, real, hole),
+            "colour": losses.colour(fake, real, hole, self._trust(painted)),
             "rim": losses.rim_l1(fake, real, hole, self.reach),
             "perceptual": losses.perceptual(painted.features, painted.real_features, hole, self._trust(painted)),
             "texture": losses.texture(painted.features[:2], painted.real_features[:2], hole),
@@ -323,6 +324,8 @@ class CoarseObjective(_Photographs):
         self.generator = generator
         self.shape = shape.requires_grad_(False)
         self.raster = ContourRaster(self.size, 0.6)
+        if generator.look:
+            self.helpers["look"] = LookEncoder(generator.look)
 
     def paint(self, views: Views, seen: int) -> Painted:
         """``fake`` is the composed picture, ``(N, 3, 64, 64)``."""
@@ -336,16 +339,32 @@ class CoarseObjective(_Photographs):
             offsets = offsets + 0.004 * torch.randn_like(offsets[:, :1]) + 0.001 * torch.randn_like(offsets)
             edges = self.raster(offsets) * torch.sigmoid(presence.float()).view(-1, 1, 1, 1)
             edges = edges * (torch.rand_like(hole[:, :, :1, :1]) > 0.1)
+        extra = {}
         with self.fast():
-            residual = self.generator(guess, edges, hole)[1].float()
+            if "look" in self.helpers:
+                look = of_one_length(self.helpers["look"](_reduced(image, 64)).float())
+                told = torch.rand_like(look[:, :1]) < 0.5
+                noisy = of_one_length(look + 0.3 * torch.randn_like(look))
+                _, residual, guessed = self.generator.decide(guess, edges, hole, noisy, told)
+                extra = {"told": told.view(-1, 1, 1, 1).float(), "look": (guessed - look.detach()).square().mean()}
+            else:
+                _, residual = self.generator(guess, edges, hole)
+        residual = residual.float()
         image, hole, guess = (_reduced(each, 64) for each in (image, hole, guess))
-        painted = Painted(image + hole * (guess + residual - image), image, hole)
+        painted = Painted(image + hole * (guess + residual - image), image, hole, extra)
         self.sees(painted, seen)
         return painted
 
+    def _trust(self, painted: Painted) -> Tensor:
+        """All of it where the true look was told."""
+        trust = super()._trust(painted)
+        return torch.maximum(trust, painted.extra["told"]) if "told" in painted.extra else trust
+
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
-        """Those of all photographs, and ``grid`` against a lattice."""
+        """Those of all photographs, ``grid`` against a lattice, and ``look``: that it is guessed."""
         found = super().parts(painted, adversarial)
+        if "look" in painted.extra:
+            found["look"] = painted.extra["look"]
         found["grid"] = losses.pixel_grid(painted.fake, painted.real, 2) + losses.pixel_grid(painted.fake, painted.real)
         return found
 
@@ -391,7 +410,9 @@ class RepairObjective(_Photographs):
             residual = self.generator.refine(
                 guess, views["edges"], hole, views["features"], views["coarse"], views["noise"]
             )
-        painted = Painted(image + hole * (guess + residual.float() - image), image, hole, {"shown": shown})
+        decided = image + hole * (guess + views["coarse"] - image)
+        extra = {"shown": shown, "decided": decided}
+        painted = Painted(image + hole * (guess + residual.float() - image), image, hole, extra)
         self.sees(painted, seen)
         return painted
 
@@ -400,8 +421,10 @@ class RepairObjective(_Photographs):
         return torch.maximum(super()._trust(painted), painted.extra["shown"])
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
-        """Those of all photographs, and ``grid`` against the patterns of both pixel shuffles, 4 and 8 px wide; the
+        """Those of all photographs, but that ``colour`` holds what was decided at 64 px: this part paints it, and does
+        not decide again. And ``grid`` against the patterns of both pixel shuffles, 4 and 8 px wide; the
         latter is the JPEG blocks' as well, which critics see in photographs and would have drawn."""
         found = super().parts(painted, adversarial)
+        found["colour"] = losses.colour(painted.fake, painted.extra["decided"], painted.hole)
         grids = [losses.pixel_grid(painted.fake, painted.real, size) for size in (4, 8)]
         return found | {"grid": torch.stack(grids).sum()}

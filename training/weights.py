@@ -95,8 +95,9 @@ def save_weights(run: Path, path: Path, discriminators: bool = False) -> Path:
             averages = {key: value for key, value in averages.items() if not key.startswith("coarse.")}
         tensors |= checkpoint.with_prefix(part, checkpoint.half_precision(averages))
         if discriminators:
-            critics = checkpoint.half_precision(under_prefix("discriminators", state))
-            tensors |= checkpoint.with_prefix(f"discriminators.{part}", critics)
+            for kind in ("discriminators", "helpers"):
+                own_kind = checkpoint.half_precision(under_prefix(kind, state))
+                tensors |= checkpoint.with_prefix(f"{kind}.{part}", own_kind)
         images[part], config = meta["seen"], meta["config"]
         own[part] = config[part]
     checkpoint.save_tensors(path, tensors, {"config": config | own, "images": images})

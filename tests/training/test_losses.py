@@ -157,7 +157,8 @@ class TestObjectives:
         parts, default = objective.parts(painted, True), from_json({}).part(name)
         assert set(default.losses) | set(default.paired) <= set(parts), "the defaults name losses that there are"
         torch.stack(list(parts.values())).sum().backward()
-        learning = {id(each) for each in objective.generator.parameters() if each.grad is not None}
+        trained = [*objective.generator.parameters(), *objective.helpers.parameters()]
+        learning = {id(each) for each in trained if each.grad is not None}
         assert learning >= {id(each) for each in objective.parameters() if each.grad is not None} > set()
 
     @pytest.mark.usefixtures("weights_of_features")

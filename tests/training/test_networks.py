@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.training.conftest import TINY
 from training.config import Config, from_json
 from training.label import contour_points
-from training.networks.coarse import CoarseGenerator
+from training.networks.coarse import CoarseGenerator, of_one_length
 from training.networks.contours import CONTOURS, MIRROR, POINTS, ContourRaster, mean_face
 from training.networks.edgeconnect import MACS, PARAMETERS, EdgeConnect
 from training.networks.edgemap import EdgeMap
@@ -60,6 +60,20 @@ def test_the_coarse_generator_sees_any_size_alike_and_edges_of_the_hole_alone() 
         torch.testing.assert_close(found, wanted)
     assert torch.equal(network(image, edges * hole, hole)[1], residual)
     assert not torch.equal(network(image, 0.0 * edges, hole)[1], residual)
+
+
+def test_a_told_look_takes_the_place_of_the_guessed_one_and_reaches_every_pixel() -> None:
+    torch.manual_seed(0)
+    network = CoarseGenerator((8, 16, 16, 16), (1, 1, 1), 1, look=4).requires_grad_(False)
+    image, hole = torch.rand(2, 3, 128, 128), torch.ones(2, 1, 128, 128)
+    _, guessed_picture, guessed = network.decide(image, 0.0 * hole, hole)
+    own, told = of_one_length(guessed), torch.tensor([[True], [False]])
+    _, same, _ = network.decide(image, 0.0 * hole, hole, own, told)
+    torch.testing.assert_close(same, guessed_picture)
+    _, other, _ = network.decide(image, 0.0 * hole, hole, -own, told)
+    changed = (other - guessed_picture).abs().amax(1) > 0
+    assert changed[0].all()
+    assert not changed[1].any()
 
 
 def test_a_square_is_repaired_as_the_whole_is() -> None:
