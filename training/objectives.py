@@ -425,6 +425,6 @@ class RepairObjective(_Photographs):
         not decide again. And ``grid`` against the patterns of both pixel shuffles, 4 and 8 px wide; the
         latter is the JPEG blocks' as well, which critics see in photographs and would have drawn."""
         found = super().parts(painted, adversarial)
-        found["colour"] = losses.colour(painted.fake, painted.extra["decided"], painted.hole)
+        found["colour"] = losses.colour(painted.fake, painted.extra["decided"], painted.hole, size=32)
         grids = [losses.pixel_grid(painted.fake, painted.real, size) for size in (4, 8)]
         return found | {"grid": torch.stack(grids).sum()}
