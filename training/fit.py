@@ -6,7 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -32,6 +32,8 @@ _SAVE_EVERY_SECONDS = 150.0
 _LOG_EVERY = 60
 #: Steps between measurements of the gradients that losses are balanced by, and what is kept of the last ones then.
 _BALANCE_EVERY, _BALANCE_KEPT = 20, 0.8
+#: The length that a balanced loss's gradient at the picture is brought to, before its weight.
+_GRADIENT = 0.05
 
 
 class DivergedError(Exception):
@@ -78,6 +80,7 @@ class PartTrainer:
         self.generator.to(memory_format=torch.channels_last)
         self.average = Networks(config).part(name).to(options.device).requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())
+        self.beside = {"discriminators": self.objective.critics, "helpers": self.objective.helpers}
         self.optimizers = optimizers_for(nn.ModuleList([self.generator, self.objective.helpers]), self.settings.rate)
         critics = [each for each in self.objective.critics.parameters() if each.requires_grad]
         if critics and self.settings.critic_rate:
@@ -112,7 +115,9 @@ class PartTrainer:
         parts = {name: value for name, value in found.items() if name in weights}
         if settings.balanced:
             self._measure(parts, painted.fake)
-            terms = [0.05 * weights[name] / max(self.gradients[name], 1e-9) * value for name, value in parts.items()]
+            terms = [
+                _GRADIENT * weights[name] / max(self.gradients[name], 1e-9) * value for name, value in parts.items()
+            ]
         else:
             terms = [weights[name] * value for name, value in parts.items()]
         torch.stack(terms).sum().backward()
@@ -156,7 +161,9 @@ class PartTrainer:
         for name, value in parts.items():
             if due or name not in self.gradients:
                 (at_fake,) = torch.autograd.grad(value, fake, retain_graph=True, allow_unused=True)
-                found = 0.05 if at_fake is None else float(at_fake.norm())  # not about the picture: plainly weighed
+                found = (
+                    _GRADIENT if at_fake is None else float(at_fake.norm())
+                )  # not about the picture: plainly weighed
                 before = self.gradients.get(name, found)
                 self.gradients[name] = _BALANCE_KEPT * before + (1.0 - _BALANCE_KEPT) * found
 
@@ -176,9 +183,7 @@ class PartTrainer:
 
     def save(self) -> None:
         """Write the whole state, atomically."""
-        objective = self.objective
-        modules = {"generator": self.generator, "average": self.average, "discriminators": objective.critics,
-                   "helpers": objective.helpers}  # fmt: skip
+        modules = {"generator": self.generator, "average": self.average, **self.beside}
         tensors: dict[str, Tensor] = {}
         for name, module in modules.items():
             tensors |= checkpoint.with_prefix(name, module.state_dict())
@@ -199,9 +204,8 @@ class PartTrainer:
             frozen = {key: given[key] for key in given if key.split(".")[0] in self.settings.frozen}
             for module, name in ((self.generator, "generator"), (self.average, "average")):
                 checkpoint.load_module(module, checkpoint.under_prefix(name, tensors) | frozen, self.path)
-            critics = checkpoint.under_prefix("discriminators", tensors)
-            checkpoint.load_module(self.objective.critics, critics, self.path)
-            checkpoint.load_module(self.objective.helpers, checkpoint.under_prefix("helpers", tensors), self.path)
+            for name, module in self.beside.items():
+                checkpoint.load_module(module, checkpoint.under_prefix(name, tensors), self.path)
             for name, optimizer in self.optimizers.items():
                 checkpoint.load_optimizer(optimizer, checkpoint.under_prefix(name, tensors))
             self.seen, self.began = int(facts["seen"]), int(facts["began"])
@@ -209,7 +213,7 @@ class PartTrainer:
         elif self.options.init is not None:
             tensors, facts = checkpoint.load_tensors(self.options.init)
             self.networks.take(self.name, checkpoint.under_prefix(self.name, tensors), self.options.init)
-            for kind, module in (("discriminators", self.objective.critics), ("helpers", self.objective.helpers)):
+            for kind, module in self.beside.items():
                 own = {k: v.float() for k, v in checkpoint.under_prefix(f"{kind}.{self.name}", tensors).items()}
                 if own:
                     checkpoint.load_module(module, own, self.options.init)
@@ -227,9 +231,7 @@ class PartTrainer:
         bar = tqdm(total=settings.images, initial=self.seen, unit="img", desc=self.name, disable=None, smoothing=0.02)
         while self.seen + settings.batch <= settings.images:
             before = self.seen
-            with ExitStack() as watched:
-                if count + 1 == _LOG_EVERY:
-                    heard = watched.enter_context(heard_layers(self.generator))
+            with heard_layers(self.generator) if count + 1 == _LOG_EVERY else nullcontext({}) as heard:
                 found = self.step(views)
             for name, value in found.items():
                 sums[name] = sums.get(name, 0.0) + value

@@ -271,6 +271,9 @@ class _Photographs(Objective):
         mean of all faces, and critics see more."""
         return 0.3 + 0.7 * losses.near_known(painted.hole, self.reach)
 
+    def _colour(self, painted: Painted, trust: Tensor) -> Tensor:
+        return losses.colour(painted.fake, painted.real, painted.hole, trust)
+
     def _beside(self, picture: Tensor, painted: Painted) -> Tensor:
         return torch.cat((picture, painted.hole), 1)
 
@@ -288,12 +291,12 @@ class _Photographs(Objective):
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
         """``l1``, ``colour``, ``rim``, ``perceptual``, ``texture``, ``adversarial``, ``small``."""
-        fake, real, hole = painted.fake, painted.real, painted.hole
+        fake, real, hole, trust = painted.fake, painted.real, painted.hole, self._trust(painted)
         found = {
             "l1": losses.hole_l1(fake, real, hole),
-            "colour": losses.colour(fake, real, hole, self._trust(painted)),
+            "colour": self._colour(painted, trust),
             "rim": losses.rim_l1(fake, real, hole, self.reach),
-            "perceptual": losses.perceptual(painted.features, painted.real_features, hole, self._trust(painted)),
+            "perceptual": losses.perceptual(painted.features, painted.real_features, hole, trust),
             "texture": losses.texture(painted.features[:2], painted.real_features[:2], hole),
         }
         if adversarial:
@@ -420,11 +423,13 @@ class RepairObjective(_Photographs):
         """All of it where the true picture was shown at 64 px."""
         return torch.maximum(super()._trust(painted), painted.extra["shown"])
 
+    def _colour(self, painted: Painted, trust: Tensor) -> Tensor:
+        """Holds what was decided at 64 px: this part paints it, and does not decide again."""
+        return losses.colour(painted.fake, painted.extra["decided"], painted.hole, size=32)
+
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
-        """Those of all photographs, but that ``colour`` holds what was decided at 64 px: this part paints it, and does
-        not decide again. And ``grid`` against the patterns of both pixel shuffles, 4 and 8 px wide; the
+        """Those of all photographs, and ``grid`` against the patterns of both pixel shuffles, 4 and 8 px wide; the
         latter is the JPEG blocks' as well, which critics see in photographs and would have drawn."""
         found = super().parts(painted, adversarial)
-        found["colour"] = losses.colour(painted.fake, painted.extra["decided"], painted.hole, size=32)
         grids = [losses.pixel_grid(painted.fake, painted.real, size) for size in (4, 8)]
         return found | {"grid": torch.stack(grids).sum()}

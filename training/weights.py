@@ -96,8 +96,8 @@ def save_weights(run: Path, path: Path, discriminators: bool = False) -> Path:
         tensors |= checkpoint.with_prefix(part, checkpoint.half_precision(averages))
         if discriminators:
             for kind in ("discriminators", "helpers"):
-                own_kind = checkpoint.half_precision(under_prefix(kind, state))
-                tensors |= checkpoint.with_prefix(f"{kind}.{part}", own_kind)
+                beside = checkpoint.half_precision(under_prefix(kind, state))
+                tensors |= checkpoint.with_prefix(f"{kind}.{part}", beside)
         images[part], config = meta["seen"], meta["config"]
         own[part] = config[part]
     checkpoint.save_tensors(path, tensors, {"config": config | own, "images": images})

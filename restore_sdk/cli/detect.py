@@ -23,6 +23,7 @@ def register(commands: Any) -> None:
     command.add_argument("photo", type=Path, metavar="PHOTO", help="PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="MASK", help="white where damage is")
     add_sensitivity(command)
+    command.set_defaults(sensitivity="normal")
     command.add_argument("--overwrite", action="store_true", help="also where MASK exists: corrections in it are lost")
     command.add_argument("--overlay", type=Path, metavar="FILE", help="also write the photo with the damage in red")
     add_max_megapixels(command)
@@ -39,7 +40,7 @@ def detect(options: argparse.Namespace) -> Result:
     from restore_sdk.files import open_photo, write_image
     from restore_sdk.imaging.image import to_rgb
     from restore_sdk.runtime.onnxruntime import open_damage
-    from restore_sdk.tiling.damage import TOO_MUCH, Sensitivity, find_damage
+    from restore_sdk.tiling.damage import TOO_MUCH, find_damage
 
     check_outputs(options.photo, output=options.output, overlay=options.overlay)
     if options.output.exists() and not options.overwrite:
@@ -48,8 +49,7 @@ def detect(options: argparse.Namespace) -> Result:
         raise InputError(f"{options.photo} is a folder", "for all of it: restore-sdk restore DIR --mask auto -o OUT")
     photo = open_photo(options.photo, max_pixels(options)).eight
     stage = open_damage(Bundle.load(options.bundle))
-    sensitivity: Sensitivity = options.sensitivity or "normal"
-    damage = find_damage(stage, photo, sensitivity=sensitivity, color="bgr")
+    damage = find_damage(stage, photo, sensitivity=options.sensitivity, color="bgr")
     write_image(options.output, damage.mask)
     if options.overlay is not None:
         marked = to_rgb(photo)  # blue stays first
@@ -58,10 +58,8 @@ def detect(options: argparse.Namespace) -> Result:
     height, width = damage.mask.shape
     lines = [f"{options.output}: {damage.share:.2%} of {width} x {height} px marked: a proposal, look at it"]
     if not damage.share:
-        lines = [
-            f"{options.output}: no damage found, the mask is black"
-            + ("; see --sensitivity high" * (sensitivity != "high"))
-        ]
+        hint = "" if options.sensitivity == "high" else "; see --sensitivity high"
+        lines = [f"{options.output}: no damage found, the mask is black{hint}"]
     if damage.share > TOO_MUCH:
         lines.append("note: more than half: restore-sdk restore --mask auto wants --force for it")
     report = {
@@ -69,7 +67,7 @@ def detect(options: argparse.Namespace) -> Result:
         "overlay": None if options.overlay is None else str(options.overlay),
         "width": width,
         "height": height,
-        "sensitivity": sensitivity,
+        "sensitivity": options.sensitivity,
         "share": round(damage.share, 6),
     }
     return report, lines, 0

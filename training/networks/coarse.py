@@ -112,7 +112,7 @@ class CoarseGenerator(nn.Module):
         at8 = self.stem(torch.cat((F.pixel_unshuffle(small, 2), F.pixel_unshuffle(lines, 2)), dim=1))
         at16 = self.encoder16(self.down16(at8))
         deep, guessed = self.down32(at16), None
-        if self.look:
+        if self.look:  # the last two blocks and attentions hear it
             deep = self.body32[:-4](deep)
             guessed = self.guess_look(deep)
             chosen = of_one_length(guessed.detach())
