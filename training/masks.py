@@ -1,4 +1,4 @@
-"""Random damage: strokes, outlines, rectangles, scratches, cracks, text and spots, by a target share of the picture.
+"""Random damage: strokes, outlines, rectangles, tears, scratches, cracks, text and spots, by a target share of the picture.
 
 Every function draws white (255) on a square black ``uint8`` canvas and takes its randomness from the generator it is
 given, so one seed always makes one mask.
@@ -63,6 +63,19 @@ def blocks(canvas: Mask, rng: Rng) -> None:
         cv2.rectangle(canvas, (x, y), (x + side, y + side), 255, -1)
 
 
+def tears(canvas: Mask, rng: Rng) -> None:
+    """All that lies to one side of a ragged line: a print whose half, side or corner is gone."""
+    size = canvas.shape[0]
+    angle = rng.choice(4) * np.pi / 2 if rng.random() < 0.5 else rng.uniform(0, 2 * np.pi)
+    across, along = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    steps = int(rng.integers(2, 30))
+    ragged = rng.uniform(0, 0.06) * rng.normal(size=steps + 1).cumsum() * (12 / steps) ** 0.5 + rng.uniform(-0.1, 0.45)
+    places = np.linspace(-1.5, 1.5, steps + 1)
+    edge = 0.5 + places[:, None] * along + ragged[:, None] * across
+    outside = 0.5 + np.array([1.5, -1.5])[:, None] * along + 2.0 * across
+    cv2.fillPoly(canvas, [np.round(np.concatenate([edge, outside]) * size).astype(np.int32)], 255)
+
+
 def scratches(canvas: Mask, rng: Rng) -> None:
     """A few long, thin, nearly straight lines, as on an old print."""
     size = canvas.shape[0]
@@ -116,10 +129,11 @@ def _line(canvas: Mask, start: NDArray[np.float64], end: NDArray[np.float64], wi
 
 #: What is drawn, and how often. Wide damage first: it carries most of the error.
 DAMAGES: tuple[tuple[Callable[[Mask, Rng], None], float], ...] = (
-    (strokes, 0.30),
-    (outlines, 0.18),
-    (rectangles, 0.14),
-    (blocks, 0.12),
+    (strokes, 0.28),
+    (outlines, 0.16),
+    (rectangles, 0.12),
+    (blocks, 0.10),
+    (tears, 0.08),
     (scratches, 0.08),
     (cracks, 0.07),
     (text, 0.05),
@@ -139,7 +153,7 @@ _RIM_ODDS, _RIM = 0.4, (0.05, 0.16)
 
 #: What masks that aim at about the widest usual share have oftener than others, since thin damage that covers half of a
 #: picture is rare: a free rim, damage of the first, wide kinds alone (how many those are), and gaps that are closed.
-_WIDE_RIM_ODDS, _CHUNKY_ODDS, _CHUNKY_KINDS, _WIDE_CLOSED_ODDS = 0.55, 0.75, 4, 0.65
+_WIDE_RIM_ODDS, _CHUNKY_ODDS, _CHUNKY_KINDS, _WIDE_CLOSED_ODDS = 0.55, 0.75, 5, 0.65
 _CLOSED_ODDS = 0.4
 
 
