@@ -58,10 +58,7 @@ def perceptual(
     total = torch.zeros((), device=hole.device)
     for ours, theirs in zip(features, wanted, strict=True):
         error = (_unit(ours) - _unit(theirs)).square().sum(1, keepdim=True)
-        where = seen_by(hole, error)
-        if weight is not None:
-            where = where * F.adaptive_avg_pool2d(weight, error.shape[-2:])
-        total = total + over(error, where)
+        total = total + over(error, seen_by(hole, error, weight))
     return total / len(features)
 
 
@@ -116,23 +113,28 @@ def dice(output: Tensor, target: Tensor, hole: Tensor) -> Tensor:
     return (1.0 - (2.0 * both + 1.0) / (each + 1.0)).mean()
 
 
-def discriminator_hinge(real: Sequence[Tensor], fake: Sequence[Tensor], hole: Tensor) -> Tensor:
+def discriminator_hinge(
+    real: Sequence[Tensor], fake: Sequence[Tensor], hole: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """Hinge loss of a discriminator (Lim and Ye, "Geometric GAN", 2017), mean of its verdicts' sizes.
 
     A painted image is whole but for its hole: only patches that touch it are called fake, the others real (after
-    SM-PatchGAN: Zeng et al., "Aggregated contextual transformations", TVCG 2022).
+    SM-PatchGAN: Zeng et al., "Aggregated contextual transformations", TVCG 2022). ``weight`` as for :func:`perceptual`.
     """
     total = torch.zeros((), device=hole.device)
     for ours, theirs in zip(real, fake, strict=True):
         touched = seen_by(hole, theirs)
-        fooled, known = over(F.relu(1.0 + theirs.float()), touched), over(F.relu(1.0 - theirs.float()), 1.0 - touched)
-        total = total + F.relu(1.0 - ours.float()).mean() + fooled + 0.5 * known
+        fooled = over(F.relu(1.0 + theirs.float()), seen_by(hole, theirs, weight))
+        known = over(F.relu(1.0 - theirs.float()), 1.0 - touched)
+        true = over(F.relu(1.0 - ours.float()), seen_by(torch.ones_like(hole), ours, weight))
+        total = total + true + fooled + 0.5 * known
     return total / len(real)
 
 
-def generator_hinge(fake: Sequence[Tensor], hole: Tensor) -> Tensor:
-    """Hinge loss of the generator, over patches that touch the hole: only there has it painted anything."""
-    return torch.stack([-over(each.float(), seen_by(hole, each)) for each in fake]).mean()
+def generator_hinge(fake: Sequence[Tensor], hole: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Hinge loss of the generator, over patches that touch the hole: only there has it painted anything. ``weight`` as
+    for :func:`perceptual`."""
+    return torch.stack([-over(each.float(), seen_by(hole, each, weight)) for each in fake]).mean()
 
 
 def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
@@ -145,6 +147,7 @@ def over(values: Tensor, where: Tensor) -> Tensor:
     return (values * where).sum() / where.expand_as(values).sum().clamp(min=1.0)
 
 
-def seen_by(hole: Tensor, verdicts: Tensor) -> Tensor:
-    """1 at the places of a smaller map whose part of the picture touches the hole."""
-    return (F.adaptive_max_pool2d(hole, verdicts.shape[-2:]) > 0.5).to(hole.dtype)
+def seen_by(hole: Tensor, verdicts: Tensor, weight: Tensor | None = None) -> Tensor:
+    """1, or the mean of ``weight``, at the places of a smaller map whose part of the picture touches the hole."""
+    touched = (F.adaptive_max_pool2d(hole, verdicts.shape[-2:]) > 0.5).to(hole.dtype)
+    return touched if weight is None else touched * F.adaptive_avg_pool2d(weight, verdicts.shape[-2:])

@@ -1,4 +1,4 @@
-"""Random damage: strokes, outlines, rectangles, tears, scratches, cracks, text and spots, by a target share of the picture.
+"""Random damage: strokes, outlines, rectangles, tears, scratches, cracks, text and spots, by a target share.
 
 Every function draws white (255) on a square black ``uint8`` canvas and takes its randomness from the generator it is
 given, so one seed always makes one mask.

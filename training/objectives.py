@@ -6,6 +6,7 @@ Parts are trained in this order, each on what the ones before it (frozen) predic
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import torch
@@ -102,14 +103,33 @@ def _reduced(x: Tensor, size: int) -> Tensor:
     return x
 
 
+def _centres(points: Tensor) -> dict[str, Tensor]:
+    """The middles of the contours, ``(N, 2)`` each."""
+    starts = itertools.accumulate((len(members) for members, _ in CONTOURS.values()), initial=0)
+    return {
+        name: points[:, start : start + len(members)].mean(1)
+        for start, (name, (members, _)) in zip(starts, CONTOURS.items(), strict=False)
+    }
+
+
 def _eye_distance(points: Tensor) -> Tensor:
     """Distance of the eyes' centres, ``(N, 1)``."""
-    centres, start = [], 0
-    for name, (members, _) in CONTOURS.items():
-        if name in ("left_eye", "right_eye"):
-            centres.append(points[:, start : start + len(members)].mean(1))
-        start += len(members)
-    return (centres[0] - centres[1]).norm(dim=1, keepdim=True)
+    centres = _centres(points)
+    return (centres["left_eye"] - centres["right_eye"]).norm(dim=1, keepdim=True)
+
+
+def _face_weight(points: Tensor, found: Tensor, size: int) -> Tensor:
+    """``(N, 1, size, size)``: 4 at eyes and mouth, where one looks and which are a small part of what is painted, and 1
+    far from them; after the discriminators of facial components in GFPGAN (Wang et al., CVPR 2021)."""
+    centres = _centres(points)
+    reach = 0.35 * _eye_distance(points).clamp(min=0.02)
+    places = (torch.arange(size, device=points.device) + 0.5) / size
+    bumps = []
+    for name in ("left_eye", "right_eye", "lips_outer"):
+        x, y = (torch.exp(-(((places - centres[name][:, i : i + 1]) / reach) ** 2)) for i in (0, 1))
+        bumps.append(y[:, None, :, None] * x[:, None, None, :])
+    near = torch.stack(bumps).amax(0) * found.view(-1, 1, 1, 1).to(places.dtype)
+    return 1.0 + 3.0 * near
 
 
 class ShapeObjective(Objective):
@@ -285,26 +305,27 @@ class _Photographs(Objective):
             pixels_real = small(self._beside(painted.extra["real"], painted))[0]
             pixels_fake = small(self._beside(painted.extra["fake"].detach(), painted))[0]
         return {
-            "projected": losses.discriminator_hinge(real, fake, painted.hole),
-            "small": losses.discriminator_hinge(pixels_real, pixels_fake, painted.hole),
+            "projected": losses.discriminator_hinge(real, fake, painted.hole, painted.extra["face"]),
+            "small": losses.discriminator_hinge(pixels_real, pixels_fake, painted.hole, painted.extra["face"]),
         }
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
         """``l1``, ``colour``, ``rim``, ``perceptual``, ``texture``, ``adversarial``, ``small``."""
         fake, real, hole, trust = painted.fake, painted.real, painted.hole, self._trust(painted)
+        face = painted.extra["face"]
         found = {
             "l1": losses.hole_l1(fake, real, hole),
             "colour": self._colour(painted, trust),
             "rim": losses.rim_l1(fake, real, hole, self.reach),
-            "perceptual": losses.perceptual(painted.features, painted.real_features, hole, trust),
+            "perceptual": losses.perceptual(painted.features, painted.real_features, hole, trust * face),
             "texture": losses.texture(painted.features[:2], painted.real_features[:2], hole),
         }
         if adversarial:
             with self.fast():
                 verdicts = self.critics["projected"](painted.features)[0]
                 of_pixels = self.critics["small"](self._beside(painted.extra["fake"], painted))[0]
-            found["adversarial"] = losses.generator_hinge(verdicts, hole)
-            found["small"] = losses.generator_hinge(of_pixels, hole)
+            found["adversarial"] = losses.generator_hinge(verdicts, hole, face)
+            found["small"] = losses.generator_hinge(of_pixels, hole, face)
         return found
 
 
@@ -354,6 +375,7 @@ class CoarseObjective(_Photographs):
                 _, residual = self.generator(guess, edges, hole)
         residual = residual.float()
         image, hole, guess = (_reduced(each, 64) for each in (image, hole, guess))
+        extra["face"] = _face_weight(views["points"], views["found"], 64)
         painted = Painted(image + hole * (guess + residual - image), image, hole, extra)
         self.sees(painted, seen)
         return painted
@@ -364,12 +386,13 @@ class CoarseObjective(_Photographs):
         return torch.maximum(trust, painted.extra["told"]) if "told" in painted.extra else trust
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
-        """Those of all photographs, ``grid`` against a lattice, and ``look``: that it is guessed."""
+        """Those of all photographs, ``grid`` against lattices, 8 px wide ones of the whole path from 8 x 8 among them,
+        and ``look``: that it is guessed."""
         found = super().parts(painted, adversarial)
         if "look" in painted.extra:
             found["look"] = painted.extra["look"]
-        found["grid"] = losses.pixel_grid(painted.fake, painted.real, 2) + losses.pixel_grid(painted.fake, painted.real)
-        return found
+        grids = [losses.pixel_grid(painted.fake, painted.real, size) for size in (2, 4, 8)]
+        return found | {"grid": torch.stack(grids).sum()}
 
 
 class RepairObjective(_Photographs):
@@ -402,7 +425,8 @@ class RepairObjective(_Photographs):
         coarse = F.interpolate(residual, size=self.size, mode="bilinear", align_corners=False)
         noise = self.generator.noise.expand(len(image), -1, -1, -1)
         return {"image": image, "hole": hole, "guess": guess, "edges": edges, "coarse": coarse, "noise": noise,
-                "features": features, "shown": shown.float()}  # fmt: skip
+                "features": features, "shown": shown.float(),
+                "face": _face_weight(batch.points, batch.found, self.size)}  # fmt: skip
 
     def paint(self, views: Views, seen: int) -> Painted:
         """``fake`` is a square of the composed picture, ``(N, 3, 128, 128)``."""
@@ -414,7 +438,7 @@ class RepairObjective(_Photographs):
                 guess, views["edges"], hole, views["features"], views["coarse"], views["noise"]
             )
         decided = image + hole * (guess + views["coarse"] - image)
-        extra = {"shown": shown, "decided": decided}
+        extra = {"shown": shown, "decided": decided, "face": views["face"]}
         painted = Painted(image + hole * (guess + residual.float() - image), image, hole, extra)
         self.sees(painted, seen)
         return painted
