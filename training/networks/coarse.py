@@ -66,7 +66,7 @@ class CoarseGenerator(nn.Module):
         self.down32 = conv(sixteenth, deep, stride=2) if look else ConvAct(sixteenth, deep, stride=2)
         body: list[nn.Module] = []
         for i in range(max(blocks[2], global_blocks)):
-            body += [ResidualBlock(deep)] if i < blocks[2] else []
+            body += [ResidualBlock(deep, leaky=bool(look))] if i < blocks[2] else []
             body += [GlobalAttention(deep, COARSE_SIZE // 8)] if i < global_blocks else []
         self.body32 = nn.Sequential(*body)
         self.look = look
