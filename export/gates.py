@@ -20,7 +20,7 @@ from export.stages import Bytes, Chain, OnnxStage, Outcome, Probe, TorchStage, b
 from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
 from restore_sdk.imaging.image import MASKED_ABOVE as HOLE_ABOVE
 from restore_sdk.imaging.quality import Drift, psnr
-from training.networks.layers import heard_layers
+from training.networks.layers import LEAST_HEARD, heard_layers
 
 #: Float32 graphs against PyTorch: largest absolute error before rounding, as a share of full scale.
 #: The edge map chooses between neighbours by steep steps, which make more of what rounding leaves.
@@ -332,12 +332,12 @@ def watch(generator: nn.Module) -> Iterator[dict[str, float]]:
         yield peaks
 
 
-def check_alive(stage: str, heard: Mapping[str, bool]) -> None:
+def check_alive(stage: str, heard: Mapping[str, float]) -> None:
     """Raises :class:`GateError` where an activation has died: see :func:`training.networks.layers.heard_layers`."""
-    dead = [name for name, alive in heard.items() if not alive]
+    dead = [name for name, share in heard.items() if share < LEAST_HEARD]
     if dead:
         raise GateError(
-            f"{stage} stage: {len(dead)} layer(s) give zeros on every picture, first {dead[0]}",
+            f"{stage} stage: {len(dead)} layer(s) whose channels nearly all are zero on every picture, first {dead[0]}",
             "nothing below is heard: begin these layers anew, and train on",
         )
 

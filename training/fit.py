@@ -22,7 +22,7 @@ from training import checkpoint
 from training.config import BY_CRITICS, PARTS, POOL, Config, ConfigError, Part
 from training.faces import DamagedViews, Faces, mask_bank
 from training.log import RunLog
-from training.networks.layers import heard_layers
+from training.networks.layers import LEAST_HEARD, heard_layers
 from training.objectives import CoarseObjective, EdgeObjective, Objective, RepairObjective, ShapeObjective, Views
 from training.optimizer import optimizers_for
 from training.sheet import Sheet
@@ -240,9 +240,9 @@ class PartTrainer:
             if count == _LOG_EVERY:
                 pace = (self.seen - first) / (time.monotonic() - began)
                 figures = {name: round(value / count, 5) for name, value in sums.items()}
-                dead = [name for name, alive in heard.items() if not alive]
+                dead = [name for name, share in heard.items() if share < LEAST_HEARD]
                 if dead:
-                    tqdm.write(f"{self.name}: layers that give zeros only, and learn no more: {', '.join(dead)}")
+                    tqdm.write(f"{self.name}: layers that have died, nearly all of their channels: {', '.join(dead)}")
                 log.write(self.name, self.seen, {**figures, "dead_layers": len(dead), "pace": round(pace, 1)})
                 sums, count, first, began = {}, 0, self.seen, time.monotonic()
             stopping = stop()

@@ -33,18 +33,24 @@ class BoundedLeakyReLU(nn.Module):
         return F.leaky_relu(F.hardtanh(x, -ACTIVATION_BOUND, ACTIVATION_BOUND), 0.2)
 
 
-@contextmanager
-def heard_layers(network: nn.Module) -> Iterator[dict[str, bool]]:
-    """Whether each activation that runs while the context lasts ever gives more than zeros, by name.
+#: Share of its channels below which an activation counts as dead.
+LEAST_HEARD = 0.1
 
-    One that does not has died: its gradients are zero for good, and nothing below it is heard. No loss tells, since
-    what lies beside it learns to do without.
+
+@contextmanager
+def heard_layers(network: nn.Module) -> Iterator[dict[str, float]]:
+    """Of each activation that runs while the context lasts, by name, the share of channels that ever give more than 0.
+
+    A channel that does not has died: its gradients are zero for good, and nothing below it is heard. No loss tells,
+    since what lies beside it learns to do without. The shares are there when the context has ended.
     """
-    heard: dict[str, bool] = {}
+    channels: dict[str, Tensor] = {}
+    heard: dict[str, float] = {}
 
     def hook(name: str) -> Callable[[nn.Module, object, Tensor], None]:
         def hear(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            heard[name] = heard.get(name, False) or bool((output > 0.0).any())
+            now = (output > 0.0).transpose(0, 1).flatten(1).any(1)
+            channels[name] = channels[name] | now if name in channels else now
 
         return hear
 
@@ -53,6 +59,7 @@ def heard_layers(network: nn.Module) -> Iterator[dict[str, bool]]:
             if isinstance(module, BoundedReLU):
                 hooks.callback(module.register_forward_hook(hook(name)).remove)
         yield heard
+        heard |= {name: float(each.float().mean()) for name, each in channels.items()}
 
 
 class ConvAct(nn.Sequential):
