@@ -195,17 +195,17 @@ class DamagedViews:
         return out, points
 
     def _blots(self, hole: Tensor, points: Tensor, found: Tensor, rng: np.random.Generator) -> Tensor:
-        """In a third of the views a blot or a rectangle hides a part of the face, or all of it; in half of these it
+        """In a quarter of the views a blot or a rectangle hides a part of the face, or all of it; in half of these it
         is all the damage there is. Random masks hardly ever hide all skin."""
         n = self.batch
         low, high = points.amin(1), points.amax(1)
         towards = torch.from_numpy(rng.random((n, 1))).float().to(self.device)
         part = points[torch.arange(n), torch.from_numpy(rng.integers(0, points.shape[1], n))]
         centre = torch.lerp(part, 0.5 * (low + high), towards)
-        reach = torch.from_numpy(0.15 + 0.75 * rng.random((n, 2)) ** 2).float().to(self.device)
+        reach = torch.from_numpy(rng.uniform(0.15, 0.9, (n, 2))).float().to(self.device)
         reach = ((high - low).amax(1, keepdim=True) * reach).clamp(min=1e-3)
         power = torch.from_numpy(np.where(rng.random(n) < 0.5, 2.0, 8.0)).float().to(self.device).view(n, 1, 1)
-        chosen, alone = (torch.from_numpy(rng.random(n) < odds).to(self.device) for odds in (0.35, 0.5))
+        chosen, alone = (torch.from_numpy(rng.random(n) < odds).to(self.device) for odds in (0.25, 0.5))
         places = (torch.arange(self.size, device=self.device) + 0.5) / self.size
         x = ((places - centre[:, :1]) / reach[:, :1]).abs().clamp(max=2.0)[:, None, :] ** power
         y = ((places - centre[:, 1:]) / reach[:, 1:]).abs().clamp(max=2.0)[:, :, None] ** power

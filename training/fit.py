@@ -161,9 +161,8 @@ class PartTrainer:
         for name, value in parts.items():
             if due or name not in self.gradients:
                 (at_fake,) = torch.autograd.grad(value, fake, retain_graph=True, allow_unused=True)
-                found = (
-                    _GRADIENT if at_fake is None else float(at_fake.norm())
-                )  # not about the picture: plainly weighed
+                # what is not about the picture is plainly weighed
+                found = _GRADIENT if at_fake is None else float(at_fake.norm())
                 before = self.gradients.get(name, found)
                 self.gradients[name] = _BALANCE_KEPT * before + (1.0 - _BALANCE_KEPT) * found
 

@@ -124,9 +124,10 @@ def discriminator_hinge(
     total = torch.zeros((), device=hole.device)
     for ours, theirs in zip(real, fake, strict=True):
         touched = seen_by(hole, theirs)
-        fooled = over(F.relu(1.0 + theirs.float()), seen_by(hole, theirs, weight))
+        counts = torch.ones_like(touched) if weight is None else F.adaptive_avg_pool2d(weight, theirs.shape[-2:])
+        fooled = over(F.relu(1.0 + theirs.float()), touched * counts)
         known = over(F.relu(1.0 - theirs.float()), 1.0 - touched)
-        true = over(F.relu(1.0 - ours.float()), seen_by(torch.ones_like(hole), ours, weight))
+        true = over(F.relu(1.0 - ours.float()), counts)
         total = total + true + fooled + 0.5 * known
     return total / len(real)
 

@@ -6,7 +6,6 @@ Parts are trained in this order, each on what the ones before it (frozen) predic
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, field
 
 import torch
@@ -18,7 +17,7 @@ from training.discriminators import PatchDiscriminator, ProjectedDiscriminator, 
 from training.faces import Batch
 from training.features import Features
 from training.networks.coarse import CoarseGenerator, LookEncoder, of_one_length
-from training.networks.contours import CONTOURS, ContourRaster, ShapeNetwork, mean_face
+from training.networks.contours import SPANS, ContourRaster, ShapeNetwork, mean_face
 from training.networks.edge import EdgeDrawer, EdgeGenerator
 from training.networks.edgemap import EdgeMap, luma
 from training.networks.repair import RepairGenerator
@@ -103,30 +102,24 @@ def _reduced(x: Tensor, size: int) -> Tensor:
     return x
 
 
-def _centres(points: Tensor) -> dict[str, Tensor]:
-    """The middles of the contours, ``(N, 2)`` each."""
-    starts = itertools.accumulate((len(members) for members, _ in CONTOURS.values()), initial=0)
-    return {
-        name: points[:, start : start + len(members)].mean(1)
-        for start, (name, (members, _)) in zip(starts, CONTOURS.items(), strict=False)
-    }
+def _centre(points: Tensor, contour: str) -> Tensor:
+    """The middle of a contour, ``(N, 2)``."""
+    return points[:, SPANS[contour]].mean(1)
 
 
 def _eye_distance(points: Tensor) -> Tensor:
     """Distance of the eyes' centres, ``(N, 1)``."""
-    centres = _centres(points)
-    return (centres["left_eye"] - centres["right_eye"]).norm(dim=1, keepdim=True)
+    return (_centre(points, "left_eye") - _centre(points, "right_eye")).norm(dim=1, keepdim=True)
 
 
 def _face_weight(points: Tensor, found: Tensor, size: int) -> Tensor:
     """``(N, 1, size, size)``: 4 at eyes and mouth, where one looks and which are a small part of what is painted, and 1
     far from them; after the discriminators of facial components in GFPGAN (Wang et al., CVPR 2021)."""
-    centres = _centres(points)
     reach = 0.35 * _eye_distance(points).clamp(min=0.02)
     places = (torch.arange(size, device=points.device) + 0.5) / size
     bumps = []
     for name in ("left_eye", "right_eye", "lips_outer"):
-        x, y = (torch.exp(-(((places - centres[name][:, i : i + 1]) / reach) ** 2)) for i in (0, 1))
+        x, y = torch.exp(-(((places - _centre(points, name).unsqueeze(2)) / reach.unsqueeze(2)) ** 2)).unbind(1)
         bumps.append(y[:, None, :, None] * x[:, None, None, :])
     near = torch.stack(bumps).amax(0) * found.view(-1, 1, 1, 1).to(places.dtype)
     return 1.0 + 3.0 * near

@@ -158,9 +158,9 @@ class TestViews:
         face, none = _spot(0.5, 0.5, points), torch.zeros(20, 256 * 256 // 8, dtype=torch.uint8)
         views = DamagedViews(face, none, 64, 200, 1)(0)
         hidden = views.hole.flatten(1).any(1)
-        assert 0.2 < hidden.float().mean() < 0.45
+        assert 0.15 < hidden.float().mean() < 0.35
         over = F.grid_sample(views.hole, views.points[:, None] * 2 - 1, align_corners=False)[:, 0, 0]
         assert (over > 0.5).any(1)[hidden].float().mean() > 0.95
-        assert 0.01 < (over > 0.5).all(1)[hidden].float().mean() < 0.5
+        assert 0.1 < (over > 0.5).all(1)[hidden].float().mean() < 0.7
         face.found[:] = False
         assert not DamagedViews(face, none, 64, 200, 1)(0).hole.any()

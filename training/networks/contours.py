@@ -7,6 +7,7 @@ A mean of pixels is a smear, a mean of shapes is a face: the points of a hidden 
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -38,6 +39,13 @@ CONTOURS: dict[str, tuple[tuple[int, ...], bool]] = {
 
 #: The mesh's numbers of all points, in the order of this module.
 POINTS: tuple[int, ...] = tuple(point for points, _ in CONTOURS.values() for point in points)
+#: Where the points of each contour stand among them.
+SPANS: dict[str, slice] = {
+    name: slice(end - len(points), end)
+    for (name, (points, _)), end in zip(
+        CONTOURS.items(), accumulate(len(each) for each, _ in CONTOURS.values()), strict=True
+    )
+}
 #: Pairs of mesh points that a mirror exchanges.
 _MIRRORED = (
     (61, 291), (146, 375), (91, 321), (181, 405), (84, 314), (185, 409), (40, 270), (39, 269), (37, 267),
@@ -89,16 +97,15 @@ def _dots() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
 
     Segments of the mean face get a dot every 2 px of 256.
     """
-    ends, shares, start = [], [], 0
+    ends, shares = [], []
     places = 256.0 * mean_face()
-    for points, closed in CONTOURS.values():
-        count = len(points)
+    for name, (points, closed) in CONTOURS.items():
+        start, count = SPANS[name].start, len(points)
         for i in range(count if closed else count - 1):
             end = start + i, start + (i + 1) % count
             dots = math.ceil(float((places[end[0]] - places[end[1]]).norm()) / 2.0)
             ends += [end] * dots
             shares += [(k + 0.5) / dots for k in range(dots)]
-        start += count
     return np.array(ends), np.array(shares, np.float32)
 
 
