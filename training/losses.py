@@ -22,11 +22,14 @@ def colour(output: Tensor, target: Tensor, hole: Tensor, weight: Tensor | None =
     """Difference of the means of overlapping blocks: holds what colour a region has, and leaves its detail free.
 
     ``weight``, ``(N, 1, H, W)``, is how much each place counts: where a colour cannot be known, the best answer to a
-    loss of its own is the middle of all, a skin tinted by what lies behind it.
+    loss of its own is the middle of all, a skin tinted by what lies behind it. Of chroma all counts, and twice: a
+    stain that nobody can know is worse than a dull colour.
     """
-    error = (F.avg_pool2d(output, size, size // 2) - F.avg_pool2d(target, size, size // 2)).abs()
+    error = F.avg_pool2d(output, size, size // 2) - F.avg_pool2d(target, size, size // 2)
+    chroma = (error - error.mean(1, keepdim=True)).abs()
+    error = error.abs()
     if weight is not None:
-        error = error * F.avg_pool2d(weight, size, size // 2)
+        error = error * F.avg_pool2d(weight, size, size // 2) + 2.0 * chroma
     return error.mean() / hole.mean().clamp(min=0.05)
 
 
@@ -62,15 +65,16 @@ def perceptual(
     return total / len(features)
 
 
-def texture(features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tensor) -> Tensor:
+def texture(features: Sequence[Tensor], wanted: Sequence[Tensor], hole: Tensor, weight: Tensor | None = None) -> Tensor:
     """Difference of the strength of ``features``, window by window: how much texture a place has and of which kind,
-    wherever its lines run. The diagonal of a style loss (Gatys et al., CVPR 2016), kept local.
+    wherever its lines run. The diagonal of a style loss (Gatys et al., CVPR 2016), kept local. ``weight`` as for
+    :func:`perceptual`.
     """
     total = torch.zeros((), device=hole.device)
     for ours, theirs in zip(features, wanted, strict=True):
         restored, true = _strength(ours), _strength(theirs)
         scale = true.mean(dim=(1, 2, 3), keepdim=True) + 0.02
-        total = total + over((restored - true).abs().mean(1, keepdim=True) / scale, seen_by(hole, true))
+        total = total + over((restored - true).abs().mean(1, keepdim=True) / scale, seen_by(hole, true, weight))
     return total / len(features)
 
 

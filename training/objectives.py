@@ -125,6 +125,16 @@ def _face_weight(points: Tensor, found: Tensor, size: int) -> Tensor:
     return 1.0 + 3.0 * near
 
 
+def _head(points: Tensor, found: Tensor, size: int) -> Tensor:
+    """``(N, 1, size, size)``: 1 at the head and its hair, 0 behind it; 1 everywhere where no face was found."""
+    distance = _eye_distance(points).clamp(min=0.05)
+    eyes = 0.5 * (_centre(points, "left_eye") + _centre(points, "right_eye"))
+    places = (torch.arange(size, device=points.device) + 0.5) / size
+    x, y = (((places - eyes.unsqueeze(2)) / (distance * distance.new_tensor((1.5, 2.0))).unsqueeze(2)) ** 2).unbind(1)
+    inside = torch.exp(-((y[:, None, :, None] + x[:, None, None, :]) ** 2))
+    return torch.where(found.view(-1, 1, 1, 1) > 0.5, inside, torch.ones_like(inside))
+
+
 class ShapeObjective(Objective):
     """Points along the contours of a face, of which most may be hidden; and whether there is a face."""
 
@@ -284,8 +294,16 @@ class _Photographs(Objective):
         mean of all faces, and critics see more."""
         return 0.3 + 0.7 * losses.near_known(painted.hole, self.reach)
 
+    def _bold(self, painted: Painted) -> Tensor:
+        """How much invention each place is asked for."""
+        return torch.ones_like(painted.hole)
+
+    def _judged(self, painted: Painted) -> Tensor:
+        """How much the critics' verdict on each place counts."""
+        return self._bold(painted) * painted.extra["face"]
+
     def _colour(self, painted: Painted, trust: Tensor) -> Tensor:
-        return losses.colour(painted.fake, painted.real, painted.hole, trust)
+        return losses.colour(painted.fake, painted.real, painted.hole, trust, size=4)
 
     def _beside(self, picture: Tensor, painted: Painted) -> Tensor:
         return torch.cat((picture, painted.hole), 1)
@@ -298,27 +316,29 @@ class _Photographs(Objective):
             pixels_real = small(self._beside(painted.extra["real"], painted))[0]
             pixels_fake = small(self._beside(painted.extra["fake"].detach(), painted))[0]
         return {
-            "projected": losses.discriminator_hinge(real, fake, painted.hole, painted.extra["face"]),
-            "small": losses.discriminator_hinge(pixels_real, pixels_fake, painted.hole, painted.extra["face"]),
+            "projected": losses.discriminator_hinge(real, fake, painted.hole, self._judged(painted)),
+            "small": losses.discriminator_hinge(pixels_real, pixels_fake, painted.hole, self._judged(painted)),
         }
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
         """``l1``, ``colour``, ``rim``, ``perceptual``, ``texture``, ``adversarial``, ``small``."""
         fake, real, hole, trust = painted.fake, painted.real, painted.hole, self._trust(painted)
-        face = painted.extra["face"]
+        judged = self._judged(painted)
         found = {
             "l1": losses.hole_l1(fake, real, hole),
             "colour": self._colour(painted, trust),
             "rim": losses.rim_l1(fake, real, hole, self.reach),
-            "perceptual": losses.perceptual(painted.features, painted.real_features, hole, trust * face),
-            "texture": losses.texture(painted.features[:2], painted.real_features[:2], hole),
+            "perceptual": losses.perceptual(
+                painted.features, painted.real_features, hole, trust * painted.extra["face"]
+            ),
+            "texture": losses.texture(painted.features[:2], painted.real_features[:2], hole, self._bold(painted)),
         }
         if adversarial:
             with self.fast():
                 verdicts = self.critics["projected"](painted.features)[0]
                 of_pixels = self.critics["small"](self._beside(painted.extra["fake"], painted))[0]
-            found["adversarial"] = losses.generator_hinge(verdicts, hole, face)
-            found["small"] = losses.generator_hinge(of_pixels, hole, face)
+            found["adversarial"] = losses.generator_hinge(verdicts, hole, judged)
+            found["small"] = losses.generator_hinge(of_pixels, hole, judged)
         return found
 
 
@@ -369,14 +389,19 @@ class CoarseObjective(_Photographs):
         residual = residual.float()
         image, hole, guess = (_reduced(each, 64) for each in (image, hole, guess))
         extra["face"] = _face_weight(views["points"], views["found"], 64)
+        extra["head"] = _head(views["points"], views["found"], 64)
         painted = Painted(image + hole * (guess + residual - image), image, hole, extra)
         self.sees(painted, seen)
         return painted
 
     def _trust(self, painted: Painted) -> Tensor:
-        """All of it where the true look was told."""
-        trust = super()._trust(painted)
+        """All of it where the true look was told, and behind the head: a blur looks natural there."""
+        trust = torch.maximum(super()._trust(painted), 1.0 - painted.extra["head"])
         return torch.maximum(trust, painted.extra["told"]) if "told" in painted.extra else trust
+
+    def _bold(self, painted: Painted) -> Tensor:
+        """Little behind the head: nobody can know what is there, and what critics had painted were gaudy blotches."""
+        return 0.1 + 0.9 * painted.extra["head"]
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
         """Those of all photographs, ``grid`` against lattices, 8 px wide ones of the whole path from 8 x 8 among them,

@@ -15,8 +15,8 @@ from training.config import from_json
 from training.faces import Batch
 from training.features import Features, _Halve
 from training.fit import _objective
-from training.networks.contours import mean_face
-from training.objectives import Painted, RepairObjective, _blurred
+from training.networks.contours import SPANS, mean_face
+from training.objectives import Painted, RepairObjective, _blurred, _face_weight, _head
 from training.weights import Networks
 
 
@@ -41,6 +41,13 @@ class TestLosses:
         assert losses.rim_l1(target + deep, target, hole, 7) == 0.0
         assert losses.rim_l1(target + rim, target, hole, 7) > 0.1
         assert losses.rim_l1(target + 1.0 - hole, target, hole, 7) == 0.0
+
+    def test_where_a_colour_cannot_be_known_a_stain_counts_and_a_shade_does_not(self, hole: torch.Tensor) -> None:
+        target, unknown = torch.zeros(2, 3, 64, 64), torch.zeros_like(hole)
+        shade, stain = hole.expand_as(target), hole * torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1)
+        assert losses.colour(target + shade, target, hole, unknown) < 1e-6
+        assert losses.colour(target + stain, target, hole, unknown) > 0.5
+        assert losses.colour(target + shade, target, hole) > 0.5
 
     def test_perceptual_compares_directions_where_the_hole_is_seen(self, hole: torch.Tensor) -> None:
         wanted = [_noise(1, 2, 8, 16, 16), _noise(2, 2, 8, 4, 4)]
@@ -127,6 +134,19 @@ def _batch(size: int) -> Batch:
     hole[..., size // 4 : size // 2, size // 4 : size // 2] = 1.0
     image = F.interpolate(_noise(1, 2, 3, 8, 8), size=size, mode="bilinear").clamp(-1, 1)
     return Batch(image, hole, mean_face().expand(2, -1, -1).clone(), torch.ones(2, dtype=torch.bool))
+
+
+class TestPlaces:
+    def test_critics_look_at_eyes_and_mouth_most_and_behind_the_head_least(self) -> None:
+        points = mean_face().unsqueeze(0).repeat(2, 1, 1)
+        found = torch.tensor([1.0, 0.0])
+        head, face = _head(points, found, 64), _face_weight(points, found, 64)
+        assert torch.equal(head[1], torch.ones_like(head[1])), "no face found"
+        assert torch.equal(face[1], torch.ones_like(face[1]))
+        x, y = (points[0, SPANS["left_eye"]].mean(0) * 64).long().tolist()
+        assert face[0, 0, y, x] > 3.9
+        assert head[0, 0, y, x] > 0.9
+        assert head[0, 0, [2, 2, -3, -3], [2, -3, 2, -3]].max() < 0.1, "the corners"
 
 
 class TestObjectives:
