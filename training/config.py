@@ -101,22 +101,22 @@ def _edge() -> Part:
 
 
 def _coarse() -> Part:
-    shares = {"colour": 0.4, "rim": 0.3, "perceptual": 1.0, "texture": 0.5, "adversarial": 0.5, "small": 0.3,
-              "grid": 0.2}  # fmt: skip
-    paired = {"l1": 1.0, "perceptual": 0.7}
+    shares = {"colour": 0.8, "rim": 0.3, "perceptual": 1.0, "texture": 0.5, "adversarial": 0.6, "small": 0.5,
+              "grid": 0.4, "look": 0.2}  # fmt: skip
+    paired = {"l1": 1.0, "perceptual": 0.7, "look": 0.2}
     return Part(
         1_000_000, rate=2e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=110_000, paired=paired,
-        ema=0.9993, wide=0.8
+        ema=0.998, wide=0.8
     )  # fmt: skip
 
 
 def _repair() -> Part:
-    shares = {"colour": 0.2, "rim": 0.4, "perceptual": 1.0, "texture": 0.3, "adversarial": 0.4, "small": 0.1,
+    shares = {"colour": 0.15, "rim": 0.4, "perceptual": 1.0, "texture": 0.3, "adversarial": 0.5, "small": 0.12,
               "grid": 1.0}  # fmt: skip
     paired = {"l1": 0.5, "rim": 0.3, "perceptual": 1.0}
     return Part(
-        400_000, 8, 5e-5, losses=shares, balanced=True, critic_rate=4e-4, critic_from=4_000, paired=paired,
-        ema=0.9995, wide=0.6, fresh=2, sharpness=120.0, frozen=["coarse"]
+        400_000, 8, 1e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=4_000, paired=paired,
+        ema=0.998, wide=0.6, fresh=2, sharpness=120.0, frozen=["coarse"]
     )  # fmt: skip
 
 

@@ -163,13 +163,13 @@ class Report:
         ):
             if not found[group]:
                 continue
-            lines += [title, "", "| hole | PSNR, dB: model | Telea | Navier-Stokes | SSIM: model | Telea "
+            lines += [title, "", "| masked | PSNR, dB: model | Telea | Navier-Stokes | SSIM: model | Telea "
                       "| Navier-Stokes | L1, %: model | Telea | Navier-Stokes |", "|" + "---|" * 10]  # fmt: skip
             for bucket, row in found[group].items():
                 cells = [f"{row[m]['psnr'] or float('inf'):.2f}" for m in METHODS]
                 cells += [f"{row[m]['ssim']:.4f}" for m in METHODS] + [f"{100 * row[m]['l1']:.3f}" for m in METHODS]
                 lines.append(f"| {bucket} | " + " | ".join(cells) + " |")
-            lines += ["", "| hole | detail: model | Telea | SWD: model | Telea | features: model | Telea | rim steps "
+            lines += ["", "| masked | detail: model | Telea | SWD: model | Telea | features: model | Telea | rim steps "
                       "| tint, % | grid | faces found | landmarks, % | identity |", "|" + "---|" * 13]  # fmt: skip
             for bucket, row in found[group].items():
                 ours, theirs = row["model"], row["telea"]

@@ -361,8 +361,7 @@ class CoarseObjective(_Photographs):
         self.generator = generator
         self.shape = shape.requires_grad_(False)
         self.raster = ContourRaster(self.size, 0.6)
-        if generator.look:
-            self.helpers["look"] = LookEncoder(generator.look)
+        self.helpers["look"] = LookEncoder(generator.look)
 
     def paint(self, views: Views, seen: int) -> Painted:
         """``fake`` is the composed picture, ``(N, 3, 64, 64)``."""
@@ -376,16 +375,12 @@ class CoarseObjective(_Photographs):
             offsets = offsets + 0.004 * torch.randn_like(offsets[:, :1]) + 0.001 * torch.randn_like(offsets)
             edges = self.raster(offsets) * torch.sigmoid(presence.float()).view(-1, 1, 1, 1)
             edges = edges * (torch.rand_like(hole[:, :, :1, :1]) > 0.1)
-        extra = {}
         with self.fast():
-            if "look" in self.helpers:
-                look = of_one_length(self.helpers["look"](_reduced(image, 64)).float())
-                told = torch.rand_like(look[:, :1]) < 0.5
-                noisy = of_one_length(look + 0.3 * torch.randn_like(look))
-                _, residual, guessed = self.generator.decide(guess, edges, hole, noisy, told)
-                extra = {"told": told.view(-1, 1, 1, 1).float(), "look": (guessed - look.detach()).square().mean()}
-            else:
-                _, residual = self.generator(guess, edges, hole)
+            look = of_one_length(self.helpers["look"](_reduced(image, 64)).float())
+            told = torch.rand_like(look[:, :1]) < 0.5
+            noisy = of_one_length(look + 0.3 * torch.randn_like(look))
+            _, residual, guessed = self.generator.decide(guess, edges, hole, noisy, told)
+            extra = {"told": told.view(-1, 1, 1, 1).float(), "look": (guessed - look.detach()).square().mean()}
         residual = residual.float()
         image, hole, guess = (_reduced(each, 64) for each in (image, hole, guess))
         extra["face"] = _face_weight(views["points"], views["found"], 64)
@@ -397,7 +392,7 @@ class CoarseObjective(_Photographs):
     def _trust(self, painted: Painted) -> Tensor:
         """All of it where the true look was told, and behind the head: a blur looks natural there."""
         trust = torch.maximum(super()._trust(painted), 1.0 - painted.extra["head"])
-        return torch.maximum(trust, painted.extra["told"]) if "told" in painted.extra else trust
+        return torch.maximum(trust, painted.extra["told"])
 
     def _bold(self, painted: Painted) -> Tensor:
         """Little behind the head: nobody can know what is there, and what critics had painted were gaudy blotches."""
@@ -407,10 +402,8 @@ class CoarseObjective(_Photographs):
         """Those of all photographs, ``grid`` against lattices, 8 px wide ones of the whole path from 8 x 8 among them,
         and ``look``: that it is guessed."""
         found = super().parts(painted, adversarial)
-        if "look" in painted.extra:
-            found["look"] = painted.extra["look"]
         grids = [losses.pixel_grid(painted.fake, painted.real, size) for size in (2, 4, 8)]
-        return found | {"grid": torch.stack(grids).sum()}
+        return found | {"grid": torch.stack(grids).sum(), "look": painted.extra["look"]}
 
 
 class RepairObjective(_Photographs):

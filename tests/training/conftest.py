@@ -30,7 +30,6 @@ TINY = {
     "coarse": {
         "images": 8, "batch": 2, "warmup": 2, "critic_from": 4, "critic_ramp": 2,
         "network": {"widths": [8, 16, 16, 16], "blocks": [1, 1, 1], "global_blocks": 1, "look": 4},
-        "losses": {"look": 0.2},
     },
     "repair": {
         "images": 6, "batch": 2, "fresh": 1, "warmup": 2, "critic_from": 2, "critic_ramp": 2, "sharpness": 0.0,

@@ -41,7 +41,7 @@ class CoarseGenerator(nn.Module):
         widths: channels at 1/4, 1/8, 1/16 and 1/32 of 256 px.
         blocks: residual blocks at 1/8 and 1/16 on the way up (and one at 1/16 on the way down), and at 1/32.
         global_blocks: global attention at 1/32 (8 x 8), between the residual blocks.
-        look: numbers that say what the whole picture looks like, 0 for none. What is hidden has many answers, and a
+        look: numbers that say what the whole picture looks like. What is hidden has many answers, and a
             network that sees only what is known paints their mean. In training it is told the true look of half of the
             pictures (:class:`LookEncoder`), and learns to guess it from what is known, after conditional variational
             autoencoders (Sohn et al., NeurIPS 2015) and BicycleGAN (Zhu et al., NeurIPS 2017): a mean of pictures is
@@ -53,7 +53,7 @@ class CoarseGenerator(nn.Module):
         widths: tuple[int, int, int, int] = (24, 64, 128, 144),
         blocks: tuple[int, int, int] = (1, 2, 3),
         global_blocks: int = 3,
-        look: int = 0,
+        look: int = 32,
     ) -> None:
         super().__init__()
         fine, eighth, sixteenth, deep = widths
@@ -62,19 +62,18 @@ class CoarseGenerator(nn.Module):
         self.near = ConvAct(4 + 4, fine)
         self.down16 = ConvAct(eighth, sixteenth, stride=2)
         self.encoder16 = ResidualBlock(sixteenth)
-        # without a look, as models to 2.1 have it: all channels of this activation had died, and no loss told
-        self.down32 = conv(sixteenth, deep, stride=2) if look else ConvAct(sixteenth, deep, stride=2)
+        # no activation: in models to 2.1 it had died, all channels, and no loss told
+        self.down32 = conv(sixteenth, deep, stride=2)
         body: list[nn.Module] = []
         for i in range(max(blocks[2], global_blocks)):
-            body += [ResidualBlock(deep, leaky=bool(look))] if i < blocks[2] else []
+            body += [ResidualBlock(deep, leaky=True)] if i < blocks[2] else []
             body += [GlobalAttention(deep, COARSE_SIZE // 8)] if i < global_blocks else []
         self.body32 = nn.Sequential(*body)
         self.look = look
-        if look:
-            cells = (COARSE_SIZE // 8) ** 2
-            self.guess_look = nn.Sequential(conv(deep, 16, 1, gain=0.5), nn.Flatten(), nn.Linear(16 * cells, look))
-            self.spread = nn.Linear(look, 24 * cells)
-            self.hear = conv(24, deep, 1, gain=0.5)
+        cells = (COARSE_SIZE // 8) ** 2
+        self.guess_look = nn.Sequential(conv(deep, 16, 1, gain=0.5), nn.Flatten(), nn.Linear(16 * cells, look))
+        self.spread = nn.Linear(look, 24 * cells)
+        self.hear = conv(24, deep, 1, gain=0.5)
         self.up16 = Upsample(deep, sixteenth)
         self.decoder16 = nn.Sequential(*(ResidualBlock(sixteenth) for _ in range(blocks[1])))
         self.up8 = Upsample(sixteenth, eighth)
@@ -99,7 +98,7 @@ class CoarseGenerator(nn.Module):
 
     def decide(
         self, image: Tensor, edges: Tensor, hole: Tensor, look: Tensor | None = None, told: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The same, and the guessed look. ``look`` ``(N, look)`` takes its place where ``told`` ``(N, 1)`` is true."""
         small = torch.cat((image, hole), dim=1)
         while small.shape[-1] > COARSE_SIZE:
@@ -111,16 +110,12 @@ class CoarseGenerator(nn.Module):
         near = self.near(torch.cat((small, lines), dim=1))
         at8 = self.stem(torch.cat((F.pixel_unshuffle(small, 2), F.pixel_unshuffle(lines, 2)), dim=1))
         at16 = self.encoder16(self.down16(at8))
-        deep, guessed = self.down32(at16), None
-        if self.look:  # the last two blocks and attentions hear it
-            deep = self.body32[:-4](deep)
-            guessed = self.guess_look(deep)
-            chosen = of_one_length(guessed.detach())
-            if look is not None and told is not None:
-                chosen = torch.where(told, look, chosen)
-            cells = self.spread(chosen).view(-1, 24, COARSE_SIZE // 8, COARSE_SIZE // 8)
-            deep = self.body32[-4:](deep + self.hear(cells))
-        else:
-            deep = self.body32(deep)
+        deep = self.body32[:-4](self.down32(at16))
+        guessed = self.guess_look(deep)
+        chosen = of_one_length(guessed.detach())
+        if look is not None and told is not None:
+            chosen = torch.where(told, look, chosen)
+        cells = self.spread(chosen).view(-1, 24, COARSE_SIZE // 8, COARSE_SIZE // 8)
+        deep = self.body32[-4:](deep + self.hear(cells))  # the last two blocks and attentions hear the look
         features = self.decoder8(at8 + self.up8(self.decoder16(at16 + self.up16(deep))))
         return features, self.head(near + self.up4(features)), guessed
