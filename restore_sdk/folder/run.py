@@ -41,6 +41,7 @@ class Summary:
     photos_per_second: float = 0.0
     runtime: str | None = None  # None where nothing was to be done
     failures: list[dict[str, str]] = field(default_factory=list)
+    mask_notes: list[dict[str, str]] = field(default_factory=list)  # proposed masks, and what users may not have meant
     notes: list[str] = field(default_factory=list)  # what else was seen in the folders and left alone
 
 
@@ -114,7 +115,8 @@ def _record(
                 summary.restored += 1
                 runtime_failures = 0
                 for note in outcome.facts["notes"]:
-                    if note.startswith("the mask"):  # which the user may not have meant; the log has all notes
+                    if note.startswith("the mask"):  # the log has all notes
+                        summary.mask_notes.append({"photo": pair.name, "note": note})
                         tqdm.write(f"restore-sdk: {escape(pair.name)}: note: {note}", file=sys.stderr)
                 continue
             entry = {"event": "photo", "photo": pair.name}

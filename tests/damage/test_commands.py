@@ -113,6 +113,8 @@ def test_a_folder(
     assert not target.exists()
     told = run(capsys, seeing_bundle, *auto)
     assert (told["restored"], told["unmarked"], told["failed"]) == (2, 1, 0)
+    assert [each["photo"] for each in told["mask_notes"]] == ["a.png", "sub/b.png"]
+    assert all("was proposed" in each["note"] for each in told["mask_notes"])
     assert (read(target / "sub/b_mask.png")[40:46, 30:150] == 255).all()
     lines = [json.loads(line) for line in (target / "restore-sdk.jsonl").read_text().splitlines()]
     (fact,) = (line["masked"] for line in lines if line.get("photo") == "a.png")
