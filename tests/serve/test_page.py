@@ -243,9 +243,9 @@ def test_damage_is_found_and_corrected_by_hand(visit: Visit, seeing_bundle: Bund
         visitor.click("Find damage")
         page.get_by_text("No damage was found").wait_for()  # that is certain enough
         page.locator("#sensitivity").fill("2")  # looks again
-        page.get_by_text("Correct it by hand").wait_for()
         with RestoreEngine(seeing_bundle) as engine:
             found = engine.find_damage(photo, sensitivity="high", color="bgr").mask
+        page.get_by_text(f"Found: {100 * np.count_nonzero(found) / found.size:.1f}% of the photograph").wait_for()
         assert np.array_equal(visitor.mask(), found | by_hand)
         page.locator("#sensitivity").fill("0")  # what was found is found anew, and what was painted stays
         page.get_by_text("No damage was found").wait_for()

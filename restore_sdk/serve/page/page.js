@@ -195,7 +195,8 @@ async function findDamage() {
   if (untouched() && found.painted) view.mask.undo(); // it was not corrected yet, and is found anew
   const painted = view.mask.load(bits, true);
   found = { step: view.mask.done.at(-1), painted };
-  say(bits.includes(255) ? t("damageFound", { share: share() }) : t("damageNone"));
+  const count = bits.reduce((sum, bit) => sum + (bit === 255), 0); // without strokes that were there before
+  say(count ? t("damageFound", { share: share(count) }) : t("damageNone"));
   refresh();
 }
 
@@ -236,9 +237,8 @@ function colour() {
   if (view.before) view.tint(find("colour").value, find("opacity").value / 100);
 }
 
-function share() {
-  const { mask } = view;
-  return ((100 * mask.count) / (mask.width * mask.height)).toFixed(1);
+function share(count = view.mask.count) {
+  return ((100 * count) / view.mask.data.length).toFixed(1);
 }
 
 // Change the whole mask, and say how much is painted then.
