@@ -126,7 +126,8 @@ def _face_weight(points: Tensor, found: Tensor, size: int) -> Tensor:
 
 
 def _head(points: Tensor, found: Tensor, size: int) -> Tensor:
-    """``(N, 1, size, size)``: 1 at the head and its hair, 0 behind it; 1 everywhere where no face was found."""
+    """``(N, 1, size, size)``: 1 at eyes, nose and mouth, about half at chin and jaw and in the hair, 0 behind the
+    head; 1 everywhere where no face was found."""
     distance = _eye_distance(points).clamp(min=0.05)
     eyes = 0.5 * (_centre(points, "left_eye") + _centre(points, "right_eye"))
     places = (torch.arange(size, device=points.device) + 0.5) / size
@@ -303,7 +304,7 @@ class _Photographs(Objective):
         return self._bold(painted) * painted.extra["face"]
 
     def _colour(self, painted: Painted, trust: Tensor) -> Tensor:
-        return losses.colour(painted.fake, painted.real, painted.hole, trust, size=4)
+        return losses.colour(painted.fake, painted.real, painted.hole, trust)
 
     def _beside(self, picture: Tensor, painted: Painted) -> Tensor:
         return torch.cat((picture, painted.hole), 1)
@@ -395,7 +396,7 @@ class CoarseObjective(_Photographs):
         return torch.maximum(trust, painted.extra["told"])
 
     def _bold(self, painted: Painted) -> Tensor:
-        """Little behind the head: nobody can know what is there, and what critics had painted were gaudy blotches."""
+        """Little behind the head: nobody can know what is there, and critics liked gaudy blotches there."""
         return 0.1 + 0.9 * painted.extra["head"]
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ class Summary:
     photos_per_second: float = 0.0
     runtime: str | None = None  # None where nothing was to be done
     failures: list[dict[str, str]] = field(default_factory=list)
-    mask_notes: list[dict[str, str]] = field(default_factory=list)  # proposed masks, and what users may not have meant
+    mask_notes: list[dict[str, str]] = field(default_factory=list)  # of this run: proposed, found there, or odd
     notes: list[str] = field(default_factory=list)  # what else was seen in the folders and left alone
 
 

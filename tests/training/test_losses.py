@@ -16,7 +16,7 @@ from training.faces import Batch
 from training.features import Features, _Halve
 from training.fit import _objective
 from training.networks.contours import SPANS, mean_face
-from training.objectives import Painted, RepairObjective, _blurred, _face_weight, _head
+from training.objectives import CoarseObjective, Painted, RepairObjective, _blurred, _face_weight, _head
 from training.weights import Networks
 
 
@@ -73,6 +73,9 @@ class TestLosses:
         assert 0.0 < other < 0.25 * flat
         assert flat == pytest.approx(1.0, abs=0.1)
         assert loud == pytest.approx(flat, rel=0.15)
+        left = (torch.arange(64) < 20).float().expand(2, 1, 64, 64)
+        wrong = torch.where(torch.arange(32) >= 18, 0.0, wanted)  # a window is 8 wide
+        assert losses.texture([wrong], [wanted], hole, left) < 1e-6 < losses.texture([wrong], [wanted], hole)
 
     @pytest.mark.parametrize("size", [2, 4])
     def test_a_pixel_grid_is_told_from_texture(self, size: int) -> None:
@@ -137,6 +140,7 @@ def _batch(size: int) -> Batch:
 
 
 class TestPlaces:
+    @pytest.mark.usefixtures("weights_of_features")
     def test_critics_look_at_eyes_and_mouth_most_and_behind_the_head_least(self) -> None:
         points = mean_face().unsqueeze(0).repeat(2, 1, 1)
         found = torch.tensor([1.0, 0.0])
@@ -147,6 +151,13 @@ class TestPlaces:
         assert face[0, 0, y, x] > 3.9
         assert head[0, 0, y, x] > 0.9
         assert head[0, 0, [2, 2, -3, -3], [2, -3, 2, -3]].max() < 0.1, "the corners"
+        objective, nothing = _objective("coarse", Networks(from_json(TINY))), torch.zeros(2, 3, 64, 64)
+        assert isinstance(objective, CoarseObjective)
+        extra = {"head": head, "face": face, "told": torch.zeros(2, 1, 1, 1)}
+        painted = Painted(nothing, nothing, torch.ones(2, 1, 64, 64), extra)
+        judged, trust = objective._judged(painted), objective._trust(painted)
+        assert judged[0, 0, 2, 2] < 0.2 < 3.5 < judged[0, 0, y, x]
+        assert trust[0, 0, y, x] < 0.5 < 0.95 < trust[0, 0, 2, 2], "a blur is as good as any there"
 
 
 class TestObjectives:

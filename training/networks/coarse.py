@@ -41,8 +41,8 @@ class CoarseGenerator(nn.Module):
         widths: channels at 1/4, 1/8, 1/16 and 1/32 of 256 px.
         blocks: residual blocks at 1/8 and 1/16 on the way up (and one at 1/16 on the way down), and at 1/32.
         global_blocks: global attention at 1/32 (8 x 8), between the residual blocks.
-        look: numbers that say what the whole picture looks like. What is hidden has many answers, and a
-            network that sees only what is known paints their mean. In training it is told the true look of half of the
+        look: numbers, at least 1, that say what the whole picture looks like; the body's last four layers hear them.
+            What is hidden has many answers, and a network that sees only what is known paints their mean. In training it is told the true look of half of the
             pictures (:class:`LookEncoder`), and learns to guess it from what is known, after conditional variational
             autoencoders (Sohn et al., NeurIPS 2015) and BicycleGAN (Zhu et al., NeurIPS 2017): a mean of pictures is
             no picture, but a mean of looks is a look.
@@ -116,6 +116,6 @@ class CoarseGenerator(nn.Module):
         if look is not None and told is not None:
             chosen = torch.where(told, look, chosen)
         cells = self.spread(chosen).view(-1, 24, COARSE_SIZE // 8, COARSE_SIZE // 8)
-        deep = self.body32[-4:](deep + self.hear(cells))  # the last two blocks and attentions hear the look
+        deep = self.body32[-4:](deep + self.hear(cells))
         features = self.decoder8(at8 + self.up8(self.decoder16(at16 + self.up16(deep))))
         return features, self.head(near + self.up4(features)), guessed
