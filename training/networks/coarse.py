@@ -42,10 +42,10 @@ class CoarseGenerator(nn.Module):
         blocks: residual blocks at 1/8 and 1/16 on the way up (and one at 1/16 on the way down), and at 1/32.
         global_blocks: global attention at 1/32 (8 x 8), between the residual blocks.
         look: numbers, at least 1, that say what the whole picture looks like; the body's last four layers hear them.
-            What is hidden has many answers, and a network that sees only what is known paints their mean. In training it is told the true look of half of the
-            pictures (:class:`LookEncoder`), and learns to guess it from what is known, after conditional variational
-            autoencoders (Sohn et al., NeurIPS 2015) and BicycleGAN (Zhu et al., NeurIPS 2017): a mean of pictures is
-            no picture, but a mean of looks is a look.
+            What is hidden has many answers, and a network that sees only what is known paints their mean. In training
+            it is told the true look of half of the pictures (:class:`LookEncoder`), and learns to guess it from what is
+            known, after conditional variational autoencoders (Sohn et al., NeurIPS 2015) and BicycleGAN (Zhu et al.,
+            NeurIPS 2017): a mean of pictures is no picture, but a mean of looks is a look.
     """
 
     def __init__(
