@@ -112,16 +112,19 @@ def _eye_distance(points: Tensor) -> Tensor:
     return (_centre(points, "left_eye") - _centre(points, "right_eye")).norm(dim=1, keepdim=True)
 
 
+def _far_from(centre: Tensor, reach: Tensor, size: int) -> Tensor:
+    """``(N, 1, size, size)``: square of each pixel's distance from ``centre``, ``(N, 2)``, in units of ``reach``."""
+    places = (torch.arange(size, device=centre.device) + 0.5) / size
+    x, y = (((places - centre.unsqueeze(2)) / reach.unsqueeze(2)) ** 2).unbind(1)
+    return y[:, None, :, None] + x[:, None, None, :]
+
+
 def _face_weight(points: Tensor, found: Tensor, size: int) -> Tensor:
     """``(N, 1, size, size)``: 4 at eyes and mouth, where one looks and which are a small part of what is painted, and 1
     far from them; after the discriminators of facial components in GFPGAN (Wang et al., CVPR 2021)."""
     reach = 0.35 * _eye_distance(points).clamp(min=0.02)
-    places = (torch.arange(size, device=points.device) + 0.5) / size
-    bumps = []
-    for name in ("left_eye", "right_eye", "lips_outer"):
-        x, y = torch.exp(-(((places - _centre(points, name).unsqueeze(2)) / reach.unsqueeze(2)) ** 2)).unbind(1)
-        bumps.append(y[:, None, :, None] * x[:, None, None, :])
-    near = torch.stack(bumps).amax(0) * found.view(-1, 1, 1, 1).to(places.dtype)
+    parts = [_far_from(_centre(points, name), reach, size) for name in ("left_eye", "right_eye", "lips_outer")]
+    near = torch.exp(-torch.stack(parts).amin(0)) * found.view(-1, 1, 1, 1).to(points.dtype)
     return 1.0 + 3.0 * near
 
 
@@ -130,9 +133,7 @@ def _head(points: Tensor, found: Tensor, size: int) -> Tensor:
     head; 1 everywhere where no face was found."""
     distance = _eye_distance(points).clamp(min=0.05)
     eyes = 0.5 * (_centre(points, "left_eye") + _centre(points, "right_eye"))
-    places = (torch.arange(size, device=points.device) + 0.5) / size
-    x, y = (((places - eyes.unsqueeze(2)) / (distance * distance.new_tensor((1.5, 2.0))).unsqueeze(2)) ** 2).unbind(1)
-    inside = torch.exp(-((y[:, None, :, None] + x[:, None, None, :]) ** 2))
+    inside = torch.exp(-(_far_from(eyes, distance * distance.new_tensor((1.5, 2.0)), size) ** 2))
     return torch.where(found.view(-1, 1, 1, 1) > 0.5, inside, torch.ones_like(inside))
 
 
