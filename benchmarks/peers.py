@@ -9,7 +9,6 @@ the SDK, at their runtimes' own settings.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from export.graph import trace
 from export.model import load_reference
 from restore_sdk.bundle import Bundle
-from restore_sdk.errors import DeviceError, MissingDependencyError, RestoreError
+from restore_sdk.errors import DeviceError, RestoreError
 from restore_sdk.imaging.quality import psnr
 from restore_sdk.measure.bench import require_known, run_name
 from restore_sdk.measure.timing import Case
@@ -51,19 +50,13 @@ Network = Callable[..., Sequence[Any]]
 
 
 class TorchRunner:
-    """The reference: both stages in PyTorch, float32, on the weights that the bundle holds, eager or compiled."""
+    """The reference: both stages in PyTorch, float32, on the weights that the bundle holds."""
 
     slots = 1
     max_batch = 16
 
-    def __init__(self, bundle: Bundle, compiled: bool = False) -> None:
-        stages: Sequence[Callable[..., Any]] = load_reference(bundle.path)
-        if compiled:
-            if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
-                raise MissingDependencyError("torch.compile needs a C++ compiler", "install g++")
-            # fullgraph: an operator that cannot be compiled is an error, not a silent return to eager
-            stages = [torch.compile(stage, fullgraph=True, dynamic=False) for stage in stages]
-        self._stages, self._name = stages, "PyTorch compiled" if compiled else "PyTorch eager"
+    def __init__(self, bundle: Bundle) -> None:
+        self._stages = load_reference(bundle.path)
 
     def infer(self, images: U8, masks: U8) -> Inference:
         """Restore a batch; see :meth:`restore_sdk.runtime.base.StageRunner.infer`."""
@@ -79,14 +72,14 @@ class TorchRunner:
 
     def info(self) -> dict[str, Any]:
         """Facts, as the SDK's runners give them."""
-        facts = {"runtime": self._name, "runtime_version": torch.__version__, "precision": "fp32", "device": "cpu"}
+        facts = {"runtime": "PyTorch eager", "runtime_version": torch.__version__, "precision": "fp32", "device": "cpu"}
         return {**facts, "threads": THREADS, "max_batch": self.max_batch}
 
     def close(self) -> None:
         """Nothing to give back."""
 
 
-def cases(bundle: Bundle, compiled: bool = True) -> tuple[list[Case], list[dict[str, str]]]:
+def cases(bundle: Bundle) -> tuple[list[Case], list[dict[str, str]]]:
     """All of them that this host has, on the first golden image; and what it does not have, and why."""
     golden = bundle.golden()
     inputs = [golden[name][:1] for name in ("image", "mask")]
@@ -124,8 +117,6 @@ def cases(bundle: Bundle, compiled: bool = True) -> tuple[list[Case], list[dict[
         return Case(f"18 convolutions, {name}", "stack", lambda: network(given), check)
 
     tries: list[tuple[str, Callable[[], Case]]] = [("PyTorch", lambda: reference(TorchRunner(bundle)))]
-    if compiled:
-        tries.append(("PyTorch compiled", lambda: reference(TorchRunner(bundle, compiled=True))))
     for backend in BACKENDS:
         tries += [(f"EdgeConnect on {backend}", lambda backend=backend: edgeconnect(backend))]  # type: ignore[misc]
         tries += [(f"18 convolutions on {backend}", lambda backend=backend: stack(backend))]  # type: ignore[misc]

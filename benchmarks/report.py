@@ -79,7 +79,7 @@ def measure(
     Returns:
         What :func:`restore_sdk.measure.bench.measure` does, with ``budgets``: see :func:`budgets`.
     """
-    made, absent = peers.cases(bundle, compiled=not quick)
+    made, absent = peers.cases(bundle)
     report = bench.measure(
         bundle,
         runtimes,

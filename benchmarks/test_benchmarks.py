@@ -33,7 +33,7 @@ def test_runtime(
 
 @pytest.mark.parametrize("number", range(12))
 def test_peer(number: int, peer_cases: list[Case], measure: Callable[[Case], None]) -> None:
-    """The reference eager and compiled, EdgeConnect and the stack on four backends, OpenCV's two methods."""
+    """The reference, EdgeConnect and the stack on four backends, OpenCV's two methods."""
     if number >= len(peer_cases):
         pytest.skip("a peer that this host does not have")
     measure(peer_cases[number])

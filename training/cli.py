@@ -17,7 +17,7 @@ from training.checkpoint import load_tensors
 from training.config import PARTS, Config, ConfigError, from_json, read_config
 from training.data import DataError, find_images
 from training.fit import DivergedError, Options, StoppedError, fit
-from training.protocol import FRAMINGS, cases
+from training.protocol import cases
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,13 +142,6 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--masks", type=Path, required=True, help="folder of masks, white = hole")
     parser.add_argument("--per-bucket", type=at_least(1), help="take only so many faces a bucket")
-    parser.add_argument(
-        "--framing",
-        choices=list(FRAMINGS),
-        default="aligned",
-        help="how the faces lie in their squares: aligned as they come (default), shifted by 15%%, at 0.8 of their "
-        "size, turned by 15 degrees, or all at once",
-    )
     parser.add_argument("--runtime", default="auto", help="runtime of the bundle (default auto)")
     parser.add_argument("--json", type=Path, help="write the table as JSON")
     parser.add_argument("--markdown", type=Path, help="write the table as Markdown")
@@ -166,7 +159,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         raise DataError(f"{arguments.sheet} does not end in a picture format. Use .png or .jpg.")
     weights = arguments.weights
     model = weights_model(weights) if weights else bundle_model(arguments.bundle, arguments.runtime)
-    report = evaluate(model, cases(arguments.images, arguments.masks, arguments.per_bucket, arguments.framing))
+    report = evaluate(model, cases(arguments.images, arguments.masks, arguments.per_bucket))
     tables = report.to_markdown()
     print(tables, end="")
     if arguments.json:

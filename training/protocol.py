@@ -18,15 +18,6 @@ from numpy.typing import NDArray
 from restore_sdk.imaging.image import MASKED_ABOVE as HOLE_ABOVE
 from training.data import DataError, Image, decoded, evenly, find_images, read_rgb, square
 
-#: How a face may lie in its square: shift as a share of the side, scale, and turn in degrees. ``loose`` is all at once.
-FRAMINGS = {
-    "aligned": (0.0, 1.0, 0.0),
-    "shifted": (0.15, 1.0, 0.0),
-    "smaller": (0.0, 0.8, 0.0),
-    "turned": (0.0, 1.0, 15.0),
-    "loose": (0.15, 0.8, 15.0),
-}
-
 #: Upper bounds of the hole ratio, and the names of the buckets between them.
 BOUNDS = (0.01, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60)
 BUCKETS = tuple(f"{low:.0%}-{high:.0%}".replace("%-", "-") for low, high in itertools.pairwise(BOUNDS))
@@ -84,19 +75,7 @@ def read_faces(folder: Path, limit: int | None = None) -> list[tuple[str, Image]
     ]
 
 
-def framed(image: Image, framing: str) -> Image:
-    """An aligned face as a careless crop would show it (see :data:`FRAMINGS`); what lies beyond its rim is mirrored."""
-    shift, scale, turn = FRAMINGS[framing]
-    if framing == "aligned":
-        return image
-    height, width = image.shape[:2]
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, scale)
-    matrix[:, 2] += shift * np.array([width, height])
-    smooth = cv2.GaussianBlur(image, (0, 0), 0.5 / scale) if scale < 1.0 else image  # the warp samples points
-    return cv2.warpAffine(smooth, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-
-
-def cases(images: Path, masks: Path, per_bucket: int | None = None, framing: str = "aligned") -> list[Case]:
+def cases(images: Path, masks: Path, per_bucket: int | None = None) -> list[Case]:
     """Face ``i`` meets mask ``i`` of every bucket (both sorted by name; masks are used again where they run out).
 
     Files that cannot be read are reported and left out. ``per_bucket`` takes an even choice of that many faces.
@@ -107,7 +86,7 @@ def cases(images: Path, masks: Path, per_bucket: int | None = None, framing: str
     faces: list[tuple[str, Image]] = []
     for path in evenly(files, per_bucket or len(files)):
         try:
-            faces.append((path.name, framed(square(read_rgb(path)), framing)))
+            faces.append((path.name, square(read_rgb(path))))
         except DataError as error:
             print(f"left out: {error}", flush=True)
     if not faces:

@@ -28,9 +28,9 @@ SCRIPTS = [
     ("restore_photo.py", (), "restored.png"),
     ("find_damage.py", (), "found.jpg"),
     ("batch.py", (), "restored/portrait.png"),
-    ("before_after.py", ("--out", "out.png"), "out.png"),
-    ("failures.py", ("--out", "out.png"), "out.png"),
-    ("two_models.py", ("--out", "out.png"), "out.png"),
+    ("pictures.py", ("before_after", "out.png"), "out.png"),
+    ("pictures.py", ("two_models", "out.png"), "out.png"),
+    ("pictures.py", ("failures", "out.png"), "out.png"),
 ]
 
 

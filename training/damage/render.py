@@ -448,8 +448,3 @@ def render(
         return scan, truth, scan
     rng.bit_generator.state = state
     return scan, truth, _scan(rng, p.whole)[..., ::-1]
-
-
-def sheet(images: list[Array], columns: int) -> Array:
-    """Pictures of one size side by side."""
-    return np.vstack([np.hstack(images[i : i + columns]) for i in range(0, len(images) - columns + 1, columns)])
