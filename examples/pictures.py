@@ -118,8 +118,9 @@ def main() -> None:
     parser.add_argument("picture", choices=drawings)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    settings = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_JPEG_QUALITY, 86]
-    if not cv2.imwrite(str(arguments.out), drawings[arguments.picture](), settings):
+    settings = {".png": [cv2.IMWRITE_PNG_COMPRESSION, 9], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 86]}
+    picture = drawings[arguments.picture]()
+    if not cv2.imwrite(str(arguments.out), picture, settings.get(arguments.out.suffix, [])):
         parser.error(f"cannot write {arguments.out}")
     print(arguments.out)
 
