@@ -91,7 +91,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _shape() -> Part:
-    return Part(620_000, 64, 2e-3, 6_000, 0.5, {"points": 1.0, "presence": 0.05}, wide=0.8)
+    return Part(1_200_000, 64, 2e-3, 6_000, 0.5, {"points": 1.0, "presence": 0.05}, wide=0.8)
 
 
 def _edge() -> Part:
@@ -105,8 +105,8 @@ def _coarse() -> Part:
               "grid": 0.4, "look": 0.2}  # fmt: skip
     paired = {"l1": 1.0, "perceptual": 0.7, "look": 0.2}
     return Part(
-        1_000_000, rate=2e-4, losses=shares, balanced=True, critic_rate=4e-4, critic_from=110_000, paired=paired,
-        ema=0.998, wide=0.8
+        1_000_000, rate=2e-4, decay=0.06, losses=shares, balanced=True, critic_rate=4e-4, critic_from=110_000,
+        paired=paired, ema=0.9993, wide=0.8
     )  # fmt: skip
 
 

@@ -79,7 +79,8 @@ def label_faces(pictures: Path) -> Path:
     turn = np.linspace(0, 2 * np.pi, len(POINTS), endpoint=False)
     points = 0.5 + 0.25 * np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32)
     path = pictures.parent / f"{pictures.name}.npz"
-    np.savez(path, names=np.array([f"{i}.png" for i in range(6)]), points=np.stack([points] * 6))
+    names = np.array([f"{i}.png" for i in range(6)])
+    np.savez(path, names=names, points=np.stack([points] * 6), glasses=np.zeros(6))
     return path
 
 

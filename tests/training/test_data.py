@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from training.data import DataError, find_images, sampling_weights
 from training.faces import DamagedViews, Faces, mask_bank
+from training.label import glasses
 from training.masks import random_mask
 from training.networks.contours import CONTOURS, POINTS
 
@@ -89,14 +90,32 @@ class TestFolder:
 
     def test_labels_are_found_by_name_and_others_are_refused(self, pictures: Path, tmp_path: Path) -> None:
         path, points = tmp_path / "labels.npz", np.full((1, len(POINTS), 2), 0.5, np.float32)
-        np.savez(path, names=np.array(["3.png"]), points=points)
+        np.savez(path, names=np.array(["3.png"]), points=points, glasses=np.zeros(1))
         assert Faces.read(pictures, path).found.tolist() == [False, False, False, True, False, False]
-        np.savez(path, names=np.array(["other.png"]), points=points)
+        np.savez(path, names=np.array(["other.png"]), points=points, glasses=np.zeros(1))
         with pytest.raises(DataError, match="names no photograph of"):
             Faces.read(pictures, path)
-        np.savez(path, names=np.array(["3.png"]), points=points[:, 1:])
+        np.savez(path, names=np.array(["3.png"]), points=points[:, 1:], glasses=np.zeros(1))
         with pytest.raises(DataError, match="has other points"):
             Faces.read(pictures, path)
+        np.savez(path, names=np.array(["3.png"]), points=points)
+        with pytest.raises(DataError, match="cannot be read as labels"):
+            Faces.read(pictures, path)
+
+    def test_faces_with_glasses_are_drawn_seldom(self, pictures: Path, tmp_path: Path) -> None:
+        grey = cv2.imread(str(pictures / "0.png"), cv2.IMREAD_GRAYSCALE)
+        eyes = np.array([100.0, 115.0], np.float32), np.array([156.0, 115.0], np.float32)
+        framed = grey.copy()
+        for x in (100, 156):
+            cv2.circle(framed, (x, 115), 20, 20, 3)
+        cv2.line(framed, (118, 110), (138, 110), 20, 3)
+        worn = np.array([glasses(each, *eyes) for each in (grey, framed)])
+        path = tmp_path / "labels.npz"
+        points = np.full((2, len(POINTS), 2), 0.5, np.float32)
+        np.savez(path, names=np.array(["0.png", "1.png"]), points=points, glasses=worn)
+        plain, rare, *others = Faces.read(pictures, path).weights
+        assert plain == others[0]
+        assert rare < 0.2 * plain
 
 
 @pytest.fixture(scope="module")
