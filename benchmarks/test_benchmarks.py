@@ -31,7 +31,7 @@ def test_runtime(
     measure(own_case(runtime, figure))
 
 
-@pytest.mark.parametrize("number", range(12))
+@pytest.mark.parametrize("number", range(11))
 def test_peer(number: int, peer_cases: list[Case], measure: Callable[[Case], None]) -> None:
     """The reference, EdgeConnect and the stack on four backends, OpenCV's two methods."""
     if number >= len(peer_cases):

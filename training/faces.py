@@ -67,13 +67,13 @@ class Faces:
         return Faces(images[: len(kept)].to(device), weights * sampling_weights(folder, kept), points, found)
 
 
-#: Faces with glasses (by ``training/label.py``) are drawn this often: as often as others, they make a model guess
-#: frames, or halves of them, where both eyes are hidden.
+#: From this value of :func:`training.label.glasses` on a face counts as one with glasses, and its weight beside 1 of
+#: others: with a weight of 1 a model paints frames, or halves of them, where both eyes are hidden.
 _GLASSES, _GLASSES_WEIGHT = 0.46, 0.15
 
 
 def _labelled(folder: Path, files: list[Path], labels: Path | None) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
-    """Points, whether they were found, and weights of faces by what they wear."""
+    """Points, whether they were found, and a weight for each face: less where it wears glasses."""
     points, found = torch.zeros(len(files), len(POINTS), 2), torch.zeros(len(files), dtype=torch.bool)
     weights = np.ones(len(files))
     if labels is None:

@@ -109,7 +109,11 @@ class TestFolder:
         for x in (100, 156):
             cv2.circle(framed, (x, 115), 20, 20, 3)
         cv2.line(framed, (118, 110), (138, 110), 20, 3)
+        turn = cv2.getRotationMatrix2D((128.0, 128.0), 20.0, 1.0)
+        turned = [cv2.warpAffine(each, turn, (256, 256)) for each in (grey, framed)]
+        turned_eyes = [(turn @ [*eye, 1.0]).astype(np.float32) for eye in eyes]
         worn = np.array([glasses(each, *eyes) for each in (grey, framed)])
+        assert [glasses(each, *turned_eyes) for each in turned] == pytest.approx(worn.tolist(), rel=0.25)
         path = tmp_path / "labels.npz"
         points = np.full((2, len(POINTS), 2), 0.5, np.float32)
         np.savez(path, names=np.array(["0.png", "1.png"]), points=points, glasses=worn)
