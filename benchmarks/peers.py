@@ -87,7 +87,9 @@ def cases(bundle: Bundle) -> tuple[list[Case], list[dict[str, str]]]:
     made: list[Case] = []
     absent: list[dict[str, str]] = []
 
-    def reference(runner: TorchRunner) -> Case:
+    def reference() -> Case:
+        runner = TorchRunner(bundle)
+
         def check(found: Inference) -> None:
             require_known(image, mask, found.restored[0])
             assert psnr(golden["restored"][0], found.restored[0]) >= LEAST_DB, "it is not the reference"
@@ -116,7 +118,7 @@ def cases(bundle: Bundle) -> tuple[list[Case], list[dict[str, str]]]:
 
         return Case(f"18 convolutions, {name}", "stack", lambda: network(given), check)
 
-    tries: list[tuple[str, Callable[[], Case]]] = [("PyTorch", lambda: reference(TorchRunner(bundle)))]
+    tries: list[tuple[str, Callable[[], Case]]] = [("PyTorch", reference)]
     for backend in BACKENDS:
         tries += [(f"EdgeConnect on {backend}", lambda backend=backend: edgeconnect(backend))]  # type: ignore[misc]
         tries += [(f"18 convolutions on {backend}", lambda backend=backend: stack(backend))]  # type: ignore[misc]

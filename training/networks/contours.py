@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.networks.attention import GlobalAttention
-from training.networks.layers import BoundedLeakyReLU, ConvAct, ResidualBlock, conv
+from training.networks.layers import ConvAct, ResidualBlock
 
 #: Contours as lines of points, by the numbers of MediaPipe's face mesh (478 points with irises), and whether closed.
 CONTOURS: dict[str, tuple[tuple[int, ...], bool]] = {
@@ -181,7 +181,7 @@ class ShapeNetwork(nn.Module):
         self.stem = nn.Sequential(nn.PixelUnshuffle(4), ConvAct(4 * 16, width))
         self.down = nn.Sequential(ConvAct(width, body, stride=2), ResidualBlock(body))
         self.body = nn.Sequential(*(GlobalAttention(body, 8) for _ in range(blocks)))
-        self.gather = nn.Sequential(conv(body, 24, 1), BoundedLeakyReLU())  # ReLUs died here, four of five
+        self.gather = ConvAct(body, 24, 1, leaky=True)
         self.shape = nn.Linear(24 * 64, shapes)
         self.points = nn.Linear(shapes, 2 * len(POINTS))
         self.presence = nn.Linear(shapes, 1)

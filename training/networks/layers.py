@@ -63,10 +63,16 @@ def heard_layers(network: nn.Module) -> Iterator[dict[str, float]]:
 
 
 class ConvAct(nn.Sequential):
-    """A zero-padded convolution followed by :class:`BoundedReLU`; the spatial size is divided by ``stride``."""
+    """A zero-padded convolution followed by :class:`BoundedReLU`; the spatial size is divided by ``stride``.
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> None:
-        super().__init__(conv(inputs, outputs, kernel, stride, dilation), BoundedReLU())
+    ``leaky`` takes :class:`BoundedLeakyReLU`: at 8 x 8, where few places give gradients, most of the ReLUs died.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1, leaky: bool = False
+    ) -> None:
+        activation = BoundedLeakyReLU() if leaky else BoundedReLU()
+        super().__init__(conv(inputs, outputs, kernel, stride, dilation), activation)
 
 
 class ResidualBlock(nn.Module):
@@ -74,14 +80,12 @@ class ResidualBlock(nn.Module):
 
     Args:
         channels: C.
-        leaky: take :class:`BoundedLeakyReLU`: at 8 x 8, where few places give gradients, ReLUs died, all but a tenth.
+        leaky: as in :class:`ConvAct`.
     """
 
     def __init__(self, channels: int, leaky: bool = False) -> None:
         super().__init__()
-        self.first = ConvAct(channels, channels)
-        if leaky:
-            self.first[1] = BoundedLeakyReLU()
+        self.first = ConvAct(channels, channels, leaky=leaky)
         self.last = conv(channels, channels, gain=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
