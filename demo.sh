@@ -6,13 +6,12 @@ cd "$(dirname "$0")"
 . scripts/venv.sh
 
 install_into .venv "" "restore-sdk with NumPy, OpenCV and ONNX Runtime (about 100 MB to download, once)"
-.venv/bin/restore-sdk restore examples/portrait_damaged.png --mask examples/portrait_mask.png --faces 82,66,84,118 \
+.venv/bin/restore-sdk restore examples/portrait_damaged.png --mask examples/portrait_mask.png \
     -o restored.png
 
 cat <<TEXT
 
 The restored photograph:  $(pwd)/restored.png
 The damaged one:          $(pwd)/examples/portrait_damaged.png
-Your own:                 .venv/bin/restore-sdk restore PHOTO --mask MASK -o OUT    (white in the mask is what to repaint;
-                          --faces X,Y,WIDTH,HEIGHT where a face does not fill the photograph)
+Your own:                 .venv/bin/restore-sdk restore PHOTO --mask MASK -o OUT    (white in the mask is what to repaint)
 TEXT

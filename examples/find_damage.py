@@ -16,7 +16,6 @@ import numpy as np
 from restore_sdk import RestoreEngine
 
 PORTRAIT = Path(__file__).resolve().parent / "portrait_damaged.png"
-FACE = (82, 66, 84, 118)  # of the portrait: x, y, width, height
 
 
 def main() -> None:
@@ -31,8 +30,7 @@ def main() -> None:
         parser.error(f"cannot read {arguments.photo}")
     with RestoreEngine(arguments.bundle) as engine:
         damage = engine.find_damage(photo, color="bgr")
-        faces = [FACE] if arguments.photo == PORTRAIT else None
-        restored = engine(photo, damage.mask, color="bgr", faces=faces)
+        restored = engine(photo, damage.mask, color="bgr")
     red = np.where(damage.mask[..., None] > 0, photo // 3 + np.array([0, 0, 170], np.uint8), photo)
     if not cv2.imwrite(str(arguments.out), np.hstack((photo, red, restored)), [cv2.IMWRITE_JPEG_QUALITY, 92]):
         parser.error(f"cannot write {arguments.out}")

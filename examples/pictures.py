@@ -58,7 +58,7 @@ def before_after() -> Image:
     damaged, original = (read(HERE / f"portrait{end}.png") for end in ("_damaged", ""))
     mask = read(HERE / "portrait_mask.png")[..., 0]
     with RestoreEngine("default") as engine:
-        result = engine.run(damaged, mask, color="bgr", faces=[(82, 66, 84, 118)])
+        result = engine.run(damaged, mask, color="bgr")
     # Edges dark on light, as a drawing: those that were visible in grey, those that the edge stage completed in red.
     strength = result.edges[..., None] / 255
     colour = np.where(mask[..., None] > 127, np.array((40, 40, 210)), np.array((90, 90, 90)))

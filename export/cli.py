@@ -4,6 +4,7 @@ python -m export --weights W.safetensors --out BUNDLE     export a bundle
 python -m export drift --faces FOLDER [--bundle BUNDLE]   how far half precision is from float32
 python -m export int8 --faces FOLDER --out BUNDLE         a bundle with 8-bit graphs besides, for openvino-int8
 python -m export damage --weights W [--bundle B]          a bundle with the stage that finds damage besides
+python -m export face --weights W [--bundle B]            a bundle with the stage that frames faces besides
 python -m export weights --out W.safetensors [--bundle B] the weights of a bundle, to go on training from
 """
 
@@ -136,6 +137,17 @@ def _damage(options: argparse.Namespace) -> None:
     add_damage(Bundle.load(options.bundle), options.weights)
 
 
+def _face_arguments(parser: argparse.ArgumentParser) -> None:
+    add_bundle(parser)
+    parser.add_argument("--weights", type=Path, required=True, help="weights.safetensors of python -m training fit")
+
+
+def _face(options: argparse.Namespace) -> None:
+    from export.face import add_face
+
+    add_face(Bundle.load(options.bundle), options.weights)
+
+
 def _weights_arguments(parser: argparse.ArgumentParser) -> None:
     add_bundle(parser)
     parser.add_argument("--out", type=Path, required=True, help="weights.safetensors to write")
@@ -165,5 +177,6 @@ COMMANDS: dict[str, tuple[Any, Any, str]] = {
     "drift": (_drift_arguments, _drift, "how far half precision takes each stage and the chain from float32"),
     "int8": (_int8_arguments, _int8, "put 8-bit graphs for CPUs (openvino-int8) into a bundle; takes minutes"),
     "damage": (_damage_arguments, _damage, "put the stage that finds damage into a bundle, which is written anew"),
+    "face": (_face_arguments, _face, "put the stage that frames faces into a bundle, which is written anew"),
     "weights": (_weights_arguments, _weights, "write the weights of a bundle, for training fit --init to go on from"),
 }

@@ -17,10 +17,12 @@ from export import ExportError, GateError
 from export.bundle import read_card
 from export.graph import OPSET
 from export.stages import cpu_session
-from export.writing import add_damage_stage
+from export.writing import add_extra_stage
 from restore_sdk.bundle import Bundle
-from restore_sdk.bundle.manifest import DAMAGE, DAMAGE_TENSORS
+from restore_sdk.bundle.manifest import EXTRA_STAGES
 from training.damage.net import SLOPE, DamageNet, load_weights
+
+_IMAGE, _DAMAGE = (tensors[0] for tensors in EXTRA_STAGES["damage"])
 
 #: Largest difference of the graph's output to PyTorch's, in 1/255, in any pixel of the gate's pictures.
 MAX_DIFFERENCE = 4
@@ -39,7 +41,7 @@ def add_damage(bundle: Bundle, weights: Path) -> None:
     graph, macs = damage_graph(net)
     check(graph, net)
     count = sum(value.numel() for value in net.parameters())
-    made = add_damage_stage(bundle, graph, count, macs, read_card()["damage"])
+    made = add_extra_stage(bundle, "damage", graph, count, macs, read_card()["damage"])
     size = f"{macs / 1e9:.2f} GMAC at 256 x 256, {len(graph) / 1e6:.2f} MB more"
     print(f"wrote {made.path}: {count} parameters, {size}")
 
@@ -82,7 +84,7 @@ def damage_graph(net: DamageNet) -> tuple[bytes, int]:
 
     with torch.no_grad():
         zero, six = constant(np.float32(0)), constant(np.float32(6))
-        x = add("Transpose", [add("Cast", [DAMAGE_TENSORS[0].name], to=TensorProto.FLOAT)], perm=[0, 3, 1, 2])
+        x = add("Transpose", [add("Cast", [_IMAGE.name], to=TensorProto.FLOAT)], perm=[0, 3, 1, 2])
         image = add("Sub", [add("Mul", [x, constant(np.float32(1 / 127.5))]), constant(np.float32(1))])
         x, side, seen = conv(image, net.stem, 128, "Clip"), 128, []
         for stage in net.stages:
@@ -109,9 +111,9 @@ def damage_graph(net: DamageNet) -> tuple[bytes, int]:
         x = add("DepthToSpace", [conv(x, net.head, side)], blocksize=2, mode="CRD")
         x = add("Mul", [add("Sigmoid", [x]), constant(np.float32(255))])
         x = add("Floor", [add("Add", [add("Squeeze", [x, constant(np.array([1]))]), constant(np.float32(0.5))])])
-    nodes.append(helper.make_node("Cast", [x], [DAMAGE_TENSORS[1].name], to=TensorProto.UINT8))
-    ends = [helper.make_tensor_value_info(each.name, TensorProto.UINT8, each.shape) for each in DAMAGE_TENSORS]
-    graph = helper.make_graph(nodes, DAMAGE, ends[:1], ends[1:], tensors)
+    nodes.append(helper.make_node("Cast", [x], [_DAMAGE.name], to=TensorProto.UINT8))
+    ends = [helper.make_tensor_value_info(each.name, TensorProto.UINT8, each.shape) for each in (_IMAGE, _DAMAGE)]
+    graph = helper.make_graph(nodes, "damage", ends[:1], ends[1:], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(), macs
@@ -125,7 +127,7 @@ def check(graph: bytes, net: DamageNet) -> None:
         image = np.stack(
             [rng.integers(0, 256, (height, width, 3), np.uint8), np.full((height, width, 3), 90, np.uint8)]
         )
-        (found,) = session.run(None, {DAMAGE_TENSORS[0].name: image})
+        (found,) = session.run(None, {_IMAGE.name: image})
         with torch.no_grad():
             chance = torch.sigmoid(net(torch.from_numpy(image).permute(0, 3, 1, 2).float() / 127.5 - 1))[:, 0] * 255
         worst = float(np.abs(found - chance.numpy()).max())

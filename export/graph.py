@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from export import ExportError
 from export.model import Stage
 from export.passes import optimize_for_cpu
-from restore_sdk.bundle.manifest import STAGE_CONTRACT, tensor_contract
+from restore_sdk.bundle.manifest import EXTRA_STAGES, STAGE_CONTRACT, tensor_contract
 
 #: The newest that ONNX Runtime 1.20 (the oldest that the SDK takes) and TensorRT 10.13 both read.
 OPSET = 20
@@ -29,7 +29,7 @@ _EXAMPLE = 2
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def cpu_graph(name: str, stage: Stage) -> onnx.ModelProto:
+def cpu_graph(name: str, stage: nn.Module) -> onnx.ModelProto:
     """A float32 stage for CPU runtimes: weights stored in half precision, operators for ONNX Runtime."""
     model = _export(name, stage)
     optimize_for_cpu(model)
@@ -41,8 +41,12 @@ def fp16_graph(name: str, stage: Stage) -> onnx.ModelProto:
     return ir.to_proto(_export(name, copy.deepcopy(stage).half()))
 
 
-def _export(name: str, stage: Stage) -> ir.Model:
-    _, inputs, outputs = next(entry for entry in STAGE_CONTRACT if entry[0] == name)
+def _export(name: str, stage: nn.Module) -> ir.Model:
+    extra = EXTRA_STAGES.get(name)
+    if extra is not None:
+        inputs, outputs = ([spec.name for spec in specs] for specs in extra)
+    else:
+        inputs, outputs = next((list(ins), list(outs)) for each, ins, outs in STAGE_CONTRACT if each == name)
     shapes = [tensor_contract(tensor).shape[1:] for tensor in inputs]
     examples = [torch.zeros(_EXAMPLE, *(int(side) for side in shape), dtype=torch.uint8) for shape in shapes]
     model = trace(stage, examples, inputs, outputs)

@@ -23,8 +23,7 @@ from restore_sdk._util.disk import check_owned, write_folder
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.bundle import weights_name
 from restore_sdk.bundle.manifest import (
-    DAMAGE,
-    DAMAGE_TENSORS,
+    EXTRA_STAGES,
     STAGE_CONTRACT,
     FileSpec,
     Golden,
@@ -131,23 +130,28 @@ def write_bundle(
     return _write(path, manifest, files)
 
 
-def add_damage_stage(bundle: Bundle, graph: bytes, parameters: int, macs: int, data: list[dict[str, Any]]) -> Bundle:
-    """Write a bundle anew where it stands, with a damage stage in place of one that it may have, and open it.
+def add_extra_stage(
+    bundle: Bundle, stage: str, graph: bytes, parameters: int, macs: int, data: list[dict[str, Any]] | None = None
+) -> Bundle:
+    """Write a bundle anew where it stands, with one of ``EXTRA_STAGES`` in place of one that it may have, and open it.
 
     Args:
         bundle: its other files stay as they are, after a check of their hashes.
+        stage: its name.
         graph: serialised ONNX. ``parameters`` and ``macs``: its cost, for 256 x 256 pixels.
-        data: what it was trained on, as in the data card; kept as ``training.damage``.
+        data: what it was trained on, as in the data card, where that is not what the model was; kept under
+            ``training`` by the stage's name.
 
     Raises:
         BundleError: a file of the bundle is missing or altered. OutputError: its folder cannot be written.
     """
-    name = f"{DAMAGE}.onnx"
+    name = f"{stage}.onnx"
     files = {other: bundle.checked(other) for other in bundle.manifest.files} | {name: graph}
-    image, damage = DAMAGE_TENSORS
-    stage = StageSpec(DAMAGE, {"fp32": name}, (image,), (damage,), parameters, macs)
-    training = {**bundle.manifest.training, "damage": data}
-    return _write(bundle.path, msgspec.structs.replace(bundle.manifest, damage=stage, training=training), files)
+    changes: dict[str, Any] = {
+        stage: StageSpec(stage, {"fp32": name}, *EXTRA_STAGES[stage], parameters, macs),
+        "training": {**bundle.manifest.training, **({stage: data} if data else {})},
+    }
+    return _write(bundle.path, msgspec.structs.replace(bundle.manifest, **changes), files)
 
 
 def add_int8(bundle: Bundle, path: Path, graphs: Mapping[str, bytes], facts: Mapping[str, Any]) -> Bundle:
@@ -217,8 +221,9 @@ def dump_manifest(manifest: Manifest) -> bytes:
     """The manifest as JSON, such that :func:`parse_manifest` gives back the same."""
     try:
         root = msgspec.to_builtins(manifest)
-        if manifest.damage is None:  # as versions read it that do not know this stage
-            del root["damage"]
+        for name in EXTRA_STAGES:
+            if root[name] is None:  # as versions read it that do not know this stage
+                del root[name]
         text = json.dumps(root, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise BundleError(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from restore_sdk import __version__
 from restore_sdk._util.ordered import chunked, ordered_map
 from restore_sdk.bundle import Bundle
+from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import ClosedError, InputError, ShapeError
 from restore_sdk.imaging.image import MODEL_SIZE, Color, MaskWarning
 from restore_sdk.runtime import Runtime
@@ -25,6 +26,7 @@ from restore_sdk.runtime.base import StageRunner, checked
 from restore_sdk.runtime.select import open_runner
 from restore_sdk.tiling.crop import Crop
 from restore_sdk.tiling.damage import Damage, Sensitivity, find_damage
+from restore_sdk.tiling.faces import FaceStage
 from restore_sdk.tiling.request import (
     Detail,
     ImageLike,
@@ -145,7 +147,7 @@ class RestoreEngine:
         else:
             raise InputError("a runner brings its bundle, device, slots and threads", "pass them to the runner")
         self._threads = threads
-        self._damage: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
+        self._extras: dict[str, Callable[..., Any]] = {}  # stages beside the two, opened when they are first needed
         self._opening = threading.Lock()
         self._process = os.getpid()
         self._closed = False
@@ -192,7 +194,8 @@ class RestoreEngine:
         """As :meth:`restore`, with the completed edges, the crops and the time that each part took."""
         clock = _Clock()
         with clock.part("prepare"):
-            request = Request(image, mask, _options(options, keywords), edges=True)
+            chosen = _options(options, keywords)
+            request = Request(image, mask, chosen, edges=True, find_faces=self._face_stage(chosen))
         self._compute([request], clock)
         with clock.part("paste"):
             restored = request.finish()
@@ -263,14 +266,9 @@ class RestoreEngine:
             ImageError: the image's form is not taken. ClosedError, ExecutionError: as :meth:`restore`.
         """
         self._open()
-        with self._opening:
-            if self._damage is None:
-                from restore_sdk.runtime.onnxruntime import open_damage
-
-                if self._bundle is None:
-                    raise InputError("the runner that was handed in finds no damage", "open an engine on a bundle")
-                self._damage = open_damage(self._bundle, self._threads)
-            stage = self._damage
+        if self._bundle is None:
+            raise InputError("the runner that was handed in finds no damage", "open an engine on a bundle")
+        stage = self._extra(self._bundle, self._bundle.damage)
         return find_damage(stage, image, sensitivity=sensitivity, color=color)
 
     def warmup(self) -> float:
@@ -293,7 +291,7 @@ class RestoreEngine:
 
         Closing twice is fine; any other use then raises.
         """
-        self._closed, self._damage = True, None
+        self._closed, self._extras = True, {}
         if os.getpid() == self._process:  # a forked child must not touch the locks of its parent
             self._runner.close()
 
@@ -311,12 +309,27 @@ class RestoreEngine:
             raise ClosedError("the engine was opened before this process forked", "open an engine in each process")
         return self._runner
 
+    def _face_stage(self, options: RestoreOptions) -> FaceStage | None:
+        """What finds faces, where that is asked for and the bundle can."""
+        if self._bundle is None or self._bundle.manifest.face is None or not options.finds_faces:
+            return None
+        return self._extra(self._bundle, self._bundle.manifest.face)
+
+    def _extra(self, bundle: Bundle, spec: StageSpec) -> Callable[..., Any]:
+        with self._opening:
+            if spec.name not in self._extras:
+                from restore_sdk.runtime.onnxruntime import open_extra
+
+                self._extras[spec.name] = open_extra(bundle, spec, self._threads)
+            return self._extras[spec.name]
+
     def _restore(self, items: Sequence[_Item], options: RestoreOptions) -> list[Any]:
         """Restore some images together; of each item, the first part is a prefix of its messages."""
         self._open()
         requests: list[Request] = []
+        find_faces = self._face_stage(options)
         for name, image, mask in items:
-            requests.append(Request(image, mask, options, name=name))
+            requests.append(Request(image, mask, options, name=name, find_faces=find_faces))
             for note in requests[-1].notes:
                 warnings.warn(note, MaskWarning, stacklevel=3)
         self._compute(requests, _Clock())

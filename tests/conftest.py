@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.writing import add_damage_stage
+from export.writing import add_extra_stage
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.runtime.native import ORT_SWITCH
@@ -40,7 +40,7 @@ def toy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def seeing_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The toy bundle with a damage stage; do not write into it."""
     bundle = write_toy_bundle(tmp_path_factory.mktemp("bundles") / "seeing")
-    return add_damage_stage(bundle, damage_graph(), 0, 256 * 256, [])
+    return add_extra_stage(bundle, "damage", damage_graph(), 0, 256 * 256, [])
 
 
 @pytest.fixture(scope="session")

@@ -139,8 +139,7 @@ class Bundle:
                 it is a graph with tensors outside the bundle.
         """
         data = self.checked(name)
-        damage = self.manifest.damage
-        if any(name in stage.files.values() for stage in (*self.stages, *([damage] if damage else []))):
+        if any(name in stage.files.values() for stage in (*self.stages, *self.manifest.extras)):
             try:
                 data = self_contained(data, self._weights)
             except ValueError as error:

@@ -33,9 +33,6 @@ STAGE_CONTRACT = (
 )
 PRECISIONS = ("fp32", "fp16")
 
-#: The stage that a bundle may hold besides: its graph takes pictures of any size of which 16 is a divisor.
-DAMAGE = "damage"
-
 #: Graphs that a bundle may hold besides: some convolutions in 8-bit integers.
 OPTIONAL_PRECISIONS = ("int8",)
 
@@ -68,11 +65,19 @@ def tensor_contract(name: str) -> TensorSpec:
     return TensorSpec(name, "uint8", "NHW", ("batch", MODEL_SIZE, MODEL_SIZE), (0, 255))
 
 
-#: The damage stage's input, and its output, 255 where damage is certain.
-DAMAGE_TENSORS = (
-    TensorSpec("image", "uint8", "NHWC", ("batch", "height", "width", 3), (0, 255)),
-    TensorSpec("damage", "uint8", "NHW", ("batch", "height", "width"), (0, 255)),
-)
+#: The stages that a bundle may hold besides, computed by ONNX Runtime alone: their inputs and outputs. ``damage`` takes
+#: pictures of any size of which 16 is a divisor, and gives 255 where damage is certain. ``face`` gives how sure it is
+#: of a face, 0..1, the middle of the face's frame (x, y), and the frame's side, in sides of the picture.
+EXTRA_STAGES: dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {
+    "damage": (
+        (TensorSpec("image", "uint8", "NHWC", ("batch", "height", "width", 3), (0, 255)),),
+        (TensorSpec("damage", "uint8", "NHW", ("batch", "height", "width"), (0, 255)),),
+    ),
+    "face": (
+        (tensor_contract("image"), tensor_contract("mask")),
+        (TensorSpec("face", "float", "NC", ("batch", 4), (-1, 2)),),
+    ),
+}
 
 
 class StageSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,11 +125,17 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     mask: dict[str, Any] = field(default_factory=lambda: dict(CONTRACT["mask"]))
     stages: tuple[StageSpec, ...]
     damage: StageSpec | None = None
+    face: StageSpec | None = None
     files: dict[str, FileSpec]
     golden: Golden
     training: dict[str, Any]
     quality: dict[str, Any]
     created: Text
+
+    @property
+    def extras(self) -> tuple[StageSpec, ...]:
+        """Those of :data:`EXTRA_STAGES` that the bundle has."""
+        return tuple(stage for name in EXTRA_STAGES if (stage := getattr(self, name)) is not None)
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -161,17 +172,18 @@ def _check(manifest: Manifest) -> None:
                 raise ValueError(f"{name} {label} are {str(found)[:160]}, this version has other ones")
         if not set(PRECISIONS) <= set(stage.files):
             raise ValueError(f"stage {name} must name an fp32 and an fp16 file")
-    stages = list(manifest.stages)
-    if (damage := manifest.damage) is not None:
-        stages.append(damage)
-        if damage.name != DAMAGE or (*damage.inputs, *damage.outputs) != DAMAGE_TENSORS:
-            raise ValueError("its damage stage has another name or other tensors than this version's")
-        if "fp32" not in damage.files:
-            raise ValueError("its damage stage must name an fp32 file")
+    for name, tensors in EXTRA_STAGES.items():
+        if (extra := getattr(manifest, name)) is None:
+            continue
+        if extra.name != name or (extra.inputs, extra.outputs) != tensors:
+            raise ValueError(f"its {name} stage has another name or other tensors than this version's")
+        if "fp32" not in extra.files:
+            raise ValueError(f"its {name} stage must name an fp32 file")
     # A bare name: no folder, no drive, no leading dot, so that it cannot leave the bundle.
     for name in manifest.files:
         if not _PLAIN_NAME.fullmatch(name) or name == "manifest.json":
             raise ValueError(f"it names a file that a bundle cannot hold: {name[:120]!r}")
-    for name in (manifest.golden.file, *(name for each in stages for name in each.files.values())):
+    graphs = (name for stage in (*manifest.stages, *manifest.extras) for name in stage.files.values())
+    for name in (manifest.golden.file, *graphs):
         if name not in manifest.files:
             raise ValueError(f"it uses {name[:120]!r} but does not list it under files")

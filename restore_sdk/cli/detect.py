@@ -39,7 +39,7 @@ def detect(options: argparse.Namespace) -> Result:
     from restore_sdk.errors import InputError, OutputError
     from restore_sdk.files import open_photo, write_image
     from restore_sdk.imaging.image import to_rgb
-    from restore_sdk.runtime.onnxruntime import open_damage
+    from restore_sdk.runtime.onnxruntime import open_extra
     from restore_sdk.tiling.damage import TOO_MUCH, find_damage
 
     check_outputs(options.photo, output=options.output, overlay=options.overlay)
@@ -48,8 +48,8 @@ def detect(options: argparse.Namespace) -> Result:
     if options.photo.is_dir():
         raise InputError(f"{options.photo} is a folder", "for all of it: restore-sdk restore DIR --mask auto -o OUT")
     photo = open_photo(options.photo, max_pixels(options)).eight
-    stage = open_damage(Bundle.load(options.bundle))
-    damage = find_damage(stage, photo, sensitivity=options.sensitivity, color="bgr")
+    bundle = Bundle.load(options.bundle)
+    damage = find_damage(open_extra(bundle, bundle.damage), photo, sensitivity=options.sensitivity, color="bgr")
     write_image(options.output, damage.mask)
     if options.overlay is not None:
         marked = to_rgb(photo)  # blue stays first

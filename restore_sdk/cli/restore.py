@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 INCOMPLETE = 9
 
 #: Options that only one photograph takes, and that only a folder takes.
-_PHOTO_ONLY = ("edges", "faces")
+_PHOTO_ONLY = ("edges",)
 _FOLDER_ONLY = ("format", "mask_suffix", "unmarked", "overwrite", "slots")
 
 
@@ -54,7 +54,11 @@ def register(commands: Any) -> None:
         "--detail", choices=["match", "none"], default="match", help="add the grain around the damage (default: match)"
     )
     command.add_argument(
-        "--faces", action="append", type=_box, metavar="X,Y,WIDTH,HEIGHT", help="a face, forehead to chin; repeatable"
+        "--faces",
+        action="append",
+        type=_box,
+        metavar="X,Y,WIDTH,HEIGHT",
+        help="a face, forehead to chin; repeatable. none: do not look for faces (default: auto)",
     )
     add_max_megapixels(command)
     group = command.add_argument_group("a folder of photographs")
@@ -77,6 +81,8 @@ def restore(options: argparse.Namespace) -> Result:
         if getattr(options, name) not in (None, False):
             option, what = "--" + name.replace("_", "-"), "one photograph" if folder else "a folder"
             raise InputError(f"{option} is for {what}, and {options.photo} is none", f"leave {option} out")
+    if folder and not isinstance(settings.options.faces, str | None):
+        raise InputError(f"faces have places in one photograph, and {options.photo} is none", "leave --faces out")
     return _restore_folder(options, settings) if folder else _restore_photo(options, settings)
 
 
@@ -103,7 +109,7 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
         feather=options.feather,
         max_crops=options.max_crops,
         detail=options.detail,
-        faces=options.faces,
+        faces=_faces(options.faces),
     )
     return PhotoSettings(
         max_pixels=max_pixels(options),
@@ -119,11 +125,23 @@ def _settings(options: argparse.Namespace) -> PhotoSettings:
     )
 
 
-def _box(text: str) -> tuple[float, ...]:
+def _faces(given: list[Any] | None) -> Any:
+    """What ``--faces`` said, in all."""
+    words = [each for each in given or ["auto"] if isinstance(each, str)]
+    if not words:
+        return given
+    if len(given or words) > 1:
+        raise InputError(f"--faces {words[0]} stands beside other faces", "leave it out, or them")
+    return None if words == ["none"] else "auto"
+
+
+def _box(text: str) -> str | tuple[float, ...]:
+    if text in ("auto", "none"):
+        return text
     try:
         x, y, width, height = (float(number) for number in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not X,Y,WIDTH,HEIGHT") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not X,Y,WIDTH,HEIGHT, auto or none") from None
     return x, y, width, height
 
 

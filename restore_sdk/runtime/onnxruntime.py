@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.manifest import StageSpec
@@ -95,18 +95,14 @@ class _Slot:
         self._edge = self._repair = None
 
 
-def open_damage(bundle: Bundle, threads: int | None = None) -> Callable[[U8], U8]:
-    """The damage stage: ``(N, H, W, 3)`` RGB, H and W multiples of 16, to the probability ``(N, H, W)``, 255 = certain.
-
-    Raises:
-        BundleError: the bundle has no such stage.
-    """
-    stage = bundle.damage
+def open_extra(bundle: Bundle, stage: StageSpec, threads: int | None = None) -> Callable[..., Any]:
+    """One of :data:`restore_sdk.bundle.manifest.EXTRA_STAGES`: its inputs in their order to its only output, arrays."""
     session = _open_session(bundle, stage, threads or min(MAX_THREADS, usable_cores()))
+    names = [spec.name for spec in stage.inputs]
 
-    def run(images: U8) -> U8:
-        with _mapped_errors("the damage stage failed"):
-            return cast(U8, session.run([stage.outputs[0].name], {stage.inputs[0].name: images})[0])
+    def run(*inputs: U8) -> Any:
+        with _mapped_errors(f"the {stage.name} stage failed"):
+            return session.run(None, dict(zip(names, inputs, strict=True)))[0]
 
     return run
 

@@ -19,9 +19,10 @@ Format = Literal["png", "jpeg", "webp", "tiff"]
 #: Most faces of one photograph.
 MAX_FACES = 64
 
+Box = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 Faces = Annotated[
-    list[tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]],
-    BeforeValidator(lambda boxes: from_json(boxes) if isinstance(boxes, str) else boxes),
+    Literal["auto"] | Annotated[list[Box], Field(max_length=MAX_FACES)],
+    BeforeValidator(lambda faces: from_json(faces) if isinstance(faces, str) and faces != "auto" else faces),
 ]
 
 Base64 = Annotated[bytes, PlainSerializer(lambda data: base64.b64encode(data).decode(), return_type=str)]
@@ -53,11 +54,10 @@ class RestoreRequest(PhotoRequest):
     feather: int = Field(0, ge=0, le=MAX_BORDER, description="Blend so many pixels inwards from the mask's border.")
     max_crops: int = Field(MAX_CROPS, ge=1, le=MAX_CROPS, description="Tiles at most; fewer: quicker, softer.")
     detail: Detail = Field("match", description="Add the grain and detail that are known around the damage, or none.")
-    faces: Faces | None = Field(
-        None,
-        max_length=MAX_FACES,
-        description="Where faces are, so that the tiles around them are framed as the model was trained: "
-        "[x, y, width, height] in pixels of the upright photograph, from forehead to chin.",
+    faces: Faces = Field(
+        "auto",
+        description="Tiles are framed around faces as the model was trained: auto looks for them; [x, y, width, "
+        "height] each, in pixels of the upright photograph, from forehead to chin, says where they are.",
         examples=[[[82, 66, 84, 118]]],
     )
 

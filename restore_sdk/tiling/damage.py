@@ -64,7 +64,7 @@ class Damage:
 def find_damage(
     stage: Callable[[U8], U8], image: object, *, sensitivity: Sensitivity = "normal", color: Color = "rgb"
 ) -> Damage:
-    """Find damage with a stage that :func:`restore_sdk.runtime.onnxruntime.open_damage` gives."""
+    """Find damage with a stage that :func:`restore_sdk.runtime.onnxruntime.open_extra` gives."""
     if sensitivity not in get_args(Sensitivity):
         raise InputError(f"sensitivity is {sensitivity!r}", "pass low, normal or high")
     pixels = to_rgb(as_pixels(image, color), color)

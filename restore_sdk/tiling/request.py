@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypedDict, Union, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, Union, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from restore_sdk.imaging.image import (
 )
 from restore_sdk.tiling.crop import Crop, cut, paste, paste_edges, place
 from restore_sdk.tiling.detail import add_detail
+from restore_sdk.tiling.faces import FaceStage, find_frames
 from restore_sdk.tiling.plan import LEAST_FACE, MAX_CROPS, Faces, Frame, Tile, frames, plan
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ class RestoreOptions:
             pixels with those of the image: for a mask drawn generously. Pixels outside the mask stay as they are.
         max_crops: at most so many tiles are shown to the model; where the damage would need more, the finest ones get
             coarser. 1 restores everything in one tile: the quickest, and the softest.
-        faces: where faces are, so that tiles around them are framed as the model was trained: boxes
-            ``(x, y, width, height)`` in pixels, from forehead to chin. ``None``: the damage alone decides.
+        faces: tiles are framed around faces as the model was trained: ``"auto"`` looks for them beside the damage
+            (:mod:`restore_sdk.tiling.faces`; where the model cannot, as ``None``). Boxes ``(x, y, width, height)`` in
+            pixels, from forehead to chin, say where they are. ``None``: the damage alone decides.
         detail: ``"match"`` adds the grain, and in tiles that were scaled down the fine detail, of what is known around
             the damage (see :mod:`restore_sdk.tiling.detail`); ``"none"`` leaves what the model gave.
 
@@ -70,7 +72,7 @@ class RestoreOptions:
     dilate: int = 0
     feather: int = 0
     max_crops: int = MAX_CROPS
-    faces: Faces | None = None
+    faces: Faces | Literal["auto"] | None = "auto"
     detail: Detail = "match"
 
     def __post_init__(self) -> None:
@@ -78,6 +80,11 @@ class RestoreOptions:
             object.__setattr__(self, name, check_int(name, getattr(self, name), least, most))
         if self.detail not in get_args(Detail):
             raise InputError(f"detail is {self.detail!r}", 'pass detail="match" or detail="none"')
+
+    @property
+    def finds_faces(self) -> bool:
+        """Whether faces are looked for."""
+        return isinstance(self.faces, str) and self.faces == "auto"
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -87,7 +94,7 @@ class OptionKeywords(TypedDict, total=False):
     dilate: int
     feather: int
     max_crops: int
-    faces: Faces | None
+    faces: Faces | Literal["auto"] | None
     detail: Detail
 
 
@@ -105,7 +112,7 @@ class Request:
     wave; :meth:`put` is to be called in the plan's order.
 
     ``name`` stands before what errors and :attr:`notes` say, where there are several requests. Notes are on what is odd
-    about mask and faces, which are taken as they are.
+    about mask and faces, which are taken as they are. ``find_faces`` looks for faces, if that is asked for.
 
     Raises:
         ImageError, MaskError, ShapeError, InputError: image, mask or faces cannot be used.
@@ -120,6 +127,7 @@ class Request:
         *,
         edges: bool = False,
         name: str = "",
+        find_faces: FaceStage | None = None,
     ) -> None:
         self._options, self._name = options, name
         with self._prefixed_errors():
@@ -128,8 +136,12 @@ class Request:
             self._mask = masked_pixels(values)
             notes = [mask_note(values)]
             dilate(self._mask, options.dilate)
-            framed = frames(() if options.faces is None else options.faces, self._mask.shape)
+            given: Any = () if options.faces is None or options.finds_faces else options.faces
+            framed = frames(given, self._mask.shape)
             self.plan = plan(self._mask, options.max_crops, framed)
+            if options.finds_faces and find_faces is not None:
+                framed = find_frames(find_faces, self._source, self._mask, self.plan, options.color)
+                self.plan = plan(self._mask, options.max_crops, framed) if framed else self.plan
             notes += [self._face_note(face) for face in framed if face.side >= LEAST_FACE]
             self.notes = tuple(self._name + note for note in notes if note)
         self._picture = np.array(self._source, order="C")  # what is put back is put into this copy

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from export.writing import add_damage_stage
+from export.writing import add_extra_stage
 from restore_sdk import Bundle, RestoreEngine
 from restore_sdk.errors import BundleError, ClosedError, ImageError, InputError
 from restore_sdk.tiling.damage import WINDOW
@@ -85,7 +85,7 @@ def test_the_stage_is_added_once_and_the_rest_stays(tmp_path: Path, seeing_bundl
     assert b'"damage"' not in (plain.path / "manifest.json").read_bytes()  # what older versions read
     before = {name: (plain.path / name).read_bytes() for name in plain.manifest.files}
     for _ in range(2):
-        made = add_damage_stage(Bundle.load(plain.path), damage_graph(), 7, 8, [])
+        made = add_extra_stage(Bundle.load(plain.path), "damage", damage_graph(), 7, 8, [])
     assert {name: (made.path / name).read_bytes() for name in before} == before
     assert made.manifest.files.keys() == before.keys() | {"damage.onnx"}
     assert (made.damage.parameters, made.damage.macs) == (7, 8)
@@ -93,7 +93,7 @@ def test_the_stage_is_added_once_and_the_rest_stays(tmp_path: Path, seeing_bundl
 
 
 def test_another_graph_or_other_tensors_are_refused(tmp_path: Path) -> None:
-    wrong = add_damage_stage(write_toy_bundle(tmp_path / "wrong"), edge_graph(), 0, 0, [])
+    wrong = add_extra_stage(write_toy_bundle(tmp_path / "wrong"), "damage", edge_graph(), 0, 0, [])
     with RestoreEngine(wrong) as engine, pytest.raises(BundleError, match="graph has"):
         engine.find_damage(scratched(20, 20))
     manifest = json.loads((wrong.path / "manifest.json").read_bytes())

@@ -18,7 +18,7 @@ import numpy as np
 from restore_sdk.bundle import Bundle
 from restore_sdk.engine import RestoreEngine
 from restore_sdk.imaging.quality import psnr
-from restore_sdk.runtime.onnxruntime import open_damage
+from restore_sdk.runtime.onnxruntime import open_extra
 from restore_sdk.tiling.damage import find_damage
 from training.damage.pictures import Array, Pictures, files_of
 from training.damage.render import DAMAGE, render
@@ -81,7 +81,7 @@ def evaluate(
         count: mixed prints, whole photographs; and a sixth of it of each kind alone.
         restored: prints that are also restored, with the proposed and with the true mask.
     """
-    stage = open_damage(bundle)
+    stage = open_extra(bundle, bundle.damage)
     finders: dict[str, Callable[[Array], Array]] = {
         "network": lambda image: find_damage(stage, image).mask > 0,
         "classical": classical,

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.networks.contours import ShapeNetwork, mean_face
 from training.networks.edge import EdgeGenerator
 from training.networks.repair import RepairGenerator
 
@@ -107,3 +108,35 @@ class RepairStage(_Stage):
         painted = ((guess + 127.5 * residual - 0.5).round() + 128.0).clamp(0.0, 255.0)
         restored = pixels * (1.0 - hole) + painted * hole
         return restored.permute(0, 2, 3, 1).to(torch.uint8)
+
+
+class FaceStage(_Stage):
+    """Says how a face has to be framed for the other stages, from its contours.
+
+    ``image`` ``(N, 256, 256, 3)`` and ``mask`` ``(N, 256, 256)``, both ``uint8``. Returns ``face`` ``(N, 4)`` float32:
+    how sure it is of a face, 0..1; the middle of its frame, x and y, and the frame's side, in sides of the image. The
+    frame is the square in which the mean face fits the contours best, by least squares, unturned.
+    """
+
+    generator: ShapeNetwork
+    middle: Tensor
+    around: Tensor
+
+    def __init__(self, generator: ShapeNetwork) -> None:
+        super().__init__(generator)
+        mean = mean_face()
+        around = mean - mean.mean(0)
+        self.register_buffer("middle", mean.mean(0), persistent=False)
+        self.register_buffer("around", around / around.square().sum(), persistent=False)
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        (soft_mask,) = self._maps(mask)
+        known = 1.0 - hole_of(soft_mask)
+        # means of what is known, at the size that the network sees; what is unknown there is guessed there
+        share = F.avg_pool2d(known, 4)
+        small = F.avg_pool2d(to_unit(self._image(image)) * known, 4) / share.clamp(min=1.0 / 16.0)
+        offsets, presence = self.generator(pull_push(small, (1.0 - 16.0 * share).clamp(min=0.0)), 1.0 - share)
+        moved = offsets.mean(1)
+        side = 1.0 + (offsets * self.around).sum((1, 2)).unsqueeze(1)
+        centre = moved + self.middle + side * (0.5 - self.middle)
+        return torch.cat((torch.sigmoid(presence), centre, side), dim=1)

@@ -137,8 +137,8 @@ const STRINGS = {
   detail: ["Add grain and fine detail", "Korn und Feinheiten ergänzen"],
   forgetFaces: ["Forget {count} faces", "{count} Gesichter vergessen"],
   facesHelp: [
-    "Faces less than about 130 px wide come out better when they are marked (F): drag a box from forehead to chin.",
-    "Gesichter unter etwa 130 px Breite gelingen besser, wenn sie markiert sind (F): einen Kasten von Stirn bis Kinn ziehen.",
+    "Faces are looked for. Where one comes out misplaced, mark it (F): drag a box from forehead to chin.",
+    "Gesichter werden gesucht. Sitzt eines schief, markieren Sie es (F): einen Kasten von Stirn bis Kinn ziehen.",
   ],
   keysTitle: ["Keys and gestures", "Tasten und Gesten"],
   keys: [

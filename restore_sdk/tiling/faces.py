@@ -1,0 +1,115 @@
+"""Finding faces beside the damage: how they have to be framed for the model, which knows them as FFHQ frames them.
+
+The face stage is the part of the model that guesses a face's contours from what is left of it. It has never been asked
+where there is none, so a frame is believed where the stage, shown the picture in that very frame, finds the same one
+again, and in its mirror image, too (docs/photographs.md, "Faces").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from restore_sdk._util.opencv import cv2
+from restore_sdk.imaging.image import MODEL_SIZE, Color
+from restore_sdk.tiling.crop import Crop, cut, place
+from restore_sdk.tiling.plan import LEAST_FACE, Frame, Plan
+
+#: ``(N, 256, 256, 3)`` RGB and ``(N, 256, 256)``, 255 where masked, both ``uint8``, to ``(N, 4)``: how sure it is that
+#: there is a face, 0..1, and its frame: x and y of its middle and its side, in sides of the tile.
+FaceStage: TypeAlias = Callable[[NDArray[np.uint8], NDArray[np.uint8]], Any]
+
+#: How sure the stage has to be.
+_SURE = 0.98
+
+#: Holes narrower than this, in pixels of a tile, are filled alike whether there is a face or not.
+_THIN = 10
+
+#: How often the stage is shown the frame that it found last, until it finds the same.
+_LOOKS = 3
+
+#: Two frames are the same up to this factor in size, and so far apart, in sides.
+_SAME_SIZE, _SAME_PLACE = 1.15, 0.1
+
+#: How far the frame found in the mirror image may be off, in sides: its middle, and its size, together.
+_MIRRORED = 0.06
+
+
+def find_frames(
+    stage: FaceStage, pixels: NDArray[np.uint8], mask: NDArray[np.bool_], without: Plan, color: Color = "rgb"
+) -> tuple[Frame, ...]:
+    """The frames of faces that the tiles of a plan show too small, too large, or far from their middle.
+
+    Args:
+        stage: see :data:`FaceStage`.
+        pixels: in any form that :func:`restore_sdk.imaging.image.as_pixels` takes; what is masked is not looked at.
+        mask: ``(H, W)``.
+        without: the plan without faces.
+        color: channel order of a colour array.
+    """
+    found: list[Frame] = []
+    for tile in without.tiles:
+        face = _converged(stage, pixels, mask, tile.crop, color)
+        if face is not None and not any(_same(face, other) for other in found):
+            found.append(face)
+    return tuple(sorted(found))
+
+
+def _converged(
+    stage: FaceStage, pixels: NDArray[np.uint8], mask: NDArray[np.bool_], crop: Crop, color: Color
+) -> Frame | None:
+    """The frame of a face that is not as the crop has it."""
+    shape = mask.shape[0], mask.shape[1]
+    before = _of_crop(crop)
+    for number in range(_LOOKS):
+        image, hole = cut(pixels, mask[crop.box], crop, color)
+        if 2.0 * cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, 3).max() < _THIN:
+            return None
+        face = _look(stage, image, hole, crop, shape)
+        if face is None:
+            return None
+        if _same(face, before):
+            if number == 0:
+                return None
+            mirrored = _look(stage, image[:, ::-1], hole[:, ::-1], crop, shape, mirror=True)
+            apart = math.inf if mirrored is None else _apart(face, mirrored) + abs(face.side - mirrored.side)
+            return face if apart < _MIRRORED * face.side else None
+        before, crop = face, place((face.y, face.x), face.side, shape)
+    return None
+
+
+def _look(
+    stage: FaceStage,
+    image: NDArray[np.uint8],
+    hole: NDArray[np.bool_],
+    crop: Crop,
+    shape: tuple[int, int],
+    mirror: bool = False,
+) -> Frame | None:
+    """The frame of the face in what was cut out of a picture of ``shape``, where there surely is one."""
+    tensors = np.ascontiguousarray(image)[np.newaxis], np.ascontiguousarray(hole).view(np.uint8)[np.newaxis] * 255
+    sure, x, y, side = (float(number) for number in stage(*tensors)[0])
+    scale = crop.height / crop.inner_height
+    middle_y = crop.y + (y * MODEL_SIZE - crop.top) * scale
+    middle_x = crop.x + ((1.0 - x if mirror else x) * MODEL_SIZE - crop.left) * scale
+    face = Frame(middle_y, middle_x, min(round(side * MODEL_SIZE * scale), max(shape)))
+    inside = 0.0 <= face.y < shape[0] and 0.0 <= face.x < shape[1]
+    return face if sure >= _SURE and inside and face.side >= LEAST_FACE else None
+
+
+def _of_crop(crop: Crop) -> Frame:
+    scale, half = crop.height / crop.inner_height, MODEL_SIZE / 2
+    return Frame(crop.y + (half - crop.top) * scale, crop.x + (half - crop.left) * scale, round(2 * half * scale))
+
+
+def _apart(one: Frame, other: Frame) -> float:
+    return math.dist((one.y, one.x), (other.y, other.x))
+
+
+def _same(one: Frame, other: Frame) -> bool:
+    ratio = one.side / max(other.side, 1)
+    return _apart(one, other) < _SAME_PLACE * one.side and 1.0 / _SAME_SIZE < ratio < _SAME_SIZE
