@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Wall-clock milliseconds of one request, by part."""
+    """Wall-clock milliseconds of one request, by part; looking for faces is a part of ``prepare``."""
 
     prepare_ms: float
     edge_ms: float
@@ -57,7 +57,7 @@ class Timings:
 
     @property
     def host_ms(self) -> float:
-        """What is not the two stages: checks, crop, paste."""
+        """What is not the two stages: checks, faces, crop, paste."""
         return self.prepare_ms + self.paste_ms
 
     @property
@@ -176,6 +176,7 @@ class RestoreEngine:
             MaskError: the mask's form is not taken, or it marks everything: as it is, dilated, or scaled for the model.
             ShapeError: image and mask differ in size.
             InputError: an option is out of its range.
+            BundleError: the stage that finds faces is altered.
             ExecutionError: the runtime failed.
             ClosedError: the engine was closed, or opened in another process.
         """
@@ -277,14 +278,18 @@ class RestoreEngine:
         started = time.perf_counter()
         mask = np.zeros((1, MODEL_SIZE, MODEL_SIZE), np.uint8)
         mask[:, : MODEL_SIZE // 2] = 255
+        image = np.zeros((*mask.shape, 3), np.uint8)
         for _ in range(runner.slots):
-            runner.infer(np.zeros((*mask.shape, 3), np.uint8), mask)
+            runner.infer(image, mask)
+        if (find_faces := self._face_stage(RestoreOptions())) is not None:
+            find_faces(image, mask)
         return 1e3 * (time.perf_counter() - started)
 
     def info(self) -> dict[str, Any]:
         """Facts about this engine, of JSON types: versions, runtime and why it was chosen, device, slots, bundle."""
         runner = self._open()
-        return {"version": __version__, "finds_damage": self.finds_damage, **self._facts, **runner.info()}
+        finds = {"finds_damage": self.finds_damage, "finds_faces": self._face_stage(RestoreOptions()) is not None}
+        return {"version": __version__, **finds, **self._facts, **runner.info()}
 
     def close(self) -> None:
         """Wait for running runs of the model, then free it; a request that needs another run raises ``ClosedError``.
@@ -310,18 +315,20 @@ class RestoreEngine:
         return self._runner
 
     def _face_stage(self, options: RestoreOptions) -> FaceStage | None:
-        """What finds faces, where that is asked for and the bundle can."""
-        if self._bundle is None or self._bundle.manifest.face is None or not options.finds_faces:
+        """What finds faces, opened when it is needed, where that is asked for and the bundle can."""
+        self._open()
+        bundle = self._bundle
+        if bundle is None or (spec := bundle.manifest.face) is None or not options.finds_faces:
             return None
-        return self._extra(self._bundle, self._bundle.manifest.face)
+        return lambda image, mask: self._extra(bundle, spec)(image, mask)
 
     def _extra(self, bundle: Bundle, spec: StageSpec) -> Callable[..., Any]:
         with self._opening:
-            if spec.name not in self._extras:
+            if (stage := self._extras.get(spec.name)) is None:
                 from restore_sdk.runtime.onnxruntime import open_extra
 
-                self._extras[spec.name] = open_extra(bundle, spec, self._threads)
-            return self._extras[spec.name]
+                stage = self._extras[spec.name] = open_extra(bundle, spec, self._threads)
+            return stage
 
     def _restore(self, items: Sequence[_Item], options: RestoreOptions) -> list[Any]:
         """Restore some images together; of each item, the first part is a prefix of its messages."""

@@ -58,7 +58,7 @@ def bundle_model(path: str | Path | None, runtime: str = "auto") -> Model:
     engine = RestoreEngine(bundle=path, runtime=runtime)
 
     def restore(image: Image, mask: Image) -> tuple[Image, Image]:
-        result = engine.run(image, mask)
+        result = engine.run(image, mask, faces=None)  # as the protocol has it: one tile
         return result.image, result.edges
 
     return restore

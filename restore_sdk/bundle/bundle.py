@@ -4,7 +4,7 @@
     edge.onnx       edge stage for CPU runtimes; edge.fp16.onnx for TensorRT
     repair.onnx     repair stage, likewise with repair.fp16.onnx
     weights-*.bin   weights that these share, as ONNX external data; the name says the file's hash
-    damage.onnx     in some bundles: the stage that proposes the mask
+    damage.onnx     in some bundles: the stage that proposes the mask; face.onnx: the one that frames faces
     *.int8.onnx     in some bundles: the stages with convolutions in 8-bit integers, for CPUs
     golden.npz      inputs with the reference's outputs
 

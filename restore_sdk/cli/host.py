@@ -50,6 +50,7 @@ def info(options: argparse.Namespace) -> Result:
         f"model      {model['name']} {model['version']}, {model['parameters'] / 1e6:.2f} M parameters, "
         f"{model['macs'] / 1e9:.2f} GMAC, {model['size']} x {model['size']} px",
         f"damage     {'found by a stage of its own' if facts['finds_damage'] else 'not found'}",
+        f"faces      {'found and framed' if facts['finds_faces'] else 'not found'}",
         f"bundle     {model['path']}",
         *(f"another    --bundle {name}" for name in others),
         f"runtime    {facts['runtime']} {facts['runtime_version']} ({facts['reason']})",

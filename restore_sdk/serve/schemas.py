@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, FiniteFloat, PlainSerializer, Tag
 from pydantic_core import from_json
 
 from restore_sdk.tiling.damage import Sensitivity
@@ -20,9 +20,14 @@ Format = Literal["png", "jpeg", "webp", "tiff"]
 MAX_FACES = 64
 
 Box = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+Boxes = Annotated[
+    list[Box],
+    Field(max_length=MAX_FACES),
+    BeforeValidator(lambda boxes: from_json(boxes) if isinstance(boxes, str) else boxes),
+]
 Faces = Annotated[
-    Literal["auto"] | Annotated[list[Box], Field(max_length=MAX_FACES)],
-    BeforeValidator(lambda faces: from_json(faces) if isinstance(faces, str) and faces != "auto" else faces),
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[Boxes, Tag("boxes")],
+    Discriminator(lambda faces: "auto" if faces == "auto" else "boxes"),
 ]
 
 Base64 = Annotated[bytes, PlainSerializer(lambda data: base64.b64encode(data).decode(), return_type=str)]
@@ -57,7 +62,7 @@ class RestoreRequest(PhotoRequest):
     faces: Faces = Field(
         "auto",
         description="Tiles are framed around faces as the model was trained: auto looks for them; [x, y, width, "
-        "height] each, in pixels of the upright photograph, from forehead to chin, says where they are.",
+        "height] each, in pixels of the upright photograph, from forehead to chin, says where they are; [] is none.",
         examples=[[[82, 66, 84, 118]]],
     )
 
@@ -108,7 +113,7 @@ def _body(model: type[PhotoRequest], note: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {MULTIPART: {"schema": schema}}}}
 
 
-REQUEST_BODY = _body(RestoreRequest, "`faces` is a text that holds JSON.")
+REQUEST_BODY = _body(RestoreRequest, "`faces` is auto, or a text that holds JSON.")
 DAMAGE_BODY = _body(DamageRequest, "The photograph alone.")
 
 _ERRORS = (400, 401, 403, 408, 413, 415, 421, 422, 500, 503, 504)

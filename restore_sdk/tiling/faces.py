@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from restore_sdk._util.opencv import cv2
+from restore_sdk.errors import MaskError
 from restore_sdk.imaging.image import MODEL_SIZE, Color
 from restore_sdk.tiling.crop import Crop, cut, place
 from restore_sdk.tiling.plan import LEAST_FACE, Frame, Plan
@@ -30,10 +31,10 @@ _SURE = 0.98
 _THIN = 10
 
 #: How often the stage is shown the frame that it found last, until it finds the same.
-_LOOKS = 3
+_LOOKS = 4
 
 #: Two frames are the same up to this factor in size, and so far apart, in sides.
-_SAME_SIZE, _SAME_PLACE = 1.15, 0.1
+_SAME_SIZE, _SAME_PLACE = 1.1, 0.1
 
 #: How far the frame found in the mirror image may be off, in sides: its middle, and its size, together.
 _MIRRORED = 0.06
@@ -66,7 +67,10 @@ def _converged(
     shape = mask.shape[0], mask.shape[1]
     before = _of_crop(crop)
     for number in range(_LOOKS):
-        image, hole = cut(pixels, mask[crop.box], crop, color)
+        try:
+            image, hole = cut(pixels, mask[crop.box], crop, color)
+        except MaskError:  # nothing is known there yet
+            return None
         if 2.0 * cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, 3).max() < _THIN:
             return None
         face = _look(stage, image, hole, crop, shape)
@@ -93,7 +97,7 @@ def _look(
     """The frame of the face in what was cut out of a picture of ``shape``, where there surely is one."""
     tensors = np.ascontiguousarray(image)[np.newaxis], np.ascontiguousarray(hole).view(np.uint8)[np.newaxis] * 255
     sure, x, y, side = (float(number) for number in stage(*tensors)[0])
-    scale = crop.height / crop.inner_height
+    scale = _scale(crop)
     middle_y = crop.y + (y * MODEL_SIZE - crop.top) * scale
     middle_x = crop.x + ((1.0 - x if mirror else x) * MODEL_SIZE - crop.left) * scale
     face = Frame(middle_y, middle_x, min(round(side * MODEL_SIZE * scale), max(shape)))
@@ -101,8 +105,13 @@ def _look(
     return face if sure >= _SURE and inside and face.side >= LEAST_FACE else None
 
 
+def _scale(crop: Crop) -> float:
+    """Pixels of the picture in one of the tile; the shorter axis may be rounded."""
+    return max(crop.height, crop.width) / max(crop.inner_height, crop.inner_width)
+
+
 def _of_crop(crop: Crop) -> Frame:
-    scale, half = crop.height / crop.inner_height, MODEL_SIZE / 2
+    scale, half = _scale(crop), MODEL_SIZE / 2
     return Frame(crop.y + (half - crop.top) * scale, crop.x + (half - crop.left) * scale, round(2 * half * scale))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, Union, get_args
@@ -140,8 +140,7 @@ class Request:
             framed = frames(given, self._mask.shape)
             self.plan = plan(self._mask, options.max_crops, framed)
             if options.finds_faces and find_faces is not None:
-                framed = find_frames(find_faces, self._source, self._mask, self.plan, options.color)
-                self.plan = plan(self._mask, options.max_crops, framed) if framed else self.plan
+                self._frame(find_frames(find_faces, self._source, self._mask, self.plan, options.color))
             notes += [self._face_note(face) for face in framed if face.side >= LEAST_FACE]
             self.notes = tuple(self._name + note for note in notes if note)
         self._picture = np.array(self._source, order="C")  # what is put back is put into this copy
@@ -152,6 +151,13 @@ class Request:
         self._one_tone = self._has_one_tone() if self.plan.tiles else False
         #: What :meth:`finish` added.
         self.detail: Detail = "none"
+
+    def _frame(self, found: Sequence[Frame]) -> None:
+        """Plan anew, where faces that were found get tiles; too many of these would only make others coarser."""
+        framed = plan(self._mask, self._options.max_crops, found)
+        places = {place((face.y, face.x), face.side, self._mask.shape) for face in found}
+        if any(tile.crop in places for tile in framed.tiles):
+            self.plan = framed
 
     @translate_memory_errors
     def sample(self, tile: Tile) -> Sample:

@@ -90,7 +90,11 @@ def test_options(service: Service, engine: RestoreEngine) -> None:
         assert np.array_equal(decoded(told["image"]), wanted.image)
         assert told["crops"] == [crop.to_json() for crop in wanted.crops]
         assert told["detail"] == wanted.detail
-    for plain in ({"faces": b"[]"}, dict.fromkeys(("faces", "max_crops", "format"), b"")):  # a form sends what is empty
+    for plain in (
+        {"faces": b"[]"},
+        {"faces": b"auto"},
+        dict.fromkeys(("faces", "max_crops", "format"), b""),
+    ):  # a form sends what is empty
         assert np.array_equal(service.restore(*sent, **plain).image(), usual)
     assert service.restore(*sent, faces=b"[[900, 2, 30, 40]]").error == (422, "InputError")
 
@@ -162,6 +166,7 @@ def test_bodies_that_cannot_be_read(service: Service, kind: str, body: bytes, er
         ("faces", b"[" * 3000),
         ("faces", b"[[NaN, 2, 3, 4]]"),
         ("faces", b"[[1, 2, 0, 4]]"),
+        ("faces", b"none"),
         ("faces", json.dumps([[1, 2, 3, 4]] * 65).encode()),
     ],
 )
@@ -169,6 +174,7 @@ def test_fields_that_are_wrong(service: Service, field: str, value: bytes) -> No
     answer = service.restore(PNG, MASK, **{field: value})
     assert answer.error[0] == 422
     assert field in answer.json()["error"]["message"] or answer.error[1] == "InputError"
+    assert "auto" not in answer.json()["error"]["message"]  # of boxes it says what is wrong with them
 
 
 def test_other_paths_and_methods(service: Service) -> None:

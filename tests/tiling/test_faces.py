@@ -1,7 +1,9 @@
 """Faces that are looked for: when a frame is believed, what it changes, and that the shipped stage finds real ones."""
 
+import json
 import shutil
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from restore_sdk import RestoreEngine
 from restore_sdk.bundle import Bundle
 from restore_sdk.bundle.bundle import SHIPPED
 from restore_sdk.cli import main as cli
+from restore_sdk.errors import ClosedError
 from restore_sdk.tiling.crop import Crop
 from restore_sdk.tiling.faces import find_frames
 from restore_sdk.tiling.plan import Frame, plan
@@ -33,7 +36,8 @@ Answer = tuple[float, float, float, float]
 
 def double_of_the_stage(face: Frame, sure: float = 1.0, drift: float = 0.0) -> Callable[..., Any]:
     """Finds ``face`` in whatever it is shown: its pixels hold their own places. ``drift``, in sides, goes to the
-    right, in a mirror image too."""
+    right, in a mirror image too, and grows from look to look."""
+    looks = count(1)
 
     def stage(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
         assert image.shape == (1, 256, 256, 3)
@@ -42,7 +46,7 @@ def double_of_the_stage(face: Frame, sure: float = 1.0, drift: float = 0.0) -> C
         places = image[0][mask[0] == 0].astype(float) * 2.0  # of the picture, from those of the crop
         rows, columns = (np.polyfit(places[:, i], known[:, i] / 256.0, 1) for i in (0, 1))
         x, y = np.polyval(columns, face.x), np.polyval(rows, face.y)
-        return np.array([[sure, x + drift, y, abs(rows[0]) * face.side]], np.float32)
+        return np.array([[sure, x + drift * next(looks), y, abs(rows[0]) * face.side]], np.float32)
 
     return stage
 
@@ -68,7 +72,7 @@ def test_a_face_that_stays_where_it_is_frames_its_tile(places: NDArray[np.uint8]
     [
         (double_of_the_stage(FACE, sure=0.97), HOLE),
         (double_of_the_stage(FACE, drift=0.04), HOLE),  # in the mirror image it goes to the other side
-        (double_of_the_stage(FACE, drift=0.2), HOLE),  # elsewhere with every look
+        (double_of_the_stage(FACE, drift=0.2), HOLE),  # elsewhere with every look, until there are no more
         (double_of_the_stage(Frame(210.0, 182.0, 250)), HOLE),  # as the tile has it
         (double_of_the_stage(Frame(210.0, 180.0, 60)), HOLE),  # too small to help
         (double_of_the_stage(Frame(210.0, 500.0, 200)), HOLE),  # outside
@@ -123,11 +127,72 @@ def test_every_way_in_frames_alike(tmp_path: Path) -> None:
     assert cli.main(["restore", str(tmp_path), *line[2:-1], str(tmp_path / "x"), "--faces", "1,2,30,40"]) == 2
 
 
+@pytest.mark.parametrize("form", ["grey", "rgb", "rgba", "large", "small", "narrow", "dilated"])
+def test_photographs_of_every_form_are_framed(form: str) -> None:
+    photo, mask, keywords = PORTRAIT, EYES, {"color": "bgr"}
+    if form == "grey":
+        photo = cv2.cvtColor(photo, cv2.COLOR_BGR2GRAY)
+    elif form == "rgb":
+        photo, keywords = photo[..., ::-1], {}
+    elif form == "rgba":
+        photo = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
+    elif form in ("large", "small"):
+        size = (640, 640) if form == "large" else (200, 200)
+        photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if form == "small" else cv2.INTER_CUBIC)
+        mask = cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST).view(np.bool_)
+    elif form == "narrow":
+        photo, mask = photo[:, 40:216], mask[:, 40:216]
+    else:
+        mask, keywords["dilate"] = mask_in(256, 256, 88, 92, 22, 72), 4
+    photo = np.ascontiguousarray(photo)
+    with RestoreEngine("default") as engine:
+        framed, plain = (engine.run(photo, mask, faces=faces, **keywords) for faces in ("auto", None))
+    assert framed.crops != plain.crops
+    assert framed.crops[-1].width == pytest.approx(0.68 * photo.shape[0], rel=0.15)
+    grown = cv2.dilate(mask.view(np.uint8), np.ones((9, 9), np.uint8)).view(np.bool_)
+    assert np.array_equal(framed.image[~grown], photo[~grown])
+    assert not framed.notes
+
+
+def test_a_face_for_which_there_are_too_few_tiles_coarsens_nothing() -> None:
+    photo = np.tile(PORTRAIT, (1, 8, 1))
+    scratch = mask_in(256, 2048, 95, 2, 14, 2044)
+    with RestoreEngine("default") as engine:
+        usual = engine.run(photo, scratch, color="bgr")
+        assert min(crop.width for crop in usual.crops) < 200
+        framed, plain = (
+            engine.run(photo, scratch, color="bgr", max_crops=9, faces=faces).crops for faces in ("auto", None)
+        )
+        assert framed == plain
+
+
+def test_a_mask_that_leaves_a_look_nothing_is_no_error(places: NDArray[np.uint8]) -> None:
+    mask = np.ones((400, 400), bool)
+    mask[:, :3] = False
+    assert found_in(places, double_of_the_stage(FACE), mask) == ()
+
+
+def test_a_closed_engine_looks_for_nothing() -> None:
+    engine = RestoreEngine("default")
+    assert engine.info()["finds_faces"] is True
+    engine.close()
+    with pytest.raises(ClosedError):
+        engine.run(PORTRAIT, EYES, color="bgr")
+    assert not engine._extras
+
+
 def test_the_stage_is_put_into_a_bundle_that_has_none(tmp_path: Path) -> None:
     weights, target = str(tmp_path / "w.safetensors"), tmp_path / "bundle"
     assert export(["weights", "--out", weights]) == 0
     shutil.copytree(SHIPPED["faithful"], target)
     before = (target / "face.onnx").read_bytes()
+    manifest = json.loads((target / "manifest.json").read_bytes())
+    del manifest["face"], manifest["files"]["face.onnx"]
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    (target / "face.onnx").unlink()
+    with RestoreEngine(target) as engine:
+        assert engine.info()["finds_faces"] is False
+        assert engine.run(PORTRAIT, EYES, color="bgr").crops == (Crop(0, 0, 256, 256),)
     assert export(["face", "--bundle", str(target), "--weights", weights]) == 0
     made = Bundle.load(target)
     assert made.manifest.face is not None

@@ -137,8 +137,8 @@ const STRINGS = {
   detail: ["Add grain and fine detail", "Korn und Feinheiten ergänzen"],
   forgetFaces: ["Forget {count} faces", "{count} Gesichter vergessen"],
   facesHelp: [
-    "Faces are looked for. Where one comes out misplaced, mark it (F): drag a box from forehead to chin.",
-    "Gesichter werden gesucht. Sitzt eines schief, markieren Sie es (F): einen Kasten von Stirn bis Kinn ziehen.",
+    "Faces are looked for. Where one comes out misplaced, mark them all (F): drag a box from forehead to chin.",
+    "Gesichter werden gesucht. Sitzt eines schief, markieren Sie alle (F): je einen Kasten von Stirn bis Kinn ziehen.",
   ],
   keysTitle: ["Keys and gestures", "Tasten und Gesten"],
   keys: [
