@@ -101,8 +101,8 @@ def _edge() -> Part:
 
 
 def _coarse() -> Part:
-    shares = {"colour": 0.8, "rim": 0.3, "perceptual": 1.0, "texture": 0.5, "adversarial": 0.6, "small": 0.5,
-              "grid": 0.4, "look": 0.2}  # fmt: skip
+    shares = {"colour": 0.8, "rim": 0.3, "perceptual": 1.0, "texture": 0.5, "adversarial": 0.5, "small": 0.4,
+              "grid": 0.6, "look": 0.2}  # fmt: skip
     paired = {"l1": 1.0, "perceptual": 0.7, "look": 0.2}
     return Part(
         1_000_000, rate=2e-4, decay=0.06, losses=shares, balanced=True, critic_rate=4e-4, critic_from=110_000,

@@ -398,7 +398,7 @@ class CoarseObjective(_Photographs):
 
     def _bold(self, painted: Painted) -> Tensor:
         """Little behind the head: nobody can know what is there, and critics liked gaudy blotches there."""
-        return 0.1 + 0.9 * painted.extra["head"]
+        return 0.01 + 0.99 * painted.extra["head"]
 
     def parts(self, painted: Painted, adversarial: bool) -> dict[str, Tensor]:
         """Those of all photographs, ``grid`` against lattices, 8 px wide ones of the whole path from 8 x 8 among them,
