@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -18,12 +17,11 @@ from numpy.typing import NDArray
 from restore_sdk import __version__
 from restore_sdk._util.ordered import chunked, ordered_map
 from restore_sdk.bundle import Bundle
-from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.errors import ClosedError, InputError, ShapeError
 from restore_sdk.imaging.image import MODEL_SIZE, Color, MaskWarning
 from restore_sdk.runtime import Runtime
 from restore_sdk.runtime.base import StageRunner, checked
-from restore_sdk.runtime.select import open_runner
+from restore_sdk.runtime.select import ExtraStages, open_runner
 from restore_sdk.tiling.crop import Crop
 from restore_sdk.tiling.damage import Damage, Sensitivity, find_damage
 from restore_sdk.tiling.faces import FaceStage
@@ -146,9 +144,7 @@ class RestoreEngine:
             self._runner, self._facts = runtime, {"asked": "handed in", "reason": "handed in"}
         else:
             raise InputError("a runner brings its bundle, device, slots and threads", "pass them to the runner")
-        self._threads = threads
-        self._extras: dict[str, Callable[..., Any]] = {}  # stages beside the two, opened when they are first needed
-        self._opening = threading.Lock()
+        self._extras = None if self._bundle is None else ExtraStages(self._bundle, threads)
         self._process = os.getpid()
         self._closed = False
 
@@ -267,10 +263,9 @@ class RestoreEngine:
             ImageError: the image's form is not taken. ClosedError, ExecutionError: as :meth:`restore`.
         """
         self._open()
-        if self._bundle is None:
+        if self._bundle is None or self._extras is None:
             raise InputError("the runner that was handed in finds no damage", "open an engine on a bundle")
-        stage = self._extra(self._bundle, self._bundle.damage)
-        return find_damage(stage, image, sensitivity=sensitivity, color=color)
+        return find_damage(self._extras(self._bundle.damage), image, sensitivity=sensitivity, color=color)
 
     def warmup(self) -> float:
         """Run the model once in every slot, so that the first request is as fast as the next; returns milliseconds."""
@@ -296,7 +291,7 @@ class RestoreEngine:
 
         Closing twice is fine; any other use then raises.
         """
-        self._closed, self._extras = True, {}
+        self._closed, self._extras = True, None
         if os.getpid() == self._process:  # a forked child must not touch the locks of its parent
             self._runner.close()
 
@@ -317,18 +312,10 @@ class RestoreEngine:
     def _face_stage(self, options: RestoreOptions) -> FaceStage | None:
         """What finds faces, opened when it is needed, where that is asked for and the bundle can."""
         self._open()
-        bundle = self._bundle
-        if bundle is None or (spec := bundle.manifest.face) is None or not options.finds_faces:
+        spec, extras = None if self._bundle is None else self._bundle.manifest.face, self._extras
+        if spec is None or extras is None or not options.finds_faces:
             return None
-        return lambda image, mask: self._extra(bundle, spec)(image, mask)
-
-    def _extra(self, bundle: Bundle, spec: StageSpec) -> Callable[..., Any]:
-        with self._opening:
-            if (stage := self._extras.get(spec.name)) is None:
-                from restore_sdk.runtime.onnxruntime import open_extra
-
-                stage = self._extras[spec.name] = open_extra(bundle, spec, self._threads)
-            return stage
+        return lambda image, mask: extras(spec)(image, mask)
 
     def _restore(self, items: Sequence[_Item], options: RestoreOptions) -> list[Any]:
         """Restore some images together; of each item, the first part is a prefix of its messages."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Callable
+from typing import Any
 
 from restore_sdk.bundle import Bundle
+from restore_sdk.bundle.manifest import StageSpec
 from restore_sdk.engines.edition import EDITIONS
 from restore_sdk.errors import DeviceError, InputError, RestoreError
 from restore_sdk.runtime import RUNTIMES, Runtime
@@ -58,6 +62,25 @@ def open_runner(
     name = runner.info()["runtime"] if runtime == "auto" else runtime
     _LOG.info("runtime %s (%s), bundle %s", name, reason, bundle.name)
     return runner, reason
+
+
+class ExtraStages:
+    """Those of :data:`restore_sdk.bundle.manifest.EXTRA_STAGES` that are used, on ONNX Runtime, whatever restores: each
+    is opened when it is first needed, for all threads."""
+
+    def __init__(self, bundle: Bundle, threads: int | None) -> None:
+        self._bundle, self._threads = bundle, threads
+        self._opened: dict[str, Callable[..., Any]] = {}
+        self._opening = threading.Lock()
+
+    def __call__(self, spec: StageSpec) -> Callable[..., Any]:
+        """The stage, see :func:`restore_sdk.runtime.onnxruntime.open_extra`."""
+        with self._opening:
+            if spec.name not in self._opened:
+                from restore_sdk.runtime.onnxruntime import open_extra
+
+                self._opened[spec.name] = open_extra(self._bundle, spec, self._threads)
+            return self._opened[spec.name]
 
 
 def _built_engine(bundle: Bundle, *, device: int, slots: int) -> tuple[StageRunner | None, str]:
