@@ -98,7 +98,7 @@ def failures() -> Image:
     cv2.circle(part, (128, 128), 60, 255, -1)
     turned = [np.ascontiguousarray(each[::-1, ::-1]) for each in (portrait, spot)]
     cases = [
-        ("half a face: the rim of its hair is a smear", portrait, half),
+        ("half a small face, not framed: features out of place", portrait, half),
         ("two thirds missing: soft", portrait, most),
         ("upside down: features the wrong way round", *turned),
         ("no face: a fill without sense", helmet, part),

@@ -2,7 +2,7 @@
 
 The face stage is the part of the model that guesses a face's contours from what is left of it. It has never been asked
 where there is none, so a frame is believed where the stage, shown the picture in that very frame, finds the same one
-again, and in its mirror image, too (docs/photographs.md, "Faces").
+again, in its mirror image, too, and with more of it hidden to either side (docs/photographs.md, "Faces").
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ _LOOKS = 4
 #: Two frames are the same up to this factor in size, and so far apart, in sides.
 _SAME_SIZE, _SAME_PLACE = 1.1, 0.1
 
-#: How far the frame found in the mirror image may be off, in sides: its middle, and its size, together.
-_MIRRORED = 0.06
+#: By how much, in sides, the hole reaches farther in the last looks: where there is no face, the stage finds one in
+#: the middle of the hole.
+_FARTHER = 0.3
+
+#: How far the frame may be off then, and in its mirror image, in sides: its middle, and its size, together.
+_OFF = 0.06
 
 
 def find_frames(
@@ -79,11 +83,27 @@ def _converged(
         if _same(face, before):
             if number == 0:
                 return None
-            mirrored = _look(stage, image[:, ::-1], hole[:, ::-1], crop, shape, mirror=True)
-            apart = math.inf if mirrored is None else _apart(face, mirrored) + abs(face.side - mirrored.side)
-            return face if apart < _MIRRORED * face.side else None
+            return face if _stays(stage, image, hole, crop, face, shape) else None
         before, crop = face, place((face.y, face.x), face.side, shape)
     return None
+
+
+def _stays(stage: FaceStage, image: NDArray[np.uint8], hole: NDArray[np.bool_], crop: Crop, face: Frame,
+           shape: tuple[int, int]) -> bool:  # fmt: skip
+    """Whether the same face is found in the mirror image, and where the hole reaches farther to one side."""
+    farther = round(_FARTHER * MODEL_SIZE)
+    holes = []
+    for row, column in ((0, 0), (0, farther), (0, -farther), (farther, 0)):
+        moved = np.zeros_like(hole)
+        moved[row:, max(column, 0) : MODEL_SIZE + min(column, 0)] = hole[
+            : MODEL_SIZE - row, max(-column, 0) : MODEL_SIZE - max(column, 0)
+        ]
+        holes.append(hole | moved)
+    for each in holes:
+        again = _look(stage, image[:, ::-1], each[:, ::-1], crop, shape, mirror=True)
+        if again is None or _apart(face, again) + abs(face.side - again.side) > _OFF * face.side:
+            return False
+    return True
 
 
 def _look(
