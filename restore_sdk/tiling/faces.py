@@ -88,19 +88,20 @@ def _converged(
     return None
 
 
-def _stays(stage: FaceStage, image: NDArray[np.uint8], hole: NDArray[np.bool_], crop: Crop, face: Frame,
-           shape: tuple[int, int]) -> bool:  # fmt: skip
+def _stays(
+    stage: FaceStage,
+    image: NDArray[np.uint8],
+    hole: NDArray[np.bool_],
+    crop: Crop,
+    face: Frame,
+    shape: tuple[int, int],
+) -> bool:
     """Whether the same face is found in the mirror image, and where the hole reaches farther to one side."""
-    farther = round(_FARTHER * MODEL_SIZE)
-    holes = []
-    for row, column in ((0, 0), (0, farther), (0, -farther), (farther, 0)):
-        moved = np.zeros_like(hole)
-        moved[row:, max(column, 0) : MODEL_SIZE + min(column, 0)] = hole[
-            : MODEL_SIZE - row, max(-column, 0) : MODEL_SIZE - max(column, 0)
-        ]
-        holes.append(hole | moved)
-    for each in holes:
-        again = _look(stage, image[:, ::-1], each[:, ::-1], crop, shape, mirror=True)
+    step = _FARTHER * MODEL_SIZE
+    for down, right in ((0, 0), (0, step), (0, -step), (step, 0)):
+        shift = np.array([[1, 0, round(right)], [0, 1, round(down)]], np.float32)
+        moved = cv2.warpAffine(hole.view(np.uint8), shift, hole.shape, flags=cv2.INTER_NEAREST).view(np.bool_)
+        again = _look(stage, image[:, ::-1], (hole | moved)[:, ::-1], crop, shape, mirror=True)
         if again is None or _apart(face, again) + abs(face.side - again.side) > _OFF * face.side:
             return False
     return True
