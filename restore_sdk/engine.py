@@ -319,7 +319,6 @@ class RestoreEngine:
 
     def _restore(self, items: Sequence[_Item], options: RestoreOptions) -> list[Any]:
         """Restore some images together; of each item, the first part is a prefix of its messages."""
-        self._open()
         requests: list[Request] = []
         find_faces = self._face_stage(options)
         for name, image, mask in items:

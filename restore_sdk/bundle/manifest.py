@@ -49,7 +49,7 @@ Tensors = Mapping[str, tuple[str, tuple[str | int, ...]]]
 
 
 class TensorSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """One tensor at a stage's edge: ``uint8`` in 0..255, layout NHWC or NHW, first axis ``"batch"``."""
+    """One tensor at a stage's edge, first axis ``"batch"``: ``uint8`` in 0..255, NHWC or NHW; ``face`` gives floats."""
 
     name: str
     dtype: str

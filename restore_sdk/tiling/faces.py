@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -56,74 +57,65 @@ def find_frames(
         without: the plan without faces.
         color: channel order of a colour array.
     """
+    search = _Search(stage, pixels, mask, color)
     found: list[Frame] = []
     for tile in without.tiles:
-        face = _converged(stage, pixels, mask, tile.crop, color)
+        face = search.converged(tile.crop)
         if face is not None and not any(_same(face, other) for other in found):
             found.append(face)
     return tuple(sorted(found))
 
 
-def _converged(
-    stage: FaceStage, pixels: NDArray[np.uint8], mask: NDArray[np.bool_], crop: Crop, color: Color
-) -> Frame | None:
-    """The frame of a face that is not as the crop has it."""
-    shape = mask.shape[0], mask.shape[1]
-    before = _of_crop(crop)
-    for number in range(_LOOKS):
-        try:
-            image, hole = cut(pixels, mask[crop.box], crop, color)
-        except MaskError:  # nothing is known there yet
-            return None
-        if 2.0 * cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, 3).max() < _THIN:
-            return None
-        face = _look(stage, image, hole, crop, shape)
-        if face is None:
-            return None
-        if _same(face, before):
-            if number == 0:
+@dataclass(frozen=True)
+class _Search:
+    """What :func:`find_frames` was given."""
+
+    stage: FaceStage
+    pixels: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    color: Color
+
+    def converged(self, crop: Crop) -> Frame | None:
+        """The frame of a face that is not as the crop has it."""
+        before = _of_crop(crop)
+        for number in range(_LOOKS):
+            try:
+                image, hole = cut(self.pixels, self.mask[crop.box], crop, self.color)
+            except MaskError:  # nothing is known there yet
                 return None
-            return face if _stays(stage, image, hole, crop, face, shape) else None
-        before, crop = face, place((face.y, face.x), face.side, shape)
-    return None
+            if 2.0 * cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, 3).max() < _THIN:
+                return None
+            face = self._look(image, hole, crop)
+            if face is None:
+                return None
+            if _same(face, before):
+                return face if number and self._stays(image, hole, crop, face) else None
+            before, crop = face, place((face.y, face.x), face.side, (self.mask.shape[0], self.mask.shape[1]))
+        return None
 
+    def _stays(self, image: NDArray[np.uint8], hole: NDArray[np.bool_], crop: Crop, face: Frame) -> bool:
+        """Whether the same face is found in the mirror image, and where the hole reaches farther to one side."""
+        step = _FARTHER * MODEL_SIZE
+        for down, right in ((0, 0), (0, step), (0, -step), (step, 0)):
+            shift = np.array([[1, 0, round(right)], [0, 1, round(down)]], np.float32)
+            moved = cv2.warpAffine(hole.view(np.uint8), shift, hole.shape, flags=cv2.INTER_NEAREST).view(np.bool_)
+            again = self._look(image[:, ::-1], (hole | moved)[:, ::-1], crop, mirror=True)
+            if again is None or _apart(face, again) + abs(face.side - again.side) > _OFF * face.side:
+                return False
+        return True
 
-def _stays(
-    stage: FaceStage,
-    image: NDArray[np.uint8],
-    hole: NDArray[np.bool_],
-    crop: Crop,
-    face: Frame,
-    shape: tuple[int, int],
-) -> bool:
-    """Whether the same face is found in the mirror image, and where the hole reaches farther to one side."""
-    step = _FARTHER * MODEL_SIZE
-    for down, right in ((0, 0), (0, step), (0, -step), (step, 0)):
-        shift = np.array([[1, 0, round(right)], [0, 1, round(down)]], np.float32)
-        moved = cv2.warpAffine(hole.view(np.uint8), shift, hole.shape, flags=cv2.INTER_NEAREST).view(np.bool_)
-        again = _look(stage, image[:, ::-1], (hole | moved)[:, ::-1], crop, shape, mirror=True)
-        if again is None or _apart(face, again) + abs(face.side - again.side) > _OFF * face.side:
-            return False
-    return True
-
-
-def _look(
-    stage: FaceStage,
-    image: NDArray[np.uint8],
-    hole: NDArray[np.bool_],
-    crop: Crop,
-    shape: tuple[int, int],
-    mirror: bool = False,
-) -> Frame | None:
-    """The frame of the face in what was cut out of a picture of ``shape``, where there surely is one."""
-    tensors = np.ascontiguousarray(image)[np.newaxis], np.ascontiguousarray(hole).view(np.uint8)[np.newaxis] * 255
-    sure, x, y, side = (float(number) for number in stage(*tensors)[0])
-    scale = _scale(crop)
-    middle_y = crop.y + (y * MODEL_SIZE - crop.top) * scale
-    middle_x = crop.x + ((1.0 - x if mirror else x) * MODEL_SIZE - crop.left) * scale
-    face = Frame(middle_y, middle_x, min(round(side * MODEL_SIZE * scale), max(shape)))
-    inside = 0.0 <= face.y < shape[0] and 0.0 <= face.x < shape[1]
-    return face if sure >= _SURE and inside and face.side >= LEAST_FACE else None
+    def _look(
+        self, image: NDArray[np.uint8], hole: NDArray[np.bool_], crop: Crop, mirror: bool = False
+    ) -> Frame | None:
+        """The frame of the face in what was cut out of the picture, where there surely is one."""
+        tensors = np.ascontiguousarray(image)[np.newaxis], np.ascontiguousarray(hole).view(np.uint8)[np.newaxis] * 255
+        sure, x, y, side = (float(number) for number in self.stage(*tensors)[0])
+        scale, (height, width) = _scale(crop), self.mask.shape
+        middle_y = crop.y + (y * MODEL_SIZE - crop.top) * scale
+        middle_x = crop.x + ((1.0 - x if mirror else x) * MODEL_SIZE - crop.left) * scale
+        face = Frame(middle_y, middle_x, min(round(side * MODEL_SIZE * scale), max(height, width)))
+        inside = 0.0 <= face.y < height and 0.0 <= face.x < width
+        return face if sure >= _SURE and inside and face.side >= LEAST_FACE else None
 
 
 def _scale(crop: Crop) -> float:

@@ -31,8 +31,6 @@ EYES = mask_in(256, 256, 84, 88, 30, 80)
 FACE = Frame(210.0, 180.0, 200)
 HOLE = mask_in(400, 400, 190, 160, 40, 44)
 
-Answer = tuple[float, float, float, float]
-
 
 def double_of_the_stage(face: Frame, sure: float = 1.0, drift: float = 0.0) -> Callable[..., Any]:
     """Finds ``face`` in whatever it is shown: its pixels hold their own places. ``drift``, in sides, goes to the
